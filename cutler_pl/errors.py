@@ -1,0 +1,41 @@
+"""Errors that people can act on.
+
+Each says what was expected, what was found, where, and the way out, in one sentence. Each is a `CutlerError`
+and a builtin too, so that callers who know nothing of this package can still catch it by kind.
+"""
+
+
+class CutlerError(Exception):
+    """Anything that is wrong with what the user gave, as opposed to a bug in this package."""
+
+
+class DatasetNotFoundError(CutlerError, FileNotFoundError):
+    """A folder, an image list or an annotation file is not where it was looked for."""
+
+
+class ImageReadError(CutlerError, OSError):
+    """A file cannot be read as an image, or the image is outside the accepted sizes."""
+
+
+class AnnotationError(CutlerError, ValueError):
+    """A COCO file, or predictions in COCO form, break the format."""
+
+
+class ConfigError(CutlerError, ValueError):
+    """A setting has a value that cannot work, alone or together with another one."""
+
+
+class CheckpointError(CutlerError, RuntimeError):
+    """Weights cannot be had, cannot be read safely, or do not fit the model."""
+
+
+class OptionalDependencyError(CutlerError, ImportError):
+    """A feature needs a package of an extra that is not installed."""
+
+
+class TrainingDivergedError(CutlerError, ArithmeticError):
+    """The loss was not finite too many times in a row."""
+
+
+class OutputLockedError(CutlerError, BlockingIOError):
+    """Another run is writing to the same output folder."""

@@ -1,0 +1,44 @@
+"""Boxes as xyxy pixels, right and bottom edge exclusive: a mask of one pixel at (0, 0) has the box 0, 0, 1, 1."""
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+
+def masks_to_boxes(masks: Bool[Tensor, "boxes height width"]) -> Float[Tensor, "boxes 4"]:
+    """Tight boxes of masks; an empty mask has the box 0, 0, 0, 0."""
+    return torch.stack([*_extent(masks.any(dim=1)), *_extent(masks.any(dim=2))])[[0, 2, 1, 3]].T.float()
+
+
+def _extent(used: Bool[Tensor, "boxes side"]) -> tuple[Tensor, Tensor]:
+    side = used.shape[1]
+    steps = torch.arange(side, device=used.device)
+    first = torch.where(used, steps, side).amin(dim=1) if used.numel() else used.new_zeros(len(used), dtype=torch.long)
+    last = torch.where(used, steps + 1, 0).amax(dim=1) if used.numel() else first
+    return torch.where(last > 0, first, 0), last
+
+
+def box_area(boxes: Float[Tensor, "boxes 4"]) -> Float[Tensor, " boxes"]:
+    """Areas in square pixels; a box turned inside out has area 0."""
+    return (boxes[:, 2:] - boxes[:, :2]).clamp(min=0).prod(dim=1)
+
+
+def box_iou(boxes: Float[Tensor, "boxes 4"], others: Float[Tensor, "gt 4"]) -> Float[Tensor, "boxes gt"]:
+    """Pairwise intersection over union; two boxes without overlap, empty ones included, have 0."""
+    corner = torch.maximum(boxes[:, None, :2], others[None, :, :2])
+    opposite = torch.minimum(boxes[:, None, 2:], others[None, :, 2:])
+    inter = (opposite - corner).clamp(min=0).prod(dim=2)
+    union = box_area(boxes)[:, None] + box_area(others)[None] - inter
+    return torch.where(inter > 0, inter / union, 0.0)
+
+
+def clip_boxes(boxes: Float[Tensor, "boxes 4"], size_hw: tuple[int, int]) -> Float[Tensor, "boxes 4"]:
+    """Boxes cut at the borders of an image of `size_hw`."""
+    height, width = size_hw
+    return torch.stack([boxes[:, i].clamp(0, (width, height)[i % 2]) for i in range(4)], dim=1)
+
+
+def nonempty(boxes: Float[Tensor, "boxes 4"], *, min_side: float = 0.0) -> Bool[Tensor, " boxes"]:
+    """Which boxes are wider and higher than `min_side` pixels."""
+    sides = boxes[:, 2:] - boxes[:, :2]
+    return (sides > min_side).all(dim=1)

@@ -1,0 +1,34 @@
+"""Loggers that speak on rank 0 only, so that 64 processes do not say the same thing 64 times."""
+
+import logging
+import sys
+
+from cutler_pl.runtime.distributed import global_rank
+
+ROOT_NAME = "cutler_pl"
+
+
+class _RankZeroFilter(logging.Filter):
+    """Lets warnings and errors of every rank through, information of rank 0 only."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return record.levelno >= logging.WARNING or global_rank() == 0
+
+
+def get_logger(name: str) -> logging.Logger:
+    """Logger of a module; `name` is its `__name__`."""
+    logger = logging.getLogger(name)
+    if not any(isinstance(f, _RankZeroFilter) for f in logger.filters):
+        logger.addFilter(_RankZeroFilter())
+    return logger
+
+
+def configure_logging(level: int = logging.INFO) -> None:
+    """Send this package's log to standard error, one unwrapped line an event (paths stay whole). Idempotent."""
+    root = logging.getLogger(ROOT_NAME)
+    root.setLevel(level)
+    root.propagate = False
+    if not root.handlers:
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname).1s %(message)s", datefmt="%H:%M:%S"))
+        root.addHandler(handler)

@@ -1,0 +1,32 @@
+"""Packages of the extras, imported at the moment they are needed."""
+
+import importlib
+from types import ModuleType
+
+from cutler_pl.errors import OptionalDependencyError
+
+
+def require(module: str, *, extra: str, purpose: str) -> ModuleType:
+    """Import a package of an extra.
+
+    Raises:
+        OptionalDependencyError: It is not installed; the message gives the pip command.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise OptionalDependencyError(
+            f"{purpose} needs the package {module!r}, which is not installed: pip install 'cutler_pl[{extra}]'"
+        ) from error
+
+
+def cupy_or_none() -> ModuleType | None:
+    """CuPy if it is installed and sees a device, else None: the caller takes its CPU path."""
+    try:
+        cupy = importlib.import_module("cupy")
+    except ImportError:
+        return None
+    try:
+        return cupy if cupy.cuda.runtime.getDeviceCount() > 0 else None
+    except cupy.cuda.runtime.CUDARuntimeError:
+        return None

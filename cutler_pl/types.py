@@ -1,0 +1,32 @@
+"""What passes between the stages, and the one vocabulary of tensor axes.
+
+Axes (jaxtyping strings): `batch` images of a batch; `rounds` MaskCut's rounds of one image; `channels` colour or
+feature channels; `dim` the feature dimension of a patch; `patches` = `h * w` patches of a grid; `height width`
+(`H W` in prose) pixels; `boxes` boxes of one image; `gt` ground-truth objects of one image. Boxes are absolute
+xyxy pixels, upper-left corner inclusive and lower-right exclusive, unless a name says `xywh`.
+"""
+
+from typing import NotRequired, TypedDict
+
+from jaxtyping import Bool, Float, Int64, UInt8
+from torch import Tensor
+
+ImageTensor = UInt8[Tensor, "3 height width"]
+
+
+class Target(TypedDict):
+    """Ground truth, or pseudo ground truth, of one image."""
+
+    boxes: Float[Tensor, "gt 4"]
+    labels: Int64[Tensor, " gt"]
+    masks: Bool[Tensor, "gt height width"]
+    image_id: NotRequired[int]
+
+
+class Prediction(TypedDict):
+    """Detections of one image in the pixels of the image that was given; labels count from 1."""
+
+    boxes: Float[Tensor, "boxes 4"]
+    scores: Float[Tensor, " boxes"]
+    labels: Int64[Tensor, " boxes"]
+    masks: Bool[Tensor, "boxes height width"]

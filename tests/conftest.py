@@ -1,0 +1,76 @@
+"""Fixtures every test may use: where the golden numbers and the small real photo sets lie, and one tolerance table."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[1]
+GOLDEN = Path(os.environ.get("CUTLER_GOLDEN", ROOT.parent / "shared" / "golden"))
+DATA = Path(os.environ.get("CUTLER_DATA", ROOT.parent / "shared" / "data"))
+
+
+@pytest.fixture(scope="session")
+def golden_dir() -> Path:
+    """Folder of numbers computed with the original implementation."""
+    if not GOLDEN.is_dir():
+        pytest.skip(f"golden numbers not found at {GOLDEN}; set CUTLER_GOLDEN to run this test")
+    return GOLDEN
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """Folder of small real photo sets with ground truth."""
+    if not DATA.is_dir():
+        pytest.skip(f"real photo sets not found at {DATA}; set CUTLER_DATA to run this test")
+    return DATA
+
+
+@pytest.fixture
+def write_photo(tmp_path: Path) -> Callable[..., Path]:
+    """Factory of small photo files: `write_photo("a/b.jpg", (height, width))`."""
+
+    def write(
+        name: str, size_hw: tuple[int, int] = (48, 64), *, seed: int = 0, mode: str = "RGB", **save: object
+    ) -> Path:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pixels = np.random.default_rng(seed).integers(0, 256, (*size_hw, 3), dtype=np.uint8)
+        Image.fromarray(pixels).convert(mode).save(path, **save)
+        return path
+
+    return write
+
+
+@pytest.fixture(autouse=True)
+def _same_seed_everywhere() -> None:
+    torch.manual_seed(0)
+    np.random.seed(0)
+
+
+_skipped_golden: list[str] = []
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """Remember golden tests that were skipped although the golden folder is there: that is a failure."""
+    outcome = yield
+    report = outcome.get_result()
+    if report.skipped and GOLDEN.is_dir() and item.get_closest_marker("golden"):
+        _skipped_golden.append(item.nodeid)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail the run for each golden test that was skipped without need."""
+    if _skipped_golden:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Name the golden tests that were skipped without need."""
+    for nodeid in _skipped_golden:
+        terminalreporter.write_line(f"golden test skipped although {GOLDEN} is there: {nodeid}", red=True)
