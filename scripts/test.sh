@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# Everything that is checked before a change lands: style, types, import rules, tests. CI runs exactly this.
+#   bash scripts/test.sh [arguments for pytest]
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
+ensure_environment '[dev]'
+cd "$project_root"
+
+step() { printf '\n== %s\n' "$*"; }
+step ruff
+"$python" -m ruff check .
+"$python" -m ruff format --check .
+step mypy
+"$python" -m mypy
+step import-linter
+.venv/bin/lint-imports --no-logo
+step pytest
+"$python" -m pytest "$@"

@@ -1,0 +1,17 @@
+"""Train a detector: `python train.py experiment=cutler_cascade [overrides]`. See conf/train.yaml for every setting."""
+
+import hydra
+from omegaconf import DictConfig
+
+from cutler_pl.pipelines import entry, train
+
+
+@entry.command
+@hydra.main(version_base="1.3", config_path="conf", config_name="train")
+def main(cfg: DictConfig) -> None:
+    """Run the training pipeline."""
+    train.run(cfg)
+
+
+if __name__ == "__main__":
+    main()
