@@ -101,7 +101,7 @@ def _is_group(name: str) -> bool:
 
 def _flat_keys(config: DictConfig, prefix: str = "") -> list[str]:
     keys = []
-    for name in config:
+    for name in map(str, config):
         keys.append(f"{prefix}{name}")
         if OmegaConf.is_missing(config, name) or OmegaConf.is_interpolation(config, name):
             continue

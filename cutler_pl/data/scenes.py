@@ -1,0 +1,225 @@
+"""Generated scenes with exact ground truth: textured objects on textured backgrounds, with occlusion.
+
+They stand in for photos where no labelled photos are at hand: the quickstart measures pseudo-masks and detectors
+against them, and tests need nothing from disk. They are made of what low-level cues can see (colour, texture,
+shape), not of objects that a pretrained network would know.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, Float, UInt8
+from PIL import Image
+from scipy import ndimage
+
+from cutler_pl.coco import rle
+from cutler_pl.errors import ConfigError
+from cutler_pl.runtime.files import replacing, write_json
+
+Grid = Float[np.ndarray, "height width"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SceneParams:
+    """What the scenes look like.
+
+    Args:
+        size_hw: Height and width in pixels.
+        min_objects: Fewest objects of a scene.
+        max_objects: Most objects of a scene.
+        min_radius: Smallest object radius as a share of the shorter side.
+        max_radius: Largest object radius, likewise.
+        min_visible: Share of an object that later objects must leave visible; an object that would hide more of
+            another is placed elsewhere.
+    """
+
+    size_hw: tuple[int, int] = (240, 240)
+    min_objects: int = 1
+    max_objects: int = 5
+    min_radius: float = 0.09
+    max_radius: float = 0.24
+    min_visible: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.min_objects <= self.max_objects:
+            raise ConfigError(f"min_objects={self.min_objects} must lie in 1..max_objects={self.max_objects}")
+        if not 0 < self.min_radius <= self.max_radius <= 0.5:
+            raise ConfigError(f"min_radius={self.min_radius} and max_radius={self.max_radius} must rise within 0..0.5")
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One picture and the visible part of each of its objects, the rearmost first."""
+
+    image: UInt8[np.ndarray, "height width 3"]
+    masks: Bool[np.ndarray, "gt height width"]
+
+
+def generate_scene(params: SceneParams, *, seed: int) -> Scene:
+    """Draw one scene; the same parameters and seed give the same pixels."""
+    rng = np.random.default_rng(seed)
+    masks = _place_objects(params, rng)
+    base_lab = _colour(rng)
+    picture = _paint(params.size_hw, base_lab, rng)
+    for mask in masks:
+        surface = _paint(params.size_hw, _colour_away_from(base_lab, rng), rng)
+        alpha = ndimage.gaussian_filter(mask.astype(np.float64), 0.6)[..., None]
+        picture = alpha * _shade(surface, mask, rng) + (1 - alpha) * picture
+    picture = ndimage.gaussian_filter(picture, (0.5, 0.5, 0)) + rng.normal(0, rng.uniform(1, 5), picture.shape)
+    visible = [mask & ~_union(masks[i + 1 :], mask) for i, mask in enumerate(masks)]
+    return Scene(picture.clip(0, 255).astype(np.uint8), np.stack(visible))
+
+
+def write_scenes(folder: Path, count: int, params: SceneParams, *, seed: int) -> Path:
+    """Write `count` scenes as PNG files under `images/` and their ground truth as `annotations.json`.
+
+    Returns:
+        The annotation file (COCO format, one category, ids from 1).
+    """
+    images: list[dict[str, object]] = []
+    annotations: list[dict[str, object]] = []
+    height, width = params.size_hw
+    for index in range(count):
+        scene = generate_scene(params, seed=seed * 1_000_003 + index)
+        name = f"scene_{index:05d}.png"
+        with replacing(folder / "images" / name) as temporary:
+            Image.fromarray(scene.image).save(temporary, format="PNG")
+        images.append({"id": index + 1, "file_name": name, "height": height, "width": width})
+        for mask in scene.masks:
+            code = rle.encode(mask)
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": index + 1,
+                    "category_id": 1,
+                    "segmentation": code,
+                    "bbox": [float(v) for v in rle.bbox(code)],
+                    "area": int(mask.sum()),
+                    "iscrowd": 0,
+                }
+            )
+    categories = [{"id": 1, "name": "fg"}]
+    path = folder / "annotations.json"
+    write_json(path, {"images": images, "annotations": annotations, "categories": categories})
+    return path
+
+
+def _place_objects(params: SceneParams, rng: np.random.Generator) -> list[Bool[np.ndarray, "height width"]]:
+    wanted = int(rng.integers(params.min_objects, params.max_objects + 1))
+    masks: list[Bool[np.ndarray, "height width"]] = []
+    for _ in range(20 * wanted):
+        mask = _shape(params, rng)
+        if _all_visible([*masks, mask], params.min_visible):
+            masks.append(mask)
+        if len(masks) == wanted:
+            break
+    return masks
+
+
+def _all_visible(masks: list[Bool[np.ndarray, "height width"]], share: float) -> bool:
+    return all((m & ~_union(masks[i + 1 :], m)).sum() >= share * m.sum() for i, m in enumerate(masks))
+
+
+def _union(masks: list[np.ndarray], like: np.ndarray) -> np.ndarray:
+    return np.any(masks, axis=0) if masks else np.zeros_like(like)
+
+
+def _shape(params: SceneParams, rng: np.random.Generator) -> Bool[np.ndarray, "height width"]:
+    """One outline around a random centre: r(angle) of an ellipse, a polygon or a smooth blob."""
+    height, width = params.size_hw
+    radius = rng.uniform(params.min_radius, params.max_radius) * min(height, width)
+    cy, cx = rng.uniform(0.7 * radius, height - 0.7 * radius), rng.uniform(0.7 * radius, width - 0.7 * radius)
+    dy, dx = np.arange(height)[:, None] + 0.5 - cy, np.arange(width)[None] + 0.5 - cx
+    turn, stretch = rng.uniform(0, np.pi), rng.uniform(0.6, 1.0)
+    u = (np.cos(turn) * dx + np.sin(turn) * dy) / radius
+    v = (-np.sin(turn) * dx + np.cos(turn) * dy) / (radius * stretch)
+    outline = _OUTLINES[int(rng.integers(len(_OUTLINES)))]
+    inside: Bool[np.ndarray, "height width"] = np.hypot(u, v) <= outline(np.arctan2(v, u), rng)
+    return inside
+
+
+def _ellipse(angle: Grid, rng: np.random.Generator) -> Grid:
+    return np.ones_like(angle)
+
+
+def _polygon(angle: Grid, rng: np.random.Generator) -> Grid:
+    corners = int(rng.integers(3, 7))
+    within = np.mod(angle, 2 * np.pi / corners) - np.pi / corners
+    radius: Grid = np.cos(np.pi / corners) / np.cos(within) * 1.15
+    return radius
+
+
+def _blob(angle: Grid, rng: np.random.Generator) -> Grid:
+    radius = np.ones_like(angle)
+    for frequency in (2, 3, 5):
+        radius += rng.uniform(0, 0.35 / frequency) * np.cos(frequency * angle + rng.uniform(0, 2 * np.pi))
+    return radius
+
+
+_OUTLINES: tuple[Callable[[Grid, np.random.Generator], Grid], ...] = (_ellipse, _polygon, _blob)
+
+
+def _colour(rng: np.random.Generator) -> Float[np.ndarray, "3"]:
+    return rng.uniform((30, 30, 30), (225, 225, 225))
+
+
+def _colour_away_from(other: Float[np.ndarray, "3"], rng: np.random.Generator) -> Float[np.ndarray, "3"]:
+    """A colour whose RGB distance to another is at least 70 of 441: visible, not shrill."""
+    while True:
+        colour = _colour(rng)
+        if np.linalg.norm(colour - other) >= 70:
+            return colour
+
+
+def _paint(
+    size_hw: tuple[int, int], colour: Float[np.ndarray, "3"], rng: np.random.Generator
+) -> Float[np.ndarray, "height width 3"]:
+    """A surface: one colour, modulated by one texture in brightness and tint, and by a slow gradient."""
+    texture = _TEXTURES[int(rng.integers(len(_TEXTURES)))](size_hw, rng)
+    slow = _gradient(size_hw, rng)
+    contrast, tint = rng.uniform(5, 28), rng.normal(0, 8, 3)
+    return colour + texture[..., None] * (contrast + tint) + slow[..., None] * rng.uniform(3, 12)
+
+
+def _shade(surface: np.ndarray, mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Light from one side, so that objects have some body."""
+    rows, columns = np.nonzero(mask)
+    height, width = mask.shape
+    angle = rng.uniform(0, 2 * np.pi)
+    dy, dx = np.arange(height)[:, None] - rows.mean(), np.arange(width)[None] - columns.mean()
+    along = (np.cos(angle) * dx + np.sin(angle) * dy) / max(np.ptp(rows), np.ptp(columns), 1)
+    shaded: np.ndarray = surface * (1 + rng.uniform(0, 0.35) * along[..., None])
+    return shaded
+
+
+def _noise(size_hw: tuple[int, int], rng: np.random.Generator) -> Grid:
+    field = ndimage.gaussian_filter(rng.normal(size=size_hw), rng.uniform(1.0, 6.0), mode="wrap", truncate=3.0)
+    return np.asarray(field / (field.std() + 1e-9))
+
+
+def _gradient(size_hw: tuple[int, int], rng: np.random.Generator) -> Grid:
+    """Uneven light: random values on a 4 x 4 grid, smoothly interpolated."""
+    coarse = Image.fromarray(rng.normal(size=(4, 4)).astype(np.float32))
+    return np.asarray(coarse.resize(size_hw[::-1], Image.Resampling.BICUBIC), dtype=np.float64)
+
+
+def _stripes(size_hw: tuple[int, int], rng: np.random.Generator) -> Grid:
+    turn, period = rng.uniform(0, np.pi), rng.uniform(5, 22)
+    y, x = np.arange(size_hw[0])[:, None], np.arange(size_hw[1])[None]
+    phase = 2 * np.pi * (np.cos(turn) * x + np.sin(turn) * y) / period + rng.uniform(0, 2 * np.pi)
+    wave: Grid = np.sqrt(2) * np.sin(phase)
+    return wave
+
+
+def _checks(size_hw: tuple[int, int], rng: np.random.Generator) -> Grid:
+    squares: Grid = np.sign(_stripes(size_hw, rng)) * np.sign(_stripes(size_hw, rng))
+    return squares
+
+
+def _plain(size_hw: tuple[int, int], rng: np.random.Generator) -> Grid:
+    return np.zeros(size_hw)
+
+
+_TEXTURES: tuple[Callable[[tuple[int, int], np.random.Generator], Grid], ...] = (_noise, _stripes, _checks, _plain)
