@@ -1,0 +1,1 @@
+"""The detectors: networks, matching, losses, weights."""

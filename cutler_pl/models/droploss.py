@@ -1,0 +1,99 @@
+"""DropLoss (CutLER, section 3.3): regions that overlap no pseudo ground truth do not count in the classification loss.
+
+MaskCut misses objects; a region on a missed object would be punished as background. So the loss of region i is kept
+only if its best IoU with the ground truth is above τ (`iou_thresh`, 0.01). The region is the box the stage predicts,
+decoded but not clipped. Only the classification loss is weighted, and the mean still counts the dropped regions.
+
+`DropLoss` is the paper's equation. `DropLossOriginal` gives the weights of the released code, which compares with a
+part of the ground truth and treats images without ground truth differently.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from cutler_pl.ops.boxes import box_iou
+
+
+class ScoredRegions(NamedTuple):
+    """The sampled regions of one image in one stage of the box head."""
+
+    predicted_boxes: Float[Tensor, "boxes 4"]
+    """Boxes that the stage predicts: its input boxes moved by its own deltas, not clipped."""
+    matched_gt_boxes: Float[Tensor, "boxes 4"]
+    """The ground truth each region was matched with, background included; anything where there is none."""
+    gt_boxes: Float[Tensor, "gt 4"]
+    """All ground truth of the image."""
+
+
+class ClassificationWeights(Protocol):
+    """What the detector takes as `classification_weights`: one weight a region, images in order."""
+
+    def __call__(self, images: Sequence[ScoredRegions], *, stage: int) -> Float[Tensor, " regions"]:
+        """Weights of one stage of the box head; the first is 0."""
+
+
+@torch.no_grad()
+def droploss_weights(
+    boxes: Float[Tensor, "boxes 4"], gt_boxes: Float[Tensor, "gt 4"], iou_thresh: float
+) -> Float[Tensor, " boxes"]:
+    """Weight 1 for boxes whose best IoU with the ground truth is above the threshold, else 0.
+
+    Args:
+        boxes: Predicted boxes of one image, xyxy pixels.
+        gt_boxes: All ground truth of that image. Without any, nothing tells missed objects apart: all weights are 1.
+        iou_thresh: τ of the paper; an IoU equal to it is dropped.
+
+    Returns:
+        Weights without gradient, float32.
+    """
+    if len(gt_boxes) == 0:
+        return torch.ones(len(boxes), dtype=torch.float32, device=boxes.device)
+    return (box_iou(boxes.float(), gt_boxes.float()).amax(dim=1) > iou_thresh).float()
+
+
+class DropLoss:
+    """Weights by the paper's equation: every region is compared with all ground truth of its image.
+
+    Args:
+        iou_thresh: τ of the paper.
+    """
+
+    def __init__(self, iou_thresh: float = 0.01) -> None:
+        self.iou_thresh = iou_thresh
+
+    def __call__(self, images: Sequence[ScoredRegions], *, stage: int) -> Float[Tensor, " regions"]:
+        """Weights of one stage; `stage` makes no difference."""
+        return torch.cat([droploss_weights(i.predicted_boxes, i.gt_boxes, self.iou_thresh) for i in images])
+
+
+class DropLossOriginal:
+    """Weights of the released code, for comparison with its numbers.
+
+    It compares with the matched boxes of the first n regions, n being the number of different boxes among the matches
+    of the first 100 regions: a draw from the ground truth, not all of it. One image without ground truth switches the
+    weighting off for the whole batch in the first stage, and drops all of that image's regions in later ones.
+
+    Args:
+        iou_thresh: τ of the paper.
+    """
+
+    LOOKED_AT = 100
+
+    def __init__(self, iou_thresh: float = 0.01) -> None:
+        self.iou_thresh = iou_thresh
+
+    def __call__(self, images: Sequence[ScoredRegions], *, stage: int) -> Float[Tensor, " regions"]:
+        """Weights of one stage; the first is 0."""
+        if stage == 0 and any(len(image.gt_boxes) == 0 for image in images):
+            return torch.cat([torch.ones_like(image.predicted_boxes[:, 0], dtype=torch.float32) for image in images])
+        return torch.cat([self._weights(image) for image in images])
+
+    def _weights(self, image: ScoredRegions) -> Tensor:
+        if len(image.gt_boxes) == 0 or len(image.predicted_boxes) == 0:
+            return torch.zeros_like(image.predicted_boxes[:, 0], dtype=torch.float32)
+        num_different = len(torch.unique(image.matched_gt_boxes[: self.LOOKED_AT], dim=0))
+        return droploss_weights(image.predicted_boxes, image.matched_gt_boxes[:num_different], self.iou_thresh)

@@ -1,0 +1,148 @@
+"""The detector's losses, each a pure function of predictions and targets that are already matched.
+
+Forms and normalisers are those of detectron2: RPN sums over the sampled anchors divided by a fixed count, L1 box
+regression (smooth L1 with β = 0) summed over foreground and divided by all sampled regions, cross-entropy averaged over
+all sampled regions whatever their weight, binary cross-entropy averaged over the mask pixels of foreground regions.
+
+Everything is computed in float32, under autocast too. Inputs without rows give a zero that still hangs on the
+predictions, so that every parameter gets a gradient. Classes count from 0; the background is the class after the last.
+"""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int8, Int64
+from torch import Tensor
+from torchvision.ops import roi_align
+
+from cutler_pl.models.matching import POSITIVE
+
+_PIXELS_AT_ONCE = 2**25
+
+
+def rpn_losses(
+    logits: Float[Tensor, "batch anchors"],
+    deltas: Float[Tensor, "batch anchors 4"],
+    labels: Int8[Tensor, "batch anchors"],
+    target_deltas: Float[Tensor, "batch anchors 4"],
+    *,
+    normaliser: float,
+) -> dict[str, Float[Tensor, ""]]:
+    """Objectness and box losses of the region proposal network.
+
+    Args:
+        logits: Objectness of each anchor.
+        deltas: Predicted box deltas.
+        labels: Sampled labels: 1 foreground, 0 background, -1 not sampled.
+        target_deltas: Deltas from each anchor to its matched ground truth; read where the label is 1 only, so other
+            rows may hold anything.
+        normaliser: Both sums are divided by it: samples per image times images, however many were sampled.
+
+    Returns:
+        `loss_rpn_cls` and `loss_rpn_loc`.
+    """
+    logits, positive = logits.float(), labels == POSITIVE
+    entropy = F.binary_cross_entropy_with_logits(logits, positive.float(), reduction="none")
+    return {
+        "loss_rpn_cls": torch.where(labels >= 0, entropy, 0.0).sum() / normaliser,
+        "loss_rpn_loc": _l1_where(positive, deltas.float(), target_deltas.float()) / normaliser,
+    }
+
+
+def classification_loss(
+    logits: Float[Tensor, "regions classes"],
+    classes: Int64[Tensor, " regions"],
+    weights: Float[Tensor, " regions"] | None = None,
+) -> Float[Tensor, ""]:
+    """Cross-entropy averaged over all regions, each weighted; dropped regions count in the average.
+
+    Args:
+        logits: Scores of the classes, background last.
+        classes: Class of each region.
+        weights: One weight a region (DropLoss), None for 1 everywhere.
+    """
+    logits = logits.float()
+    if len(logits) == 0:
+        return logits.sum()
+    if weights is None:
+        return F.cross_entropy(logits, classes)
+    return (weights.detach() * F.cross_entropy(logits, classes, reduction="none")).mean()
+
+
+def box_regression_loss(
+    deltas: Float[Tensor, "regions columns"],
+    classes: Int64[Tensor, " regions"],
+    target_deltas: Float[Tensor, "regions 4"],
+    *,
+    num_classes: int,
+) -> Float[Tensor, ""]:
+    """L1 distance of the deltas, summed over foreground regions and divided by the number of all regions.
+
+    Args:
+        deltas: Predicted deltas: 4 columns for all classes together, or 4 for each class.
+        classes: Class of each region; `num_classes` is background.
+        target_deltas: Deltas to the matched ground truth; read in foreground rows only.
+        num_classes: Number of classes without the background.
+    """
+    deltas = deltas.float()
+    if len(deltas) == 0:
+        return deltas.sum()
+    if deltas.shape[1] != 4:
+        rows = torch.arange(len(deltas), device=deltas.device)
+        deltas = deltas.view(len(deltas), num_classes, 4)[rows, classes.clamp(max=num_classes - 1)]
+    return _l1_where(classes < num_classes, deltas, target_deltas.float()) / len(deltas)
+
+
+def mask_targets(
+    masks: Bool[Tensor, "gt height width"],
+    boxes: Float[Tensor, "boxes 4"],
+    indices: Int64[Tensor, " boxes"],
+    *,
+    size: int = 28,
+) -> Bool[Tensor, "boxes size size"]:
+    """What the mask head should predict in each box: the ground-truth mask, averaged over cells, at least 0.5.
+
+    Only a few full-size masks are turned to floats at a time, and never one per box.
+
+    Args:
+        masks: Ground-truth masks of one image.
+        boxes: Foreground boxes in the pixels of the masks.
+        indices: Ground truth of each box.
+        size: Side of the mask head's output.
+    """
+    targets = torch.zeros((len(boxes), size, size), dtype=torch.bool, device=boxes.device)
+    if len(boxes) == 0:
+        return targets
+    at_once = max(1, _PIXELS_AT_ONCE // max(1, masks.shape[1] * masks.shape[2]))
+    whole = len(masks) <= at_once
+    for start in range(0, len(masks), at_once):
+        part = masks[start : start + at_once]
+        chosen = slice(None) if whole else ((indices >= start) & (indices < start + len(part))).nonzero()[:, 0]
+        rois = torch.cat([(indices[chosen] - start)[:, None].float(), boxes[chosen].float()], dim=1)
+        cells = roi_align(part[:, None].float(), rois, size, spatial_scale=1.0, sampling_ratio=0, aligned=True)
+        targets[chosen] = cells[:, 0] >= 0.5
+    return targets
+
+
+def mask_loss(
+    logits: Float[Tensor, "boxes classes size size"],
+    classes: Int64[Tensor, " boxes"],
+    targets: Bool[Tensor, "boxes size size"],
+) -> Float[Tensor, ""]:
+    """Binary cross-entropy of the mask of each box's own class, averaged over all pixels of all boxes.
+
+    Args:
+        logits: Mask logits, one channel a class, or one for all.
+        classes: Class of each foreground box.
+        targets: As from `mask_targets`, images in order.
+    """
+    if len(logits) == 0:
+        return logits.float().sum()
+    rows = torch.arange(len(logits), device=logits.device)
+    chosen = logits[:, 0] if logits.shape[1] == 1 else logits[rows, classes]
+    return F.binary_cross_entropy_with_logits(chosen.float(), targets.float())
+
+
+def _l1_where(used: Tensor, predicted: Tensor, target: Tensor) -> Tensor:
+    """Sum of absolute differences over the used rows; what the targets hold elsewhere cannot leak, NaN included."""
+    target = torch.where(used[..., None], target, predicted.detach())
+    return (predicted - target).abs().sum()
