@@ -9,7 +9,7 @@ part of the ground truth and treats images without ground truth differently.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -29,6 +29,7 @@ class ScoredRegions(NamedTuple):
     """All ground truth of the image."""
 
 
+@runtime_checkable
 class ClassificationWeights(Protocol):
     """What the detector takes as `classification_weights`: one weight a region, images in order."""
 

@@ -25,7 +25,7 @@ def rpn_losses(
     labels: Int8[Tensor, "batch anchors"],
     target_deltas: Float[Tensor, "batch anchors 4"],
     *,
-    normaliser: float,
+    normaliser: int,
 ) -> dict[str, Float[Tensor, ""]]:
     """Objectness and box losses of the region proposal network.
 

@@ -8,7 +8,7 @@ of IoU 0. Nothing here waits for the device, except the final index lists of `sa
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int8, Int64
@@ -66,6 +66,7 @@ class Matcher:
         return Match(indices, labels)
 
 
+@runtime_checkable
 class Sampler(Protocol):
     """In which order candidates are taken: the highest priority first."""
 

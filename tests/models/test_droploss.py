@@ -1,0 +1,110 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from cutler_pl.models.droploss import DropLoss, DropLossOriginal, ScoredRegions, droploss_weights
+
+STAGES = {
+    "cascade": [("stage0", (10, 10, 5, 5)), ("stage1", (20, 20, 10, 10)), ("stage2", (30, 30, 15, 15))],
+    "maskrcnn": [("single", (10, 10, 5, 5))],
+}
+GT = torch.tensor([[0.0, 0.0, 10.0, 10.0], [20.0, 0.0, 30.0, 10.0]])
+NONE = torch.zeros(0, 4)
+
+
+def decode(boxes: Tensor, deltas: Tensor, weights: tuple[float, ...]) -> Tensor:
+    """Boxes moved by weighted deltas, written for the tests alone."""
+    d = deltas / torch.tensor(weights)
+    sizes = boxes[:, 2:] - boxes[:, :2]
+    centres = boxes[:, :2] + 0.5 * sizes + d[:, :2] * sizes
+    half = 0.5 * sizes * d[:, 2:].clamp(max=np.log(1000 / 16)).exp()
+    return torch.cat([centres - half, centres + half], dim=1)
+
+
+def test_weight_is_one_where_the_best_iou_is_above_the_threshold() -> None:
+    boxes = torch.tensor([[0.0, 0, 10, 10], [40, 0, 50, 10], [25, 0, 35, 10], [0, 0, 5, 10]])
+    assert droploss_weights(boxes, GT, 0.01).tolist() == [1, 0, 1, 1]
+    assert droploss_weights(boxes, GT, 0.4).tolist() == [1, 0, 0, 1]
+
+
+def test_iou_equal_to_the_threshold_is_dropped() -> None:
+    assert droploss_weights(torch.tensor([[0.0, 0, 5, 10]]), GT[:1], 0.5).tolist() == [0]
+
+
+def test_weights_without_ground_truth_are_one_and_without_boxes_empty() -> None:
+    assert droploss_weights(GT, NONE, 0.01).tolist() == [1, 1]
+    assert droploss_weights(NONE, GT, 0.01).shape == (0,)
+
+
+def test_weights_carry_no_gradient_and_are_float32_for_half_boxes() -> None:
+    assert not droploss_weights(GT.clone().requires_grad_(), GT, 0.01).requires_grad
+    assert droploss_weights(GT.half(), GT.half(), 0.01).dtype == torch.float32
+
+
+def test_droploss_compares_with_all_ground_truth_of_the_own_image() -> None:
+    first = ScoredRegions(predicted_boxes=GT, matched_gt_boxes=GT[[0, 0]], gt_boxes=GT)
+    second = ScoredRegions(predicted_boxes=GT, matched_gt_boxes=GT[[1, 1]], gt_boxes=GT[1:])
+    assert DropLoss()([first, second], stage=0).tolist() == [1, 1, 0, 1]
+
+
+def test_droploss_keeps_images_without_ground_truth_and_does_not_touch_others() -> None:
+    empty = ScoredRegions(predicted_boxes=GT, matched_gt_boxes=torch.zeros(2, 4), gt_boxes=NONE)
+    other = ScoredRegions(predicted_boxes=GT, matched_gt_boxes=GT[[0, 0]], gt_boxes=GT[:1])
+    for stage in range(3):
+        assert DropLoss()([empty, other], stage=stage).tolist() == [1, 1, 1, 0]
+
+
+def test_original_compares_with_the_matches_of_the_first_n_regions_only() -> None:
+    boxes = torch.cat([GT, torch.tensor([[60.0, 0, 70, 10]])])
+    image = ScoredRegions(boxes, matched_gt_boxes=GT[[0, 0, 1]], gt_boxes=GT)
+    assert DropLossOriginal()([image], stage=0).tolist() == [1, 0, 0], "two different boxes: the first two matches"
+    image = ScoredRegions(boxes, matched_gt_boxes=GT[[0, 1, 1]], gt_boxes=GT)
+    assert DropLossOriginal()([image], stage=0).tolist() == [1, 1, 0]
+
+
+def test_original_counts_different_boxes_among_the_first_100_regions() -> None:
+    matches = GT[torch.tensor([0] * 100 + [1])]
+    image = ScoredRegions(matches, matched_gt_boxes=matches, gt_boxes=GT)
+    assert DropLossOriginal()([image], stage=0).tolist() == [1] * 100 + [0]
+
+
+def test_original_switches_off_for_the_batch_then_drops_the_image_without_ground_truth() -> None:
+    empty = ScoredRegions(predicted_boxes=GT, matched_gt_boxes=torch.zeros(2, 4), gt_boxes=NONE)
+    other = ScoredRegions(predicted_boxes=GT, matched_gt_boxes=GT[[0, 0]], gt_boxes=GT[:1])
+    assert DropLossOriginal()([empty, other], stage=0).tolist() == [1, 1, 1, 1]
+    assert DropLossOriginal()([empty, other], stage=1).tolist() == [0, 0, 1, 0]
+
+
+@pytest.mark.parametrize("weighting", [DropLoss(), DropLossOriginal()], ids=["paper", "original"])
+def test_weightings_take_images_without_regions(weighting: DropLoss | DropLossOriginal) -> None:
+    image = ScoredRegions(predicted_boxes=NONE, matched_gt_boxes=NONE, gt_boxes=GT)
+    assert weighting([image, image], stage=0).shape == (0,)
+
+
+@pytest.mark.golden
+@pytest.mark.parametrize("bn", ["bnTrain", "bnEval"])
+@pytest.mark.parametrize("architecture", ["cascade", "maskrcnn"])
+def test_golden_weights_of_paper_and_original(golden_dir: Path, architecture: str, bn: str) -> None:
+    arrays = np.load(golden_dir / "detector/train_arrays.npz")
+    batch = np.load(golden_dir / "detector/train_batch.npz")
+    for stage, (name, box_weights) in enumerate(STAGES[architecture]):
+        tag = f"{architecture}_{bn}_drop1_{name}"
+
+        def tensor(key: str, tag: str = tag) -> Tensor:
+            return torch.from_numpy(arrays[f"{tag}_{key}"])
+
+        sizes = [len(tensor(f"boxes{i}")) for i in (0, 1)]
+        deltas = tensor("deltas").split(sizes)
+        images = [
+            ScoredRegions(
+                predicted_boxes=decode(tensor(f"boxes{i}"), deltas[i], box_weights),
+                matched_gt_boxes=tensor(f"gt_boxes{i}"),
+                gt_boxes=torch.from_numpy(batch[f"gt_boxes{i}"]),
+            )
+            for i in (0, 1)
+        ]
+        assert torch.equal(DropLossOriginal()(images, stage=stage), tensor("weights"))
+        assert torch.equal(DropLoss()(images, stage=stage), (tensor("iou_max_allgt") > 0.01).float())

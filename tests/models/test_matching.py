@@ -1,0 +1,126 @@
+import copy
+import pickle
+
+import pytest
+import torch
+
+from cutler_pl.errors import ConfigError
+from cutler_pl.models.matching import (
+    IGNORED,
+    NEGATIVE,
+    POSITIVE,
+    FirstK,
+    Matcher,
+    RandomSampler,
+    sample_indices,
+    sample_labels,
+)
+
+RPN_RULE = ((0.3, 0.7), (NEGATIVE, IGNORED, POSITIVE))
+
+
+def labels_of(*values: int) -> torch.Tensor:
+    return torch.tensor(values, dtype=torch.int8)
+
+
+def test_matcher_labels_boxes_by_the_interval_of_their_best_iou() -> None:
+    iou = torch.tensor([[0.1, 0.3, 0.69, 0.7, 1.0]])
+    match = Matcher(*RPN_RULE)(iou)
+    assert match.labels.tolist() == [NEGATIVE, IGNORED, IGNORED, POSITIVE, POSITIVE]
+    assert match.indices.tolist() == [0] * 5
+
+
+def test_matcher_gives_ties_to_the_lowest_ground_truth() -> None:
+    iou = torch.tensor([[0.0, 0.5, 0.2], [0.0, 0.5, 0.6]])
+    assert Matcher((0.5,), (NEGATIVE, POSITIVE))(iou).indices.tolist() == [0, 0, 1]
+
+
+def test_low_quality_matches_make_the_best_boxes_of_each_ground_truth_positive_and_keep_their_own_match() -> None:
+    iou = torch.tensor([[0.8, 0.2, 0.0, 0.0], [0.6, 0.5, 0.1, 0.5]])
+    assert Matcher(*RPN_RULE)(iou).labels.tolist() == [POSITIVE, IGNORED, NEGATIVE, IGNORED]
+    match = Matcher(*RPN_RULE, allow_low_quality_matches=True)(iou)
+    assert match.labels.tolist() == [POSITIVE, IGNORED, NEGATIVE, IGNORED]
+    assert match.indices.tolist() == [0, 1, 1, 1], "box 0 is the best of ground truth 1, yet belongs to 0"
+    low = torch.tensor([[0.1, 0.2, 0.2], [0.9, 0.0, 0.0]])
+    assert Matcher(*RPN_RULE, allow_low_quality_matches=True)(low).labels.tolist() == [POSITIVE] * 3
+
+
+def test_ground_truth_that_no_box_overlaps_makes_nothing_positive() -> None:
+    iou = torch.tensor([[0.0, 0.0, 0.0], [0.0, 0.2, 0.1]])
+    match = Matcher(*RPN_RULE, allow_low_quality_matches=True)(iou)
+    assert match.labels.tolist() == [NEGATIVE, POSITIVE, NEGATIVE]
+
+
+@pytest.mark.parametrize("low_quality", [False, True])
+def test_matcher_without_ground_truth_or_without_boxes(low_quality: bool) -> None:
+    matcher = Matcher(*RPN_RULE, allow_low_quality_matches=low_quality)
+    match = matcher(torch.zeros(0, 3))
+    assert match.labels.tolist() == [NEGATIVE] * 3
+    assert match.indices.tolist() == [0] * 3
+    match = matcher(torch.zeros(2, 0))
+    assert match.labels.shape == match.indices.shape == (0,)
+
+
+@pytest.mark.parametrize(("thresholds", "labels"), [((0.7, 0.3), (0, -1, 1)), ((0.5,), (0, 1, 1)), ((0.5,), (0, 2))])
+def test_matcher_refuses_rules_that_cannot_work(thresholds: tuple[float, ...], labels: tuple[int, ...]) -> None:
+    with pytest.raises(ConfigError):
+        Matcher(thresholds, labels)
+
+
+def test_first_k_takes_positives_up_to_their_share_and_fills_up_with_negatives() -> None:
+    labels = labels_of(0, 1, -1, 1, 0, 1, 0, 0)
+    sampled = sample_labels(labels, num_samples=4, positive_fraction=0.5, sampler=FirstK())
+    assert sampled.tolist() == [0, 1, -1, 1, 0, -1, -1, -1]
+    foreground, background = sample_indices(labels, num_samples=4, positive_fraction=0.5, sampler=FirstK())
+    assert foreground.tolist() == [1, 3]
+    assert background.tolist() == [0, 4]
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        (labels_of(), ([], [])),
+        (labels_of(-1, -1), ([], [])),
+        (labels_of(1, 1, 1), ([0, 1], [])),
+        (labels_of(0, 0, 0, 0, 0), ([], [0, 1, 2, 3])),
+        (labels_of(1, 0), ([0], [1])),
+    ],
+    ids=["nothing", "all ignored", "only positives", "only negatives", "fewer than asked"],
+)
+@pytest.mark.parametrize("sampler", [FirstK(), RandomSampler()], ids=["first", "random"])
+def test_sampling_with_too_few_candidates_of_a_kind(labels, expected, sampler) -> None:
+    foreground, background = sample_indices(labels, num_samples=4, positive_fraction=0.5, sampler=sampler)
+    assert (len(foreground), len(background)) == tuple(map(len, expected))
+    if isinstance(sampler, FirstK):
+        assert (foreground.tolist(), background.tolist()) == expected
+    sampled = sample_labels(labels, num_samples=4, positive_fraction=0.5, sampler=sampler)
+    assert [int((sampled == kind).sum()) for kind in (POSITIVE, NEGATIVE)] == list(map(len, expected))
+    assert torch.all((sampled == labels) | (sampled == IGNORED))
+
+
+def test_random_sampler_takes_each_candidate_equally_often() -> None:
+    labels, sampler, taken = labels_of(*([1] * 8 + [0] * 4)), RandomSampler(1), torch.zeros(12)
+    for _ in range(500):
+        foreground, background = sample_indices(labels, num_samples=4, positive_fraction=0.5, sampler=sampler)
+        assert len({*foreground.tolist()}) == len({*background.tolist()}) == 2
+        taken[torch.cat([foreground, background])] += 1
+    torch.testing.assert_close(taken[:8] / 500, torch.full((8,), 2 / 8), atol=0.08, rtol=0)
+    torch.testing.assert_close(taken[8:] / 500, torch.full((4,), 2 / 4), atol=0.08, rtol=0)
+
+
+def test_random_sampler_repeats_a_key_and_survives_copying() -> None:
+    cpu, sampler = torch.device("cpu"), RandomSampler(3, 0)
+    first = sampler(5, cpu)
+    assert not torch.equal(sampler(5, cpu), first)
+    assert torch.equal(copy.deepcopy(sampler)(5, cpu), first)
+    assert torch.equal(pickle.loads(pickle.dumps(sampler))(5, cpu), first)
+    sampler.reseed(3, 1)
+    assert not torch.equal(sampler(5, cpu), first)
+    sampler.reseed(3, 0)
+    assert torch.equal(sampler(5, cpu), first)
+
+
+def test_random_sampler_leaves_the_global_stream_alone() -> None:
+    before = torch.get_rng_state()
+    RandomSampler()(5, torch.device("cpu"))
+    assert torch.equal(torch.get_rng_state(), before)
