@@ -1,0 +1,118 @@
+"""What can be wrong with one COCO record, as part of a sentence. Each check returns the fault found, or None.
+
+Nothing here raises or knows of files: `coco.io` says where a fault is and whether it ends the run.
+"""
+
+from collections.abc import Mapping
+from math import isfinite
+from numbers import Integral, Real
+from typing import Any
+
+
+def image_fault(image: Any) -> str | None:
+    """Fault of an image record on its own."""
+    if not isinstance(image, Mapping):
+        return f"an image record is {_kind(image)}, not an object"
+    if not is_integer(image.get("id")):
+        return f"an image record has no integer id, but {image.get('id')!r}"
+    name = f"image {image['id']}"
+    for key in ("height", "width"):
+        if not is_integer(image.get(key)) or image[key] < 1:
+            return f"{name} has no positive integer {key}, but {image.get(key)!r}"
+    if not any(isinstance(image.get(key), str) and image[key] for key in ("file_name", "coco_url")):
+        return f"{name} has neither file_name nor coco_url"
+    return None
+
+
+def category_fault(category: Any) -> str | None:
+    """Fault of a category record on its own."""
+    if not isinstance(category, Mapping):
+        return f"a category record is {_kind(category)}, not an object"
+    if not is_integer(category.get("id")) or not isinstance(category.get("name"), str):
+        return f"category {category.get('id')!r} needs an integer id and a name"
+    return None
+
+
+def annotation_fault(annotation: Any) -> str | None:
+    """Fault of an annotation record on its own, apart from the image it belongs to."""
+    if not isinstance(annotation, Mapping):
+        return f"an annotation record is {_kind(annotation)}, not an object"
+    if not is_integer(annotation.get("id")):
+        return f"an annotation record has no integer id, but {annotation.get('id')!r}"
+    name = f"annotation {annotation['id']}"
+    for key in ("image_id", "category_id"):
+        if not is_integer(annotation.get(key)):
+            return f"{name} has no integer {key}, but {annotation.get(key)!r}"
+    if annotation.get("iscrowd", 0) not in (0, 1):
+        return f"{name} has iscrowd {annotation['iscrowd']!r}, not 0 or 1"
+    if "area" in annotation and not is_finite_number(annotation["area"]):
+        return f"{name} has the area {annotation['area']!r}, not a number"
+    fault = box_fault(annotation.get("bbox")) or segmentation_fault(annotation.get("segmentation"))
+    return f"{name} {fault}" if fault else None
+
+
+def box_fault(bbox: Any) -> str | None:
+    """Fault of an `[x, y, width, height]` box; a size of zero is none here."""
+    if not isinstance(bbox, list | tuple) or len(bbox) != 4 or not all(map(is_finite_number, bbox)):
+        return f"has the box {bbox!r}, not four finite numbers [x, y, width, height]"
+    if bbox[2] < 0 or bbox[3] < 0:
+        return f"has the box {bbox!r} of negative size"
+    return None
+
+
+def segmentation_fault(segmentation: Any) -> str | None:
+    """Fault in the form of a segmentation; compressed counts are checked by `rle.are_consistent`."""
+    if segmentation is None:
+        return None
+    if isinstance(segmentation, list):
+        return None if all(map(_is_polygon, segmentation)) else "has a polygon that is not 3 or more finite points"
+    if not isinstance(segmentation, Mapping):
+        return f"has a segmentation that is {_kind(segmentation)}, neither polygons nor run lengths"
+    size, counts = segmentation.get("size"), segmentation.get("counts")
+    if not isinstance(size, list | tuple) or len(size) != 2 or not all(is_integer(n) and n > 0 for n in size):
+        return f"has run lengths of the size {size!r}, not [height, width]"
+    if isinstance(counts, list):
+        if not all(is_integer(n) and n >= 0 for n in counts) or sum(counts) != size[0] * size[1]:
+            return f"has run lengths that do not add up to its size {size[0]}×{size[1]}"
+    elif not isinstance(counts, str | bytes):
+        return f"has run lengths that are {_kind(counts)}, neither a string nor a list"
+    return None
+
+
+def result_fault(result: Any) -> str | None:
+    """Fault of a detection on its own; `score` must be there, `bbox` may be missing beside a segmentation."""
+    if not isinstance(result, Mapping):
+        return f"is {_kind(result)}, not an object"
+    for key in ("image_id", "category_id"):
+        if not is_integer(result.get(key)):
+            return f"has no integer {key}, but {result.get(key)!r}"
+    if not is_finite_number(result.get("score")):
+        return f"has the score {result.get('score')!r}, not a finite number"
+    fault = segmentation_fault(result.get("segmentation"))
+    if fault is None and not (result.get("bbox") is None and result.get("segmentation")):
+        fault = box_fault(result.get("bbox"))
+    return fault
+
+
+def is_integer(value: Any) -> bool:
+    """Whether a value is an integer of Python or NumPy, and not a truth value."""
+    return type(value) is int or (isinstance(value, Integral) and not isinstance(value, bool))
+
+
+def is_finite_number(value: Any) -> bool:
+    """Whether a value is a finite number of Python or NumPy, and not a truth value."""
+    kind = type(value)
+    return (kind is float or kind is int or (isinstance(value, Real) and kind is not bool)) and isfinite(value)
+
+
+def _is_polygon(polygon: Any) -> bool:
+    if not isinstance(polygon, list | tuple) or len(polygon) < 6 or len(polygon) % 2:
+        return False
+    try:
+        return isfinite(sum(polygon))  # finite only if each number is; strings end in a TypeError
+    except TypeError:
+        return False
+
+
+def _kind(value: Any) -> str:
+    return "missing" if value is None else f"a {type(value).__name__}"

@@ -1,0 +1,236 @@
+"""Reading COCO files with every doubt settled, and writing them whole.
+
+What a reader of `CocoFile.coco` may rely on: unique ids, known images and categories, well-formed boxes and masks,
+masks of their image's size, `iscrowd`, `area` and `file_name` present. MaskCut's original files hold width and
+height of images exchanged; the size of the masks tells, and they are put right here. Everything else that is wrong
+ends in one sentence, or with `on_error="skip"` in a list.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from cutler_pl.coco import checks, records
+from cutler_pl.coco.schema import Coco, Image, Result
+from cutler_pl.errors import AnnotationError, DatasetNotFoundError
+from cutler_pl.runtime.files import write_json
+from cutler_pl.runtime.logging import get_logger
+
+OnError = Literal["raise", "skip"]
+Source = str | Path | Mapping[str, Any]
+
+_log = get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class CocoFile:
+    """A checked annotation file.
+
+    Attributes:
+        coco: The file's content, put right.
+        swapped: Number of image records whose width and height were exchanged.
+        dropped: One reason for each record left out.
+        where: Name of the source, for messages.
+    """
+
+    coco: Coco
+    swapped: int = 0
+    dropped: list[str] = field(default_factory=list)
+    where: str = ""
+
+
+@dataclass(frozen=True)
+class PredictionFile:
+    """Checked detections, and one reason for each that was left out."""
+
+    results: list[Result]
+    dropped: list[str] = field(default_factory=list)
+
+
+def load_coco(source: Source, *, on_error: OnError = "raise", keep_empty_boxes: bool = False) -> CocoFile:
+    """Read and check a COCO annotation file.
+
+    Args:
+        source: Path of a JSON file, or its content. The content is never changed; records are copied where needed.
+        on_error: "raise" ends at the first faulty record, "skip" lists and leaves out faulty records.
+        keep_empty_boxes: Keep boxes without area inside their image, which are dropped and listed otherwise.
+
+    Raises:
+        DatasetNotFoundError: There is no such file.
+        AnnotationError: The file is not JSON, not COCO, or a record is faulty and `on_error` is "raise".
+    """
+    raw, where = _read(source)
+    if not isinstance(raw, Mapping):
+        raise AnnotationError(f"{where}: expected a COCO object with images and annotations, found {_kind_of(raw)}")
+    for key in ("images", "annotations", "categories"):
+        if not isinstance(raw.get(key), list):
+            raise AnnotationError(f'{where}: the list "{key}" of a COCO annotation file is missing')
+    rejects = _Rejects(where, on_error)
+
+    images: dict[int, Image] = {}
+    for record in raw["images"]:
+        if fault := checks.image_fault(record):
+            rejects.add(fault)
+        elif record["id"] in images:
+            rejects.add(f"image id {record['id']} occurs more than once")
+        else:
+            images[record["id"]] = records.with_file_name(record)
+    categories = {}
+    for record in raw["categories"]:
+        if (fault := checks.category_fault(record)) or record["id"] in categories:
+            rejects.add(fault or f"category id {record['id']} occurs more than once")
+        else:
+            categories[record["id"]] = record
+
+    annotations = _well_formed(raw["annotations"], images, categories, rejects)
+    swapped = records.put_sizes_right(images, annotations)
+    if swapped:
+        _log.info("%s: width and height put right for %d of %d images", where, swapped, len(images))
+    annotations = [
+        records.complete(annotation, image)
+        for annotation in annotations
+        if not rejects.add_if(records.misfit(annotation, image := images[annotation["image_id"]]))
+        and (keep_empty_boxes or not rejects.note_if(records.emptiness(annotation, image)))
+    ]
+    rejects.report()
+    coco = {**raw, "images": list(images.values()), "annotations": annotations, "categories": [*categories.values()]}
+    return CocoFile(cast(Coco, coco), swapped, rejects.reasons, where)
+
+
+def load_predictions(
+    source: Source | Sequence[Mapping[str, Any]],
+    ground_truth: Coco,
+    *,
+    on_error: OnError = "raise",
+    any_category: bool = False,
+) -> PredictionFile:
+    """Read and check detections against the images and categories they are for.
+
+    Args:
+        source: A COCO results list, or a COCO annotation file (raw pseudo-masks; the score is 1 where there is
+            none), as path or content. The content is never changed.
+        ground_truth: Checked annotations, as of `load_coco`.
+        on_error: "raise" ends at the first faulty detection, "skip" lists and leaves out faulty ones.
+        any_category: Accept categories that the ground truth does not have (class-agnostic use).
+
+    Returns:
+        Results with a box, and with a compressed RLE of the image's size where there was a segmentation.
+
+    Raises:
+        DatasetNotFoundError: There is no such file.
+        AnnotationError: The file is not JSON, holds no detections, or one is faulty and `on_error` is "raise".
+    """
+    raw, where = _read(source)
+    if isinstance(raw, Mapping):
+        raw = raw.get("annotations")
+        raw = raw and [{"score": 1.0, **record} if isinstance(record, Mapping) else record for record in raw]
+    if not isinstance(raw, list | tuple):
+        raise AnnotationError(f"{where}: expected a list of detections or a COCO file, found {_kind_of(raw)}")
+    rejects = _Rejects(where, on_error)
+    images = {image["id"]: image for image in ground_truth["images"]}
+    categories = {category["id"] for category in ground_truth["categories"]}
+
+    formed = []
+    for number, record in enumerate(raw):
+        if fault := checks.result_fault(record):
+            rejects.add(f"detection {number} {fault}")
+        elif record["image_id"] not in images:
+            rejects.add(f"detection {number} is for the unknown image {record['image_id']}")
+        elif not any_category and record["category_id"] not in categories:
+            rejects.add(f"detection {number} has the unknown category {record['category_id']}")
+        else:
+            formed.append((f"detection {number} (image {record['image_id']})", record))
+    results = [
+        records.result_of(record, image)
+        for name, record in _sound(formed, rejects)
+        if not rejects.add_if(records.misfit(record, image := images[record["image_id"]], name))
+        and not rejects.add_if(records.outside(record, image, name))
+    ]
+    rejects.report()
+    return PredictionFile(results, rejects.reasons)
+
+
+def save_coco(path: str | Path, coco: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> None:
+    """Write annotations or results as JSON, atomically; equal content gives equal bytes.
+
+    Raises:
+        AnnotationError: A number is NaN or infinite.
+    """
+    try:
+        write_json(path, coco)
+    except ValueError as error:
+        raise AnnotationError(f"{path}: not written, because JSON has no NaN or infinity ({error})") from error
+
+
+class _Rejects:
+    """Faulty records of one source: the first one raises, or all are listed."""
+
+    def __init__(self, where: str, on_error: OnError) -> None:
+        self.where, self.on_error, self.reasons = where, on_error, list[str]()
+
+    def add(self, reason: str) -> None:
+        if self.on_error == "raise":
+            raise AnnotationError(f"{self.where}: {reason}; repair it, or read with on_error=skip to leave it out")
+        self.reasons.append(reason)
+
+    def add_if(self, reason: str | None) -> bool:
+        if reason:
+            self.add(reason)
+        return bool(reason)
+
+    def note_if(self, reason: str | None) -> bool:
+        """List a record that is left out as a matter of course."""
+        if reason:
+            self.reasons.append(reason)
+        return bool(reason)
+
+    def report(self) -> None:
+        if self.reasons:
+            _log.warning("%s: %d records left out, the first: %s", self.where, len(self.reasons), self.reasons[0])
+
+
+def _read(source: Any) -> tuple[Any, str]:
+    if not isinstance(source, str | Path):
+        return source, "the COCO data given"
+    path = Path(source)
+    if not path.is_file():
+        raise DatasetNotFoundError(f"no such annotation file: {source}")
+    try:
+        with path.open(encoding="utf-8") as file:
+            return json.load(file), str(source)
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise AnnotationError(f"{source}: not a JSON file ({error}); download or write it again") from error
+
+
+def _kind_of(raw: Any) -> str:
+    return "none" if raw is None else f"a {type(raw).__name__}"
+
+
+def _well_formed(
+    given: list[Any], images: Mapping[int, Image], categories: Mapping[int, Any], rejects: _Rejects
+) -> list[dict[str, Any]]:
+    seen: set[int] = set()
+    formed = []
+    for record in given:
+        if fault := checks.annotation_fault(record):
+            rejects.add(fault)
+        elif record["id"] in seen:
+            rejects.add(f"annotation id {record['id']} occurs more than once")
+        elif record["image_id"] not in images:
+            rejects.add(f"annotation {record['id']} is for the unknown image {record['image_id']}")
+        elif record["category_id"] not in categories:
+            rejects.add(f"annotation {record['id']} has the unknown category {record['category_id']}")
+        else:
+            seen.add(record["id"])
+            formed.append((f"annotation {record['id']} (image {record['image_id']})", record))
+    return [record for _, record in _sound(formed, rejects)]
+
+
+def _sound(named: list[tuple[str, dict[str, Any]]], rejects: _Rejects) -> list[tuple[str, dict[str, Any]]]:
+    """Leave out records with broken run lengths; all are checked at once, which is what is fast."""
+    broken = set(records.broken_counts([record for _, record in named]))
+    for i in sorted(broken):
+        rejects.add(f"{named[i][0]} has run lengths that do not add up to its size {records.mask_size(named[i][1])}")
+    return [pair for i, pair in enumerate(named) if i not in broken] if broken else named

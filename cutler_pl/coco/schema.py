@@ -1,0 +1,75 @@
+"""Shapes of COCO records, as written to and read from JSON.
+
+Boxes are `[x, y, width, height]` in upright pixels of the image. Only the keys this package reads or writes are
+named; records may hold more (LVIS, UVO), which pass through unchanged.
+"""
+
+from typing import Any, NotRequired, TypedDict
+
+
+class RLE(TypedDict):
+    """Compressed run-length mask; `size` is `[height, width]`."""
+
+    size: list[int]
+    counts: str
+
+
+class UncompressedRLE(TypedDict):
+    """Run lengths as numbers, column by column, background first (COCO's crowds)."""
+
+    size: list[int]
+    counts: list[int]
+
+
+Segmentation = RLE | UncompressedRLE | list[list[float]]
+"""The three forms a mask can have in COCO: two run-length forms, or polygons `[x0, y0, x1, y1, …]`."""
+
+
+class Image(TypedDict):
+    """An image record; `file_name` is relative to the image folder."""
+
+    id: int
+    file_name: str
+    height: int
+    width: int
+
+
+class Category(TypedDict):
+    """A class of objects; ids may have gaps."""
+
+    id: int
+    name: str
+    supercategory: NotRequired[str]
+
+
+class Annotation(TypedDict):
+    """One object of an image, or a crowd region; `score` is kept from the prediction an annotation came from."""
+
+    id: int
+    image_id: int
+    category_id: int
+    bbox: list[float]
+    area: float
+    iscrowd: int
+    segmentation: NotRequired[Segmentation]
+    score: NotRequired[float]
+
+
+class Result(TypedDict):
+    """One detection, as in a COCO results file."""
+
+    image_id: int
+    category_id: int
+    bbox: list[float]
+    score: float
+    segmentation: NotRequired[RLE]
+
+
+class Coco(TypedDict):
+    """A whole annotation file."""
+
+    images: list[Image]
+    annotations: list[Annotation]
+    categories: list[Category]
+    info: NotRequired[dict[str, Any]]
+    licenses: NotRequired[list[dict[str, Any]]]
