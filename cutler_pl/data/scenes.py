@@ -72,38 +72,44 @@ def generate_scene(params: SceneParams, *, seed: int) -> Scene:
     return Scene(picture.clip(0, 255).astype(np.uint8), np.stack(visible))
 
 
-def write_scenes(folder: Path, count: int, params: SceneParams, *, seed: int) -> Path:
-    """Write `count` scenes as PNG files under `images/` and their ground truth as `annotations.json`.
+def write_scenes(folder: Path, count: int, params: SceneParams, *, seed: int, with_annotations: bool = True) -> None:
+    """Write `count` scenes as PNG files and, beside the folder, their ground truth as `annotations.json`.
 
-    Returns:
-        The annotation file (COCO format, one category, ids from 1).
+    Args:
+        folder: Where the pictures go.
+        count: Number of scenes.
+        params: What they look like.
+        seed: Scenes of different seeds have nothing in common.
+        with_annotations: Whether the ground truth is written (COCO format, one category, ids from 1).
     """
+    height, width = params.size_hw
     images: list[dict[str, object]] = []
     annotations: list[dict[str, object]] = []
-    height, width = params.size_hw
     for index in range(count):
         scene = generate_scene(params, seed=seed * 1_000_003 + index)
         name = f"scene_{index:05d}.png"
-        with replacing(folder / "images" / name) as temporary:
+        with replacing(folder / name) as temporary:
             Image.fromarray(scene.image).save(temporary, format="PNG")
         images.append({"id": index + 1, "file_name": name, "height": height, "width": width})
         for mask in scene.masks:
-            code = rle.encode(mask)
-            annotations.append(
-                {
-                    "id": len(annotations) + 1,
-                    "image_id": index + 1,
-                    "category_id": 1,
-                    "segmentation": code,
-                    "bbox": [float(v) for v in rle.bbox(code)],
-                    "area": int(mask.sum()),
-                    "iscrowd": 0,
-                }
-            )
-    categories = [{"id": 1, "name": "fg"}]
-    path = folder / "annotations.json"
-    write_json(path, {"images": images, "annotations": annotations, "categories": categories})
-    return path
+            annotations.append(_annotation(mask, len(annotations) + 1, image_id=index + 1))
+    if with_annotations:
+        categories = [{"id": 1, "name": "fg"}]
+        coco = {"images": images, "annotations": annotations, "categories": categories}
+        write_json(folder.parent / "annotations.json", coco)
+
+
+def _annotation(mask: Bool[np.ndarray, "height width"], annotation_id: int, *, image_id: int) -> dict[str, object]:
+    code = rle.encode(mask)
+    return {
+        "id": annotation_id,
+        "image_id": image_id,
+        "category_id": 1,
+        "segmentation": code,
+        "bbox": [float(v) for v in rle.bbox(code)],
+        "area": int(mask.sum()),
+        "iscrowd": 0,
+    }
 
 
 def _place_objects(params: SceneParams, rng: np.random.Generator) -> list[Bool[np.ndarray, "height width"]]:

@@ -108,5 +108,3 @@ def _flat_keys(config: DictConfig, prefix: str = "") -> list[str]:
         if isinstance(config[name], DictConfig):
             keys += _flat_keys(config[name], f"{prefix}{name}.")
     return keys
-
-

@@ -1,0 +1,93 @@
+"""From config to objects: what the pipelines share. Every function takes the part of the config it needs."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from hydra.utils import instantiate
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from cutler_pl.errors import CheckpointError, ConfigError
+from cutler_pl.models import load_weights
+from cutler_pl.runtime.files import write_json, write_text
+from cutler_pl.runtime.logging import get_logger
+from cutler_pl.runtime.reproducibility import run_metadata
+
+log = get_logger(__name__)
+
+SCRATCH = "scratch"
+
+
+def build_detector_from(cfg: DictConfig, *, num_classes: int) -> nn.Module:
+    """Build `cfg.detector` for a number of classes and load `cfg.init` into it.
+
+    Args:
+        cfg: The `model` group: `detector` (a partial), `init` ("scratch", a released name, an address or a file) and
+            `reset_head` (whether head layers of another number of classes start anew).
+        num_classes: Object classes, background not counted.
+
+    Raises:
+        CheckpointError: The start weights cannot be had or do not fit; the message names `model.init=`.
+    """
+    model: nn.Module = instantiate(cfg.detector)(num_classes=num_classes)
+    if cfg.init == SCRATCH:
+        log.info("start weights: none (model.init=scratch), every layer is freshly initialised")
+        return model
+    try:
+        report = load_weights(model, cfg.init, reset_head=cfg.reset_head)
+    except CheckpointError as error:
+        way_out = "choose other start weights by model.init=<file|address|released name> or model.init=scratch"
+        raise CheckpointError(f"{error}; {way_out}") from error
+    log.info("start weights: %s, %s", cfg.init, report)
+    return model
+
+
+def build_trainer(cfg: DictConfig) -> L.Trainer:
+    """Build Lightning's Trainer with the callbacks and loggers of a config.
+
+    Raises:
+        ConfigError: The hardware asked for is not there; the message names `trainer=`.
+    """
+    try:
+        trainer: L.Trainer = instantiate(
+            cfg.trainer, callbacks=instantiate_all(cfg.get("callbacks")), logger=instantiate_all(cfg.get("logger"))
+        )
+    except Exception as error:
+        cause = _misconfiguration(error)
+        if cause is None:
+            raise
+        raise ConfigError(
+            f"this machine cannot run trainer={cfg.trainer.get('accelerator')}: {cause}; try trainer=cpu"
+        ) from error
+    return trainer
+
+
+def instantiate_all(group: DictConfig | None) -> list[Any]:
+    """Objects of a group whose options are named entries with `_target_`; entries set to null are left out."""
+    if not group:
+        return []
+    return [instantiate(entry) for entry in group.values() if entry]
+
+
+def record_run(folder: Path, cfg: DictConfig) -> None:
+    """Write the resolved config, and commit, versions, hardware and seed, beside an output."""
+    write_text(folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
+    write_json(folder / "run.json", run_metadata(cfg.get("seed")), indent=2)
+
+
+def plain(cfg: DictConfig) -> Mapping[str, Any]:
+    """A config as plain dictionaries and lists, interpolations resolved."""
+    container = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(container, dict)  # a DictConfig never becomes anything else
+    return {str(key): value for key, value in container.items()}
+
+
+def _misconfiguration(error: BaseException | None) -> MisconfigurationException | None:
+    while error is not None:
+        if isinstance(error, MisconfigurationException):
+            return error
+        error = error.__cause__
+    return None

@@ -1,0 +1,50 @@
+"""Make the annotations of the next self-training round: predict on the training images, select, merge.
+
+Section 3.4 of the paper: confident predictions join the masks of the round before, and replace those they overlap.
+Training on the result is an ordinary `train.py` run that starts from the same checkpoint.
+"""
+
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from cutler_pl.coco.io import load_coco, load_predictions, save_coco
+from cutler_pl.errors import ConfigError
+from cutler_pl.pipelines.build import record_run
+from cutler_pl.pipelines.predict import predict_annotated
+from cutler_pl.runtime.logging import get_logger
+from cutler_pl.self_training import merge_annotations
+
+log = get_logger(__name__)
+
+
+def run(cfg: DictConfig) -> Path:
+    """Write `<output>/annotations.json` for the next round, as `conf/self_train.yaml` describes.
+
+    Raises:
+        ConfigError: The threshold is outside 0..1.
+        CheckpointError: The checkpoint cannot be read.
+        DatasetNotFoundError: Images or annotations are missing.
+        AnnotationError: Annotations or predictions break the format.
+    """
+    if not 0.0 <= cfg.threshold <= 1.0:
+        raise ConfigError(f"threshold={cfg.threshold} must lie in 0..1; the original uses 0.7 and then 0.65")
+    output = Path(cfg.output)
+    previous = load_coco(cfg.annotations).coco
+    predictions_path = predict_annotated(cfg, output / "predictions")
+    record_run(output, cfg)
+    predictions = load_predictions(predictions_path, previous)
+    merged = merge_annotations(previous, predictions, cfg.threshold, on_error=cfg.on_error)
+    target = output / "annotations.json"
+    save_coco(target, merged)
+    kept = sum(1 for p in predictions if p["score"] >= cfg.threshold)
+    log.info(
+        "self-training: %d of %d predictions reach %.2f; %d annotations before, %d now, in %s",
+        kept,
+        len(predictions),
+        cfg.threshold,
+        len(previous["annotations"]),
+        len(merged["annotations"]),
+        target,
+    )
+    return target
