@@ -30,6 +30,12 @@ def write_text(path: str | Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def write_bytes(path: str | Path, content: bytes) -> None:
+    """Write a binary file atomically."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
 def write_json(path: str | Path, value: Any, *, indent: int | None = None) -> None:
     """Write a JSON file atomically; the same value gives the same bytes. NaN is refused, as JSON has none.
 

@@ -33,6 +33,12 @@ def instance_color(index: int) -> UInt8[np.ndarray, "3"]:
     return colors.reshape(3)
 
 
+def line_color(index: int) -> UInt8[np.ndarray, "3"]:
+    """Colour of the line with this number: as `instance_color`, but of a lightness that reads on white and on black."""
+    colors = _srgb(_oklab(np.array([0.63]), chroma=0.15, hue_deg=255.0 + index * _GOLDEN_ANGLE_DEG))
+    return colors.reshape(3)
+
+
 @cache
 def diverging_table(steps: int = 257) -> UInt8[np.ndarray, "steps 3"]:
     """Blue over near-white to orange-red; both ends equally dark, the middle entry neutral grey."""

@@ -5,6 +5,7 @@ gives the same pixels. Line widths and text grow with the image.
 """
 
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Literal
 
@@ -15,10 +16,9 @@ from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 from torch import Tensor
 
-from cutler_pl.runtime.files import replacing
+from cutler_pl.runtime.files import write_bytes
 from cutler_pl.visual.colors import diverging_table, instance_color, text_color
 
-Picture = UInt8[np.ndarray, "height width 3"]
 _REFERENCE_SIDE = 640  # lines are 2 pixels wide and text 13 pixels high on an image of this size
 _JPEG_QUALITY = 90
 
@@ -169,13 +169,19 @@ def save_picture(
         picture: RGB pixels.
         max_side: Shrink so that the longer side has at most this many pixels.
     """
+    write_bytes(path, encode_picture(picture, suffix=Path(path).suffix, max_side=max_side))
+
+
+def encode_picture(picture: UInt8[np.ndarray, "height width 3"], *, suffix: str, max_side: int | None = None) -> bytes:
+    """A picture as the bytes of a file whose name ends in `suffix`; see `save_picture`."""
     canvas = Image.fromarray(picture)
     if max_side is not None:
         canvas.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
-    kind = Image.registered_extensions()[Path(path).suffix.lower()]
+    kind = Image.registered_extensions()[suffix.lower()]
     options = {"quality": _JPEG_QUALITY} if kind in {"JPEG", "WEBP"} else {}
-    with replacing(path) as temporary:
-        canvas.save(temporary, format=kind, **options)
+    buffer = BytesIO()
+    canvas.save(buffer, format=kind, **options)
+    return buffer.getvalue()
 
 
 def as_picture(

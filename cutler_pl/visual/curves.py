@@ -1,0 +1,173 @@
+"""Curves of losses and metrics over training, from the `metrics.csv` that Lightning's CSV logger writes.
+
+Figures are made with matplotlib's objects (no pyplot, so no display and no global state) on a transparent ground
+with mid-grey text, which reads well on light and on dark pages. The same values give the same bytes.
+"""
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from jaxtyping import Float
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from cutler_pl.errors import DatasetNotFoundError
+from cutler_pl.runtime.files import replacing
+from cutler_pl.visual.colors import line_color
+
+_INK = "#767676"  # contrast 4.5 with white and 4.6 with black
+_DASHES = ("-", "--", "-.", ":")
+_STYLE: dict[Any, Any] = {
+    "axes.edgecolor": _INK,
+    "axes.labelcolor": _INK,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 13.0,
+    "axes.titleweight": "bold",
+    "font.family": ["DejaVu Sans"],  # the one font that matplotlib brings along
+    "font.size": 11.0,
+    "grid.color": _INK,
+    "legend.frameon": False,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "cutler_pl",
+    "text.color": _INK,
+    "text.parse_math": False,  # a "$" in a metric's name is a "$"
+    "text.usetex": False,
+    "xtick.color": _INK,
+    "ytick.color": _INK,
+}
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One value over training steps, in the order of the steps."""
+
+    steps: Float[np.ndarray, " points"]
+    values: Float[np.ndarray, " points"]
+
+
+def read_metrics(source: str | Path | Sequence[str | Path]) -> dict[str, Curve]:
+    """Read every metric of one run.
+
+    Args:
+        source: A `metrics.csv`, or those of a run and its continuations, oldest first: where two hold the same step,
+            the later file counts. Cells that are no number are left out, and so is a half-written last line.
+
+    Returns:
+        Curves by metric name, names sorted. `epoch` is not a metric.
+
+    Raises:
+        DatasetNotFoundError: A file is missing, or none holds a metric.
+    """
+    paths = [source] if isinstance(source, str | Path) else list(source)
+    points: dict[str, dict[float, float]] = {}
+    for path in map(Path, paths):
+        if not path.is_file():
+            raise DatasetNotFoundError(f"{path}: no such file; expected the metrics.csv of a training run")
+        for step, name, value in _cells(path):
+            points.setdefault(name, {})[step] = value
+    if not points:
+        names = ", ".join(map(str, paths))
+        raise DatasetNotFoundError(f"{names}: no metrics in it; expected a column `step` and one column a metric")
+    return {name: _curve(points[name]) for name in sorted(points)}
+
+
+def select_curves(curves: Mapping[str, Curve], *patterns: str) -> dict[str, Curve]:
+    """Curves whose name fits one of the shell patterns, in the order of the patterns."""
+    return {name: curves[name] for pattern in patterns for name in curves if fnmatchcase(name, pattern)}
+
+
+def plot_curves(
+    curves: Mapping[str, Curve],
+    *,
+    title: str,
+    y_label: str,
+    x_label: str = "training step",
+    smoothing: int = 1,
+    log_scale: bool = False,
+    size_inches: tuple[float, float] = (8.0, 4.0),
+) -> Figure:
+    """Draw curves into one pair of axes.
+
+    Args:
+        curves: Curves by the name shown in the legend; a few, or the picture gets crowded.
+        title: What is shown.
+        y_label: Quantity with its unit, such as "AP50 (%)".
+        x_label: Quantity of the horizontal axis.
+        smoothing: Width in points of a centred running mean; above 1 the values themselves stay as a faint line.
+        log_scale: Logarithmic vertical axis, for losses that span decades.
+        size_inches: Width and height at 100 pixels an inch.
+
+    Returns:
+        A figure that belongs to no global state; save it with `save_figure`.
+    """
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=size_inches, dpi=100, layout="constrained")
+        axes = figure.add_subplot(title=title, xlabel=x_label, ylabel=y_label)
+        axes.grid(alpha=0.25, linewidth=0.6)
+        for index, (name, curve) in enumerate(curves.items()):
+            color = "#{:02x}{:02x}{:02x}".format(*line_color(index).tolist())
+            dash = _DASHES[index // 6 % len(_DASHES)]
+            marker = "o" if len(curve.steps) <= 12 else ""
+            if smoothing > 1:
+                axes.plot(curve.steps, curve.values, color=color, linewidth=0.8, alpha=0.3)
+            smooth = running_mean(curve.values, width=smoothing)
+            axes.plot(curve.steps, smooth, color=color, linestyle=dash, linewidth=1.8, marker=marker, label=name)
+        if log_scale:
+            axes.set_yscale("log")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        if curves:
+            beside = len(curves) > 4
+            axes.legend(loc="center left" if beside else "best", bbox_to_anchor=(1.0, 0.5) if beside else None)
+    return figure
+
+
+def running_mean(values: Float[np.ndarray, " points"], *, width: int) -> Float[np.ndarray, " points"]:
+    """Centred mean over `width` points, fewer at the ends; values that are not finite are left out, not spread."""
+    finite = np.isfinite(values)
+    window = np.ones(max(1, width))
+    total = np.convolve(np.where(finite, values, 0.0), window, mode="full")
+    count = np.convolve(finite.astype(np.float64), window, mode="full")
+    start = (len(window) - 1) // 2
+    total, count = total[start : start + len(values)], count[start : start + len(values)]
+    mean: np.ndarray = np.where(finite & (count > 0), total / np.maximum(count, 1.0), np.nan)
+    return mean
+
+
+def save_figure(path: str | Path, figure: Figure) -> None:
+    """Write a figure atomically as SVG or PNG, by the suffix; equal figures give equal bytes."""
+    kind = Path(path).suffix.lower().removeprefix(".")
+    metadata = {"Date": None, "Creator": "cutler_pl"} if kind == "svg" else {"Software": "cutler_pl"}
+    with mpl.rc_context(_STYLE), replacing(path) as temporary:
+        figure.savefig(temporary, format=kind, transparent=True, metadata=metadata)
+
+
+def _cells(path: Path) -> list[tuple[float, str, float]]:
+    cells = []
+    with path.open(newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            step = _number(row.get("step"))
+            if step is None:
+                continue
+            values = {name: _number(row[name]) for name in row if name not in ("step", "epoch", None)}
+            cells += [(step, name, value) for name, value in values.items() if value is not None]
+    return cells
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        return float(text) if text else None
+    except ValueError:
+        return None
+
+
+def _curve(points: Mapping[float, float]) -> Curve:
+    steps = sorted(points)
+    return Curve(np.array(steps, dtype=np.float64), np.array([points[s] for s in steps], dtype=np.float64))
