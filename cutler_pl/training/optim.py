@@ -1,0 +1,104 @@
+"""SGD with detectron2's rules for which parameter learns how fast and decays how much.
+
+Scales and shifts of normalisation layers do not decay; all other weights and biases do. The last layers of the heads
+may learn `head_lr_multiplier` times as fast, which the semi-supervised recipes ask for because those layers start
+anew while the rest is pre-trained.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import nn
+
+from cutler_pl.errors import ConfigError
+
+# Names of the layers that `head_lr_multiplier` is for: the mask predictor, and each box predictor's two layers.
+HEAD_LAYER = re.compile(r"(.*\.)?roi_heads\.(.*\.)?(cls_score|bbox_pred|mask_head\.predictor)")
+
+_NORMALISATION = (
+    nn.modules.batchnorm._NormBase,  # batch, synchronised batch and instance normalisation
+    nn.GroupNorm,
+    nn.LayerNorm,
+    nn.LocalResponseNorm,
+    nn.RMSNorm,
+)
+
+
+def sgd(
+    model: nn.Module,
+    *,
+    lr: float,
+    weight_decay: float,
+    momentum: float = 0.9,
+    nesterov: bool = False,
+    norm_weight_decay: float = 0.0,
+    head_lr_multiplier: float = 1.0,
+    max_tensor_norm: float | None = None,
+) -> torch.optim.SGD:
+    """Build SGD over the trainable parameters of a detector.
+
+    Args:
+        model: The detector.
+        lr: Base learning rate, for the whole batch over all ranks.
+        weight_decay: Decay of weights and biases outside normalisation layers.
+        momentum: Momentum.
+        nesterov: Nesterov's momentum instead of the plain one.
+        norm_weight_decay: Decay of the parameters of normalisation layers.
+        head_lr_multiplier: Factor on `lr` for the last layers of the heads.
+        max_tensor_norm: Largest gradient norm of one tensor, None for no clipping. It is kept in the parameter
+            groups, where `DetectorModule.configure_gradient_clipping` reads it.
+
+    Raises:
+        ConfigError: `head_lr_multiplier` is not 1 and the model has no layer that it could apply to.
+    """
+    groups = parameter_groups(
+        model,
+        lr=lr,
+        weight_decay=weight_decay,
+        norm_weight_decay=norm_weight_decay,
+        head_lr_multiplier=head_lr_multiplier,
+    )
+    for group in groups:
+        group["max_tensor_norm"] = max_tensor_norm
+    return torch.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=nesterov)
+
+
+def parameter_groups(
+    model: nn.Module,
+    *,
+    lr: float,
+    weight_decay: float,
+    norm_weight_decay: float = 0.0,
+    head_lr_multiplier: float = 1.0,
+) -> list[dict[str, Any]]:
+    """Sort the trainable parameters into groups of equal learning rate and weight decay, in order of appearance.
+
+    Raises:
+        ConfigError: `head_lr_multiplier` is not 1 and no layer matches `HEAD_LAYER`.
+    """
+    groups: dict[tuple[float, float], dict[str, Any]] = {}
+    found_head = False
+    for module_name, module, parameter in _trainable(model):
+        in_head = HEAD_LAYER.fullmatch(module_name) is not None
+        found_head |= in_head
+        rate = lr * head_lr_multiplier if in_head else lr
+        decay = norm_weight_decay if isinstance(module, _NORMALISATION) else weight_decay
+        group = groups.setdefault((rate, decay), {"params": [], "lr": rate, "weight_decay": decay})
+        group["params"].append(parameter)
+    if head_lr_multiplier != 1.0 and not found_head:
+        raise ConfigError(
+            f"optimizer.head_lr_multiplier={head_lr_multiplier} needs layers named cls_score, bbox_pred or "
+            f"mask_head.predictor under roi_heads, and {type(model).__name__} has none: set it to 1"
+        )
+    return list(groups.values())
+
+
+def _trainable(model: nn.Module) -> Iterator[tuple[str, nn.Module, nn.Parameter]]:
+    seen: set[nn.Parameter] = set()
+    for module_name, module in model.named_modules():
+        for parameter in module.parameters(recurse=False):
+            if parameter.requires_grad and parameter not in seen:
+                seen.add(parameter)
+                yield module_name, module, parameter
