@@ -1,6 +1,8 @@
 import copy
 import pickle
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -15,6 +17,7 @@ from cutler_pl.models.matching import (
     sample_indices,
     sample_labels,
 )
+from cutler_pl.ops.boxes import box_iou
 
 RPN_RULE = ((0.3, 0.7), (NEGATIVE, IGNORED, POSITIVE))
 
@@ -124,3 +127,27 @@ def test_random_sampler_leaves_the_global_stream_alone() -> None:
     before = torch.get_rng_state()
     RandomSampler()(5, torch.device("cpu"))
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def anchors_of(size_hw: tuple[int, int]) -> torch.Tensor:
+    """Anchors of all levels, not rounded, written for the tests alone."""
+    levels = []
+    for stride, side in zip((4, 8, 16, 32, 64), (32, 64, 128, 256, 512), strict=True):
+        widths = torch.tensor([side / ratio**0.5 for ratio in (0.5, 1, 2)])
+        cells = torch.stack([-widths, -(side**2) / widths, widths, side**2 / widths], dim=1) / 2
+        y, x = torch.meshgrid(*(torch.arange(-(-n // stride)) * stride for n in size_hw), indexing="ij")
+        levels.append((torch.stack([x, y, x, y], dim=-1).view(-1, 1, 4) + cells).flatten(0, 1))
+    return torch.cat(levels)
+
+
+@pytest.mark.golden
+@pytest.mark.parametrize("image", [0, 1])
+def test_golden_anchor_labels_before_and_after_sampling(golden_dir: Path, image: int) -> None:
+    arrays = np.load(golden_dir / "detector/train_arrays.npz")
+    batch = np.load(golden_dir / "detector/train_batch.npz")
+    iou = box_iou(torch.from_numpy(batch[f"gt_boxes{image}"]), anchors_of((320, 416)))
+    match = Matcher(*RPN_RULE, allow_low_quality_matches=True)(iou)
+    assert np.array_equal(match.labels, arrays[f"anchor_labels_full_{image}"])
+    assert np.array_equal(match.indices, arrays[f"anchor_matched_idx_{image}"])
+    sampled = sample_labels(match.labels, num_samples=256, positive_fraction=0.5, sampler=FirstK())
+    assert np.array_equal(sampled, arrays[f"anchor_labels_firstk_{image}"])
