@@ -11,7 +11,8 @@ from typing import NotRequired, TypedDict
 from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
 
-ImageTensor = UInt8[Tensor, "3 height width"]
+ImageTensor = UInt8[Tensor, "3 _height _width"]
+"""An RGB image in 0..255; the leading underscores let the images of one list have different sizes."""
 
 
 class Target(TypedDict):

@@ -52,6 +52,12 @@ def _same_seed_everywhere() -> None:
     np.random.seed(0)
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what needs hardware that is not there."""
+    if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
+
+
 _skipped_golden: list[str] = []
 
 

@@ -1,0 +1,200 @@
+"""Copy-paste augmentation on a batch: objects of one image are scaled and pasted into another (CutLER, section 3.4).
+
+Image i of a batch of B receives objects of image B-1-i as it was before any pasting; the middle image of an odd
+batch receives its own. The random choices (`draw_plan`, on the CPU) stand apart from the pasting (`apply_plan`, on
+the device of the images), so that both can be tested, and a choice can be prescribed. As in the original, the whole
+source image is scaled to a share of the target's height and width, whatever that does to its aspect, and with a
+random number of objects never all of them are pasted.
+
+Deviations from the original, undone by `CopyPasteParams(reproduce=True)`: a scaled mask is what is at least half
+covered (there: any part, which lets objects grow), pixel values are rounded (there: cut off), copies whose mask
+vanished are dropped (there: kept with the box 0, 0, 0, 0), and a target mask without pixels blocks nothing (there:
+everything). Boxes come from the masks always; the original misplaces them on images without objects.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool
+from torch import Tensor
+
+from cutler_pl.errors import ConfigError
+from cutler_pl.ops.boxes import masks_to_boxes
+from cutler_pl.ops.masks import mask_intersections
+from cutler_pl.types import ImageTensor, Target
+
+SizeHW = tuple[int, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CopyPasteParams:
+    """Settings of copy-paste; the defaults are those of the ImageNet training (self-training: `ratio_min=0.5`).
+
+    Args:
+        rate: Share of images that receive copies.
+        ratio_min: Smallest size of the scaled source image as a share of the target's size.
+        ratio_max: Largest, likewise.
+        random_num: Paste a random number of objects, 1 to all but one; else all.
+        max_ioy: A copy that covers this share or more of any object of the target is dropped.
+        reproduce: Repeat what the original does where it is wrong, to check against it.
+    """
+
+    rate: float = 1.0
+    ratio_min: float = 0.3
+    ratio_max: float = 1.0
+    random_num: bool = True
+    max_ioy: float = 0.5
+    reproduce: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.rate <= 1:
+            raise ConfigError(f"augment.copy_paste.rate={self.rate} must lie in 0..1")
+        if not 0 < self.ratio_min <= self.ratio_max <= 1:
+            raise ConfigError(
+                f"augment.copy_paste.ratio_min={self.ratio_min} and ratio_max={self.ratio_max} must rise within 0..1"
+            )
+
+
+@dataclass(frozen=True)
+class Paste:
+    """The random choices for one receiving image.
+
+    Args:
+        source: Position of the giving image in the batch.
+        objects: Which of its objects, in pasting order.
+        size_hw: Size to which the source image is scaled; at most the receiving image's.
+        shift_yx: Where its upper left corner comes to lie in the receiving image.
+    """
+
+    source: int
+    objects: tuple[int, ...]
+    size_hw: SizeHW
+    shift_yx: tuple[int, int]
+
+
+def copy_paste(
+    images: Sequence[ImageTensor], targets: Sequence[Target], params: CopyPasteParams, generator: torch.Generator
+) -> tuple[list[ImageTensor], list[Target]]:
+    """Paste objects between the images of a batch; the inputs stay as they are.
+
+    Args:
+        images: Images of any sizes, on one device.
+        targets: Their objects; masks of the image's size.
+        params: Settings.
+        generator: Source of all random choices.
+
+    Returns:
+        Images and targets on the same device: what is left of the target's objects, then the copies. Images that
+        receive nothing are returned as they came.
+    """
+    return apply_plan(images, targets, draw_plan(images, targets, params, generator), params)
+
+
+def draw_plan(
+    images: Sequence[ImageTensor], targets: Sequence[Target], params: CopyPasteParams, generator: torch.Generator
+) -> list[Paste | None]:
+    """Draw what is pasted where, one entry an image; None: nothing."""
+    plan: list[Paste | None] = []
+    for i, image in enumerate(images):
+        source = len(images) - 1 - i
+        available = len(targets[source]["labels"])
+        if available == 0 or _uniform(generator) >= params.rate:
+            plan.append(None)
+            continue
+        number = available
+        if params.random_num:
+            number = 1 if available == 1 else 1 + _integer(available - 1, generator)
+        chosen = torch.randperm(available, generator=generator, device=generator.device)[:number].tolist()
+        ratio = params.ratio_min + (params.ratio_max - params.ratio_min) * _uniform(generator)
+        height, width = image.shape[1:]
+        size_hw = scaled_size((height, width), ratio)
+        shift_x = _integer(width - size_hw[1] + 1, generator)
+        shift_y = _integer(height - size_hw[0] + 1, generator)
+        plan.append(Paste(source, tuple(chosen), size_hw, (shift_y, shift_x)))
+    return plan
+
+
+def apply_plan(
+    images: Sequence[ImageTensor], targets: Sequence[Target], plan: Sequence[Paste | None], params: CopyPasteParams
+) -> tuple[list[ImageTensor], list[Target]]:
+    """Do the pasting that `draw_plan` chose."""
+    pasted = [
+        (images[i], targets[i])
+        if paste is None
+        else _paste(images[i], targets[i], images[paste.source], targets[paste.source], paste, params)
+        for i, paste in enumerate(plan)
+    ]
+    return [image for image, _ in pasted], [target for _, target in pasted]
+
+
+def scaled_size(size_hw: SizeHW, ratio: float) -> SizeHW:
+    """Height and width of a scaled source image: the share `ratio` of the receiving image's, rounded down."""
+    return max(int(ratio * size_hw[0]), 1), max(int(ratio * size_hw[1]), 1)
+
+
+def _paste(
+    image: ImageTensor, target: Target, source_image: ImageTensor, source: Target, paste: Paste, params: CopyPasteParams
+) -> tuple[ImageTensor, Target]:
+    (height, width), (top, left) = paste.size_hw, paste.shift_yx
+    window = (..., slice(top, top + height), slice(left, left + width))  # all that can change lies inside
+    chosen = torch.tensor(paste.objects, dtype=torch.long, device=image.device)
+
+    copies = _scale_masks(source["masks"][chosen], paste.size_hw, reproduce=params.reproduce)
+    keep = _uncovering(copies, target["masks"], window, params)
+    if not params.reproduce:
+        keep &= copies.any(dim=2).any(dim=1)
+    copies, chosen = copies[keep], chosen[keep]
+    if len(copies) == 0:
+        return image, target
+
+    covered = copies.any(dim=0)
+    scaled = _scale_pixels(source_image, paste.size_hw, reproduce=params.reproduce)
+    new_image = image.clone()
+    new_image[window] = torch.where(covered, scaled, image[window])
+
+    masks = target["masks"].clone()
+    masks[window] &= ~covered
+    left_over = masks.any(dim=2).any(dim=1)
+    new_masks = masks.new_zeros((len(copies), *image.shape[1:]))
+    new_masks[window] = copies
+    masks = torch.cat([masks[left_over], new_masks])
+    labels = torch.cat([target["labels"][left_over], source["labels"][chosen]])
+    return new_image, {**target, "masks": masks, "labels": labels, "boxes": masks_to_boxes(masks)}
+
+
+def _uncovering(
+    copies: Bool[Tensor, "boxes h w"],
+    masks: Bool[Tensor, "gt height width"],
+    window: tuple[object, ...],
+    params: CopyPasteParams,
+) -> Bool[Tensor, " boxes"]:
+    """Which copies leave enough visible of each of the target's objects."""
+    if len(masks) == 0:
+        return copies.new_ones(len(copies))
+    shared = mask_intersections(copies, masks[window])  # type: ignore[index]  # a tuple of slices
+    areas = masks.sum(dim=(1, 2)).float()
+    ioy = shared / (areas if params.reproduce else areas.clamp(min=1))
+    return ioy.amax(dim=1) < params.max_ioy  # false for NaN, which an empty mask gives in the original
+
+
+def _scale_masks(
+    masks: Bool[Tensor, "boxes height width"], size_hw: SizeHW, *, reproduce: bool
+) -> Bool[Tensor, "boxes h w"]:
+    covered = F.interpolate(masks[None].float(), size=size_hw, mode="bilinear", align_corners=False)[0]
+    return covered > 0 if reproduce else covered >= 0.5
+
+
+def _scale_pixels(image: ImageTensor, size_hw: SizeHW, *, reproduce: bool) -> ImageTensor:
+    scaled = F.interpolate(image[None].float(), size=size_hw, mode="bilinear", align_corners=False)[0]
+    return (scaled if reproduce else scaled.round()).clamp(0, 255).to(torch.uint8)
+
+
+def _uniform(generator: torch.Generator) -> float:
+    return float(torch.rand((), generator=generator, device=generator.device, dtype=torch.float64))
+
+
+def _integer(stop: int, generator: torch.Generator) -> int:
+    """A number of 0..stop-1."""
+    return int(torch.randint(stop, (), generator=generator, device=generator.device))
