@@ -14,8 +14,7 @@ fi
 ensure_environment ''
 cd "$project_root"
 if [ -n "${photos:-}" ]; then
-  escaped="${photos//\\/\\\\}"
-  escaped="${escaped//\'/\\\'}"
+  escaped="${photos//\'/\\\'}"
   exec "$python" scripts/recipe.py recipe=quickstart "recipe.photos='$escaped'"
 fi
 exec "$python" scripts/recipe.py recipe=quickstart

@@ -1,20 +1,16 @@
 """From config to objects: what the pipelines share. Every function takes the part of the config it needs."""
 
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import lightning as L
 from hydra.utils import instantiate
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from torch import nn
 
 from cutler_pl.errors import CheckpointError, ConfigError
 from cutler_pl.models import load_weights
-from cutler_pl.runtime.files import write_json, write_text
 from cutler_pl.runtime.logging import get_logger
-from cutler_pl.runtime.reproducibility import run_metadata
 
 log = get_logger(__name__)
 
@@ -70,19 +66,6 @@ def instantiate_all(group: DictConfig | None) -> list[Any]:
     if not group:
         return []
     return [instantiate(entry) for entry in group.values() if entry]
-
-
-def record_run(folder: Path, cfg: DictConfig) -> None:
-    """Write the resolved config, and commit, versions, hardware and seed, beside an output."""
-    write_text(folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
-    write_json(folder / "run.json", run_metadata(cfg.get("seed")), indent=2)
-
-
-def plain(cfg: DictConfig) -> Mapping[str, Any]:
-    """A config as plain dictionaries and lists, interpolations resolved."""
-    container = OmegaConf.to_container(cfg, resolve=True)
-    assert isinstance(container, dict)  # a DictConfig never becomes anything else
-    return {str(key): value for key, value in container.items()}
 
 
 def _misconfiguration(error: BaseException | None) -> MisconfigurationException | None:

@@ -21,7 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from cutler_pl import __version__
 from cutler_pl.errors import ConfigError
-from cutler_pl.pipelines.build import record_run
+from cutler_pl.pipelines.record import record_run
 from cutler_pl.runtime.files import write_json
 from cutler_pl.runtime.locks import exclusive
 from cutler_pl.runtime.logging import get_logger
@@ -123,7 +123,8 @@ def _format(value: Any) -> str:
     text = str(value)
     if not isinstance(value, str) or _BARE.fullmatch(text):
         return text
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    # Hydra's grammar: inside quotes a backslash counts only before a quote, and is then doubled
+    return "'" + re.sub(r"(\\+)$", r"\1\1", re.sub(r"(\\*)'", r"\1\1\\'", text)) + "'"
 
 
 def _run_stage(stage: Stage, fingerprint: str, title: str) -> None:

@@ -10,8 +10,8 @@ from omegaconf import DictConfig
 
 from cutler_pl.coco.io import load_coco, load_predictions, save_coco
 from cutler_pl.errors import ConfigError
-from cutler_pl.pipelines.build import record_run
 from cutler_pl.pipelines.predict import predict_annotated
+from cutler_pl.pipelines.record import record_run
 from cutler_pl.runtime.logging import get_logger
 from cutler_pl.self_training import merge_annotations
 

@@ -7,7 +7,8 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from cutler_pl.pipelines.build import build_detector_from, build_trainer, record_run
+from cutler_pl.pipelines.build import build_detector_from, build_trainer
+from cutler_pl.pipelines.record import record_run
 from cutler_pl.runtime.logging import get_logger
 from cutler_pl.training import DetectorModule
 

@@ -1,0 +1,14 @@
+"""What is kept beside every output, so that the run can be repeated."""
+
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+from cutler_pl.runtime.files import write_json, write_text
+from cutler_pl.runtime.reproducibility import run_metadata
+
+
+def record_run(folder: Path, cfg: DictConfig) -> None:
+    """Write the resolved config, and commit, versions, hardware and seed, into an output folder."""
+    write_text(folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
+    write_json(folder / "run.json", run_metadata(cfg.get("seed")), indent=2)
