@@ -25,6 +25,10 @@ class ConfigError(CutlerError, ValueError):
     """A setting has a value that cannot work, alone or together with another one."""
 
 
+class InputError(CutlerError, ValueError):
+    """A tensor given to a function has a shape, a type or values it cannot work with."""
+
+
 class CheckpointError(CutlerError, RuntimeError):
     """Weights cannot be had, cannot be read safely, or do not fit the model."""
 

@@ -1,0 +1,344 @@
+"""The second smallest generalised eigenvector of (D - W) v = λ D v: the relaxed normalised cut (CutLER, Eq. 1).
+
+It is found as the second eigenvector of C = D^-½ (D - W) D^-½, taken back by D^-½. Its sign matters to MaskCut, so
+both solvers give LAPACK's: the largest entry of the eigenvector of C's tridiagonal form is positive. Householder
+reflections that start from the first patch make that form; LAPACK carries all of them out, the Lanczos solver here
+only as many as the second eigenpair needs (10 to 30 of thousands), with the same form and the same sign.
+Shi and Malik, "Normalized Cuts and Image Segmentation", 2000; Golub and Van Loan, "Matrix Computations", ch. 10.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from types import MappingProxyType
+from typing import Protocol, Self
+
+import numpy as np
+import scipy.linalg
+import torch
+from jaxtyping import Bool, Float64, Int64
+from torch import Tensor
+
+from cutler_pl.errors import ConfigError
+from cutler_pl.maskcut.affinity import PatchGraph
+from cutler_pl.runtime.logging import get_logger
+
+_log = get_logger(__name__)
+_ROUNDING = 1e-13
+_BREAKDOWN = 1e-10
+
+
+@dataclass(frozen=True)
+class Eigenpairs:
+    """Second eigenpairs of a batch of graphs, and how far they can be trusted.
+
+    Attributes:
+        vectors: v with vᵀ D v = 1 and LAPACK's sign.
+        values: λ₂, the relaxed cost of the cut, 0 for a graph in two pieces.
+        gaps: λ₃ - λ₂ as far as the solver has seen; near 0 another vector is as good. Infinite for two patches.
+        residuals: ‖C x - λ₂ x‖ of the unit vector x = D^½ v.
+        tie_ratios: How close the entry that decides the sign comes to another one of opposite sign, in 0..1; NaN
+            where the solver does not know.
+        products: Products with W that were needed; 0 for a full decomposition.
+        fallbacks: True where the solver gave up and the full decomposition was used.
+    """
+
+    vectors: Float64[Tensor, "batch patches"]
+    values: Float64[Tensor, " batch"]
+    gaps: Float64[Tensor, " batch"]
+    residuals: Float64[Tensor, " batch"]
+    tie_ratios: Float64[Tensor, " batch"]
+    products: Int64[Tensor, " batch"]
+    fallbacks: Bool[Tensor, " batch"]
+
+    def put(self, indices: list[int], other: "Eigenpairs") -> Self:
+        """A copy in which the entries at `indices` are those of `other`."""
+        return type(self)(
+            **{
+                f.name: getattr(self, f.name).index_copy(
+                    0, torch.tensor(indices, device=self.vectors.device), getattr(other, f.name)
+                )
+                for f in fields(self)
+            }
+        )
+
+
+class EigenSolver(Protocol):
+    """Anything that finds the second eigenpairs of a batch of connected or nearly connected graphs."""
+
+    def __call__(self, graph: PatchGraph) -> Eigenpairs:
+        """Second eigenpairs of graphs of two patches or more."""
+        ...
+
+
+@dataclass(frozen=True)
+class ScipySolver:
+    """LAPACK's decomposition in float64 on the CPU, image by image: the reference, slow for thousands of patches."""
+
+    def __call__(self, graph: PatchGraph) -> Eigenpairs:
+        """Second eigenpairs of graphs of two patches or more."""
+        device = graph.kept.device
+        last = min(2, graph.patches - 1)
+        vectors, values, gaps, residuals = [], [], [], []
+        for i in range(len(graph.images)):
+            W = graph.select([i]).weights()[0].cpu().numpy()
+            degree = W.sum(1)
+            pair, basis = scipy.linalg.eigh(np.diag(degree) - W, np.diag(degree), subset_by_index=[1, last])
+            v = basis[:, 0]
+            vectors.append(v)
+            values.append(pair[0])
+            gaps.append(pair[1] - pair[0] if last == 2 else np.inf)
+            residuals.append(np.linalg.norm((degree * v - W @ v - pair[0] * degree * v) / np.sqrt(degree)))
+        count = len(vectors)
+        return Eigenpairs(
+            vectors=torch.from_numpy(np.stack(vectors)).to(device),
+            values=torch.tensor(values, dtype=torch.float64, device=device),
+            gaps=torch.tensor(gaps, dtype=torch.float64, device=device),
+            residuals=torch.tensor(residuals, dtype=torch.float64, device=device),
+            tie_ratios=torch.full((count,), torch.nan, dtype=torch.float64, device=device),
+            products=torch.zeros(count, dtype=torch.int64, device=device),
+            fallbacks=torch.zeros(count, dtype=torch.bool, device=device),
+        )
+
+
+@dataclass(frozen=True)
+class LanczosSolver:
+    """Householder-Lanczos from the first patch, batched, in float64, on any device.
+
+    Attributes:
+        tolerance: Largest residual relative to the gap between λ₂ and λ₃.
+        check_every: Steps between looks at the tridiagonal eigenpairs.
+        complete_below: Graphs of at most this many patches are reduced completely, as LAPACK does.
+        max_steps: Steps after which the full decomposition takes over.
+        reference: That full decomposition.
+    """
+
+    tolerance: float = 1e-9
+    check_every: int = 4
+    complete_below: int = 64
+    max_steps: int = 256
+    reference: EigenSolver = field(default_factory=ScipySolver)
+
+    def __call__(self, graph: PatchGraph) -> Eigenpairs:
+        """Second eigenpairs of graphs of two patches or more."""
+        operator = _NormalisedLaplacian.of(graph)
+        reduction = _HouseholderTridiagonal.start(operator, capacity=min(self.max_steps, graph.patches))
+        found: dict[int, _RitzPair] = {}
+        lost: set[int] = set()
+        while reduction.size < reduction.capacity and len(found) + len(lost) < len(graph.images):
+            reduction.step()
+            if reduction.size % self.check_every == 0 or reduction.size == graph.patches:
+                self._look(reduction, graph.patches, found, lost)
+        pairs = self._assemble(operator, reduction, found)
+        gave_up = torch.ones(len(graph.images), dtype=torch.bool)
+        gave_up[list(found)] = (pairs.residuals > 10 * self.tolerance * pairs.gaps + 10 * _ROUNDING).cpu()[list(found)]
+        failed = gave_up.nonzero().flatten().tolist()
+        if not failed:
+            return pairs
+        _log.info(
+            "%d of %d graphs have no clear second eigenvector (a tie, or exact symmetry): decomposing them in full",
+            len(failed),
+            len(graph.images),
+        )
+        full = self.reference(graph.select(failed))
+        pairs = pairs.put(failed, full)
+        fallbacks = gave_up.to(pairs.fallbacks.device)
+        return Eigenpairs(**{f.name: getattr(pairs, f.name) for f in fields(pairs)} | {"fallbacks": fallbacks})
+
+    def _look(
+        self, reduction: "_HouseholderTridiagonal", patches: int, found: dict[int, "_RitzPair"], lost: set[int]
+    ) -> None:
+        """Sort the graphs that are ready into `found`, and those whose iteration broke down into `lost`."""
+        diagonals, offdiagonals = reduction.tridiagonals()
+        complete = reduction.size == patches
+        for i, (diagonal, offdiagonal) in enumerate(zip(diagonals, offdiagonals, strict=True)):
+            if i in found or i in lost:
+                continue
+            if complete:
+                found[i] = _second_ritz_pair(diagonal, offdiagonal[:-1])
+                continue
+            if np.abs(offdiagonal).min() < _BREAKDOWN:
+                # the part of the graph that the first patch can see is used up: the rest may hold a smaller λ
+                if patches > self.complete_below:
+                    lost.add(i)
+                continue
+            if reduction.size < 3 or patches <= self.complete_below:
+                continue
+            pair = _second_ritz_pair(diagonal, offdiagonal[:-1])
+            if abs(offdiagonal[-1] * pair.vector[-1]) < self.tolerance * pair.gap:
+                found[i] = pair
+
+    def _assemble(
+        self, operator: "_NormalisedLaplacian", reduction: "_HouseholderTridiagonal", found: dict[int, "_RitzPair"]
+    ) -> Eigenpairs:
+        batch, patches = operator.root_inverse.shape
+        y = np.zeros((batch, patches))
+        numbers = np.zeros((4, batch))  # λ₂, gap, tie ratio, steps; graphs that are not in `found` are replaced later
+        for i, pair in found.items():
+            y[i, : len(pair.vector)] = pair.vector
+            numbers[:, i] = pair.value, pair.gap, pair.tie_ratio, len(pair.vector)
+        device = operator.root_inverse.device
+        x = reduction.rotate(torch.from_numpy(y).to(device))
+        values, gaps, ties, steps = torch.from_numpy(numbers).to(device)
+        return Eigenpairs(
+            vectors=operator.root_inverse * x,
+            values=values,
+            gaps=gaps,
+            residuals=torch.linalg.vector_norm(operator(x) - values[:, None] * x, dim=1),
+            tie_ratios=ties,
+            products=steps.long() + 1,
+            fallbacks=torch.zeros(batch, dtype=torch.bool, device=device),
+        )
+
+
+@dataclass(frozen=True)
+class AutoSolver:
+    """The full decomposition where it is quick anyway, Lanczos above."""
+
+    full_below: int = 128
+    full: EigenSolver = field(default_factory=ScipySolver)
+    iterative: EigenSolver = field(default_factory=LanczosSolver)
+
+    def __call__(self, graph: PatchGraph) -> Eigenpairs:
+        """Second eigenpairs of graphs of two patches or more."""
+        return (self.full if graph.patches <= self.full_below else self.iterative)(graph)
+
+
+SOLVERS: Mapping[str, EigenSolver] = MappingProxyType(
+    {"auto": AutoSolver(), "lanczos": LanczosSolver(), "scipy": ScipySolver()}
+)
+
+
+def find_solver(solver: str | EigenSolver) -> EigenSolver:
+    """A solver by its registered name; anything else is taken for a solver.
+
+    Raises:
+        ConfigError: No solver has this name.
+    """
+    if not isinstance(solver, str):
+        return solver
+    if solver not in SOLVERS:
+        raise ConfigError(f"maskcut solver {solver!r} is unknown; choose from {', '.join(sorted(SOLVERS))}")
+    return SOLVERS[solver]
+
+
+@dataclass(frozen=True)
+class _NormalisedLaplacian:
+    """C = I - D^-½ W D^-½ of each graph of a batch, as a function of a vector."""
+
+    graph: PatchGraph
+    root_inverse: Float64[Tensor, "batch patches"]
+
+    @classmethod
+    def of(cls, graph: PatchGraph) -> Self:
+        degree = graph.patches * graph.eps + (1 - graph.eps) * graph.degrees()
+        return cls(graph, degree.rsqrt())
+
+    def __call__(self, x: Float64[Tensor, "batch patches"]) -> Float64[Tensor, "batch patches"]:
+        scaled = self.root_inverse * x
+        eps = self.graph.eps
+        weighted = eps * scaled.sum(1, keepdim=True) + (1 - eps) * self.graph.product(scaled)
+        return x - self.root_inverse * weighted
+
+
+@dataclass
+class _HouseholderTridiagonal:
+    """The first columns of Qᵀ C Q = T, tridiagonal, with Q = H₀ H₁ … a product of reflections, as LAPACK's dsytrd.
+
+    The product is kept as Q = I - V S Vᵀ (the compact WY form), so that a step costs a few products with thin
+    matrices instead of one pass for each earlier reflection. Column j of Q is known once H₀ … H_{j-1} are.
+    """
+
+    operator: _NormalisedLaplacian
+    V: Float64[Tensor, "batch patches capacity"]
+    S: Float64[Tensor, "batch capacity capacity"]
+    diagonal: list[Float64[Tensor, " batch"]]
+    offdiagonal: list[Float64[Tensor, " batch"]]
+
+    @classmethod
+    def start(cls, operator: _NormalisedLaplacian, capacity: int) -> Self:
+        batch, patches = operator.root_inverse.shape
+        zeros = operator.root_inverse.new_zeros
+        return cls(operator, zeros(batch, patches, capacity), zeros(batch, capacity, capacity), [], [])
+
+    @property
+    def size(self) -> int:
+        return len(self.diagonal)
+
+    @property
+    def capacity(self) -> int:
+        return self.V.shape[2]
+
+    def rotate(self, y: Float64[Tensor, "batch patches"]) -> Float64[Tensor, "batch patches"]:
+        """Q y."""
+        j = self.size
+        V, S = self.V[:, :, :j], self.S[:, :j, :j]
+        return y - (V @ (S @ (V.transpose(1, 2) @ y[:, :, None])))[:, :, 0]
+
+    def _rotate_back(self, x: Float64[Tensor, "batch patches"]) -> Float64[Tensor, "batch patches"]:
+        """Qᵀ x."""
+        j = self.size
+        V, S = self.V[:, :, :j], self.S[:, :j, :j]
+        return x - (V @ (S.transpose(1, 2) @ (V.transpose(1, 2) @ x[:, :, None])))[:, :, 0]
+
+    def step(self) -> None:
+        """One product with C: the next column of T, and the reflection that the column after it needs."""
+        j = self.size
+        unit = torch.zeros_like(self.operator.root_inverse)
+        unit[:, j] = 1
+        column = self._rotate_back(self.operator(self.rotate(unit)))
+        v, scale, below = _reflection(column[:, j + 1 :])
+        self.V[:, j + 1 :, j] = v
+        V = self.V[:, :, :j]
+        overlap = V.transpose(1, 2) @ self.V[:, :, j, None]
+        self.S[:, :j, j] = -scale[:, None] * (self.S[:, :j, :j] @ overlap)[:, :, 0]
+        self.S[:, j, j] = scale
+        self.diagonal.append(column[:, j])
+        self.offdiagonal.append(below)
+
+    def tridiagonals(self) -> tuple[Float64[np.ndarray, "batch k"], Float64[np.ndarray, "batch k"]]:
+        """Diagonal and subdiagonal of T; the last entry of the subdiagonal belongs to the column still to come."""
+        both = torch.stack([torch.stack(self.diagonal, 1), torch.stack(self.offdiagonal, 1)]).cpu().numpy()
+        return both[0], both[1]
+
+
+def _reflection(
+    x: Float64[Tensor, "batch n"],
+) -> tuple[Float64[Tensor, "batch n"], Float64[Tensor, " batch"], Float64[Tensor, " batch"]]:
+    """The reflection I - scale v vᵀ with v[0] = 1 that takes x to (beta, 0, …), by LAPACK's dlarfg.
+
+    Returns:
+        v, scale and beta. Where x is that multiple already (or empty), scale is 0.
+    """
+    if x.shape[1] == 0:
+        nothing = x.new_zeros(x.shape[0])
+        return x, nothing, nothing
+    first, rest = x[:, 0], torch.linalg.vector_norm(x[:, 1:], dim=1)
+    done = rest == 0
+    beta = torch.where(done, first, -torch.copysign(torch.hypot(first, rest), first))
+    denominator = torch.where(done, torch.ones_like(first), first - beta)
+    scale = torch.where(done, torch.zeros_like(first), (beta - first) / torch.where(done, torch.ones_like(beta), beta))
+    v = x / denominator[:, None]
+    v[:, 0] = 1
+    return v, scale, beta
+
+
+@dataclass(frozen=True)
+class _RitzPair:
+    """Second eigenpair of a tridiagonal matrix."""
+
+    vector: Float64[np.ndarray, " k"]
+    value: float
+    gap: float
+    tie_ratio: float
+
+
+def _second_ritz_pair(diagonal: Float64[np.ndarray, " k"], offdiagonal: Float64[np.ndarray, " k-1"]) -> _RitzPair:
+    values, vectors = scipy.linalg.eigh_tridiagonal(diagonal, offdiagonal)
+    y = vectors[:, 1]
+    y = y * np.sign(y[np.abs(y).argmax()])
+    return _RitzPair(
+        vector=y,
+        value=float(values[1]),
+        gap=float(values[2] - values[1]) if len(values) > 2 else np.inf,
+        tie_ratio=float(max(-y.min(), 0.0) / y.max()),
+    )
