@@ -1,0 +1,13 @@
+"""COCO measures of detections, and how they stand beside the published ones."""
+
+from cutler_pl.evaluation.coco_eval import IouType, evaluate, evaluate_coco
+from cutler_pl.evaluation.measures import NOT_MEASURED, Curves
+
+
+__all__ = [
+    "NOT_MEASURED",
+    "Curves",
+    "IouType",
+    "evaluate",
+    "evaluate_coco",
+]
