@@ -5,23 +5,19 @@ import pytest
 import torch
 from torch import Tensor
 
+from cutler_pl.models.box_coder import decode_boxes
 from cutler_pl.models.droploss import DropLoss, DropLossOriginal, ScoredRegions, droploss_weights
 
 STAGES = {
-    "cascade": [("stage0", (10, 10, 5, 5)), ("stage1", (20, 20, 10, 10)), ("stage2", (30, 30, 15, 15))],
-    "maskrcnn": [("single", (10, 10, 5, 5))],
+    "cascade": [
+        ("stage0", (10.0, 10.0, 5.0, 5.0)),
+        ("stage1", (20.0, 20.0, 10.0, 10.0)),
+        ("stage2", (30.0, 30.0, 15.0, 15.0)),
+    ],
+    "maskrcnn": [("single", (10.0, 10.0, 5.0, 5.0))],
 }
 GT = torch.tensor([[0.0, 0.0, 10.0, 10.0], [20.0, 0.0, 30.0, 10.0]])
 NONE = torch.zeros(0, 4)
-
-
-def decode(boxes: Tensor, deltas: Tensor, weights: tuple[float, ...]) -> Tensor:
-    """Boxes moved by weighted deltas, written for the tests alone."""
-    d = deltas / torch.tensor(weights)
-    sizes = boxes[:, 2:] - boxes[:, :2]
-    centres = boxes[:, :2] + 0.5 * sizes + d[:, :2] * sizes
-    half = 0.5 * sizes * d[:, 2:].clamp(max=np.log(1000 / 16)).exp()
-    return torch.cat([centres - half, centres + half], dim=1)
 
 
 def test_weight_is_one_where_the_best_iou_is_above_the_threshold() -> None:
@@ -100,7 +96,7 @@ def test_golden_weights_of_paper_and_original(golden_dir: Path, architecture: st
         deltas = tensor("deltas").split(sizes)
         images = [
             ScoredRegions(
-                predicted_boxes=decode(tensor(f"boxes{i}"), deltas[i], box_weights),
+                predicted_boxes=decode_boxes(tensor(f"boxes{i}"), deltas[i], box_weights),
                 matched_gt_boxes=tensor(f"gt_boxes{i}"),
                 gt_boxes=torch.from_numpy(batch[f"gt_boxes{i}"]),
             )

@@ -8,17 +8,15 @@ import pytest
 import torch
 from torch import Tensor
 
+from cutler_pl.models.box_coder import encode_boxes
 from cutler_pl.models.losses import box_regression_loss, classification_loss, mask_loss, mask_targets, rpn_losses
 
 LOG2 = math.log(2)
-STAGES = [("stage0", (10, 10, 5, 5)), ("stage1", (20, 20, 10, 10)), ("stage2", (30, 30, 15, 15))]
-
-
-def encode(boxes: Tensor, others: Tensor, weights: tuple[float, ...]) -> Tensor:
-    """Deltas from boxes to others, written for the tests alone."""
-    sizes, other_sizes = boxes[:, 2:] - boxes[:, :2], others[:, 2:] - others[:, :2]
-    centres, other_centres = boxes[:, :2] + 0.5 * sizes, others[:, :2] + 0.5 * other_sizes
-    return torch.cat([(other_centres - centres) / sizes, (other_sizes / sizes).log()], dim=1) * torch.tensor(weights)
+STAGES = [
+    ("stage0", (10.0, 10.0, 5.0, 5.0)),
+    ("stage1", (20.0, 20.0, 10.0, 10.0)),
+    ("stage2", (30.0, 30.0, 15.0, 15.0)),
+]
 
 
 def classes_of(*values: int) -> Tensor:
@@ -181,7 +179,7 @@ def test_golden_box_head_losses_of_every_stage(golden_dir: Path) -> None:
 
         logits, deltas = (torch.from_numpy(arrays[f"{tag}_{key}"]) for key in ("logits", "deltas"))
         classes = both("gt_classes").long()
-        targets = encode(both("boxes"), both("gt_boxes"), box_weights)
+        targets = encode_boxes(both("boxes"), both("gt_boxes"), box_weights)
         box_loss = box_regression_loss(deltas, classes, targets, num_classes=1)
         assert box_loss.item() == pytest.approx(losses[f"loss_box_reg{suffix}"], rel=1e-5), tag
         assert classification_loss(logits, classes).item() == pytest.approx(record["loss_cls_unweighted"], rel=1e-5)

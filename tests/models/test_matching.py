@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from cutler_pl.errors import ConfigError
+from cutler_pl.models.anchors import cell_anchors, grid_anchors
 from cutler_pl.models.matching import (
     IGNORED,
     NEGATIVE,
@@ -130,13 +131,10 @@ def test_random_sampler_leaves_the_global_stream_alone() -> None:
 
 
 def anchors_of(size_hw: tuple[int, int]) -> torch.Tensor:
-    """Anchors of all levels, not rounded, written for the tests alone."""
     levels = []
-    for stride, side in zip((4, 8, 16, 32, 64), (32, 64, 128, 256, 512), strict=True):
-        widths = torch.tensor([side / ratio**0.5 for ratio in (0.5, 1, 2)])
-        cells = torch.stack([-widths, -(side**2) / widths, widths, side**2 / widths], dim=1) / 2
-        y, x = torch.meshgrid(*(torch.arange(-(-n // stride)) * stride for n in size_hw), indexing="ij")
-        levels.append((torch.stack([x, y, x, y], dim=-1).view(-1, 1, 4) + cells).flatten(0, 1))
+    for stride, side in zip((4, 8, 16, 32, 64), (32.0, 64.0, 128.0, 256.0, 512.0), strict=True):
+        cells_hw = (-(-size_hw[0] // stride), -(-size_hw[1] // stride))
+        levels.append(grid_anchors(cell_anchors(side, (0.5, 1.0, 2.0)), cells_hw, stride))
     return torch.cat(levels)
 
 
