@@ -1,0 +1,125 @@
+"""The whole detector: photos in, losses or predictions out."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from cutler_pl.models.backbone import build_backbone
+from cutler_pl.models.detections import CompactPrediction, to_photo
+from cutler_pl.models.image_batch import ImageBatch, batch_images, check_images
+from cutler_pl.models.matching import RandomSampler
+from cutler_pl.models.params import SIZE_DIVISOR, DetectorParams
+from cutler_pl.models.paste import paste_masks
+from cutler_pl.models.resize import resize_image, resized_size_hw
+from cutler_pl.models.roi_heads import RoIHeads
+from cutler_pl.models.rpn import RPN
+from cutler_pl.types import Prediction, Target
+
+
+class Detector(nn.Module):
+    """Mask R-CNN with one box stage or a cascade of them.
+
+    Images are lists of uint8 RGB tensors (3, height, width), of any sizes. In training they are taken at the size they
+    have; in inference each is resized first, and results are in the pixels of the image that was given.
+
+    Args:
+        params: Every choice about it.
+    """
+
+    pixel_mean: Tensor
+    pixel_std: Tensor
+
+    def __init__(self, params: DetectorParams) -> None:
+        super().__init__()
+        self.params = params
+        self.sampler = RandomSampler() if params.sampler is None else params.sampler
+        self.backbone = build_backbone(params.backbone, channels=params.fpn_channels, norm=params.norm)
+        self.rpn = RPN(params, self.sampler)
+        self.roi_heads = RoIHeads(params, self.sampler)
+        self.register_buffer("pixel_mean", torch.tensor(params.pixel_mean), persistent=False)
+        self.register_buffer("pixel_std", torch.tensor(params.pixel_std), persistent=False)
+        if params.channels_last:
+            self.to(memory_format=torch.channels_last)
+        if params.compile_backbone:
+            self.backbone.compile()
+
+    def forward(
+        self, images: Sequence[Tensor], targets: Sequence[Target] | None = None
+    ) -> dict[str, Float[Tensor, ""]] | list[Prediction]:
+        """Losses in training, whose sum is the total loss; predictions otherwise.
+
+        Args:
+            images: uint8 RGB (3, height, width), on the device of the model.
+            targets: Ground truth of each image, in training only.
+
+        Raises:
+            TypeError: The images are not what the detector takes.
+            ValueError: An image has the wrong shape, or targets are missing or not one an image.
+        """
+        if self.training:
+            return self._losses(images, targets)
+        return [to_prediction(compact) for compact in self.predict(images)]
+
+    @torch.no_grad()
+    def predict(self, images: Sequence[Tensor]) -> list[CompactPrediction]:
+        """Predictions with masks as the mask head gives them, for callers that make them full-size one by one.
+
+        Raises:
+            RuntimeError: The model is in training mode.
+            TypeError: The images are not what the detector takes.
+            ValueError: An image has the wrong shape.
+        """
+        if self.training:
+            raise RuntimeError("the detector is in training mode; call eval() before predicting")
+        check_images(images)
+        if not images:
+            return []
+        size, cap = self.params.test_size, self.params.test_max_size
+        sizes = [(image.shape[1], image.shape[2]) for image in images]
+        resized = [
+            resize_image(image, resized_size_hw(size_hw, shortest=size, longest=cap))
+            for image, size_hw in zip(images, sizes, strict=True)
+        ]
+        batch = self.batch(resized)
+        features = self.backbone(batch.pixels)
+        proposals = [p.boxes for p in self.rpn.propose(self.rpn(features), batch.sizes_hw)]
+        results = self.roi_heads.predict(features, proposals, batch.sizes_hw)
+        return [
+            to_photo(detections, masks, resized_hw=resized_hw, size_hw=size_hw)
+            for (detections, masks), resized_hw, size_hw in zip(results, batch.sizes_hw, sizes, strict=True)
+        ]
+
+    def batch(self, images: Sequence[Tensor]) -> ImageBatch:
+        """Normalised images in one padded tensor, as the backbone takes them."""
+        return batch_images(
+            images,
+            self.pixel_mean,
+            self.pixel_std,
+            divisor=SIZE_DIVISOR,
+            channels_last=self.params.channels_last,
+        )
+
+    def reseed(self, *key: int) -> None:
+        """Start the random sampling of anchors and regions anew from a key such as (seed, rank, step)."""
+        if isinstance(self.sampler, RandomSampler):
+            self.sampler.reseed(*key)
+
+    def _losses(self, images: Sequence[Tensor], targets: Sequence[Target] | None) -> dict[str, Tensor]:
+        check_images(images)
+        if targets is None or len(targets) != len(images) or not images:
+            found = "none" if targets is None else str(len(targets))
+            raise ValueError(f"training needs images and one target for each: found {len(images)} and {found}")
+        batch = self.batch(images)
+        features = self.backbone(batch.pixels)
+        output = self.rpn(features)
+        proposals = [p.boxes for p in self.rpn.propose(output, batch.sizes_hw)]
+        losses: dict[str, Tensor] = self.rpn.losses(output, targets)
+        return losses | self.roi_heads.losses(features, proposals, targets, batch.sizes_hw)
+
+
+def to_prediction(compact: CompactPrediction) -> Prediction:
+    """A prediction with full-size masks."""
+    masks = paste_masks(compact["mask_probabilities"], compact["boxes"], compact["size_hw"])
+    return Prediction(boxes=compact["boxes"], scores=compact["scores"], labels=compact["labels"], masks=masks)

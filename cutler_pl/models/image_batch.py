@@ -1,0 +1,53 @@
+"""From a list of 8-bit images of any sizes to one normalised batch, padded at the right and at the bottom."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+class ImageBatch(NamedTuple):
+    """Normalised images in one tensor; zeros where an image is smaller than the largest one."""
+
+    pixels: Float[Tensor, "batch 3 height width"]
+    sizes_hw: list[tuple[int, int]]
+    """Size of each image without the padding."""
+
+
+def check_images(images: Sequence[Tensor]) -> None:
+    """Check that the detector was given what it takes.
+
+    Raises:
+        TypeError: Not a list of tensors, or not of 8-bit integers.
+        ValueError: An image is not (3, height, width), or is empty.
+    """
+    if isinstance(images, Tensor) or not all(isinstance(image, Tensor) for image in images):
+        raise TypeError("the detector takes a list of image tensors, one a photo, since they differ in size")
+    for i, image in enumerate(images):
+        if image.dtype != torch.uint8:
+            raise TypeError(f"image {i} has dtype {image.dtype}; expected uint8 RGB in 0 to 255, without normalisation")
+        if image.ndim != 3 or image.shape[0] != 3 or image.numel() == 0:
+            raise ValueError(f"image {i} has shape {tuple(image.shape)}; expected (3, height, width)")
+
+
+def batch_images(
+    images: Sequence[Tensor], mean: Float[Tensor, "3"], std: Float[Tensor, "3"], *, divisor: int, channels_last: bool
+) -> ImageBatch:
+    """Normalise images and pad them to one size.
+
+    Args:
+        images: uint8 (3, height, width), on the device of `mean`.
+        mean: Taken off each channel.
+        std: Each channel is divided by it.
+        divisor: Height and width of the batch are multiples of it.
+        channels_last: Memory layout of the batch.
+    """
+    sizes = [(image.shape[1], image.shape[2]) for image in images]
+    height, width = (-(-max(side) // divisor) * divisor for side in zip(*sizes, strict=True))
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    pixels = torch.empty((len(images), 3, height, width), device=mean.device, memory_format=layout).zero_()
+    for canvas, image, (h, w) in zip(pixels, images, sizes, strict=True):
+        canvas[:, :h, :w] = (image.float() - mean[:, None, None]) / std[:, None, None]
+    return ImageBatch(pixels, sizes)

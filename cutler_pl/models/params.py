@@ -1,0 +1,159 @@
+"""Every choice about the detector in one place; the defaults are the recipe of the paper's unsupervised training."""
+
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from cutler_pl.errors import ConfigError
+from cutler_pl.models.droploss import ClassificationWeights
+from cutler_pl.models.matching import Sampler
+
+NORMS = ("bn", "gn", "frozen")
+NUM_LEVELS = 5
+SIZE_DIVISOR = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectorParams:
+    """Options of `build_detector`.
+
+    The defaults make the three-stage cascade; `ARCHITECTURES` holds what a plain Mask R-CNN changes.
+    """
+
+    num_classes: int = 1
+    """Classes without the background; labels are 1 to num_classes."""
+    backbone: str = "resnet50"
+    """`resnet18|34|50|101` of torchvision, or `timm/<name>` for any timm network with features of stride 4 to 32."""
+    norm: str = "bn"
+    """Normalisation of backbone and FPN: `bn` (SyncBN under Lightning's `sync_batchnorm`), `gn`, or `frozen`."""
+    fpn_channels: int = 256
+    """Channels of every pyramid level."""
+    anchor_sizes: tuple[float, ...] = (32, 64, 128, 256, 512)
+    """Side in pixels of the square anchor of each level p2 to p6."""
+    anchor_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
+    """Height over width of the anchors of each place."""
+
+    rpn_iou_thresholds: tuple[float, float] = (0.3, 0.7)
+    """Anchors below the first are background, from the second on foreground, between them ignored."""
+    rpn_batch_per_image: int = 256
+    """Anchors in the loss, for each image."""
+    rpn_positive_fraction: float = 0.5
+    """Largest share of foreground among them."""
+    rpn_nms_threshold: float = 0.65
+    """IoU above which the weaker of two proposals of a level goes; 0.7 in self-training and with labels."""
+    rpn_pre_nms_train: int = 2000
+    """Proposals of each level that enter NMS in training."""
+    rpn_pre_nms_test: int = 1000
+    """Proposals of each level that enter NMS in inference."""
+    rpn_post_nms_train: int = 4000
+    """Proposals of an image that leave NMS in training; 1000 in self-training, 2000 with labels."""
+    rpn_post_nms_test: int = 1000
+    """Proposals of an image that leave NMS in inference."""
+
+    roi_batch_per_image: int = 512
+    """Regions in the losses of the heads, for each image."""
+    roi_positive_fraction: float = 0.25
+    """Largest share of foreground among them."""
+    stage_ious: tuple[float, ...] = (0.5, 0.6, 0.7)
+    """IoU with the ground truth from which a region is foreground, for each stage."""
+    stage_box_weights: tuple[tuple[float, float, float, float], ...] = (
+        (10.0, 10.0, 5.0, 5.0),
+        (20.0, 20.0, 10.0, 10.0),
+        (30.0, 30.0, 15.0, 15.0),
+    )
+    """Factors of the (x, y, width, height) deltas, for each stage."""
+    class_agnostic_boxes: bool = True
+    """One box regression for all classes; needed where there is more than one stage."""
+    box_head_dim: int = 1024
+    """Width of the two fully connected layers."""
+    mask_head_channels: int = 256
+    """Channels of the mask head."""
+    mask_head_convs: int = 4
+    """3×3 convolutions of the mask head before its upsampling."""
+    classification_weights: ClassificationWeights | None = None
+    """DropLoss, or another weighting of regions in the classification loss; None weights all alike."""
+    sampler: Sampler | None = None
+    """Order in which anchors and regions are sampled; None draws at random."""
+
+    score_threshold: float = 0.0
+    """Detections must score above it; 0.05 with labels."""
+    nms_threshold: float = 0.5
+    """IoU above which the weaker of two detections of a class goes."""
+    detections_per_image: int = 100
+    """Most detections of an image; 300 for LVIS, 30 when predicting for self-training."""
+    test_size: int = 800
+    """Shortest side images are resized to in inference."""
+    test_max_size: int = 1333
+    """Cap of the longest side then."""
+    pixel_mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
+    """Mean of red, green and blue taken off the pixels."""
+    pixel_std: tuple[float, float, float] = (58.395, 57.12, 57.375)
+    """Deviation of red, green and blue the pixels are divided by."""
+    channels_last: bool = False
+    """Run the convolutions in the channels-last memory layout."""
+    compile_backbone: bool = False
+    """Compile backbone and FPN with `torch.compile`."""
+
+    def __post_init__(self) -> None:
+        """Check each value and how they go together.
+
+        Raises:
+            ConfigError: A value cannot work.
+        """
+        _check_choice("norm", self.norm, NORMS)
+        if len(self.anchor_sizes) != NUM_LEVELS:
+            raise ConfigError(
+                f"anchor_sizes needs one size for each of the {NUM_LEVELS} pyramid levels, found {self.anchor_sizes}"
+            )
+        if len(self.stage_ious) != len(self.stage_box_weights) or not self.stage_ious:
+            raise ConfigError(
+                f"stage_ious and stage_box_weights describe the same stages, found {len(self.stage_ious)} IoUs and "
+                f"{len(self.stage_box_weights)} weights"
+            )
+        if len(self.stage_ious) > 1 and not self.class_agnostic_boxes:
+            raise ConfigError("class_agnostic_boxes must be true in a cascade: a stage hands one box a region on")
+        for name in _POSITIVE_INTEGERS:
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be at least 1, found {getattr(self, name)}")
+        for name in _FRACTIONS:
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"{name} must lie in 0 to 1, found {getattr(self, name)}")
+
+
+_POSITIVE_INTEGERS = tuple(field.name for field in fields(DetectorParams) if field.type is int)
+_FRACTIONS = tuple(field.name for field in fields(DetectorParams) if field.type is float)
+
+_SINGLE_STAGE: dict[str, Any] = {
+    "stage_ious": (0.5,),
+    "stage_box_weights": ((10.0, 10.0, 5.0, 5.0),),
+    "class_agnostic_boxes": False,
+}
+ARCHITECTURES: dict[str, dict[str, Any]] = {"cascade_mask_rcnn_r50_fpn": {}, "mask_rcnn_r50_fpn": _SINGLE_STAGE}
+
+
+def detector_params(name: str, **options: Any) -> DetectorParams:
+    """The options of an architecture, with some of them replaced.
+
+    Args:
+        name: A key of `ARCHITECTURES`.
+        **options: Fields of `DetectorParams`; lists are taken for tuples.
+
+    Raises:
+        ConfigError: The architecture or an option does not exist, or a value cannot work.
+    """
+    _check_choice("detector name", name, tuple(ARCHITECTURES))
+    known = tuple(field.name for field in fields(DetectorParams))
+    for option in options:
+        _check_choice("detector option", option, known)
+    given = {option: _as_tuples(value) for option, value in options.items()}
+    return replace(DetectorParams(**ARCHITECTURES[name]), **given)
+
+
+def _as_tuples(value: Any) -> Any:
+    if isinstance(value, str) or not hasattr(value, "__iter__"):
+        return value
+    return tuple(_as_tuples(part) for part in value)
+
+
+def _check_choice(what: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ConfigError(f"{what} {value!r} does not exist; choose one of {', '.join(choices)}")

@@ -1,0 +1,61 @@
+"""Full-size masks from the small ones the mask head gives.
+
+A mask is sampled bilinearly at every pixel centre of the photo, relative to its box, with zeros around it. For an
+upright box that is separable: rows' weights times mask times columns' weights, two small matrix products.
+"""
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+MASK_THRESHOLD = 0.5
+_BYTES_AT_ONCE = 2**26
+
+
+def paste_masks(
+    probabilities: Float[Tensor, "boxes size size"],
+    boxes: Float[Tensor, "boxes 4"],
+    size_hw: tuple[int, int],
+    *,
+    threshold: float = MASK_THRESHOLD,
+) -> Bool[Tensor, "boxes height width"]:
+    """Masks of a photo's size; memory beyond the result is bounded whatever the number of masks.
+
+    Args:
+        probabilities: Mask of each box, 0 to 1.
+        boxes: Where each belongs, in pixels of the photo.
+        size_hw: Size of the photo.
+        threshold: Pixels of at least this probability belong to the mask.
+    """
+    height, width = size_hw
+    masks = torch.zeros((len(boxes), height, width), dtype=torch.bool, device=boxes.device)
+    at_once = 1 if boxes.device.type == "cpu" else max(1, _BYTES_AT_ONCE // (4 * height * width))
+    for start in range(0, len(boxes), at_once):
+        chunk = slice(start, start + at_once)
+        part, small = boxes[chunk].float(), probabilities[chunk].float()
+        x0, y0, x1, y1 = _extent(part, size_hw) if at_once == 1 else (0, 0, width, height)
+        rows = _weights(part[:, 1], part[:, 3], y0, y1, small.shape[1])
+        columns = _weights(part[:, 0], part[:, 2], x0, x1, small.shape[2])
+        masks[chunk, y0:y1, x0:x1] = rows @ small @ columns.mT >= threshold
+    return masks
+
+
+def _weights(low: Tensor, high: Tensor, start: int, stop: int, cells: int) -> Float[Tensor, "boxes pixels cells"]:
+    """How much each of `cells` mask cells counts at pixels start to stop, along one axis."""
+    pixels = torch.arange(start, stop, device=low.device, dtype=torch.float32) + 0.5
+    place = (pixels - low[:, None]) / (high - low)[:, None] * cells - 0.5
+    cell = torch.arange(cells, device=low.device, dtype=torch.float32)
+    return (1 - (place[:, :, None] - cell).abs()).clamp(min=0)
+
+
+def _extent(boxes: Tensor, size_hw: tuple[int, int]) -> tuple[int, int, int, int]:
+    """Pixels that a box can reach: half a mask cell beyond its edges counts, too."""
+    height, width = size_hw
+    x0, y0, x1, y1 = boxes[0].tolist()
+    margin_x, margin_y = (x1 - x0) / 2 + 1, (y1 - y0) / 2 + 1
+    return (
+        max(0, int(x0 - margin_x)),
+        max(0, int(y0 - margin_y)),
+        min(width, int(x1 + margin_x) + 1),
+        min(height, int(y1 + margin_y) + 1),
+    )
