@@ -1,0 +1,19 @@
+"""Callbacks, one a module: what happens beside the training step."""
+
+from cutler_pl.training.callbacks.coco_evaluator import CocoEvaluator
+from cutler_pl.training.callbacks.precise_bn import PreciseBatchNorm
+from cutler_pl.training.callbacks.prediction_writer import PredictionWriter
+from cutler_pl.training.callbacks.progress import StepProgressBar
+from cutler_pl.training.callbacks.step_checkpoint import StepCheckpoint
+from cutler_pl.training.callbacks.throughput import Throughput
+from cutler_pl.training.callbacks.visual_samples import VisualSamples
+
+__all__ = [
+    "CocoEvaluator",
+    "PreciseBatchNorm",
+    "PredictionWriter",
+    "StepCheckpoint",
+    "StepProgressBar",
+    "Throughput",
+    "VisualSamples",
+]

@@ -1,0 +1,91 @@
+"""Checkpoints counted in steps, from which a killed run goes on as if nothing had happened."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import Checkpoint
+
+from cutler_pl.errors import ConfigError
+from cutler_pl.runtime.logging import get_logger
+
+log = get_logger(__name__)
+
+_NAME = re.compile(r"step_(\d+)\.ckpt")
+
+
+class StepCheckpoint(Checkpoint):
+    """Writes `step_<number>.ckpt` every `every_n_steps` steps and at the last step, and `last.ckpt` as a link to it.
+
+    Lightning runs checkpoint callbacks after all others, so what another callback did at the same step is in the
+    file. Unlike `ModelCheckpoint`, nothing about the folder is stored in the file: a moved run resumes as well.
+    """
+
+    def __init__(self, dirpath: str | Path, *, every_n_steps: int, keep: int | None = 1) -> None:
+        """Set place and interval.
+
+        Args:
+            dirpath: Folder of the checkpoints.
+            every_n_steps: Interval in steps.
+            keep: Number of latest checkpoints that stay; None for all.
+
+        Raises:
+            ConfigError: A number is below 1.
+        """
+        if every_n_steps < 1 or (keep is not None and keep < 1):
+            raise ConfigError(
+                f"callbacks.checkpoint needs every_n_steps and keep of at least 1, found {every_n_steps} and {keep}"
+            )
+        self.dirpath = Path(dirpath)
+        self.every_n_steps = every_n_steps
+        self.keep = keep
+        self._saved_at: int | None = None
+
+    @property
+    def last_path(self) -> Path:
+        """The link to the latest checkpoint."""
+        return self.dirpath / "last.ckpt"
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Do not write again what was just read."""
+        self._saved_at = trainer.global_step
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Write if the step is one of the interval or the last one."""
+        step = trainer.global_step
+        if step % self.every_n_steps == 0 or step == trainer.max_steps:
+            self._save(trainer)
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Write where training ends before its last planned step, by time for instance."""
+        self._save(trainer)
+
+    def _save(self, trainer: L.Trainer) -> None:
+        step = trainer.global_step
+        if step == self._saved_at or getattr(trainer, "fast_dev_run", False):
+            return
+        self._saved_at = step
+        path = self.dirpath / f"step_{step:07d}.ckpt"
+        trainer.save_checkpoint(path)
+        if trainer.is_global_zero:
+            self._link(path)
+            self._remove_old()
+            log.debug("checkpoint %s", path)
+        trainer.strategy.barrier()
+
+    def _link(self, path: Path) -> None:
+        fresh = self.dirpath / ".last.ckpt.tmp"
+        fresh.unlink(missing_ok=True)
+        fresh.symlink_to(path.name)
+        fresh.replace(self.last_path)
+
+    def _remove_old(self) -> None:
+        if self.keep is None:
+            return
+        current = self.last_path.resolve().name
+        paths = sorted(path for path in self.dirpath.iterdir() if _NAME.fullmatch(path.name) and path.name != current)
+        for path in paths[: max(0, len(paths) - (self.keep - 1))]:
+            path.unlink()

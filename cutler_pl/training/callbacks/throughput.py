@@ -1,0 +1,78 @@
+"""How many images a second training gets through, and which share of the time it waits for data."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import lightning as L
+
+
+class Throughput(L.Callback):
+    """Logs `train/images_per_s`, over all ranks, and `train/data_wait`, the share of time without a batch to work on.
+
+    Each value is of the steps since the last one logged. Validation, checkpoints and the first steps, in which
+    workers start and kernels are chosen, do not count.
+    """
+
+    def __init__(
+        self, *, every_n_steps: int = 20, warmup_steps: int = 2, clock: Callable[[], float] | None = None
+    ) -> None:
+        """Set how often to log.
+
+        Args:
+            every_n_steps: Length of a window in steps; that of the Trainer's `log_every_n_steps`.
+            warmup_steps: First steps after a start, which are left out.
+            clock: Gives seconds; `time.perf_counter` unless a test has its own.
+        """
+        self.every_n_steps = every_n_steps
+        self.warmup_steps = warmup_steps
+        self.clock = clock or time.perf_counter
+        self._to_leave_out = warmup_steps
+        self._window_start: float | None = None
+        self._step_end: float | None = None
+        self._waited = 0.0
+        self._images = 0
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Leave out the first steps."""
+        self._to_leave_out = self.warmup_steps
+        self._restart(None)
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Count the time since the end of the last step as waiting for data."""
+        now = self.clock()
+        if self._window_start is None:
+            self._window_start = now
+        elif self._step_end is not None:
+            self._waited += now - self._step_end
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Count the images; log at the end of a window."""
+        now = self.clock()
+        if self._to_leave_out > 0:
+            self._to_leave_out -= 1
+            self._restart(now if self._to_leave_out == 0 else None)
+            return
+        images, _ = batch
+        self._images += len(images)
+        self._step_end = now
+        if (batch_idx + 1) % self.every_n_steps or self._window_start is None or now <= self._window_start:
+            return
+        elapsed = now - self._window_start
+        pl_module.log("train/images_per_s", self._images * trainer.world_size / elapsed, prog_bar=True, batch_size=1)
+        pl_module.log("train/data_wait", self._waited / elapsed, batch_size=1)
+        self._restart(now)
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Start a new window: the time of validation is not training's."""
+        self._restart(None)
+
+    def _restart(self, now: float | None) -> None:
+        self._window_start = now
+        self._step_end = now
+        self._waited = 0.0
+        self._images = 0

@@ -1,0 +1,111 @@
+"""Pictures of what the detector finds, while it learns."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+
+from cutler_pl.types import Prediction, Target
+from cutler_pl.visual.draw import draw_instances, save_picture, side_by_side
+
+
+class VisualSamples(L.Callback):
+    """Draws a few training images with targets and predictions side by side, and a few validation images.
+
+    Pictures lie in `dirpath/step_<number>/`. Only rank 0 draws; its training goes on unchanged.
+    """
+
+    def __init__(
+        self,
+        dirpath: str | Path,
+        *,
+        every_n_steps: int = 5000,
+        num_images: int = 4,
+        score_threshold: float = 0.35,
+        max_side: int = 800,
+    ) -> None:
+        """Set what is drawn.
+
+        Args:
+            dirpath: Folder of the pictures.
+            every_n_steps: Interval at which training images are drawn, in steps.
+            num_images: At most so many images of a batch, and of a validation run.
+            score_threshold: Predictions with a lower score are not drawn.
+            max_side: Longest side of a picture in pixels.
+        """
+        self.dirpath = Path(dirpath)
+        self.every_n_steps = every_n_steps
+        self.num_images = num_images
+        self.score_threshold = score_threshold
+        self.max_side = max_side
+        self._drawn = 0
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Draw images of the batch, as training has seen them, if the step is one of the interval."""
+        if not trainer.is_global_zero or trainer.global_step % self.every_n_steps:
+            return
+        images, targets = (part[: self.num_images] for part in batch)
+        predictions = _predict(trainer, cast(nn.Module, pl_module.model), images)
+        for number, (image, target, prediction) in enumerate(zip(images, targets, predictions, strict=True)):
+            picture = side_by_side(
+                [self._draw_target(image, target), self._draw_prediction(image, prediction)],
+                ["training target", "prediction"],
+            )
+            save_picture(self._folder(trainer) / f"train_{number}.jpg", picture, max_side=2 * self.max_side)
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Begin with the first image again."""
+        self._drawn = 0
+
+    def on_validation_batch_end(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Draw the first images of the validation run."""
+        if not trainer.is_global_zero or trainer.sanity_checking:
+            return
+        images, _ = batch
+        for image, prediction in zip(images, outputs, strict=True):
+            if self._drawn >= self.num_images:
+                return
+            path = self._folder(trainer) / f"val_{self._drawn}.jpg"
+            save_picture(path, self._draw_prediction(image, prediction), max_side=self.max_side)
+            self._drawn += 1
+
+    def _folder(self, trainer: L.Trainer) -> Path:
+        return self.dirpath / f"step_{trainer.global_step:07d}"
+
+    def _draw_target(self, image: Tensor, target: Target) -> Any:
+        return draw_instances(image, target["masks"], boxes=target["boxes"])
+
+    def _draw_prediction(self, image: Tensor, prediction: Prediction) -> Any:
+        kept = prediction["scores"] >= self.score_threshold
+        return draw_instances(
+            image,
+            prediction["masks"][kept],
+            boxes=prediction["boxes"][kept].float(),
+            scores=prediction["scores"][kept].float(),
+        )
+
+
+def _predict(trainer: L.Trainer, model: nn.Module, images: Sequence[Tensor]) -> list[Prediction]:
+    """Predictions of a model that is in training, which it is again afterwards."""
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        model.eval()
+        with torch.no_grad(), trainer.precision_plugin.val_step_context():
+            predictions: list[Prediction] = model(list(images))
+            return predictions
+    finally:
+        for module, mode in modes:
+            module.training = mode

@@ -1,0 +1,95 @@
+"""MLflow and Weights & Biases through Lightning's loggers, for runs that may be offline and may be resumed."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.loggers import MLFlowLogger, WandbLogger
+from lightning.pytorch.utilities import rank_zero_only
+
+from cutler_pl.runtime.files import write_text
+from cutler_pl.runtime.logging import get_logger
+from cutler_pl.runtime.optional import require
+
+log = get_logger(__name__)
+
+_EXTRA = "tracking"
+_MAX_VALUE = 250  # Lightning cuts a parameter's value to this length before it goes to MLflow
+
+
+class ResumableMLFlowLogger(MLFlowLogger):
+    """Lightning's MLflow logger, whose run is found again when a training is resumed into the same folder.
+
+    MLflow's parameters can never be changed. Those that a resumed run adds are logged; one with another value than
+    before becomes the tag `resumed.<name>`, so that the run shows both.
+    """
+
+    def __init__(self, *, run_id_file: str | Path, **options: Any) -> None:
+        """Set where the run's id is remembered.
+
+        Args:
+            run_id_file: Text file with the id of the MLflow run; made at the first start.
+            **options: Of `lightning.pytorch.loggers.MLFlowLogger`.
+        """
+        self.run_id_file = Path(run_id_file)
+        if "run_id" not in options and self.run_id_file.is_file():
+            options["run_id"] = self.run_id_file.read_text(encoding="utf-8").strip()
+        super().__init__(**options)
+
+    @property
+    def experiment(self) -> Any:
+        """The MLflow client; on rank 0 the run exists, and its id is on disk, once this was asked for."""
+        client = super().experiment
+        if self._run_id is not None and not self.run_id_file.is_file():
+            write_text(self.run_id_file, self._run_id + "\n")
+        return client
+
+    @rank_zero_only
+    def log_hyperparams(self, params: Any) -> None:
+        """Log parameters that are new; note as tags those that have changed."""
+        client = self.experiment
+        known: Mapping[str, str] = client.get_run(self.run_id).data.params
+        given = {name: str(value)[:_MAX_VALUE] for name, value in flatten(params).items()}
+        super().log_hyperparams({name: value for name, value in given.items() if name not in known})
+        changed = {name: value for name, value in given.items() if name in known and known[name] != value}
+        for name, value in changed.items():
+            client.set_tag(self.run_id, f"resumed.{name}", value)
+        if changed:
+            log.info("MLflow run resumed with other values, kept as tags: %s", ", ".join(sorted(changed)))
+
+
+def mlflow_logger(*, tracking_uri: str, run_id_file: str | Path, experiment_name: str, **options: Any) -> MLFlowLogger:
+    """MLflow logger; the folder of a `sqlite:///` address is made.
+
+    Raises:
+        OptionalDependencyError: MLflow is not installed.
+    """
+    require("mlflow", extra=_EXTRA, purpose="logger=mlflow")
+    if tracking_uri.startswith("sqlite:///"):
+        require("sqlalchemy", extra=_EXTRA, purpose="logger=mlflow with a sqlite file")
+        Path(tracking_uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+    return ResumableMLFlowLogger(
+        tracking_uri=tracking_uri, run_id_file=run_id_file, experiment_name=experiment_name, **options
+    )
+
+
+def wandb_logger(*, save_dir: str | Path, offline: bool, project: str, **options: Any) -> WandbLogger:
+    """Weights & Biases logger; `offline` keeps everything in `save_dir/wandb`, for `wandb sync` later.
+
+    Raises:
+        OptionalDependencyError: wandb is not installed.
+    """
+    require("wandb", extra=_EXTRA, purpose="logger=wandb")
+    Path(save_dir).mkdir(parents=True, exist_ok=True)
+    return WandbLogger(save_dir=save_dir, offline=offline, project=project, **options)
+
+
+def flatten(params: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings as one level, names joined by dots: `{"optimizer": {"lr": 1}}` gives `{"optimizer.lr": 1}`."""
+    flat: dict[str, Any] = {}
+    for name, value in params.items():
+        if isinstance(value, Mapping) and value:
+            flat |= flatten(value, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = value
+    return flat
