@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 _GOLDEN_ANGLE_DEG = 137.50776405003785
-_LIGHTNESS_CYCLE = (0.74, 0.60, 0.86)
+_LIGHTNESS_CYCLE = (0.68, 0.58, 0.82)
 _LMS_FROM_OKLAB = np.array(
     [
         [1.0, 0.3963377774, 0.2158037573],
@@ -29,7 +29,7 @@ _RGB_FROM_LMS = np.array(
 def instance_color(index: int) -> UInt8[np.ndarray, "3"]:
     """Colour of the object with this number: always the same, far from its neighbours' in hue and lightness."""
     lightness = _LIGHTNESS_CYCLE[index % len(_LIGHTNESS_CYCLE)]
-    colors = _srgb(_oklab(np.array([lightness]), chroma=0.16, hue_deg=25.0 + index * _GOLDEN_ANGLE_DEG))
+    colors = _srgb(_oklab(np.array([lightness]), chroma=0.2, hue_deg=25.0 + index * _GOLDEN_ANGLE_DEG))
     return colors.reshape(3)
 
 

@@ -122,7 +122,7 @@ def plot_curves(
             axes.plot(curve.steps, smooth, color=color, linestyle=dash, linewidth=1.8, marker=marker, label=name)
         if log_scale:
             axes.set_yscale("log")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True, steps=[1, 2, 2.5, 5, 10]))
         if curves:
             beside = len(curves) > 4
             axes.legend(loc="center left" if beside else "best", bbox_to_anchor=(1.0, 0.5) if beside else None)

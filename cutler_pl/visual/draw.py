@@ -19,7 +19,7 @@ from torch import Tensor
 from cutler_pl.runtime.files import write_bytes
 from cutler_pl.visual.colors import diverging_table, instance_color, text_color
 
-_REFERENCE_SIDE = 640  # lines are 2 pixels wide and text 13 pixels high on an image of this size
+_REFERENCE_SIDE = 640  # lines are 3 pixels wide and text 16 pixels high on an image of this size
 _JPEG_QUALITY = 90
 
 
@@ -57,7 +57,7 @@ def draw_instances(
     if mask_array is not None and mask_array.shape[1:] != (height, width):
         raise ValueError(f"masks of {mask_array.shape[1:]} do not fit an image of {(height, width)} (height, width)")
     count = _common_length(masks=mask_array, boxes=box_array, scores=scores, labels=labels)
-    line = max(1, round(2 * max(height, width) / _REFERENCE_SIDE))
+    line = max(1, round(3 * max(height, width) / _REFERENCE_SIDE))
     if mask_array is not None:
         areas = mask_array.reshape(count, -1).sum(axis=1)
         for index in np.argsort(-areas, kind="stable"):
@@ -253,7 +253,7 @@ def _draw_tag(
     size_hw: tuple[int, int],
 ) -> None:
     height, width = size_hw
-    font = _font(max(9, round(13 * max(height, width) / _REFERENCE_SIDE)))
+    font = _font(max(9, round(16 * max(height, width) / _REFERENCE_SIDE)))
     x0, y0, x1, y1 = pen.textbbox((0, 0), text, font=font)
     pad = max(1, round(font.size / 6))
     tag_width, tag_height = round(x1 - x0) + 2 * pad, round(y1 - y0) + 2 * pad

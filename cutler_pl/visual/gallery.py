@@ -185,7 +185,8 @@ def _block(block: Table | Row | Picture, pictures: _PictureStore) -> Iterator[st
         yield '<div class="row">'
         if block.title:
             yield f"<h3>{escape(block.title)}</h3>"
-        yield f'<div class="figures" style="--columns: {max(1, len(block.pictures))}">'
+        columns = max(1, len(block.pictures))
+        yield f'<div class="figures" style="--columns: {columns}; --narrow-columns: {1 if columns <= 2 else 2}">'
         for picture in block.pictures:
             yield _figure(picture, pictures, fallback=block.title)
         yield "</div>\n</div>"
@@ -196,18 +197,18 @@ def _block(block: Table | Row | Picture, pictures: _PictureStore) -> Iterator[st
 def _figure(picture: Picture, pictures: _PictureStore, *, fallback: str) -> str:
     address = escape(pictures.place(picture.source))
     alt = picture.alt or picture.caption or fallback or "Picture"
-    image = f'<img src="{address}" alt="{escape(alt)}"{_size(picture.source)} loading="lazy" decoding="async">'
+    image = f'<img src="{address}" alt="{escape(alt)}"{_attributes(picture.source)}>'
     if not pictures.embed:  # browsers do not open data addresses
         image = f'<a href="{address}">{image}</a>'
     caption = f"<figcaption>{escape(picture.caption)}</figcaption>" if picture.caption else ""
     return f"<figure>{image}{caption}</figure>"
 
 
-def _size(source: np.ndarray | Path) -> str:
-    """Size attributes, with which a browser keeps the right place free before the picture is loaded."""
+def _attributes(source: np.ndarray | Path) -> str:
+    """Size, with which a browser keeps the right place free before the picture is loaded; or that it is a chart."""
     if isinstance(source, Path):
         if source.suffix.lower() == ".svg":
-            return ""
+            return ' class="chart"'
         with Image.open(source) as image:
             width, height = image.size
     else:
