@@ -5,12 +5,15 @@ from pathlib import Path
 import pytest
 
 from cutler_pl.errors import OutputLockedError
-from cutler_pl.runtime.locks import exclusive
+from cutler_pl.runtime.locks import exclusive, shared
 
 HOLD = """
-import sys, time
+import os, sys, time
 from cutler_pl.runtime.locks import exclusive
 with exclusive(sys.argv[1], purpose="recipe"):
+    if "fork" in sys.argv and os.fork() == 0:  # as the workers of a data loader are
+        time.sleep(5)
+        os._exit(0)
     print("held", flush=True)
     time.sleep(60)
 """
@@ -20,7 +23,10 @@ def test_second_process_is_refused_and_told_who_holds_the_lock(tmp_path: Path) -
     with subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
-        with pytest.raises(OutputLockedError, match=rf"recipe \(process {holder.pid}\)"), exclusive(tmp_path, purpose="x"):
+        with (
+            pytest.raises(OutputLockedError, match=rf"recipe \(process {holder.pid}\)"),
+            exclusive(tmp_path, purpose="x"),
+        ):
             pass
         holder.kill()
     with exclusive(tmp_path, purpose="x"):
@@ -31,3 +37,43 @@ def test_lock_is_given_back(tmp_path: Path) -> None:
     for _ in range(2):
         with exclusive(tmp_path / "new", purpose="x"):
             assert (tmp_path / "new").is_dir()
+
+
+def test_lock_dies_with_its_process_although_forked_workers_live_on(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", HOLD, str(tmp_path), "fork"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        holder.kill()
+        holder.stdout.close()
+    with exclusive(tmp_path, purpose="x"):
+        assert (tmp_path / ".lock").read_text().startswith("x")
+
+
+def test_shared_holders_keep_an_exclusive_one_out_and_wait_for_it(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(OutputLockedError), shared(tmp_path, purpose="part", patience=0.3):
+            pass
+        holder.kill()
+    share = HOLD.replace("exclusive", "shared")
+    with subprocess.Popen([sys.executable, "-c", share, str(tmp_path)], stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        with shared(tmp_path, purpose="part"):
+            pass
+        with pytest.raises(OutputLockedError), exclusive(tmp_path, purpose="merge"):
+            pass
+        holder.kill()
+
+
+def test_same_process_cannot_hold_a_folder_twice_and_keeps_its_lock_when_it_tries(tmp_path: Path) -> None:
+    with exclusive(tmp_path, purpose="x"):
+        with pytest.raises(OutputLockedError, match="this very process"), exclusive(tmp_path, purpose="y"):
+            pass
+        probe = HOLD.replace("time.sleep(60)", "pass")
+        failed = subprocess.run(
+            [sys.executable, "-c", probe, str(tmp_path)], capture_output=True, text=True, check=False
+        )
+        assert "OutputLockedError" in failed.stderr
