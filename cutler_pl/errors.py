@@ -43,3 +43,11 @@ class TrainingDivergedError(CutlerError, ArithmeticError):
 
 class OutputLockedError(CutlerError, BlockingIOError):
     """Another run is writing to the same output folder."""
+
+
+class OutputWriteError(CutlerError, OSError):
+    """An output file cannot be written: the disk is full, read-only, or belongs to somebody else."""
+
+
+class TooManyFailuresError(CutlerError, RuntimeError):
+    """A long job is finished, but more than the accepted share of its items failed."""

@@ -1,5 +1,6 @@
 """Files that are either whole or not there: written beside their place and renamed."""
 
+import errno
 import json
 import os
 from collections.abc import Iterator
@@ -7,21 +8,48 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from cutler_pl.errors import OutputWriteError
+
+
+_CANNOT_WRITE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM})
+
+
+@contextmanager
+def writing(path: str | Path) -> Iterator[None]:
+    """Turn what the system says of a full or protected disk into an error that names the file and the way out.
+
+    Raises:
+        OutputWriteError: The body could not write for want of space or permission.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _CANNOT_WRITE:
+            raise
+        raise OutputWriteError(
+            f"{path}: cannot be written ({error.strerror}); free space or choose another output folder, then run "
+            "the same command again"
+        ) from error
+
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path in the same folder; on success it takes the place of `path`, on failure it is removed.
 
     Readers see the old file or the new one, never a part of either. Parent folders are made.
+
+    Raises:
+        OutputWriteError: There is no space or no permission.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield temporary
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 def write_text(path: str | Path, text: str) -> None:
