@@ -10,7 +10,6 @@ from typing import Any
 
 from cutler_pl.errors import OutputWriteError
 
-
 _CANNOT_WRITE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM})
 
 
