@@ -59,7 +59,7 @@ def draw_instances(
     count = _common_length(masks=mask_array, boxes=box_array, scores=scores, labels=labels)
     line = max(1, round(3 * max(height, width) / _REFERENCE_SIDE))
     if mask_array is not None:
-        areas = mask_array.reshape(count, -1).sum(axis=1)
+        areas = mask_array.sum(axis=(1, 2))
         for index in np.argsort(-areas, kind="stable"):
             _paint_mask(picture, mask_array[index], instance_color(int(index)), opacity=opacity, line=line)
     tagged = scores is not None or labels is not None
@@ -71,12 +71,14 @@ def draw_instances(
         for index, box in enumerate(box_array):
             _draw_box(pen, box, instance_color(index), line=line)
     for index in range(count if tagged else 0):  # tags last: no box may cross a text
+        corner = (0.0, 0.0)
         if box_array is not None:
-            left, top = float(box_array[index, 0]), float(box_array[index, 1])
-        else:
-            left, top = _extent(mask_array[index])[:2] if mask_array is not None else (0, 0)
+            corner = (float(box_array[index, 0]), float(box_array[index, 1]))
+        elif mask_array is not None:
+            x0, y0, _, _ = _extent(mask_array[index])
+            corner = (float(x0), float(y0))
         text = _tag(index, labels=labels, scores=scores)
-        _draw_tag(pen, text, (left, top), instance_color(index), size_hw=(height, width))
+        _draw_tag(pen, text, corner, instance_color(index), size_hw=(height, width))
     return np.array(canvas)
 
 
