@@ -6,6 +6,7 @@ has normalised, bias-free convolutions and takes its last level by picking every
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import timm
 import torchvision
@@ -105,10 +106,8 @@ def _timm_body(name: str, norm: str) -> tuple[nn.Module, list[int]]:
     if norm == "frozen":
         raise ConfigError(f"norm=frozen works with {', '.join(RESNETS)}; {name} keeps its own normalisation")
     try:
-        body = timm.create_model(name.removeprefix(_TIMM), features_only=True)
-        info = body.feature_info
-        strides = info.reduction()
-        wanted = [strides.index(stride) for stride in _BODY_STRIDES]
+        info: Any = timm.create_model(name.removeprefix(_TIMM), features_only=True).feature_info
+        wanted = [info.reduction().index(stride) for stride in _BODY_STRIDES]
         body = timm.create_model(name.removeprefix(_TIMM), features_only=True, out_indices=tuple(wanted))
     except (RuntimeError, AttributeError, ValueError) as error:
         raise ConfigError(f"backbone {name!r} gives no feature maps of stride 4, 8, 16 and 32: {error}") from error

@@ -86,7 +86,7 @@ class BoxCascade(nn.ModuleList):
             targets: Ground truth of each image.
             sizes_hw: Size of each image without padding.
         """
-        losses = {}
+        losses: dict[str, Tensor] = {}
         for stage in range(len(self)):
             output = self(features, [r.boxes for r in regions], stage)
             suffix = f"_stage{stage}" if len(self) > 1 else ""
@@ -105,9 +105,12 @@ class BoxCascade(nn.ModuleList):
             output = self(features, boxes, stage)
             probabilities.append(output.logits.softmax(dim=1))
             if stage + 1 < len(self):
-                boxes = _clip_each(output.boxes[:, 0].split(counts), sizes_hw)
+                boxes = _clip_each(torch.split(output.boxes[:, 0], counts), sizes_hw)
         mean = torch.stack(probabilities).mean(dim=0)[:, :-1]
-        return [ScoredBoxes(*image) for image in zip(mean.split(counts), output.boxes.split(counts), strict=True)]
+        return [
+            ScoredBoxes(*image)
+            for image in zip(torch.split(mean, counts), torch.split(output.boxes, counts), strict=True)
+        ]
 
     def _stage_losses(
         self, output: StageOutput, regions: Sequence[LabelledRegions], targets: Sequence[Target], stage: int
@@ -133,7 +136,7 @@ class BoxCascade(nn.ModuleList):
         if weigh is None:
             return None
         scored = []
-        for boxes, region, target in zip(output.boxes.split(_counts(regions)), regions, targets, strict=True):
+        for boxes, region, target in zip(torch.split(output.boxes, _counts(regions)), regions, targets, strict=True):
             column = region.gt_classes if boxes.shape[1] > 1 else torch.zeros_like(region.gt_classes)
             predicted = boxes[torch.arange(len(boxes), device=boxes.device), column]
             scored.append(ScoredRegions(predicted, region.gt_boxes, target["boxes"].float()))
@@ -148,7 +151,7 @@ class BoxCascade(nn.ModuleList):
         sizes_hw: SizesHW,
         stage: int,
     ) -> list[LabelledRegions]:
-        boxes = _clip_each(output.boxes[:, 0].split(_counts(regions)), sizes_hw)
+        boxes = _clip_each(torch.split(output.boxes[:, 0], _counts(regions)), sizes_hw)
         return [
             label_regions(b[nonempty(b)], target, self.matchers[stage], num_classes=self.params.num_classes)
             for b, target in zip(boxes, targets, strict=True)
@@ -174,7 +177,7 @@ class _GradientScale(torch.autograd.Function):
 def _scale_gradient(x: Tensor, factor: float) -> Tensor:
     if factor == 1 or not x.requires_grad:
         return x
-    scaled: Tensor = _GradientScale.apply(x, factor)  # type: ignore[no-untyped-call]
+    scaled: Tensor = _GradientScale.apply(x, factor)
     return scaled
 
 

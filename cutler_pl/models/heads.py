@@ -48,20 +48,18 @@ class BoxStage(nn.Module):
 
     def __init__(self, channels: int, dim: int, num_classes: int, num_boxes: int) -> None:
         super().__init__()
-        head = {
-            "flatten": nn.Flatten(),
-            "fc1": nn.Linear(channels * BOX_CELLS**2, dim),
-            "relu1": nn.ReLU(inplace=True),
-            "fc2": nn.Linear(dim, dim),
-            "relu2": nn.ReLU(inplace=True),
-        }
-        predictor = {"cls_score": nn.Linear(dim, num_classes + 1), "bbox_pred": nn.Linear(dim, num_boxes * 4)}
-        self.head = nn.Sequential(OrderedDict(head))
-        self.predictor = nn.ModuleDict(predictor)
-        for layer in (head["fc1"], head["fc2"]):
-            _init_xavier(layer)
-        _init_normal(predictor["cls_score"], 0.01)
-        _init_normal(predictor["bbox_pred"], 0.001)
+        fc1, fc2 = nn.Linear(channels * BOX_CELLS**2, dim), nn.Linear(dim, dim)
+        relu1, relu2 = nn.ReLU(inplace=True), nn.ReLU(inplace=True)
+        self.head = nn.Sequential(
+            OrderedDict(flatten=nn.Flatten(), fc1=fc1, relu1=relu1, fc2=fc2, relu2=relu2),
+        )
+        cls_score, bbox_pred = nn.Linear(dim, num_classes + 1), nn.Linear(dim, num_boxes * 4)
+        self.predictor = nn.ModuleDict({"cls_score": cls_score, "bbox_pred": bbox_pred})
+        for layer in (fc1, fc2):
+            nn.init.kaiming_uniform_(layer.weight, a=1)
+            nn.init.zeros_(layer.bias)
+        _init_normal(cls_score, 0.01)
+        _init_normal(bbox_pred, 0.001)
 
     def forward(
         self, pooled: Float[Tensor, "regions channels cells cells"]
@@ -104,11 +102,7 @@ class MaskHead(nn.Module):
         return logits
 
 
-def _init_normal(layer: nn.Module, std: float) -> None:
+def _init_normal(layer: nn.Linear | nn.Conv2d, std: float) -> None:
     nn.init.normal_(layer.weight, std=std)
-    nn.init.zeros_(layer.bias)
-
-
-def _init_xavier(layer: nn.Module) -> None:
-    nn.init.kaiming_uniform_(layer.weight, a=1)
-    nn.init.zeros_(layer.bias)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)

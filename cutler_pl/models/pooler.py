@@ -43,7 +43,7 @@ def pool_regions(
     per_level = torch.bincount(levels, minlength=len(POOLED_STRIDES)).tolist()
     pooled = [
         roi_align(level, part, size, spatial_scale=1 / stride, sampling_ratio=0, aligned=True)
-        for level, part, stride in zip(features, rois[order].split(per_level), POOLED_STRIDES, strict=False)
+        for level, part, stride in zip(features, torch.split(rois[order], per_level), POOLED_STRIDES, strict=False)
         if len(part) or len(rois) == 0
     ]
     return torch.cat(pooled)[order.argsort()]

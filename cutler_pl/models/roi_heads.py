@@ -72,7 +72,7 @@ class RoIHeads(nn.Module):
         logits = self.mask_logits(features, [d.boxes for d in detections])
         classes = torch.cat([d.classes for d in detections])
         own = logits[torch.arange(len(logits), device=logits.device), classes].float().sigmoid()
-        return list(zip(detections, own.split([len(d.boxes) for d in detections]), strict=True))
+        return list(zip(detections, torch.split(own, [len(d.boxes) for d in detections]), strict=True))
 
     def mask_logits(
         self, features: Sequence[Tensor], boxes: Sequence[Float[Tensor, "_ 4"]]
