@@ -1,5 +1,6 @@
-"""Training with Lightning: the module, optimiser, schedules, gradient clipping and callbacks."""
+"""Training with Lightning: the module, optimiser, schedules, gradient clipping, callbacks and loggers."""
 
-from cutler_pl.training.module import DetectorModule, read_model_config
+from cutler_pl.training.module import DetectorModule
+from cutler_pl.training.restore import describe_detector, restore_detector
 
-__all__ = ["DetectorModule", "read_model_config"]
+__all__ = ["DetectorModule", "describe_detector", "restore_detector"]

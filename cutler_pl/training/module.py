@@ -17,11 +17,12 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from cutler_pl.errors import CheckpointError, ConfigError, TrainingDivergedError
+from cutler_pl.errors import ConfigError, TrainingDivergedError
 from cutler_pl.runtime.logging import get_logger
 from cutler_pl.runtime.reproducibility import generator
 from cutler_pl.training.clipping import all_finite, clip_tensor_norms_, tensor_norms
-from cutler_pl.types import Prediction, Target
+from cutler_pl.training.predictions import Predictions
+from cutler_pl.types import Target
 
 log = get_logger(__name__)
 
@@ -46,10 +47,12 @@ class DetectorModule(L.LightningModule):
         """Join a model with the way it is trained.
 
         Args:
-            model: In training `model(images, targets)` gives a dict of losses, else `model(images)` predictions.
+            model: In training `model(images, targets)` gives a dict of losses, else `model(images)` predictions. If
+                it has them, `model.predict(images)` gives predictions whose masks are still small, and
+                `model.reseed(*key)` starts its random choices anew.
             optimizer: Builds the optimiser from the model; None for a module that only predicts.
             scheduler: Builds the schedule from the optimiser; it is stepped once a step.
-            model_config: How to build the model again, as plain values; stored in every checkpoint.
+            model_config: How to build the model again, from `describe_detector`; stored in every checkpoint.
             seed: Seed of the random choices inside a training step.
             max_nonfinite_steps: Training stops after so many steps in a row without a finite loss.
         """
@@ -83,8 +86,10 @@ class DetectorModule(L.LightningModule):
 
     def on_train_batch_start(self, batch: TrainBatch, batch_idx: int) -> None:
         """Seed what the model draws in this step, such as which regions it samples."""
-        part = batch_idx % self.trainer.accumulate_grad_batches
-        torch.manual_seed(generator(self.seed, self.global_rank, self.global_step, part).initial_seed())
+        key = (self.seed, self.global_rank, self.global_step, batch_idx % self.trainer.accumulate_grad_batches)
+        torch.manual_seed(generator(*key).initial_seed())
+        if hasattr(self.model, "reseed"):
+            cast(Any, self.model).reseed(*key)
 
     def training_step(self, batch: TrainBatch, batch_idx: int) -> Float[Tensor, ""]:
         """Sum of the losses of a batch; every loss is logged without waiting for the device."""
@@ -97,6 +102,7 @@ class DetectorModule(L.LightningModule):
         size = len(images)
         self.log_dict({f"train/{name}": loss for name, loss in self._last_losses.items()}, batch_size=size)
         self.log("train/loss", total.detach(), prog_bar=True, batch_size=size)
+        self.log("train/lr", self._learning_rate(), batch_size=size)
         return total
 
     def configure_gradient_clipping(
@@ -126,11 +132,11 @@ class DetectorModule(L.LightningModule):
 
     def validation_step(  # type: ignore[override]  # Lightning hands any output on to the callbacks
         self, batch: EvalBatch, batch_idx: int, dataloader_idx: int = 0
-    ) -> list[Prediction]:
+    ) -> Predictions:
         """Predictions for the images of a batch, in the pixels of each image."""
         return self._predict(batch)
 
-    def predict_step(self, batch: EvalBatch, batch_idx: int, dataloader_idx: int = 0) -> list[Prediction]:
+    def predict_step(self, batch: EvalBatch, batch_idx: int, dataloader_idx: int = 0) -> Predictions:
         """Predictions for the images of a batch, in the pixels of each image."""
         return self._predict(batch)
 
@@ -143,9 +149,16 @@ class DetectorModule(L.LightningModule):
         """Go on counting dropped steps."""
         self.nonfinite_steps, self.nonfinite_in_a_row = checkpoint.get("nonfinite_steps", (0, 0))
 
-    def _predict(self, batch: EvalBatch) -> list[Prediction]:
+    def _learning_rate(self) -> float:
+        """Base learning rate of this step: the lowest of all groups, as heads may have a multiple of it."""
+        return min(float(group["lr"]) for optimizer in self.trainer.optimizers for group in optimizer.param_groups)
+
+    def _predict(self, batch: EvalBatch) -> Predictions:
         images, _ = batch
-        predictions: list[Prediction] = self.model(images) if len(images) else []
+        if not len(images):
+            return []
+        predict = getattr(self.model, "predict", self.model)
+        predictions: Predictions = predict(images)
         return predictions
 
     def _step_is_finite(self, norms: list[Float[Tensor, " tensors"]]) -> bool:
@@ -178,22 +191,3 @@ class DetectorModule(L.LightningModule):
 
     def _gradients_are_scaled(self) -> bool:
         return getattr(self.trainer.precision_plugin, "scaler", None) is not None
-
-
-def read_model_config(checkpoint: Mapping[str, Any], source: object) -> dict[str, Any]:
-    """The `model_config` that `DetectorModule` stored in a checkpoint.
-
-    Args:
-        checkpoint: A loaded checkpoint.
-        source: Where it came from, for the message.
-
-    Raises:
-        CheckpointError: The checkpoint does not say how its model is built.
-    """
-    config = checkpoint.get(MODEL_CONFIG_KEY)
-    if not isinstance(config, Mapping) or not config:
-        raise CheckpointError(
-            f"{source} does not say how its model is built (it is not a checkpoint of this project's training): "
-            "give the model by model=<option> and the weights by model.init=<file>"
-        )
-    return dict(config)

@@ -7,18 +7,21 @@ of ranks nor on the order in which images were seen. Parts lie beside the result
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Int64
 from torch import Tensor
 
 from cutler_pl.coco import rle
 from cutler_pl.errors import ConfigError
 from cutler_pl.runtime.files import replacing
-from cutler_pl.types import Prediction
+from cutler_pl.training.predictions import AnyPrediction, full_masks
+
+_MASKS_AT_ONCE = 8  # full-size masks of one image in memory
 
 
 class ResultParts:
@@ -59,7 +62,7 @@ class ResultParts:
         self.images = self.kept = self.left_out = 0
         self._file = self._part(self._rank).open("w", encoding="ascii")
 
-    def add(self, image_id: int, prediction: Prediction) -> None:
+    def add(self, image_id: int, prediction: AnyPrediction) -> None:
         """Append the detections of one image, best first.
 
         Raises:
@@ -116,13 +119,13 @@ class ResultParts:
         order = order[scores[order] >= self.score_threshold]
         return [int(index) for index in order[: self.top_k].tolist()]
 
-    def _records(self, image_id: int, prediction: Prediction, chosen: list[int]) -> list[dict[str, Any]]:
+    def _records(self, image_id: int, prediction: AnyPrediction, chosen: list[int]) -> list[dict[str, Any]]:
         index = torch.as_tensor(chosen, dtype=torch.int64, device=prediction["scores"].device)
         boxes = prediction["boxes"][index].float().cpu().numpy()
         scores = prediction["scores"][index].float().cpu().numpy()
         labels = prediction["labels"][index].cpu().tolist()
         records = []
-        for number, place in enumerate(chosen):
+        for number, mask in enumerate(_masks(prediction, index)):
             x0, y0, x1, y1 = boxes[number]
             records.append(
                 {
@@ -130,7 +133,7 @@ class ResultParts:
                     "category_id": self._category_id(labels[number]),
                     "bbox": [_short(value) for value in (x0, y0, x1 - x0, y1 - y0)],
                     "score": _short(scores[number]),
-                    "segmentation": rle.encode(prediction["masks"][place].cpu().numpy()),
+                    "segmentation": rle.encode(mask),
                 }
             )
         return records
@@ -144,6 +147,12 @@ class ResultParts:
                 "the checkpoint and the annotations are of different classes"
             )
         return self.category_ids[label - 1]
+
+
+def _masks(prediction: AnyPrediction, index: Int64[Tensor, " boxes"]) -> Iterator[Bool[np.ndarray, "height width"]]:
+    """Full-size masks of some detections, a few in memory at a time."""
+    for start in range(0, len(index), _MASKS_AT_ONCE):
+        yield from full_masks(prediction, index[start : start + _MASKS_AT_ONCE]).cpu().numpy()
 
 
 def _places(parts: Sequence[IO[bytes]]) -> list[tuple[int, int, int, int]]:

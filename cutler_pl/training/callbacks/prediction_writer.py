@@ -8,7 +8,7 @@ import lightning as L
 
 from cutler_pl.runtime.logging import get_logger
 from cutler_pl.training.callbacks.coco_results import ResultParts
-from cutler_pl.types import Prediction
+from cutler_pl.training.predictions import Predictions
 
 log = get_logger(__name__)
 
@@ -77,7 +77,7 @@ class PredictionWriter(L.Callback):
             self._parts = None
 
 
-def add_batch(parts: ResultParts | None, predictions: Sequence[Prediction], batch: Any) -> None:
+def add_batch(parts: ResultParts | None, predictions: Predictions, batch: Any) -> None:
     """Append the predictions for a batch `(images, metas)`."""
     if parts is None:
         raise RuntimeError("predictions came before the start of the run")

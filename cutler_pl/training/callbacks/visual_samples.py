@@ -8,7 +8,8 @@ import lightning as L
 import torch
 from torch import Tensor, nn
 
-from cutler_pl.types import Prediction, Target
+from cutler_pl.training.predictions import AnyPrediction, Predictions, full_masks
+from cutler_pl.types import Target
 from cutler_pl.visual.draw import draw_instances, save_picture, side_by_side
 
 
@@ -88,23 +89,23 @@ class VisualSamples(L.Callback):
     def _draw_target(self, image: Tensor, target: Target) -> Any:
         return draw_instances(image, target["masks"], boxes=target["boxes"])
 
-    def _draw_prediction(self, image: Tensor, prediction: Prediction) -> Any:
-        kept = prediction["scores"] >= self.score_threshold
+    def _draw_prediction(self, image: Tensor, prediction: AnyPrediction) -> Any:
+        kept = torch.nonzero(prediction["scores"] >= self.score_threshold).flatten()
         return draw_instances(
             image,
-            prediction["masks"][kept],
+            full_masks(prediction, kept),
             boxes=prediction["boxes"][kept].float(),
             scores=prediction["scores"][kept].float(),
         )
 
 
-def _predict(trainer: L.Trainer, model: nn.Module, images: Sequence[Tensor]) -> list[Prediction]:
+def _predict(trainer: L.Trainer, model: nn.Module, images: Sequence[Tensor]) -> Predictions:
     """Predictions of a model that is in training, which it is again afterwards."""
     modes = [(module, module.training) for module in model.modules()]
     try:
         model.eval()
         with torch.no_grad(), trainer.precision_plugin.val_step_context():
-            predictions: list[Prediction] = model(list(images))
+            predictions: Predictions = model(list(images))
             return predictions
     finally:
         for module, mode in modes:
