@@ -25,18 +25,19 @@ log = get_logger(__name__)
 
 
 @contextmanager
-def exclusive(folder: str | Path, *, purpose: str, name: str = LOCK_NAME) -> Iterator[None]:
+def exclusive(folder: str | Path, *, purpose: str, name: str = LOCK_NAME, patience: float = 0.0) -> Iterator[None]:
     """Hold the only lock of a folder, which is made if need be; the lock file stays and means nothing by itself.
 
     Args:
         folder: Output folder.
         purpose: What the lock is for, such as "maskcut"; named in the error of whoever comes second.
         name: Lock file, for folders that are divided among several runs.
+        patience: Seconds to wait for a holder before the error; `math.inf` waits as long as it lives.
 
     Raises:
         OutputLockedError: Another live process holds the lock.
     """
-    with _locked(Path(folder), name, fcntl.LOCK_EX, purpose=purpose, patience=0.0):
+    with _locked(Path(folder), name, fcntl.LOCK_EX, purpose=purpose, patience=patience):
         yield
 
 

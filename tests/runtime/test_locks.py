@@ -1,5 +1,6 @@
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -77,3 +78,14 @@ def test_same_process_cannot_hold_a_folder_twice_and_keeps_its_lock_when_it_trie
             [sys.executable, "-c", probe, str(tmp_path)], capture_output=True, text=True, check=False
         )
         assert "OutputLockedError" in failed.stderr
+
+
+def test_whoever_waits_gets_the_lock_when_its_holder_dies(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        killer = threading.Timer(0.3, holder.kill)
+        killer.start()
+        with exclusive(tmp_path, purpose="second", patience=30.0):
+            assert holder.poll() is not None
+            assert (tmp_path / ".lock").read_text().startswith("second")
