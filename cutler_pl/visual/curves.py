@@ -131,13 +131,15 @@ def plot_curves(
 
 def running_mean(values: Float[np.ndarray, " points"], *, width: int) -> Float[np.ndarray, " points"]:
     """Centred mean over `width` points, fewer at the ends; values that are not finite are left out, not spread."""
+    if not values.size:
+        return values
     finite = np.isfinite(values)
     window = np.ones(max(1, width))
     total = np.convolve(np.where(finite, values, 0.0), window, mode="full")
     count = np.convolve(finite.astype(np.float64), window, mode="full")
     start = (len(window) - 1) // 2
     total, count = total[start : start + len(values)], count[start : start + len(values)]
-    mean: np.ndarray = np.where(finite & (count > 0), total / np.maximum(count, 1.0), np.nan)
+    mean: np.ndarray = np.where(finite, total / np.maximum(count, 1.0), np.nan)
     return mean
 
 
