@@ -1,0 +1,9 @@
+"""MaskCut: masks of several objects an image from frozen self-supervised features, without training.
+
+Section 3.2 of the CutLER paper. Read `pipeline` first; `features` before it and `crf` after it.
+"""
+
+from cutler_pl.maskcut.params import MaskCutParams
+from cutler_pl.maskcut.pipeline import MaskCutResult, maskcut
+
+__all__ = ["MaskCutParams", "MaskCutResult", "maskcut"]

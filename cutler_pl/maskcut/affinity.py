@@ -84,7 +84,8 @@ def build_graph(features: Float[Tensor, "batch dim h w"], *, tau: float, eps: fl
         eps: ε, the weight of absent edges.
 
     Returns:
-        The graphs, row-major patches, none blanked. A patch whose features are all zero has no edge, not even to itself.
+        The graphs, row-major patches, none blanked. A patch without features (all zero) has no edge, not even to
+        itself.
     """
     if features.dtype != torch.float64:
         features = features.float()

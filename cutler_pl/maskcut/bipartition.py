@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float64
 from cutler_pl.maskcut.params import CornerRule, MaskCutParams
 
 _BACKGROUND_CORNERS = 3
+_EQUAL = 1e-12
 
 
 class Bipartition(NamedTuple):
@@ -39,6 +40,7 @@ def bipartition(
     eigenvalue: float,
     *,
     blank: Bool[np.ndarray, "h w"],
+    previous: Bool[np.ndarray, "h w"] | None = None,
     corner_rule: CornerRule = "original",
 ) -> Bipartition:
     """Split a patch grid in object and rest.
@@ -47,6 +49,7 @@ def bipartition(
         vector: Second generalised eigenvector, sign as LAPACK gives it.
         eigenvalue: Its eigenvalue λ₂ in 0..2.
         blank: Patches without any edge in the graph.
+        previous: Mask of the round before; it matters only where two parts are otherwise equal.
         corner_rule: As in `MaskCutParams`.
 
     Returns:
@@ -60,8 +63,8 @@ def bipartition(
     corners = int(side[[0, 0, -1, -1], [0, -1, 0, -1]].sum())
     if corners >= _BACKGROUND_CORNERS or not side.flat[seed]:
         vector, side, turned = -vector, ~side, not turned
-    seed = int(vector.argmax())
-    return Bipartition(_component(side, seed), vector, seed, corners, turned)
+    mask, seed = _component(side, vector, previous)
+    return Bipartition(mask, vector, seed, corners, turned)
 
 
 def overlap(mask: Bool[np.ndarray, "h w"], previous: Bool[np.ndarray, "h w"]) -> float:
@@ -70,17 +73,17 @@ def overlap(mask: Bool[np.ndarray, "h w"], previous: Bool[np.ndarray, "h w"]) ->
     return float(np.float32((mask & previous).sum()) / union) if union else 0.0
 
 
-def is_dropped(mask: Bool[np.ndarray, "h w"], previous: Bool[np.ndarray, "h w"] | None, params: MaskCutParams) -> bool:
-    """Whether a round's mask repeats the mask the previous round kept, or is too small; never in the first round."""
-    if previous is None:
-        return not mask.any()
-    return overlap(mask, previous) > params.max_overlap or mask.sum() <= params.min_area * mask.size
+def is_dropped(mask: Bool[np.ndarray, "h w"], previous: Bool[np.ndarray, "h w"], params: MaskCutParams) -> bool:
+    """Whether the mask of a round after the first repeats what the round before kept, or is too small."""
+    return overlap(mask, previous) > params.max_overlap or bool(mask.sum() <= params.min_area * mask.size)
 
 
 def remove_overlap(masks: Bool[np.ndarray, "rounds height width"]) -> Bool[np.ndarray, "rounds height width"]:
     """Take from each mask what earlier ones of the image cover: the first to find a patch has it."""
-    earlier = np.cumsum(masks, axis=0) - masks
-    return masks & (earlier == 0)
+    taken = np.logical_or.accumulate(masks, axis=0)
+    result = masks.copy()
+    result[1:] &= ~taken[:-1]
+    return result
 
 
 def _above_mean(
@@ -92,9 +95,28 @@ def _above_mean(
     compare numbers, but the sign of the difference, mean · λ / (1 - λ), is known.
     """
     mean = vector.sum() / vector.size
-    return np.where(blank, (mean > 0) == (eigenvalue < 1), vector > mean)
+    side: Bool[np.ndarray, "h w"] = vector > mean
+    side[blank] = (mean > 0) == (eigenvalue < 1)
+    return side
 
 
-def _component(side: Bool[np.ndarray, "h w"], seed: int) -> Bool[np.ndarray, "h w"]:
-    labels, _ = scipy.ndimage.label(side)
-    return (labels == labels.flat[seed]) & side
+def _component(
+    side: Bool[np.ndarray, "h w"], vector: Float64[np.ndarray, "h w"], previous: Bool[np.ndarray, "h w"] | None
+) -> tuple[Bool[np.ndarray, "h w"], int]:
+    """The connected part of a side that holds the largest entry of the vector, and where that entry is.
+
+    Patches with the same edges, such as all blank ones, have the same entry, so that in the original the rounding
+    of its linear algebra library chose between them. Here, among parts with equal entries, the one with the most
+    patches on the border of the image wins, then the largest, then the one found the round before: what the
+    original happened to take in every recorded case.
+    """
+    parts, count = scipy.ndimage.label(side)
+    equal = side & (vector >= vector.max() - _EQUAL * np.abs(vector).max())
+    if not equal.any():
+        return np.zeros_like(side), int(vector.argmax())
+    border = np.ones_like(side)
+    border[1:-1, 1:-1] = False
+    where = [border, side, np.zeros_like(side) if previous is None else previous]
+    sizes = np.array([np.bincount(parts[places], minlength=count + 1) for places in where])
+    mask: Bool[np.ndarray, "h w"] = parts == max(np.unique(parts[equal]), key=lambda part: tuple(sizes[:, part]))
+    return mask, int(np.flatnonzero(equal & mask)[0])

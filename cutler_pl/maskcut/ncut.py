@@ -8,7 +8,7 @@ Shi and Malik, "Normalized Cuts and Image Segmentation", 2000; Golub and Van Loa
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from types import MappingProxyType
 from typing import Protocol, Self
 
@@ -24,7 +24,7 @@ from cutler_pl.runtime.logging import get_logger
 
 _log = get_logger(__name__)
 _ROUNDING = 1e-13
-_BREAKDOWN = 1e-10
+_BREAKDOWN = 1e-12
 
 
 @dataclass(frozen=True)
@@ -123,48 +123,31 @@ class LanczosSolver:
         operator = _NormalisedLaplacian.of(graph)
         reduction = _HouseholderTridiagonal.start(operator, capacity=min(self.max_steps, graph.patches))
         found: dict[int, _RitzPair] = {}
-        lost: set[int] = set()
-        while reduction.size < reduction.capacity and len(found) + len(lost) < len(graph.images):
+        while reduction.size < reduction.capacity and len(found) < len(graph.images):
             reduction.step()
             if reduction.size % self.check_every == 0 or reduction.size == graph.patches:
-                self._look(reduction, graph.patches, found, lost)
+                self._look(reduction, graph.patches, found)
         pairs = self._assemble(operator, reduction, found)
-        gave_up = torch.ones(len(graph.images), dtype=torch.bool)
-        gave_up[list(found)] = (pairs.residuals > 10 * self.tolerance * pairs.gaps + 10 * _ROUNDING).cpu()[list(found)]
-        failed = gave_up.nonzero().flatten().tolist()
+        doubtful = (pairs.residuals > 10 * (self.tolerance * pairs.gaps + _ROUNDING)).tolist()
+        failed = [i for i in range(len(graph.images)) if i not in found or doubtful[i]]
         if not failed:
             return pairs
-        _log.info(
-            "%d of %d graphs have no clear second eigenvector (a tie, or exact symmetry): decomposing them in full",
-            len(failed),
-            len(graph.images),
-        )
+        _log.info("no clear second eigenvector in %d of %d graphs: decomposed in full", len(failed), len(graph.images))
         full = self.reference(graph.select(failed))
-        pairs = pairs.put(failed, full)
-        fallbacks = gave_up.to(pairs.fallbacks.device)
-        return Eigenpairs(**{f.name: getattr(pairs, f.name) for f in fields(pairs)} | {"fallbacks": fallbacks})
+        return pairs.put(failed, replace(full, fallbacks=torch.ones_like(full.fallbacks)))
 
-    def _look(
-        self, reduction: "_HouseholderTridiagonal", patches: int, found: dict[int, "_RitzPair"], lost: set[int]
-    ) -> None:
-        """Sort the graphs that are ready into `found`, and those whose iteration broke down into `lost`."""
-        diagonals, offdiagonals = reduction.tridiagonals()
-        complete = reduction.size == patches
-        for i, (diagonal, offdiagonal) in enumerate(zip(diagonals, offdiagonals, strict=True)):
-            if i in found or i in lost:
+    def _look(self, reduction: "_HouseholderTridiagonal", patches: int, found: dict[int, "_RitzPair"]) -> None:
+        """Add the graphs whose second eigenpair has settled to `found`."""
+        for i, (diagonal, offdiagonal) in enumerate(zip(*reduction.tridiagonals(), strict=True)):
+            if i in found or (patches <= self.complete_below and reduction.size < patches):
                 continue
-            if complete:
+            if reduction.size == patches:
                 found[i] = _second_ritz_pair(diagonal, offdiagonal[:-1])
                 continue
-            if np.abs(offdiagonal).min() < _BREAKDOWN:
-                # the part of the graph that the first patch can see is used up: the rest may hold a smaller λ
-                if patches > self.complete_below:
-                    lost.add(i)
-                continue
-            if reduction.size < 3 or patches <= self.complete_below:
+            if reduction.size < 3:
                 continue
             pair = _second_ritz_pair(diagonal, offdiagonal[:-1])
-            if abs(offdiagonal[-1] * pair.vector[-1]) < self.tolerance * pair.gap:
+            if _open_residual(pair.vector, diagonal, offdiagonal) < self.tolerance * pair.gap:
                 found[i] = pair
 
     def _assemble(
@@ -172,7 +155,7 @@ class LanczosSolver:
     ) -> Eigenpairs:
         batch, patches = operator.root_inverse.shape
         y = np.zeros((batch, patches))
-        numbers = np.zeros((4, batch))  # λ₂, gap, tie ratio, steps; graphs that are not in `found` are replaced later
+        numbers = np.zeros((4, batch))  # λ₂, gap, tie ratio, steps; what is not in `found` is replaced later
         for i, pair in found.items():
             y[i, : len(pair.vector)] = pair.vector
             numbers[:, i] = pair.value, pair.gap, pair.tie_ratio, len(pair.vector)
@@ -246,9 +229,14 @@ class _HouseholderTridiagonal:
 
     The product is kept as Q = I - V S Vᵀ (the compact WY form), so that a step costs a few products with thin
     matrices instead of one pass for each earlier reflection. Column j of Q is known once H₀ … H_{j-1} are.
+
+    When what can be reached from the first patch is used up (a graph without noise, for one), the next column
+    starts afresh from `restart`, a vector without any symmetry: T then falls into blocks, and an entry of the
+    subdiagonal is exactly 0. LAPACK goes on with its rounding errors there, which serve no better.
     """
 
     operator: _NormalisedLaplacian
+    restart: Float64[Tensor, " patches"]
     V: Float64[Tensor, "batch patches capacity"]
     S: Float64[Tensor, "batch capacity capacity"]
     diagonal: list[Float64[Tensor, " batch"]]
@@ -258,7 +246,9 @@ class _HouseholderTridiagonal:
     def start(cls, operator: _NormalisedLaplacian, capacity: int) -> Self:
         batch, patches = operator.root_inverse.shape
         zeros = operator.root_inverse.new_zeros
-        return cls(operator, zeros(batch, patches, capacity), zeros(batch, capacity, capacity), [], [])
+        fixed = torch.Generator().manual_seed(patches)
+        restart = torch.randn(patches, dtype=torch.float64, generator=fixed).to(operator.root_inverse.device)
+        return cls(operator, restart, zeros(batch, patches, capacity), zeros(batch, capacity, capacity), [], [])
 
     @property
     def size(self) -> int:
@@ -286,14 +276,16 @@ class _HouseholderTridiagonal:
         unit = torch.zeros_like(self.operator.root_inverse)
         unit[:, j] = 1
         column = self._rotate_back(self.operator(self.rotate(unit)))
-        v, scale, below = _reflection(column[:, j + 1 :])
+        x = column[:, j + 1 :]
+        broken = torch.linalg.vector_norm(x, dim=1) < _BREAKDOWN
+        v, scale, below = _reflection(torch.where(broken[:, None], self.restart[j + 1 :], x))
         self.V[:, j + 1 :, j] = v
         V = self.V[:, :, :j]
         overlap = V.transpose(1, 2) @ self.V[:, :, j, None]
         self.S[:, :j, j] = -scale[:, None] * (self.S[:, :j, :j] @ overlap)[:, :, 0]
         self.S[:, j, j] = scale
         self.diagonal.append(column[:, j])
-        self.offdiagonal.append(below)
+        self.offdiagonal.append(torch.where(broken, torch.zeros_like(below), below))
 
     def tridiagonals(self) -> tuple[Float64[np.ndarray, "batch k"], Float64[np.ndarray, "batch k"]]:
         """Diagonal and subdiagonal of T; the last entry of the subdiagonal belongs to the column still to come."""
@@ -332,13 +324,36 @@ class _RitzPair:
     tie_ratio: float
 
 
+def _open_residual(
+    y: Float64[np.ndarray, " k"], diagonal: Float64[np.ndarray, " k"], offdiagonal: Float64[np.ndarray, " k"]
+) -> float:
+    """Residual of y, and of the smallest eigenvector of the block after the first break, whichever is larger.
+
+    That block may hold a smaller λ₂ than the first, so it must have settled as well. Once it ends too, all
+    eigenvalues have been seen, because its start has a share in all of them.
+    """
+    below = abs(offdiagonal[-1])
+    breaks = np.flatnonzero(offdiagonal == 0) + 1
+    if len(breaks) != 1:
+        return float(below * abs(y[-1]))
+    begin = breaks[0]
+    if begin == len(diagonal):
+        return np.inf
+    _, smallest = scipy.linalg.eigh_tridiagonal(
+        diagonal[begin:], offdiagonal[begin:-1], select="i", select_range=(0, 0)
+    )
+    return float(below * max(abs(y[-1]), abs(smallest[-1, 0])))
+
+
 def _second_ritz_pair(diagonal: Float64[np.ndarray, " k"], offdiagonal: Float64[np.ndarray, " k-1"]) -> _RitzPair:
     values, vectors = scipy.linalg.eigh_tridiagonal(diagonal, offdiagonal)
-    y = vectors[:, 1]
-    y = y * np.sign(y[np.abs(y).argmax()])
+    first_block = int(np.append(np.flatnonzero(offdiagonal == 0) + 1, len(diagonal))[0])
+    equal = 1 + np.flatnonzero(values[1:] - values[1] < _ROUNDING)
+    chosen = equal[np.linalg.norm(vectors[:first_block, equal], axis=0).argmax()]
+    y = vectors[:, chosen] * np.sign(vectors[np.abs(vectors[:, chosen]).argmax(), chosen])
     return _RitzPair(
         vector=y,
-        value=float(values[1]),
+        value=float(values[chosen]),
         gap=float(values[2] - values[1]) if len(values) > 2 else np.inf,
         tie_ratio=float(max(-y.min(), 0.0) / y.max()),
     )

@@ -94,14 +94,14 @@ def maskcut(
         raise InputError(f"features have shape {tuple(features.shape)}; expected (batch, dim, h, w)")
     if not features.isfinite().all():
         bad = (~features.isfinite()).flatten(1).any(1).nonzero().flatten().tolist()
-        raise InputError(f"features of the images {bad} of the batch hold NaN or infinity; check the extractor's weights")
+        raise InputError(
+            f"features of the images {bad} of the batch hold NaN or infinity; check the extractor's weights"
+        )
     parts = [_cut_together(part, params, solve) for part in _parts(features)]
     diagnostics = CutDiagnostics(
         **{f.name: torch.cat([getattr(p.diagnostics, f.name) for p in parts]) for f in fields(CutDiagnostics)}
     )
-    return MaskCutResult(
-        torch.cat([p.masks for p in parts]), torch.cat([p.eigenvectors for p in parts]), diagnostics
-    )
+    return MaskCutResult(torch.cat([p.masks for p in parts]), torch.cat([p.eigenvectors for p in parts]), diagnostics)
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ def _parts(features: Float[Tensor, "batch dim h w"]) -> Sequence[Float[Tensor, "
     patches = features.shape[2] * features.shape[3]
     on_accelerator = features.device.type != "cpu"
     size = max(1, _GRAPH_BYTES_AT_ONCE // (4 * patches**2)) if on_accelerator and patches else 1
-    return features.split(size) if len(features) else (features,)
+    return torch.split(features, size) if len(features) else (features,)
 
 
 def _cut_together(features: Float[Tensor, "part dim h w"], params: MaskCutParams, solve: EigenSolver) -> MaskCutResult:
@@ -143,33 +143,45 @@ def _cut_together(features: Float[Tensor, "part dim h w"], params: MaskCutParams
     graph = build_graph(features, tau=params.tau, eps=params.eps)
     history: list[list[_Round]] = [[] for _ in range(batch)]
     for _ in range(params.num_masks):
+        # a dropped round leaves the graph as it was, and with it the cut
         changed = [i for i in range(batch) if not history[i] or not history[i][-1].dropped]
-        solutions = dict(zip(changed, _solutions(graph.select(changed), (h, w), params, solve), strict=True))
+        previous = [history[i][-1].mask if history[i] else None for i in changed]
+        solutions = dict(zip(changed, _solutions(graph.select(changed), (h, w), previous, params, solve), strict=True))
         for i, rounds in enumerate(history):
             rounds.append(_next_round(rounds, solutions.get(i), params))
-        found = torch.from_numpy(np.stack([rounds[-1].mask.ravel() for rounds in history])) if batch else graph.kept
-        graph = graph.blank(found.to(graph.kept.device))
+        found = np.array([rounds[-1].mask for rounds in history], dtype=bool).reshape(batch, h * w)
+        graph = graph.blank(torch.from_numpy(found).to(features.device))
     return _collect(history, (params.num_masks, h, w), features.device)
 
 
 def _solutions(
-    graph: PatchGraph, grid_hw: tuple[int, int], params: MaskCutParams, solve: EigenSolver
+    graph: PatchGraph,
+    grid_hw: tuple[int, int],
+    previous: Sequence[Bool[np.ndarray, "h w"] | None],
+    params: MaskCutParams,
+    solve: EigenSolver,
 ) -> list[_Solution]:
     """Eigenpairs and cuts of these graphs."""
     if not graph.images:
         return []
+    solutions = [_Solution.nothing(grid_hw) for _ in graph.images]
     degrees = graph.degrees()
     # with all patches alike, or none, every cut is as good as any other
-    even = (degrees == degrees[:, :1]).all(1) & ((degrees[:, 0] == 0) | (degrees[:, 0] == graph.patches))
-    uneven = (~even).nonzero().flatten().tolist()
-    solutions = [_Solution.nothing(grid_hw) for _ in graph.images]
-    if not uneven or graph.patches < 2:
+    alike = (degrees == 0).all(1) | (degrees == graph.patches).all(1)
+    cuttable = (~alike).nonzero().flatten().tolist()
+    if not cuttable or graph.patches < 2:
         return solutions
-    pairs = solve(graph.select(uneven))
+    pairs = solve(graph.select(cuttable))
     vectors = pairs.vectors.cpu().numpy().reshape(-1, *grid_hw)
-    blanks = (degrees[uneven] == 0).cpu().numpy().reshape(-1, *grid_hw)
-    for k, i in enumerate(uneven):
-        cut = bipartition(vectors[k], float(pairs.values[k]), blank=blanks[k], corner_rule=params.corner_rule)
+    blanks = (degrees[cuttable] == 0).cpu().numpy().reshape(-1, *grid_hw)
+    for k, i in enumerate(cuttable):
+        cut = bipartition(
+            vectors[k],
+            float(pairs.values[k]),
+            blank=blanks[k],
+            previous=previous[i],
+            corner_rule=params.corner_rule,
+        )
         solutions[i] = _solution(cut, pairs, k)
     return solutions
 
@@ -187,14 +199,15 @@ def _solution(cut: Bipartition, pairs: Eigenpairs, k: int) -> _Solution:
 
 
 def _next_round(rounds: list[_Round], solution: _Solution | None, params: MaskCutParams) -> _Round:
-    """Accept or drop the next mask; without a new solution the graph is the one of the last, dropped round."""
-    last = rounds[-1] if rounds else None
+    """Accept or drop the next mask; no solution means the one of the last round again."""
+    if not rounds:
+        assert solution is not None  # every image is solved in the first round
+        return _Round(solution, solution.cut.mask, dropped=not solution.cut.mask.any())
+    last = rounds[-1]
     if solution is None:
-        assert last is not None
         solution = replace(last.solution, reused=True, products=0, fallback=False)
     mask = solution.cut.mask
-    ended = params.stop == "dropped" and last is not None and last.dropped
-    dropped = ended or is_dropped(mask, None if last is None else last.mask, params)
+    dropped = (params.stop == "dropped" and last.dropped) or is_dropped(mask, last.mask, params)
     return _Round(solution, np.zeros_like(mask) if dropped else mask, dropped)
 
 
