@@ -1,5 +1,6 @@
 """Every choice about the detector in one place; the defaults are the recipe of the paper's unsupervised training."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -27,7 +28,7 @@ class DetectorParams:
     """Normalisation of backbone and FPN: `bn` (SyncBN under Lightning's `sync_batchnorm`), `gn`, or `frozen`."""
     fpn_channels: int = 256
     """Channels of every pyramid level."""
-    anchor_sizes: tuple[float, ...] = (32, 64, 128, 256, 512)
+    anchor_sizes: tuple[float, ...] = (32.0, 64.0, 128.0, 256.0, 512.0)
     """Side in pixels of the square anchor of each level p2 to p6."""
     anchor_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
     """Height over width of the anchors of each place."""
@@ -135,23 +136,24 @@ def detector_params(name: str, **options: Any) -> DetectorParams:
 
     Args:
         name: A key of `ARCHITECTURES`.
-        **options: Fields of `DetectorParams`; lists are taken for tuples.
+        **options: Fields of `DetectorParams`; lists and whole numbers are taken for tuples and floats.
 
     Raises:
         ConfigError: The architecture or an option does not exist, or a value cannot work.
     """
     _check_choice("detector name", name, tuple(ARCHITECTURES))
-    known = tuple(field.name for field in fields(DetectorParams))
+    known = fields(DetectorParams)
     for option in options:
-        _check_choice("detector option", option, known)
-    given = {option: _as_tuples(value) for option, value in options.items()}
+        _check_choice("detector option", option, tuple(field.name for field in known))
+    given = {field.name: _like(field.default, options[field.name]) for field in known if field.name in options}
     return replace(DetectorParams(**ARCHITECTURES[name]), **given)
 
 
-def _as_tuples(value: Any) -> Any:
-    if isinstance(value, str) or not hasattr(value, "__iter__"):
-        return value
-    return tuple(_as_tuples(part) for part in value)
+def _like(default: Any, value: Any) -> Any:
+    """A value as a config file gives it (lists, whole numbers) in the type of the field's default."""
+    if isinstance(default, tuple) and isinstance(value, Iterable):
+        return tuple(_like(default[0], part) for part in value)
+    return float(value) if isinstance(default, float) and isinstance(value, int) else value
 
 
 def _check_choice(what: str, value: str, choices: tuple[str, ...]) -> None:

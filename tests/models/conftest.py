@@ -66,7 +66,7 @@ def _gain(key: str) -> float:
 def detectron2_state(golden_dir: Path) -> Callable[[str], dict[str, torch.Tensor]]:
     """Factory of the rule's state dicts under detectron2's names, checked against the golden checksums."""
     shapes = json.loads((golden_dir / "detector" / "state_dict_keys.json").read_text())
-    checksums = json.loads((golden_dir / "detector" / "weights_checksums.json").read_text())
+    checksums = json.loads((golden_dir / "detector" / "weights_checksums.json").read_text())["checksums"]
 
     @cache
     def make(model: str) -> dict[str, torch.Tensor]:
