@@ -7,7 +7,7 @@ ends in one sentence, or with `on_error="skip"` in a list.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -88,14 +88,17 @@ def load_coco(source: Source, *, on_error: OnError = "raise", keep_empty_boxes: 
     swapped = records.put_sizes_right(images, annotations)
     if swapped:
         _log.info("%s: width and height put right for %d of %d images", where, swapped, len(images))
-    annotations = [
-        records.complete(annotation, image)
-        for annotation in annotations
-        if not rejects.add_if(records.misfit(annotation, image := images[annotation["image_id"]]))
-        and (keep_empty_boxes or not rejects.note_if(records.emptiness(annotation, image)))
-    ]
+    kept = []
+    for annotation in annotations:
+        image = images[annotation["image_id"]]
+        if fault := records.misfit(annotation, image):
+            rejects.add(f"{_label(annotation)} {fault}")
+        elif not keep_empty_boxes and records.is_empty(annotation, image):
+            rejects.note(f"{_label(annotation)} has no area inside its image: {annotation['bbox']!r}")
+        else:
+            kept.append(records.complete(annotation, image))
     rejects.report()
-    coco = {**raw, "images": list(images.values()), "annotations": annotations, "categories": [*categories.values()]}
+    coco = {**raw, "images": list(images.values()), "annotations": kept, "categories": [*categories.values()]}
     return CocoFile(cast(Coco, coco), swapped, rejects.reasons, where)
 
 
@@ -141,13 +144,15 @@ def load_predictions(
         elif not any_category and record["category_id"] not in categories:
             rejects.add(f"detection {number} has the unknown category {record['category_id']}")
         else:
-            formed.append((f"detection {number} (image {record['image_id']})", record))
-    results = [
-        records.result_of(record, image)
-        for name, record in _sound(formed, rejects)
-        if not rejects.add_if(records.misfit(record, image := images[record["image_id"]], name))
-        and not rejects.add_if(records.outside(record, image, name))
-    ]
+            image = images[record["image_id"]]
+            if fault := records.misfit(record, image) or records.outside(record, image):
+                rejects.add(f"detection {number} (image {image['id']}) {fault}")
+            else:
+                formed.append(record)
+    formed = _with_sound_counts(
+        formed, rejects, lambda r: f"the detection of score {r['score']} (image {r['image_id']})"
+    )
+    results = [records.result_of(record, images[record["image_id"]]) for record in formed]
     rejects.report()
     return PredictionFile(results, rejects.reasons)
 
@@ -175,16 +180,9 @@ class _Rejects:
             raise AnnotationError(f"{self.where}: {reason}; repair it, or read with on_error=skip to leave it out")
         self.reasons.append(reason)
 
-    def add_if(self, reason: str | None) -> bool:
-        if reason:
-            self.add(reason)
-        return bool(reason)
-
-    def note_if(self, reason: str | None) -> bool:
+    def note(self, reason: str) -> None:
         """List a record that is left out as a matter of course."""
-        if reason:
-            self.reasons.append(reason)
-        return bool(reason)
+        self.reasons.append(reason)
 
     def report(self) -> None:
         if self.reasons:
@@ -224,13 +222,21 @@ def _well_formed(
             rejects.add(f"annotation {record['id']} has the unknown category {record['category_id']}")
         else:
             seen.add(record["id"])
-            formed.append((f"annotation {record['id']} (image {record['image_id']})", record))
-    return [record for _, record in _sound(formed, rejects)]
+            formed.append(record)
+    return _with_sound_counts(formed, rejects, _label)
 
 
-def _sound(named: list[tuple[str, dict[str, Any]]], rejects: _Rejects) -> list[tuple[str, dict[str, Any]]]:
+def _with_sound_counts(
+    formed: list[dict[str, Any]], rejects: _Rejects, label: Callable[[Mapping[str, Any]], str]
+) -> list[dict[str, Any]]:
     """Leave out records with broken run lengths; all are checked at once, which is what is fast."""
-    broken = set(records.broken_counts([record for _, record in named]))
-    for i in sorted(broken):
-        rejects.add(f"{named[i][0]} has run lengths that do not add up to its size {records.mask_size(named[i][1])}")
-    return [pair for i, pair in enumerate(named) if i not in broken] if broken else named
+    broken = records.broken_counts(formed)
+    for i in broken:
+        height, width = formed[i]["segmentation"]["size"]
+        rejects.add(f"{label(formed[i])} has run lengths that do not add up to its size {height}×{width}")
+    without = set(broken)
+    return [record for i, record in enumerate(formed) if i not in without] if broken else formed
+
+
+def _label(annotation: Mapping[str, Any]) -> str:
+    return f"annotation {annotation['id']} (image {annotation['image_id']})"

@@ -5,6 +5,7 @@ from typing import Any, cast
 from urllib.parse import urlparse
 
 from cutler_pl.coco import rle
+from cutler_pl.coco.checks import is_mapping
 from cutler_pl.coco.schema import Image, Result
 
 
@@ -18,14 +19,14 @@ def with_file_name(image: Mapping[str, Any]) -> Image:
 def broken_counts(records: Sequence[Mapping[str, Any]]) -> list[int]:
     """Positions of the records whose compressed run lengths do not add up to their size."""
     compressed = [i for i, record in enumerate(records) if _is_compressed(record)]
-    sound = rle.are_consistent(rle.with_str_counts(records[i]["segmentation"]) for i in compressed)
+    sound = rle.are_consistent([records[i]["segmentation"] for i in compressed])
     return [i for i, fine in zip(compressed, sound.tolist(), strict=True) if not fine]
 
 
 def mask_size(record: Mapping[str, Any]) -> tuple[int, int] | None:
     """Height and width of the record's run-length mask; None for polygons and plain boxes."""
-    segmentation = record.get("segmentation")
-    return (segmentation["size"][0], segmentation["size"][1]) if isinstance(segmentation, Mapping) else None
+    segmentation: Any = record.get("segmentation")
+    return (segmentation["size"][0], segmentation["size"][1]) if is_mapping(segmentation) else None
 
 
 def put_sizes_right(images: dict[int, Image], annotations: list[dict[str, Any]]) -> int:
@@ -54,33 +55,33 @@ def put_sizes_right(images: dict[int, Image], annotations: list[dict[str, Any]])
     return len(swapped)
 
 
-def misfit(record: Mapping[str, Any], image: Image, name: str | None = None) -> str | None:
+def misfit(record: Mapping[str, Any], image: Image) -> str | None:
     """Fault of a mask that has another size than its image."""
     size = mask_size(record)
     if size is None or size == (image["height"], image["width"]):
         return None
     return (
-        f"{name or 'annotation ' + str(record['id'])} has a mask of {size[0]}×{size[1]} pixels, "
-        f"but image {image['id']} has {image['height']}×{image['width']} (height×width)"
+        f"has a mask of {size[0]}×{size[1]} pixels, but image {image['id']} has "
+        f"{image['height']}×{image['width']} (height×width)"
     )
 
 
-def outside(record: Mapping[str, Any], image: Image, name: str) -> str | None:
+def outside(record: Mapping[str, Any], image: Image) -> str | None:
     """Fault of a box that shares not even an edge with its image."""
-    if record.get("bbox") is None:
+    box = record.get("bbox")
+    if box is None:
         return None
-    x, y, width, height = record["bbox"]
+    x, y, width, height = box
     if x <= image["width"] and y <= image["height"] and x + width >= 0 and y + height >= 0:
         return None
-    return f"{name} has the box {record['bbox']!r} outside its image of {image['height']}×{image['width']} pixels"
+    return f"has the box {box!r} outside its image of {image['height']}×{image['width']} pixels (height×width)"
 
 
-def emptiness(annotation: Mapping[str, Any], image: Image) -> str | None:
-    """Reason to drop an annotation whose box has no area inside its image."""
+def is_empty(annotation: Mapping[str, Any], image: Image) -> bool:
+    """Whether an annotation's box has no area inside its image."""
     x, y, width, height = annotation["bbox"]
-    if min(x + width, image["width"]) > max(x, 0) and min(y + height, image["height"]) > max(y, 0):
-        return None
-    return f"annotation {annotation['id']} (image {image['id']}) has no area inside its image: {annotation['bbox']!r}"
+    in_x = min(x + width, image["width"]) > max(x, 0)
+    return not (in_x and min(y + height, image["height"]) > max(y, 0))
 
 
 def complete(annotation: dict[str, Any], image: Image) -> dict[str, Any]:
@@ -101,8 +102,8 @@ def complete(annotation: dict[str, Any], image: Image) -> dict[str, Any]:
 def result_of(record: Mapping[str, Any], image: Image) -> Result:
     """Detection with a compressed mask, and the mask's tight box where it has none."""
     result = {key: record.get(key) for key in ("image_id", "category_id", "bbox", "score")}
-    if record.get("segmentation"):
-        mask = rle.to_rle(record["segmentation"], image["height"], image["width"])
+    if segmentation := record.get("segmentation"):
+        mask = rle.to_rle(segmentation, image["height"], image["width"])
         result["segmentation"] = mask
         if result["bbox"] is None:
             result["bbox"] = rle.bbox(mask)
@@ -110,5 +111,5 @@ def result_of(record: Mapping[str, Any], image: Image) -> Result:
 
 
 def _is_compressed(record: Mapping[str, Any]) -> bool:
-    segmentation = record.get("segmentation")
-    return isinstance(segmentation, Mapping) and not isinstance(segmentation["counts"], list)
+    segmentation: Any = record.get("segmentation")
+    return is_mapping(segmentation) and not isinstance(segmentation["counts"], list)

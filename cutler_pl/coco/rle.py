@@ -3,14 +3,16 @@
 Masks stay in this form until pixels are needed: a few hundred bytes instead of a megabyte each.
 """
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any, cast
 
 import numpy as np
-from jaxtyping import Bool, Float64, UInt8
+from jaxtyping import Bool, Float64, Int64, UInt8
 from pycocotools import mask as coco_mask
 
 from cutler_pl.coco.schema import RLE, Segmentation
+from cutler_pl.runtime.jit import compiled
 
 
 def encode(mask: Bool[np.ndarray, "height width"] | UInt8[np.ndarray, "height width"]) -> RLE:
@@ -73,63 +75,71 @@ def merge(rles: Sequence[RLE]) -> RLE:
     return with_str_counts(coco_mask.merge(list(rles)))
 
 
-def are_consistent(rles: Iterable[RLE], *, chunk: int = 2048) -> Bool[np.ndarray, " masks"]:
+def are_consistent(rles: Sequence[RLE]) -> Bool[np.ndarray, " masks"]:
     """Tell for each compressed RLE whether its counts are well formed and add up to its size.
 
-    pycocotools itself loops forever, or reads past the end, on some counts that are not. Vectorised over `chunk`
-    masks at a time, so that millions of annotations take seconds.
+    pycocotools itself loops forever, or reads past the end, on some counts that are not.
     """
-    verdicts: list[Bool[np.ndarray, " masks"]] = []
-    part: list[RLE] = []
-    for rle in rles:
-        part.append(rle)
-        if len(part) == chunk:
-            verdicts.append(_are_consistent(part))
-            part = []
-    verdicts.append(_are_consistent(part))
-    return np.concatenate(verdicts)
+    if not rles:
+        return np.zeros(0, dtype=bool)
+    codes = [counts.encode("ascii", "replace") if isinstance(counts := rle["counts"], str) else counts for rle in rles]
+    ends = np.cumsum([len(code) for code in codes])
+    pixels = np.array([rle["size"][0] * rle["size"][1] for rle in rles])
+    fine = np.zeros(len(codes), dtype=bool)
+    _check_kernel()(np.frombuffer(b"".join(codes), dtype=np.uint8), ends, pixels, fine)
+    return fine
 
 
 def with_str_counts(rle: Any) -> RLE:
     """The same compressed RLE, with counts as `str` whichever of the two forms they had."""
     counts = rle["counts"]
+    if isinstance(counts, str) and type(rle["size"][0]) is int and type(rle["size"]) is list:
+        return cast(RLE, rle)
     return {
         "size": [int(length) for length in rle["size"]],
         "counts": counts.decode("ascii") if isinstance(counts, bytes) else counts,
     }
 
 
-def _are_consistent(rles: list[RLE]) -> Bool[np.ndarray, " masks"]:
-    """COCO's code: a character holds 5 bits from '0' on, bit 6 says that more follow, the last one's bit 5 is the
-    sign; from the fourth count on, the difference to the count two before is stored."""
-    encoded = [rle["counts"].encode("ascii", "replace") for rle in rles]
-    fine = np.array([bool(c) and not (c[-1] - 48) & 32 for c in encoded], dtype=bool)
-    encoded = [c if ok else b"0" for c, ok in zip(encoded, fine, strict=True)]
-    if not encoded:
-        return fine
-    owner = np.repeat(np.arange(len(encoded)), [len(c) for c in encoded])
-    bits = np.frombuffer(b"".join(encoded), dtype=np.uint8).astype(np.int64) - 48
-    fine[owner[(bits < 0) | (bits > 63)]] = False
+@cache
+def _check_kernel() -> Callable[..., None]:
+    return compiled(_check_counts)
 
-    ends = np.flatnonzero((bits & 32) == 0)
-    starts = np.concatenate([[0], ends[:-1] + 1])
-    digit = np.arange(len(bits)) - np.repeat(starts, ends - starts + 1)
-    fine[owner[digit > 6]] = False  # more than 35 bits is no count
-    values = np.add.reduceat((bits & 31) << (5 * np.minimum(digit, 7)), starts)
-    values -= np.where(bits[ends] & 16, np.int64(1) << (5 * np.minimum(digit[ends] + 1, 8)), 0)
 
-    owner = owner[ends]
-    first = np.searchsorted(owner, np.arange(len(encoded)))
-    index = np.arange(len(values)) - first[owner]
-    # Differences are added up along each mask's odd and even counts apart; the first count belongs to neither.
-    chain = owner * 3 + np.where(index == 0, 0, 1 + index % 2)
-    order = np.argsort(chain, kind="stable")
-    running = np.cumsum(values[order])
-    chain_start = np.flatnonzero(np.diff(chain[order], prepend=-1))
-    before = np.concatenate([[0], running])[chain_start]
-    counts = running - np.repeat(before, np.diff(np.append(chain_start, len(values))))
-    fine[owner[order][counts < 0]] = False
-    total = np.bincount(owner[order], weights=counts, minlength=len(encoded))
-    pixels = np.array([rle["size"][0] * rle["size"][1] for rle in rles], dtype=np.float64)
-    sound: Bool[np.ndarray, " masks"] = fine & (total == pixels)
-    return sound
+def _check_counts(
+    code: UInt8[np.ndarray, " characters"],
+    ends: Int64[np.ndarray, " masks"],
+    pixels: Int64[np.ndarray, " masks"],
+    fine: Bool[np.ndarray, " masks"],
+) -> None:
+    """Fill in `fine` for masks written one after the other, each up to its place in `ends`.
+
+    COCO's code: a character holds 5 bits from '0' on, bit 6 says that more follow, the last one's bit 5 is the sign;
+    from the fourth count on, the difference to the count two before is stored.
+    """
+    position = 0
+    for mask in range(len(ends)):
+        end = ends[mask]
+        total = index = last = before = 0
+        sound = True
+        while sound and position < end:
+            value = shift = 0
+            more = True
+            while sound and more:
+                bits = np.int64(code[position]) - 48 if position < end else np.int64(-1)
+                sound = bool(0 <= bits <= 63 and shift < 35)
+                if sound:
+                    value += int(bits & 31) << shift
+                    shift += 5
+                    more = bits & 32 != 0
+                    if not more and bits & 16:
+                        value -= 1 << shift
+                    position += 1
+            if index > 2:
+                value += before
+            total += value
+            sound = sound and 0 <= value <= pixels[mask]
+            before, last = last, value
+            index += 1
+        fine[mask] = sound and total == pixels[mask]
+        position = end

@@ -21,7 +21,8 @@ class UncompressedRLE(TypedDict):
     counts: list[int]
 
 
-Segmentation = RLE | UncompressedRLE | list[list[float]]
+Polygon = list[int | float]
+Segmentation = RLE | UncompressedRLE | list[Polygon]
 """The three forms a mask can have in COCO: two run-length forms, or polygons `[x0, y0, x1, y1, …]`."""
 
 

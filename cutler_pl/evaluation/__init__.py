@@ -3,7 +3,6 @@
 from cutler_pl.evaluation.coco_eval import IouType, evaluate, evaluate_coco
 from cutler_pl.evaluation.measures import NOT_MEASURED, Curves
 
-
 __all__ = [
     "NOT_MEASURED",
     "Curves",

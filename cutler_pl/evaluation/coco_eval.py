@@ -6,11 +6,13 @@ better than in pycocotools: a ground-truth annotation with id 0 counts like any 
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
 from faster_coco_eval import COCO, COCOeval_faster
+from pycocotools import mask as coco_mask
 
 from cutler_pl.coco import rle
 from cutler_pl.coco.io import load_coco, load_predictions
@@ -53,9 +55,7 @@ def evaluate_coco(
         AnnotationError: A file or record is faulty, or has no masks to compare.
         ConfigError: `iou_types` or `max_dets` cannot be used.
     """
-    curves = evaluate(
-        ground_truth, predictions, iou_types=iou_types, class_agnostic=class_agnostic, max_dets=max_dets
-    )
+    curves = evaluate(ground_truth, predictions, iou_types=iou_types, class_agnostic=class_agnostic, max_dets=max_dets)
     keys = ["AP", "AP50", "AP75", "APs", "APm", "APl", *(f"AR{count}" for count in max_dets)]
     return {iou_type: {key: curve.summary()[key] for key in keys} for iou_type, curve in curves.items()}
 
@@ -93,7 +93,7 @@ def _checked(iou_types: Sequence[str], max_dets: Sequence[int]) -> tuple[list[Io
     if not types or len(types) != len(iou_types) or isinstance(iou_types, str):
         raise ConfigError(f'iou_types is {iou_types!r}; give "bbox", "segm" or both in a list')
     counts = tuple(int(count) for count in max_dets)
-    if not counts or counts[0] < 1 or any(a >= b for a, b in zip(counts, counts[1:], strict=False)):
+    if not counts or counts[0] < 1 or any(a >= b for a, b in pairwise(counts)):
         raise ConfigError(f"max_dets is {max_dets!r}; give positive numbers in rising order, such as [1, 10, 100]")
     return types, counts
 
@@ -116,9 +116,7 @@ def _curves(
         shape = (len(IOU_THRESHOLDS), len(RECALLS), len(categories), len(AREA_RANGES), len(max_dets))
         return Curves(np.full(shape, -1.0), np.full((shape[0], *shape[2:]), -1.0), names, max_dets)
 
-    engine = COCOeval_faster(
-        COCO({**common, "annotations": gt}), COCO({**common, "annotations": dt}), iou_type, print_function=_log.debug
-    )
+    engine = _Engine(COCO({**common, "annotations": gt}), COCO({**common, "annotations": dt}), iou_type)
     engine.params.maxDets = list(max_dets)
     engine.params.iouThrs, engine.params.recThrs = IOU_THRESHOLDS, RECALLS
     engine.params.areaRng = [list(area) for area in AREA_RANGES.values()]
@@ -130,6 +128,29 @@ def _curves(
         names,
         max_dets,
     )
+
+
+class _Engine(COCOeval_faster):  # type: ignore[misc]  # it has no type hints
+    """faster-coco-eval's matching over pycocotools' own overlaps, for boxes and masks alike.
+
+    The engine is told that it compares boxes, because its own preparation of masks takes longer than its matching.
+    """
+
+    def __init__(self, gt: COCO, dt: COCO, iou_type: IouType) -> None:
+        super().__init__(gt, dt, "bbox", print_function=_log.debug)
+        self._shape_key = "bbox" if iou_type == "bbox" else "segmentation"
+
+    def computeIoU(self, imgId: int, catId: int) -> Any:  # noqa: N802, N803  the engine's names
+        """Overlap of the best detections with the ground truth of one image and category; `[]` without either."""
+        gt, dt = (data.get_instances([imgId], [catId], True)[0][0] for data in (self.gt_dataset, self.dt_dataset))
+        if not gt or not dt:
+            return []
+        best = np.argsort([-record["score"] for record in dt], kind="stable")[: self.params.maxDets[-1]]
+        return coco_mask.iou(
+            [dt[i][self._shape_key] for i in best],
+            [record[self._shape_key] for record in gt],
+            [record["iscrowd"] for record in gt],
+        )
 
 
 def _gt_record(

@@ -1,0 +1,171 @@
+"""Our COCO evaluation beside pycocotools: time, greatest difference, peak memory, on generated data.
+
+    python benchmarks/evaluation.py                       5,000 images × 100 detections, boxes and masks (minutes)
+    python benchmarks/evaluation.py --images 200          smaller
+    python benchmarks/evaluation.py --categories 80       per class instead of class-agnostic
+
+Each side runs in its own process from the same two JSON files, so that peak memory is its own. Both read the files,
+prepare, match and sum up; the times are for all of it and, in brackets, without reading JSON.
+"""
+
+import argparse
+import contextlib
+import io
+import json
+import multiprocessing
+import platform
+import resource
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pycocotools import mask as coco_mask
+
+from cutler_pl.coco import save_coco
+from cutler_pl.runtime.reproducibility import run_metadata
+
+MEASURES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
+HEIGHT, WIDTH = 480, 640
+
+
+def generate(images: int, detections: int, categories: int, folder: Path, *, seed: int = 0) -> tuple[Path, Path]:
+    """Write ground truth of 1–14 ellipses an image, a tenth of them crowds, and detections: near ones and far ones."""
+    rng = np.random.default_rng(seed)
+    angles = np.linspace(0, 2 * np.pi, 24, endpoint=False)
+    annotations: list[dict[str, Any]] = []
+    results: list[dict[str, Any]] = []
+
+    def record(image_id: int, centre: Any, radii: Any) -> dict[str, Any]:
+        points = centre + radii * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+        points = np.clip(points + rng.normal(0, 1.5, points.shape), 0, [WIDTH, HEIGHT])
+        (low_x, low_y), (high_x, high_y) = points.min(0), points.max(0)
+        rle = coco_mask.frPyObjects([points.ravel().tolist()], HEIGHT, WIDTH)[0]
+        return {
+            "image_id": image_id,
+            "category_id": int(rng.integers(1, categories + 1)),
+            "bbox": [float(low_x), float(low_y), float(high_x - low_x), float(high_y - low_y)],
+            "segmentation": {"size": [HEIGHT, WIDTH], "counts": rle["counts"].decode()},
+        }
+
+    for image_id in range(1, images + 1):
+        objects = []
+        for _ in range(int(rng.integers(1, 15))):
+            centre, radii = rng.uniform([40, 40], [WIDTH - 40, HEIGHT - 40]), np.exp(rng.uniform(1.5, 5, 2))
+            truth = record(image_id, centre, radii)
+            objects.append((centre, radii, truth["category_id"]))
+            area = float(coco_mask.area(truth["segmentation"]))
+            crowd = int(rng.random() < 0.1)
+            annotations.append(truth | {"id": len(annotations) + 1, "area": area, "iscrowd": crowd})
+        for _ in range(detections):
+            centre, radii, category = objects[rng.integers(len(objects))]
+            spread = rng.choice([0.03, 0.15, 1.0])
+            detection = record(
+                image_id, centre + rng.normal(0, spread, 2) * radii, radii * np.exp(rng.normal(0, spread, 2))
+            )
+            score = round(float(rng.beta(2, 2) * (1.5 - spread)) / 1.5, 3)  # rounded, so that there are ties
+            results.append(detection | {"score": score, "category_id": category})
+
+    size = {"height": HEIGHT, "width": WIDTH}
+    truth_file, results_file = folder / "ground_truth.json", folder / "predictions.json"
+    truth = {
+        "images": [{"id": i, "file_name": f"{i}.jpg", **size} for i in range(1, images + 1)],
+        "annotations": annotations,
+        "categories": [{"id": i, "name": f"class {i}"} for i in range(1, categories + 1)],
+    }
+    save_coco(truth_file, truth)
+    save_coco(results_file, results)
+    return truth_file, results_file
+
+
+def ours(truth_file: Path, results_file: Path, class_agnostic: bool) -> tuple[dict[str, list[float]], float]:
+    """All twelve measures by this package, and the seconds spent apart from reading JSON."""
+    from cutler_pl.evaluation import evaluate
+
+    truth, results = json.loads(truth_file.read_text()), json.loads(results_file.read_text())
+    started = time.perf_counter()
+    curves = evaluate(truth, results, class_agnostic=class_agnostic)
+    seconds = time.perf_counter() - started
+    return {t: [c.summary()[name] for name in MEASURES] for t, c in curves.items()}, seconds
+
+
+def pycocotools(truth_file: Path, results_file: Path, class_agnostic: bool) -> tuple[dict[str, list[float]], float]:
+    """All twelve measures by pycocotools, and the seconds spent apart from reading JSON."""
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    truth, results = json.loads(truth_file.read_text()), json.loads(results_file.read_text())
+    started = time.perf_counter()
+    measures = {}
+    with contextlib.redirect_stdout(io.StringIO()):
+        gt = COCO()
+        gt.dataset = truth
+        gt.createIndex()
+        for iou_type in ("bbox", "segm"):
+            # Without boxes pycocotools takes the sizes of detections from their masks, as it should for masks.
+            given = results if iou_type == "bbox" else [{k: v for k, v in r.items() if k != "bbox"} for r in results]
+            evaluation = COCOeval(gt, gt.loadRes(given), iou_type)
+            evaluation.params.useCats = int(not class_agnostic)
+            evaluation.evaluate()
+            evaluation.accumulate()
+            evaluation.summarize()
+            measures[iou_type] = [100 * value if value > -1 else value for value in evaluation.stats]
+    return measures, time.perf_counter() - started
+
+
+def _measure(name: str, files: tuple[Path, Path], class_agnostic: bool, pipe: Any) -> None:
+    started = time.perf_counter()
+    measures, seconds = {"ours": ours, "pycocotools": pycocotools}[name](*files, class_agnostic)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    pipe.send((measures, time.perf_counter() - started, seconds, peak))
+
+
+def run_alone(
+    name: str, files: tuple[Path, Path], class_agnostic: bool
+) -> tuple[dict[str, list[float]], float, float, float]:
+    """Measures, seconds, seconds without reading, peak memory in GiB of one side in a process of its own."""
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_measure, args=(name, files, class_agnostic, sender))
+    process.start()
+    sender.close()
+    answer: tuple[dict[str, list[float]], float, float, float] = receiver.recv()
+    process.join()
+    return answer
+
+
+def main() -> None:
+    """Generate, run both sides, print the comparison."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=int, default=5000)
+    parser.add_argument("--detections", type=int, default=100, help="for each image")
+    parser.add_argument("--categories", type=int, default=1, help="1 is class-agnostic")
+    parser.add_argument("--repeats", type=int, default=3, help="runs of our side; pycocotools runs once")
+    arguments = parser.parse_args()
+    agnostic = arguments.categories == 1
+    with tempfile.TemporaryDirectory() as folder:
+        files = generate(arguments.images, arguments.detections, arguments.categories, Path(folder))
+        runs = [run_alone("ours", files, agnostic) for _ in range(arguments.repeats)]
+        reference = run_alone("pycocotools", files, agnostic)
+
+    difference = max(abs(a - b) for t in reference[0] for a, b in zip(runs[0][0][t], reference[0][t], strict=True))
+    whole, bare = [run[1] for run in runs], [run[2] for run in runs]
+    metadata = run_metadata()
+    print(f"{arguments.images} images × {arguments.detections} detections, {arguments.categories} categories")
+    print(f"{platform.processor() or platform.machine()}, {metadata['cpu_count']} CPUs, commit {metadata['commit']}")
+    print("boxes and masks; in brackets without reading JSON")
+    print(
+        f"ours         {statistics.median(whole):8.2f} s ({statistics.median(bare):.2f} s), "
+        f"{min(whole):.2f} to {max(whole):.2f} s, peak {max(run[3] for run in runs):.2f} GiB"
+    )
+    print(f"pycocotools  {reference[1]:8.2f} s ({reference[2]:.2f} s), peak {reference[3]:.2f} GiB")
+    print(
+        f"ratio        {reference[1] / statistics.median(whole):8.2f}   ({reference[2] / statistics.median(bare):.2f})"
+    )
+    print(f"greatest difference of {len(MEASURES)} measures × 2, in percent: {difference:.1e}")
+
+
+if __name__ == "__main__":
+    main()
