@@ -1,0 +1,307 @@
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cutler_pl.coco import load_coco, load_predictions, rle, save_coco
+from cutler_pl.errors import AnnotationError, DatasetNotFoundError
+
+HEIGHT, WIDTH = 20, 30
+
+
+def box_mask(x: int, y: int, width: int, height: int, size_hw: tuple[int, int] = (HEIGHT, WIDTH)) -> dict[str, Any]:
+    mask = np.zeros(size_hw, dtype=bool)
+    mask[y : y + height, x : x + width] = True
+    return rle.encode(mask)
+
+
+def annotation(number: int, image_id: int = 1, **fields: Any) -> dict[str, Any]:
+    plain = {"id": number, "image_id": image_id, "category_id": 1, "bbox": [2, 3, 8, 6], "area": 48, "iscrowd": 0}
+    return plain | {"segmentation": box_mask(2, 3, 8, 6)} | fields
+
+
+def coco(*annotations: dict[str, Any], **fields: Any) -> dict[str, Any]:
+    image = {"id": 1, "file_name": "a.jpg", "height": HEIGHT, "width": WIDTH}
+    return {
+        "images": [image, image | {"id": 2, "file_name": "b.jpg"}],
+        "annotations": list(annotations) or [annotation(1)],
+        "categories": [{"id": 1, "name": "fg"}],
+    } | fields
+
+
+def detection(image_id: int = 1, **fields: Any) -> dict[str, Any]:
+    plain = {"image_id": image_id, "category_id": 1, "bbox": [2.0, 3.0, 8.0, 6.0], "score": 0.5}
+    return plain | {"segmentation": box_mask(2, 3, 8, 6)} | fields
+
+
+def test_a_sound_file_comes_back_unchanged(tmp_path: Path) -> None:
+    content = coco(annotation(1), annotation(2, 2, segmentation=[[1, 1, 5, 1, 5, 5]]), info={"year": 2023})
+    save_coco(tmp_path / "a.json", content)
+    checked = load_coco(tmp_path / "a.json")
+    assert checked.coco == content
+    assert (checked.swapped, checked.dropped) == (0, [])
+
+
+def test_the_given_content_is_not_changed() -> None:
+    content = coco(annotation(1, iscrowd=0), {k: v for k, v in annotation(2).items() if k != "iscrowd"})
+    content["images"][0].update(height=WIDTH, width=HEIGHT)
+    before = copy.deepcopy(content)
+    load_coco(content)
+    assert content == before
+
+
+def test_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DatasetNotFoundError, match=r"no such annotation file: .*gone\.json"):
+        load_coco(tmp_path / "gone.json")
+
+
+@pytest.mark.parametrize("content", ["not json", "{", "", "\x00\xff"])
+def test_what_is_not_json_is_named(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(content, encoding="latin-1")
+    with pytest.raises(AnnotationError, match=r"a\.json: not a JSON file"):
+        load_coco(path)
+
+
+@pytest.mark.parametrize("missing", ["images", "annotations", "categories"])
+def test_missing_list_is_named(missing: str) -> None:
+    content = coco()
+    del content[missing]
+    with pytest.raises(AnnotationError, match=f'the list "{missing}"'):
+        load_coco(content)
+
+
+def test_a_results_list_is_no_annotation_file(tmp_path: Path) -> None:
+    (tmp_path / "results.json").write_text(json.dumps([detection()]))
+    with pytest.raises(AnnotationError, match="expected a COCO object with images and annotations, found a list"):
+        load_coco(tmp_path / "results.json")
+
+
+FAULTY_ANNOTATIONS = {
+    "annotation 2 is for the unknown image 9": annotation(2, 9),
+    "annotation 2 has the unknown category 7": annotation(2, category_id=7),
+    "annotation id 1 occurs more than once": annotation(1, 2),
+    "no integer id, but None": {k: v for k, v in annotation(2).items() if k != "id"},
+    "annotation 2 has no integer image_id, but '1'": annotation(2, image_id="1"),
+    "annotation 2 has the box None": annotation(2, bbox=None),
+    "annotation 2 has the box [1, 2, 3]": annotation(2, bbox=[1, 2, 3]),
+    "annotation 2 has the box [1, 2, nan, 4]": annotation(2, bbox=[1, 2, float("nan"), 4]),
+    "annotation 2 has the box [1, 2, -3, 4] of negative size": annotation(2, bbox=[1, 2, -3, 4]),
+    "annotation 2 has iscrowd 'no'": annotation(2, iscrowd="no"),
+    "annotation 2 has the area None": annotation(2, area=None),
+    "annotation 2 has a polygon that is not 3 or more": annotation(2, segmentation=[[1, 2, 3, 4]]),
+    "a polygon that is not 3 or more finite points": annotation(2, segmentation=[[1, 2, 3, 4, 5, float("inf")]]),
+    "annotation 2 has a segmentation that is a str": annotation(2, segmentation="mask"),
+    "annotation 2 has run lengths that do not add up to its size 20×30": annotation(
+        2, segmentation={"size": [20, 30], "counts": [1, 2, 3]}
+    ),
+    "annotation 2 (image 1) has run lengths that do not add up to its size 20×30": annotation(
+        2, segmentation={"size": [20, 30], "counts": "garbage"}
+    ),
+    "annotation 2 has run lengths of the size [20]": annotation(2, segmentation={"size": [20], "counts": "0"}),
+    "annotation 2 (image 1) has a mask of 21×30 pixels, but image 1 has 20×30": annotation(
+        2, segmentation=box_mask(2, 3, 8, 6, (21, 30))
+    ),
+    "an annotation record is a int, not an object": 5,
+}
+
+
+@pytest.mark.parametrize("sentence", FAULTY_ANNOTATIONS)
+def test_a_faulty_annotation_raises_one_sentence_or_is_listed(sentence: str, tmp_path: Path) -> None:
+    content = coco(annotation(1), FAULTY_ANNOTATIONS[sentence], annotation(3, 2))
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps(content))
+    with pytest.raises(AnnotationError) as error:
+        load_coco(path)
+    assert sentence in str(error.value)
+    assert str(error.value).startswith(f"{path}: ")
+    assert "on_error=skip" in str(error.value)
+    checked = load_coco(path, on_error="skip")
+    assert [record["id"] for record in checked.coco["annotations"]] == [1, 3]
+    assert len(checked.dropped) == 1
+    assert sentence in checked.dropped[0]
+
+
+FAULTY_IMAGES = {
+    "image id 1 occurs more than once": {"id": 1, "file_name": "c.jpg", "height": HEIGHT, "width": WIDTH},
+    "image 3 has no positive integer height, but None": {"id": 3, "file_name": "c.jpg", "width": WIDTH},
+    "image 3 has no positive integer width, but 0": {"id": 3, "file_name": "c.jpg", "height": HEIGHT, "width": 0},
+    "image 3 has neither file_name nor coco_url": {"id": 3, "height": HEIGHT, "width": WIDTH},
+    "no integer id, but 'x'": {"id": "x", "file_name": "c.jpg", "height": HEIGHT, "width": WIDTH},
+}
+
+
+@pytest.mark.parametrize("sentence", FAULTY_IMAGES)
+def test_a_faulty_image_raises_one_sentence_or_is_listed(sentence: str) -> None:
+    content = coco()
+    content["images"].append(FAULTY_IMAGES[sentence])
+    with pytest.raises(AnnotationError) as error:
+        load_coco(content)
+    assert sentence in str(error.value)
+    checked = load_coco(content, on_error="skip")
+    assert [image["id"] for image in checked.coco["images"]] == [1, 2]
+    assert len(checked.dropped) == 1
+
+
+def test_a_faulty_category_raises() -> None:
+    with pytest.raises(AnnotationError, match="category id 1 occurs more than once"):
+        load_coco(coco(categories=[{"id": 1, "name": "fg"}, {"id": 1, "name": "bg"}]))
+    with pytest.raises(AnnotationError, match="category 1 needs an integer id and a name"):
+        load_coco(coco(categories=[{"id": 1}]))
+
+
+@pytest.mark.parametrize("bbox", [[5, 5, 0, 4], [5, 5, 4, 0], [30, 5, 4, 4], [-4, 5, 4, 4]])
+def test_boxes_without_area_in_the_image_are_dropped_and_listed_by_either_rule(bbox: list[int]) -> None:
+    content = coco(annotation(1), annotation(2, bbox=bbox))
+    for on_error in ("raise", "skip"):
+        checked = load_coco(content, on_error=on_error)
+        assert [record["id"] for record in checked.coco["annotations"]] == [1]
+        assert checked.dropped == [f"annotation 2 (image 1) has no area inside its image: {bbox!r}"]
+    assert len(load_coco(content, keep_empty_boxes=True).coco["annotations"]) == 2
+
+
+def test_exchanged_sizes_are_put_right_by_the_masks_and_counted() -> None:
+    content = coco(annotation(1), annotation(2, 2))
+    for image in content["images"]:
+        image.update(height=WIDTH, width=HEIGHT)
+    checked = load_coco(content)
+    assert checked.swapped == 2
+    assert [(image["height"], image["width"]) for image in checked.coco["images"]] == [(HEIGHT, WIDTH)] * 2
+
+
+def test_where_every_judged_size_is_exchanged_images_without_annotations_are_too() -> None:
+    content = coco(annotation(1))
+    for image in content["images"]:
+        image.update(height=WIDTH, width=HEIGHT)
+    assert load_coco(content).swapped == 2
+    mixed = coco(annotation(1), annotation(2, 2))
+    mixed["images"][0].update(height=WIDTH, width=HEIGHT)
+    mixed["images"].append({"id": 3, "file_name": "c.jpg", "height": 40, "width": 50})
+    checked = load_coco(mixed)
+    assert checked.swapped == 1
+    assert checked.coco["images"][2] == mixed["images"][2]
+
+
+def test_polygons_say_nothing_about_sizes() -> None:
+    content = coco(annotation(1, segmentation=[[1, 1, 5, 1, 5, 5]]))
+    content["images"][0].update(height=WIDTH, width=HEIGHT)
+    assert load_coco(content).swapped == 0
+
+
+def test_missing_fields_of_lvis_are_filled_in() -> None:
+    bare = {k: v for k, v in annotation(1).items() if k not in ("iscrowd", "area")}
+    boxed = {k: v for k, v in bare.items() if k != "segmentation"} | {"id": 2, "bbox": [1, 1, 3, 5]}
+    content = coco(bare, boxed)
+    content["images"][0] = {
+        "id": 1,
+        "height": HEIGHT,
+        "width": WIDTH,
+        "coco_url": "http://images.cocodataset.org/val2017/000000000139.jpg",
+    }
+    checked = load_coco(content).coco
+    assert checked["images"][0]["file_name"] == "val2017/000000000139.jpg"
+    assert [(a["iscrowd"], a["area"]) for a in checked["annotations"]] == [(0, 48.0), (0, 15.0)]
+
+
+def test_a_file_without_annotations_is_fine() -> None:
+    assert load_coco(coco() | {"annotations": []}).coco["annotations"] == []
+
+
+def test_saving_refuses_nan_and_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    save_coco(path, coco())
+    before = path.read_bytes()
+    with pytest.raises(AnnotationError, match=r"a\.json: not written"):
+        save_coco(path, [detection(score=float("nan"))])
+    assert path.read_bytes() == before
+    save_coco(path, coco())
+    assert path.read_bytes() == before
+
+
+def test_detections_come_back_with_boxes_and_compressed_masks(tmp_path: Path) -> None:
+    truth = load_coco(coco()).coco
+    polygon = detection(2, segmentation=[[2, 3, 10, 3, 10, 9, 2, 9]])
+    del polygon["bbox"]
+    save_coco(tmp_path / "results.json", [detection(), polygon, {**detection(), "segmentation": None}])
+    loaded = load_predictions(tmp_path / "results.json", truth)
+    assert loaded.dropped == []
+    assert loaded.results[0] == detection()
+    assert loaded.results[1] == detection(2)
+    assert "segmentation" not in loaded.results[2]
+
+
+def test_raw_pseudo_masks_are_detections_of_score_one() -> None:
+    content = coco(annotation(1), annotation(2, 2, score=0.25))
+    results = load_predictions(content, load_coco(content).coco).results
+    assert [result["score"] for result in results] == [1.0, 0.25]
+
+
+FAULTY_DETECTIONS = {
+    "is for the unknown image 9": detection(9),
+    "has the unknown category 3": detection(category_id=3),
+    "has the score nan": detection(score=float("nan")),
+    "has the score inf": detection(score=float("inf")),
+    "has the score None": {k: v for k, v in detection().items() if k != "score"},
+    "has the box [1, 2]": detection(bbox=[1, 2]),
+    "of negative size": detection(bbox=[1, 2, 3, -4]),
+    "outside its image of 20×30 pixels": detection(bbox=[40, 2, 3, 4]),
+    "has a mask of 30×20 pixels, but image 1 has 20×30": detection(segmentation=box_mask(2, 3, 8, 6, (30, 20))),
+    "has run lengths that do not add up": detection(segmentation={"size": [HEIGHT, WIDTH], "counts": "zz"}),
+    "has the box None": {k: v for k, v in detection().items() if k not in ("bbox", "segmentation")},
+    "is a list, not an object": [1, 2],
+}
+
+
+@pytest.mark.parametrize("sentence", FAULTY_DETECTIONS)
+def test_a_faulty_detection_raises_one_sentence_or_is_listed(sentence: str, tmp_path: Path) -> None:
+    truth = load_coco(coco()).coco
+    given = tmp_path / "results.json"
+    given.write_text(json.dumps([detection(), FAULTY_DETECTIONS[sentence], detection(2)]))
+    with pytest.raises(AnnotationError) as error:
+        load_predictions(given, truth)
+    assert sentence in str(error.value)
+    assert str(error.value).startswith(f"{given}: ")
+    assert "detection" in str(error.value)
+    loaded = load_predictions(given, truth, on_error="skip")
+    assert [result["image_id"] for result in loaded.results] == [1, 2]
+    assert len(loaded.dropped) == 1
+    assert sentence in loaded.dropped[0]
+
+
+def test_any_category_is_accepted_where_asked_for() -> None:
+    truth = load_coco(coco()).coco
+    assert len(load_predictions([detection(category_id=3)], truth, any_category=True).results) == 1
+
+
+def test_no_detections_are_fine_but_an_object_without_annotations_is_not() -> None:
+    truth = load_coco(coco()).coco
+    assert load_predictions([], truth).results == []
+    with pytest.raises(AnnotationError, match="expected a list of detections or a COCO file, found none"):
+        load_predictions({"images": []}, truth)
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize(
+    ("name", "annotations"),
+    [
+        ("coco_mini/annotations/instances.json", 494),
+        ("lvis_mini/lvis_v0.5_val_subset.json", 616),
+        ("lvis_mini/DERIVED_v1_style_no_file_name.json", 616),
+        ("uvo_mini/DERIVED_rle_cls_agnostic_from_coco.json", 46),
+    ],
+)
+def test_real_files_are_read_without_loss(data_dir: Path, name: str, annotations: int) -> None:
+    checked = load_coco(data_dir / name)
+    assert len(checked.coco["annotations"]) == annotations
+    assert (checked.swapped, checked.dropped) == (0, [])
+    assert all(image["file_name"] for image in checked.coco["images"])
+
+
+@pytest.mark.golden
+def test_the_original_s_pseudo_masks_have_all_their_sizes_put_right(golden_dir: Path) -> None:
+    checked = load_coco(golden_dir / "detector" / "selftrain_prev_ann.json")
+    assert checked.swapped == len(checked.coco["images"]) == 11
+    assert checked.dropped == ["annotation 13 (image 9) has no area inside its image: [0.0, 0.0, 0.0, 0.0]"]
