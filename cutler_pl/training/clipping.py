@@ -1,8 +1,7 @@
 """Gradient clipping per parameter tensor, as detectron2's "norm" clipping does and Lightning's own does not.
 
 Each gradient is scaled to a norm of at most `max_norm` by itself; a global norm would let one exploding layer slow
-all the others. Paper: section 4, implementation details; value 1.0 in `official-recipe` terms. Nothing here waits
-for the device.
+all the others. The unsupervised recipes use 1.0. Nothing here waits for the device.
 """
 
 from collections.abc import Sequence
@@ -17,8 +16,8 @@ _EPSILON = 1e-6  # torch.nn.utils.clip_grad_norm_ has the same
 @torch.no_grad()
 def tensor_norms(gradients: Sequence[Tensor]) -> Float[Tensor, " tensors"]:
     """2-norm of each gradient, float32, on the device of the first one."""
-    norms = torch._foreach_norm(list(gradients), 2.0, dtype=torch.float32)
-    return torch.stack([norm.to(norms[0].device) for norm in norms])
+    norms = torch._foreach_norm(list(gradients), 2.0)
+    return torch.stack([norm.to(norms[0].device, torch.float32) for norm in norms])
 
 
 @torch.no_grad()
