@@ -4,70 +4,72 @@ EXIF orientation is applied before anything else, so that annotations and pixels
 MaskCut ignored it while its detector applied it). Sizes are checked on the header, before any pixel is decoded.
 """
 
+import os
+import struct
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image
 
 from cutler_pl.errors import DatasetNotFoundError, ImageReadError
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".pgm", ".tif", ".tiff", ".webp"})
 MAX_PIXELS = 180_000_000
 MIN_SIDE = 2
+_TURNS = {  # EXIF 2.3, table 4: how the stored pixels come upright
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 _TRANSPOSING_ORIENTATIONS = frozenset({5, 6, 7, 8})
+_DECODING_ERRORS = (OSError, ValueError, TypeError, KeyError, SyntaxError, EOFError, struct.error)
 
 
-def read_image(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> UInt8[np.ndarray, "height width 3"]:
+def read_image(
+    path: str | Path, *, upright: bool = True, max_pixels: int = MAX_PIXELS
+) -> UInt8[np.ndarray, "height width 3"]:
     """Read one image file as upright RGB.
 
     Greyscale, palette, CMYK and 16-bit files are converted; an alpha channel is dropped, as the original does.
 
     Args:
         path: Image file of any format Pillow knows.
+        upright: Apply the EXIF orientation; false only for annotations that were drawn without it.
         max_pixels: Largest width times height that is decoded.
 
     Returns:
-        Pixels in 0..255, row-major, EXIF orientation applied, writable.
+        Pixels in 0..255, row-major, writable.
 
     Raises:
         ImageReadError: The file is missing, empty, truncated, no image, too small or too large.
     """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
-                _check_size(path, image.size, max_pixels)
-                upright = ImageOps.exif_transpose(image)
-                return np.array(_to_rgb(upright))
-    except ImageReadError:
-        raise
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-        raise ImageReadError(
-            f"{path}: not readable as an image ({_reason(error)}); replace or remove the file"
-        ) from error
+    with _opened(path, max_pixels) as image:
+        image.load()
+        turn = _TURNS.get(_orientation(image)) if upright else None
+        return np.array(_to_rgb(image if turn is None else image.transpose(turn)))
 
 
-def read_image_size(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
-    """Read the upright (height, width) of an image file from its header, without decoding pixels.
+def read_image_size(path: str | Path, *, upright: bool = True, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
+    """Read the (height, width) that `read_image` would give, for most formats from the header alone.
+
+    PNG files without orientation in front of their pixels, and TIFF files, are decoded: theirs may come later.
 
     Raises:
-        ImageReadError: As `read_image`, as far as the header tells.
+        ImageReadError: As `read_image`, as far as was read.
     """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
-                _check_size(path, image.size, max_pixels)
-                width, height = image.size
-                orientation = image.getexif().get(ExifTags.Base.Orientation)
-    except ImageReadError:
-        raise
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-        raise ImageReadError(
-            f"{path}: not readable as an image ({_reason(error)}); replace or remove the file"
-        ) from error
+    with _opened(path, max_pixels) as image:
+        if image.format == "TIFF":  # Pillow turns these while loading
+            image.load()
+        orientation = _orientation(image) if upright else 1
+        width, height = image.size
     return (width, height) if orientation in _TRANSPOSING_ORIENTATIONS else (height, width)
 
 
@@ -102,6 +104,32 @@ def list_images(source: str | Path) -> tuple[Path, list[str]]:
             raise DatasetNotFoundError(f"{source}: the list names no image; expected one path a line")
         return source.parent, names
     return source.parent, [source.name]
+
+
+@contextmanager
+def _opened(path: str | Path, max_pixels: int) -> Iterator[Image.Image]:
+    """Open an image of accepted size; what goes wrong inside the block is the file's fault and said so."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's remarks on metadata name no file and ask for no action
+            with Image.open(path) as image:
+                _check_size(path, image.size, max_pixels)
+                yield image
+    except ImageReadError:
+        raise
+    except (*_DECODING_ERRORS, Image.DecompressionBombError) as error:
+        raise ImageReadError(
+            f"{path}: not readable as an image ({_reason(error)}); replace or remove the file"
+        ) from error
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF orientation; 1, upright, where there is none or the EXIF block is damaged."""
+    try:
+        value = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except _DECODING_ERRORS:
+        return 1
+    return value if isinstance(value, int) else 1
 
 
 def _check_size(path: str | Path, size: tuple[int, int], max_pixels: int) -> None:
