@@ -1,0 +1,71 @@
+"""The images of a COCO file, for validation, evaluation, or prediction on images that have annotations."""
+
+from pathlib import Path
+
+from cutler_pl.coco.index import InstanceIndex, open_index
+from cutler_pl.data.image_stream import ImageDataModule, ImageFiles
+from cutler_pl.errors import AnnotationError, DatasetNotFoundError
+
+
+class EvalDataModule(ImageDataModule):
+    """Images in the frame, and with the ids, of a COCO file; see `ImageDataModule` for what steps receive.
+
+    Args:
+        images: Folder that the file names in the annotations are relative to.
+        annotations: COCO JSON.
+        batch_size: Images of a step on each rank.
+        num_workers: Loader processes of each rank, at most one a core.
+        index_dir: Folder of the annotation index; None: beside the JSON, or temporary where that is read-only.
+    """
+
+    def __init__(
+        self,
+        images: str | Path,
+        annotations: str | Path,
+        *,
+        batch_size: int = 1,
+        num_workers: int = 4,
+        index_dir: str | Path | None = None,
+    ) -> None:
+        super().__init__(batch_size=batch_size, num_workers=num_workers)
+        self.images = images
+        self.annotations = annotations
+        self.index_dir = index_dir
+        self._index: InstanceIndex | None = None
+
+    @property
+    def index(self) -> InstanceIndex:
+        """Annotations; built at the first use."""
+        if self._index is None:
+            self._index = open_index(self.annotations, index_dir=self.index_dir)
+        return self._index
+
+    def check(self) -> None:
+        """Find what is wrong with the data before anything expensive is done.
+
+        Raises:
+            DatasetNotFoundError: The image folder, the annotation file or the first image is missing.
+            AnnotationError: The annotations are not COCO, faulty, or list no image.
+        """
+        if not Path(self.annotations).is_file():
+            raise DatasetNotFoundError(f"no annotation file {self.annotations}; set annotations=<json>")
+        if not Path(self.images).is_dir():
+            raise DatasetNotFoundError(f"no image folder {self.images}; set images=<folder>")
+        if len(self.index) == 0:
+            raise AnnotationError(
+                f"{self.annotations}: the file lists no image; set annotations=<json> to one that does"
+            )
+        first = Path(self.images) / self.index.file_names[0]
+        if not first.is_file():
+            raise DatasetNotFoundError(
+                f"no image file {first}; set images=<folder> to the folder that the file names in {self.annotations} "
+                "are relative to"
+            )
+
+    def prepare_data(self) -> None:
+        """Build the index, on one process of each machine."""
+        self._index = open_index(self.annotations, index_dir=self.index_dir)
+
+    def image_files(self) -> ImageFiles:
+        """All images that the file lists, with or without annotations."""
+        return ImageFiles(Path(self.images), self.index.file_names, self.index.image_ids, self.index.sizes_hw)
