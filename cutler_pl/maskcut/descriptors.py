@@ -1,0 +1,95 @@
+"""Training-free patch descriptors: colour, texture and place of 8-pixel cells, for runs without any weights.
+
+Low-level cues group regions; they do not find objects (sky and grass win often). They show and test the whole
+program offline and are no substitute for DINO. On 110 COCO photos their first mask reaches a CorLoc of 31.8 %,
+where a centred box reaches 33.6 %; DINO's published figure on VOC 2007 is near 69 %.
+"""
+
+import kornia
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from cutler_pl.errors import ConfigError, InputError
+
+_ORIENTATIONS = 4
+_WEIGHTS = {"mean": 1.2, "deviation": 0.5, "surround": 1.0, "gradient": 0.5, "place": 1.2}
+_SMALLEST_DEVIATION = 1e-3
+
+
+class PatchDescriptors(nn.Module):
+    """15 numbers a cell: Lab mean, deviation and surround, gradients of L in four orientations, y and x.
+
+    Attributes:
+        patch_size: Side of a cell in pixels.
+        dim: Numbers a cell.
+    """
+
+    patch_size = 8
+    dim = 15
+    name = "patch_descriptors"
+
+    @torch.no_grad()
+    def forward(self, images: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch dim h w"]:
+        """Descriptors of RGB images in [0, 1]; every channel has mean 0 and a fixed deviation over each image.
+
+        Raises:
+            ConfigError: A side is no multiple of 8.
+            InputError: The images are not float (batch, 3, height, width).
+        """
+        if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
+            raise InputError(
+                "images of patch_descriptors: expected float RGB (batch, 3, height, width) in [0, 1], "
+                f"found {images.dtype} of shape {tuple(images.shape)}"
+            )
+        height, width = images.shape[2:]
+        if height % self.patch_size or width % self.patch_size or not height or not width:
+            raise ConfigError(
+                f"images of {height}×{width} pixels cannot be cut in cells of {self.patch_size}; "
+                "choose a fixed_size that is a multiple of 8"
+            )
+        lab = kornia.color.rgb_to_lab(images)
+        mean = self._cells(lab)
+        spread = lab - mean.repeat_interleave(self.patch_size, 2).repeat_interleave(self.patch_size, 3)
+        channels = {
+            "mean": mean,
+            "deviation": (self._cells(spread.square()) + 1e-6).sqrt(),
+            "surround": _blur(mean, sigma=1.0),
+            "gradient": torch.log1p(_blur(self._cells(_oriented_gradients(lab[:, :1])), sigma=0.5)),
+            "place": _places(mean),
+        }
+        return torch.cat([_standardised(value) * _WEIGHTS[name] for name, value in channels.items()], dim=1)
+
+    def _cells(self, pixels: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch channels h w"]:
+        return F.avg_pool2d(pixels, self.patch_size)
+
+
+def _oriented_gradients(
+    lightness: Float[Tensor, "batch 1 height width"],
+) -> Float[Tensor, "batch 4 height width"]:
+    """Gradient magnitude shared out over four orientations: q takes max(0, cos 2(θ - qπ/4)) of it."""
+    along_x, along_y = kornia.filters.spatial_gradient(lightness, mode="sobel").unbind(2)
+    magnitude, angle = torch.hypot(along_x, along_y), torch.atan2(along_y, along_x)
+    turns = torch.arange(_ORIENTATIONS, device=angle.device, dtype=angle.dtype).view(1, -1, 1, 1) * (torch.pi / 4)
+    return torch.cos(2 * (angle - turns)).clamp(min=0) * magnitude
+
+
+def _blur(cells: Float[Tensor, "batch channels h w"], *, sigma: float) -> Float[Tensor, "batch channels h w"]:
+    """Gaussian over cells, cut off at three sigma; the border is repeated, so that grids of any size work."""
+    size = 2 * int(3 * sigma + 0.5) + 1
+    return kornia.filters.gaussian_blur2d(cells, (size, size), (sigma, sigma), border_type="replicate")
+
+
+def _places(cells: Float[Tensor, "batch channels h w"]) -> Float[Tensor, "batch 2 h w"]:
+    """Row and column of each cell, up to scale."""
+    batch, _, h, w = cells.shape
+    y, x = (torch.arange(n, device=cells.device, dtype=cells.dtype) for n in (h, w))
+    return torch.stack(torch.meshgrid(y, x, indexing="ij")).expand(batch, 2, h, w)
+
+
+def _standardised(cells: Float[Tensor, "batch channels h w"]) -> Float[Tensor, "batch channels h w"]:
+    """Mean 0 and deviation 1 over each image; a channel that is constant up to rounding becomes 0."""
+    centred = cells - cells.mean((2, 3), keepdim=True)
+    deviation = centred.square().mean((2, 3), keepdim=True).sqrt()
+    return centred / deviation.clamp(min=_SMALLEST_DEVIATION)

@@ -1,0 +1,259 @@
+"""Patch features of frozen self-supervised vision transformers.
+
+MaskCut describes each patch by its key in the last attention block of DINO (CutLER, Section 3.2, after LOST and
+TokenCut). Of that block only the keys are computed: its attention and what follows are never needed. DINOv2 and
+DINOv3 are described by their output tokens, as in the object discovery experiments of the DINOv3 paper.
+Position embeddings are resampled as the original code does, with a scale of (grid + 0.1) / trained grid: it moves
+every sampling point a little, which `pos_embed="timm"` does not.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Literal, Protocol, get_args
+
+import timm
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from timm.layers.pos_embed import resample_abs_pos_embed
+from torch import Tensor, nn
+
+from cutler_pl.errors import ConfigError, InputError
+from cutler_pl.maskcut.descriptors import PatchDescriptors
+from cutler_pl.maskcut.weights import WeightSource, find_weights, load_exactly
+
+Feature = Literal["query", "key", "value", "token"]
+PositionEmbedding = Literal["original", "timm"]
+
+_ATTENTION_PARTS: tuple[Feature, ...] = ("query", "key", "value")
+_IMAGENET_MEAN = (0.485, 0.456, 0.406)
+_IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class FeatureExtractor(Protocol):
+    """Anything that turns images into one feature vector a patch."""
+
+    patch_size: int
+    dim: int
+
+    def __call__(self, images: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch dim h w"]:
+        """Features of RGB images in [0, 1] whose sides are multiples of the patch size."""
+        ...
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A released vision transformer.
+
+    Attributes:
+        timm_name: Architecture and weights in timm.
+        feature: What describes a patch unless asked otherwise.
+        rotary: Positions enter by rotation of queries and keys (DINOv3) instead of a learned embedding.
+        ignored: Endings of keys in the original checkpoints that are of no use here.
+        renamed: Parts of keys in the original checkpoints, and timm's words for them.
+    """
+
+    timm_name: str
+    feature: Feature
+    rotary: bool = False
+    ignored: tuple[str, ...] = ()
+    renamed: tuple[tuple[str, str], ...] = ()
+
+
+def _dinov3(timm_name: str) -> Backbone:
+    return Backbone(
+        timm_name,
+        feature="token",
+        rotary=True,
+        ignored=("mask_token", ".periods", ".bias_mask"),
+        renamed=(("storage_tokens", "reg_token"), ("ls1.gamma", "gamma_1"), ("ls2.gamma", "gamma_2")),
+    )
+
+
+BACKBONES: Mapping[str, Backbone] = MappingProxyType(
+    {
+        "dino_vits8": Backbone("vit_small_patch8_224.dino", feature="key"),
+        "dino_vitb8": Backbone("vit_base_patch8_224.dino", feature="key"),
+        "dino_vits16": Backbone("vit_small_patch16_224.dino", feature="key"),
+        "dino_vitb16": Backbone("vit_base_patch16_224.dino", feature="key"),
+        "dinov2_vits14": Backbone("vit_small_patch14_dinov2.lvd142m", feature="token", ignored=("mask_token",)),
+        "dinov2_vitb14": Backbone("vit_base_patch14_dinov2.lvd142m", feature="token", ignored=("mask_token",)),
+        "dinov3_vits16": _dinov3("vit_small_patch16_dinov3.lvd1689m"),
+        "dinov3_vitb16": _dinov3("vit_base_patch16_dinov3.lvd1689m"),
+    }
+)
+
+
+def build_feature_extractor(
+    name: str,
+    *,
+    weights: WeightSource = None,
+    device: str | torch.device = "cpu",
+    layer: int = -1,
+    feature: Feature | None = None,
+    pos_embed: PositionEmbedding = "original",
+) -> FeatureExtractor:
+    """Build a frozen feature extractor by name.
+
+    Args:
+        name: `patch_descriptors`, which needs no weights, or one of `BACKBONES`.
+        weights: None for timm's published weights (downloaded once, then cached); a file in the original DINO
+            format or in safetensors; an https address; or a state dict, for tests. Never random.
+        device: Where the extractor lives; images must be there too.
+        layer: Block whose keys, queries, values or tokens are taken; negative counts from the last.
+        feature: `key`, `query`, `value` or `token` (after the block; after the final norm for the last one);
+            None for the backbone's usual one.
+        pos_embed: `original` resamples position embeddings as the authors do, `timm` as timm does.
+
+    Returns:
+        A module with `patch_size` and `dim`, called on float RGB (batch, 3, H, W) in [0, 1] with H and W multiples
+        of the patch size; it returns float (batch, dim, H / patch, W / patch).
+
+    Raises:
+        CheckpointError: The weights cannot be had, cannot be read, or do not fit.
+        ConfigError: The name is unknown, or an option does not go with it.
+    """
+    if name == "patch_descriptors":
+        if weights is not None:
+            raise ConfigError("features.weights is set, but patch_descriptors has no weights; leave it out")
+        return PatchDescriptors().to(device)
+    if name not in BACKBONES:
+        known = ", ".join(["patch_descriptors", *BACKBONES])
+        raise ConfigError(f"feature extractor {name!r} is unknown; choose from {known}")
+    backbone = BACKBONES[name]
+    feature = feature or backbone.feature
+    if feature not in get_args(Feature):
+        raise ConfigError(f"features.feature is {feature!r}; choose from {', '.join(get_args(Feature))}")
+    if pos_embed not in get_args(PositionEmbedding):
+        raise ConfigError(f"features.pos_embed is {pos_embed!r}; choose from {', '.join(get_args(PositionEmbedding))}")
+    build: Callable[..., TransformerFeatures] = RotaryTransformerFeatures if backbone.rotary else TransformerFeatures
+    state = find_weights(name, weights, hub_id=f"timm/{backbone.timm_name}")
+    model = timm.create_model(backbone.timm_name, pretrained=False, num_classes=0, dynamic_img_size=True)
+    load_exactly(model, _renamed(state, backbone), name=name, source=weights, ignored=backbone.ignored)
+    extractor = build(model, name=name, layer=layer, feature=feature, pos_embed=pos_embed)
+    return extractor.requires_grad_(False).eval().to(device)
+
+
+class TransformerFeatures(nn.Module):
+    """Queries, keys, values or tokens of one block of a timm vision transformer with learned positions.
+
+    Attributes:
+        patch_size: Side of a patch in pixels.
+        dim: Length of a feature vector.
+    """
+
+    model: Any  # a timm model; nn.Module says nothing of its parts
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, model: nn.Module, *, name: str, layer: int, feature: Feature, pos_embed: PositionEmbedding):
+        super().__init__()
+        self.model = model
+        depth = len(self.model.blocks)
+        if not -depth <= layer < depth:
+            raise ConfigError(f"features.layer is {layer}; {name} has the blocks 0 to {depth - 1}, or -{depth} to -1")
+        self.name = name
+        self.layer = layer % depth
+        self.feature = feature
+        self.pos_embed = pos_embed
+        self.patch_size: int = self.model.patch_embed.patch_size[0]
+        self.dim: int = self.model.embed_dim
+        self.register_buffer("mean", torch.tensor(_IMAGENET_MEAN).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(_IMAGENET_STD).view(3, 1, 1), persistent=False)
+
+    @torch.no_grad()
+    def forward(self, images: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch dim h w"]:
+        """Features of RGB images in [0, 1] whose sides are multiples of the patch size.
+
+        Raises:
+            ConfigError: A side is no multiple of the patch size.
+            InputError: The images are not float (batch, 3, height, width).
+        """
+        grid_hw = self._grid(images)
+        tokens = self._describe((images - self.mean) / self.std, grid_hw)
+        return tokens.transpose(1, 2).reshape(len(images), -1, *grid_hw)
+
+    def _grid(self, images: Tensor) -> tuple[int, int]:
+        if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
+            raise InputError(
+                f"images of {self.name}: expected float RGB (batch, 3, height, width) in [0, 1], "
+                f"found {images.dtype} of shape {tuple(images.shape)}"
+            )
+        height, width = images.shape[2:]
+        if height % self.patch_size or width % self.patch_size or not height or not width:
+            raise ConfigError(
+                f"images of {height}×{width} pixels cannot be cut in patches of {self.patch_size} by {self.name}; "
+                "choose a fixed_size that is a multiple of the patch size"
+            )
+        return height // self.patch_size, width // self.patch_size
+
+    def _describe(
+        self, images: Float[Tensor, "batch 3 height width"], grid_hw: tuple[int, int]
+    ) -> Float[Tensor, "batch patches dim"]:
+        patches = self.model.patch_embed(images).flatten(1, 2)
+        positions = self._positions(grid_hw)
+        front = self.model.cls_token + positions[:, :1]
+        tokens = torch.cat([front.expand(len(patches), -1, -1), patches + positions[:, 1:]], dim=1)
+        tokens = self.model.norm_pre(tokens)
+        for block in self.model.blocks[: self.layer]:
+            tokens = block(tokens)
+        block = self.model.blocks[self.layer]
+        if self.feature != "token":
+            return _attention_part(block.attn.qkv, block.norm1(tokens), self.feature)[:, 1:]
+        last = self.layer == len(self.model.blocks) - 1
+        described: Tensor = self.model.norm(block(tokens)) if last else block(tokens)
+        return described[:, 1:]
+
+    def _positions(self, grid_hw: tuple[int, int]) -> Float[Tensor, "1 tokens dim"]:
+        trained: Tensor = self.model.pos_embed
+        side = round((trained.shape[1] - 1) ** 0.5)
+        if grid_hw == (side, side):
+            return trained
+        if self.pos_embed == "timm":
+            resampled: Tensor = resample_abs_pos_embed(trained, new_size=list(grid_hw))
+            return resampled
+        square = trained[:, 1:].transpose(1, 2).reshape(1, -1, side, side)
+        scale = tuple((n + 0.1) / side for n in grid_hw)
+        resampled = F.interpolate(square, scale_factor=scale, mode="bicubic")
+        return torch.cat([trained[:, :1], resampled.flatten(2).transpose(1, 2)], dim=1)
+
+
+class RotaryTransformerFeatures(TransformerFeatures):
+    """Tokens of one block of a timm vision transformer with rotary positions."""
+
+    def __init__(self, model: nn.Module, *, name: str, layer: int, feature: Feature, pos_embed: PositionEmbedding):
+        super().__init__(model, name=name, layer=layer, feature=feature, pos_embed=pos_embed)
+        if feature != "token":
+            raise ConfigError(f"features.feature is {feature!r}; {name} offers its tokens only: features.feature=token")
+
+    def _describe(
+        self, images: Float[Tensor, "batch 3 height width"], grid_hw: tuple[int, int]
+    ) -> Float[Tensor, "batch patches dim"]:
+        last = self.layer == len(self.model.blocks) - 1
+        (grid,) = self.model.forward_intermediates(
+            images, indices=[self.layer], norm=last, stop_early=True, output_fmt="NCHW", intermediates_only=True
+        )
+        tokens: Tensor = grid.flatten(2).transpose(1, 2)
+        return tokens
+
+
+def _attention_part(
+    qkv: nn.Linear, tokens: Float[Tensor, "batch tokens dim"], part: Feature
+) -> Float[Tensor, "batch tokens dim"]:
+    """Queries, keys or values alone, all heads side by side: a third of the joint projection."""
+    dim = qkv.out_features // 3
+    first = _ATTENTION_PARTS.index(part) * dim
+    bias = None if qkv.bias is None else qkv.bias[first : first + dim]
+    return F.linear(tokens, qkv.weight[first : first + dim], bias)
+
+
+def _renamed(state: Mapping[str, Tensor], backbone: Backbone) -> dict[str, Tensor]:
+    """Keys in timm's words; the biases of DINOv3's projections are dropped when they are all zero, as released."""
+    result = {}
+    for key, value in state.items():
+        for old, new in backbone.renamed:
+            key = key.replace(old, new)
+        if not (backbone.rotary and key.endswith("qkv.bias") and not value.any()):
+            result[key] = value.float()
+    return result
