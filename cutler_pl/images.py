@@ -74,7 +74,9 @@ def read_image_size(path: str | Path, *, upright: bool = True, max_pixels: int =
 
 
 def list_images(source: str | Path) -> tuple[Path, list[str]]:
-    """Find the images of a file, a folder (searched through all its subfolders) or a list file.
+    """Find the images of a file, a folder (searched through all its subfolders, linked ones too) or a list file.
+
+    Hidden files and folders (`.name`) are left out: they hold thumbnails and other programs' notes, not photos.
 
     Args:
         source: An image; a folder; or a `.txt` file with one path a line, relative to the list's own folder.
@@ -83,7 +85,7 @@ def list_images(source: str | Path) -> tuple[Path, list[str]]:
         The root, and the images as paths relative to it in POSIX form, sorted; a relative path is an image's identity.
 
     Raises:
-        DatasetNotFoundError: The source is missing or holds no image.
+        DatasetNotFoundError: The source is missing, cannot be read, or holds no image.
     """
     source = Path(source)
     if not source.exists():
@@ -91,19 +93,41 @@ def list_images(source: str | Path) -> tuple[Path, list[str]]:
             f"{source}: no such file or folder; give an image, a folder of images or a .txt list"
         )
     if source.is_dir():
-        found = (p for p in source.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
-        names = sorted(p.relative_to(source).as_posix() for p in found)
+        names = sorted(_image_names(source))
         if not names:
             kinds = " ".join(sorted(IMAGE_SUFFIXES))
             raise DatasetNotFoundError(f"{source}: the folder holds no image; expected files ending in {kinds}")
         return source, names
     if source.suffix.lower() == ".txt":
-        lines = (line.strip() for line in source.read_text(encoding="utf-8").splitlines())
+        text = source.read_text(encoding="utf-8-sig", errors="surrogateescape")  # any bytes may name a file
+        lines = (line.strip() for line in text.split("\n"))
         names = sorted({line for line in lines if line})
         if not names:
             raise DatasetNotFoundError(f"{source}: the list names no image; expected one path a line")
         return source.parent, names
     return source.parent, [source.name]
+
+
+def _image_names(folder: Path) -> Iterator[str]:
+    def refuse(error: OSError) -> None:
+        raise DatasetNotFoundError(
+            f"{error.filename}: the folder cannot be read ({error.strerror}); change its permissions or move it away"
+        ) from error
+
+    suffixes = tuple(IMAGE_SUFFIXES)
+    seen = set()
+    for place, folders, files in os.walk(folder, onerror=refuse, followlinks=True):
+        status = Path(place).stat()
+        if (status.st_dev, status.st_ino) in seen:  # a link back up, or a second way to the same folder
+            folders.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        inside = Path(place).relative_to(folder).as_posix()
+        prefix = "" if inside == "." else f"{inside}/"
+        for name in files:
+            if name.lower().endswith(suffixes) and not name.startswith("."):
+                yield prefix + name
 
 
 @contextmanager

@@ -1,0 +1,393 @@
+import json
+import os
+import struct
+import warnings
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from cutler_pl import images
+from cutler_pl.errors import DatasetNotFoundError, ImageReadError
+from cutler_pl.images import list_images, read_image, read_image_size
+
+ORIENTATION = 0x0112
+# The upright picture, and how a camera held that way stores it (EXIF 2.3: where the 0th row and column lie).
+UPRIGHT = np.arange(6, dtype=np.uint8).reshape(2, 3) * 40
+STORED = {
+    1: UPRIGHT,
+    2: UPRIGHT[:, ::-1],
+    3: UPRIGHT[::-1, ::-1],
+    4: UPRIGHT[::-1],
+    5: UPRIGHT.T,
+    6: np.rot90(UPRIGHT, 1),
+    7: np.rot90(UPRIGHT, 2).T,
+    8: np.rot90(UPRIGHT, -1),
+}
+
+
+def _exif(orientation: int) -> Image.Exif:
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    return exif
+
+
+def _png(width: int, height: int) -> bytes:
+    """PNG of a given size whose pixels are missing."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 16)) + chunk(b"IEND", b"")
+    )
+
+
+@pytest.mark.parametrize("kind", ["png", "tif", "webp"])
+@pytest.mark.parametrize("orientation", STORED)
+def test_all_orientations_come_upright(tmp_path: Path, orientation: int, kind: str) -> None:
+    path = tmp_path / f"photo.{kind}"
+    options = {"lossless": True} if kind == "webp" else {}
+    stored = Image.fromarray(np.ascontiguousarray(STORED[orientation])).convert("RGB")
+    stored.save(path, exif=_exif(orientation), **options)
+    assert read_image(path)[..., 0].tolist() == UPRIGHT.tolist()
+    assert read_image_size(path) == (2, 3)
+
+
+@pytest.mark.parametrize("orientation", STORED)
+def test_all_orientations_of_jpeg_photos_come_upright(tmp_path: Path, orientation: int) -> None:
+    upright = np.zeros((32, 48), dtype=np.uint8)
+    upright[:16, :16], upright[16:, :16] = 250, 120  # whole JPEG blocks, so that compression keeps them apart
+    turned = {
+        1: upright, 2: upright[:, ::-1], 3: upright[::-1, ::-1], 4: upright[::-1],
+        5: upright.T, 6: np.rot90(upright, 1), 7: np.rot90(upright, 2).T, 8: np.rot90(upright, -1),
+    }  # fmt: skip
+    path = tmp_path / "photo.jpg"
+    Image.fromarray(np.ascontiguousarray(turned[orientation])).save(path, exif=_exif(orientation), quality=95)
+    pixels = read_image(path)
+    assert pixels.shape == (32, 48, 3)
+    assert np.abs(pixels[..., 0].astype(int) - upright).max() <= 8
+    assert read_image_size(path) == (32, 48)
+
+
+def test_photo_can_be_read_as_it_is_stored(tmp_path: Path) -> None:
+    path = tmp_path / "photo.png"
+    Image.fromarray(np.ascontiguousarray(STORED[6])).save(path, exif=_exif(6))
+    assert read_image(path, upright=False)[..., 0].tolist() == STORED[6].tolist()
+    assert read_image_size(path, upright=False) == (3, 2)
+
+
+def test_orientation_stored_behind_the_pixels_of_a_png_counts(tmp_path: Path) -> None:
+    path = tmp_path / "photo.png"
+    Image.fromarray(np.ascontiguousarray(STORED[6])).save(path)
+    body = _exif(6).tobytes().removeprefix(b"Exif\x00\x00")
+    late = struct.pack(">I", len(body)) + b"eXIf" + body + struct.pack(">I", zlib.crc32(b"eXIf" + body))
+    content = path.read_bytes()
+    path.write_bytes(content[:-12] + late + content[-12:])  # before the 12 bytes of IEND
+    assert read_image(path)[..., 0].tolist() == UPRIGHT.tolist()
+    assert read_image_size(path) == (2, 3)
+
+
+@pytest.mark.parametrize("orientation", [0, 9, 65535])
+def test_orientation_that_does_not_exist_is_taken_as_upright(tmp_path: Path, orientation: int) -> None:
+    path = tmp_path / "photo.png"
+    Image.fromarray(UPRIGHT).save(path, exif=_exif(orientation))
+    assert read_image(path)[..., 0].tolist() == UPRIGHT.tolist()
+
+
+@pytest.mark.parametrize(
+    "exif", [b"Exif\x00\x00garbage, no TIFF header", b"Exif\x00\x00II*\x00\xff\xff\xff\x7f", b"Exif\x00\x00MM"]
+)
+def test_damaged_exif_does_not_cost_the_photo(tmp_path: Path, exif: bytes) -> None:
+    path = tmp_path / "photo.jpg"
+    Image.new("RGB", (48, 32), (200, 0, 0)).save(path, exif=exif)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert read_image(path).shape == (32, 48, 3)
+        assert read_image_size(path) == (32, 48)
+
+
+@pytest.mark.parametrize(
+    ("mode", "kind", "color", "expected"),
+    [
+        ("L", "jpg", 128, (128, 128, 128)),
+        ("L", "png", 7, (7, 7, 7)),
+        ("1", "png", 1, (255, 255, 255)),
+        ("LA", "png", (90, 0), (90, 90, 90)),
+        ("RGBA", "png", (10, 20, 30, 0), (10, 20, 30)),
+        ("RGB", "bmp", (1, 2, 3), (1, 2, 3)),
+        ("I;16", "png", 65535, (255, 255, 255)),
+        ("I;16", "png", 257, (1, 1, 1)),
+        ("I;16", "tif", 32896, (128, 128, 128)),
+        ("CMYK", "tif", (0, 255, 255, 0), (255, 0, 0)),
+    ],
+)
+def test_every_kind_of_pixel_becomes_rgb(
+    tmp_path: Path, mode: str, kind: str, color: int | tuple[int, ...], expected: tuple[int, int, int]
+) -> None:
+    path = tmp_path / f"photo.{kind}"
+    Image.new(mode, (5, 4), color).save(path)
+    pixels = read_image(path)
+    assert pixels.shape == (4, 5, 3)
+    assert pixels.dtype == np.uint8
+    assert (pixels == expected).all()
+
+
+def test_cmyk_jpeg_has_its_colors_not_their_negative(tmp_path: Path) -> None:
+    path = tmp_path / "photo.jpg"
+    Image.new("CMYK", (16, 16), (0, 255, 255, 0)).save(path, quality=95)
+    assert np.abs(read_image(path).astype(int) - (255, 0, 0)).max() <= 6
+
+
+@pytest.mark.parametrize("transparency", [0, b"\x00\x80\xff"])
+def test_palette_with_transparency_keeps_its_colors(tmp_path: Path, transparency: int | bytes) -> None:
+    image = Image.fromarray(np.array([[0, 1, 2], [2, 1, 0]], dtype=np.uint8), mode=None).convert("P")
+    image.putpalette([255, 0, 0, 0, 255, 0, 0, 0, 255])
+    path = tmp_path / "photo.png"
+    image.save(path, transparency=transparency)
+    assert read_image(path)[0].tolist() == [[255, 0, 0], [0, 255, 0], [0, 0, 255]]
+
+
+def test_16_bit_color_png_keeps_the_high_byte(tmp_path: Path) -> None:
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    header = struct.pack(">IIBBBBB", 2, 2, 16, 2, 0, 0, 0)
+    row = b"\0" + struct.pack(">6H", 0xFFFF, 0x8000, 0x00FF, 0, 0, 0)
+    content = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(row * 2)) + chunk(b"IEND", b"")
+    path = tmp_path / "photo.png"
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + content)
+    assert read_image(path)[0, 0].tolist() == [255, 128, 0]
+
+
+def test_pixels_can_be_written_to(write_photo: Callable[..., Path]) -> None:
+    pixels = read_image(write_photo("photo.png"))
+    pixels[0, 0] = 1
+    assert pixels[0, 0].tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize("name", ["my photos (1), new/a b.jpg", "[x]/{y}=z.jpg", "a<b>&'\".jpg", "ümläut/日本.jpg"])
+def test_names_may_hold_anything(write_photo: Callable[..., Path], name: str) -> None:
+    assert read_image(write_photo(name, (8, 9))).shape == (8, 9, 3)
+
+
+@pytest.mark.parametrize("read", [read_image, read_image_size])
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "unknown or damaged format"),
+        (b"this is no image at all", "unknown or damaged format"),
+        (b"\xff\xd8\xff\xe0", "unknown or damaged format"),
+    ],
+)
+def test_file_that_is_no_image_is_an_error_with_its_name(
+    tmp_path: Path, read: Callable[[Path], object], content: bytes, reason: str
+) -> None:
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(content)
+    with pytest.raises(ImageReadError, match=rf"photo\.jpg: not readable as an image \({reason}\); replace or remove"):
+        read(path)
+
+
+@pytest.mark.parametrize("read", [read_image, read_image_size])
+def test_missing_file_and_folder_are_errors_with_their_names(tmp_path: Path, read: Callable[[Path], object]) -> None:
+    with pytest.raises(ImageReadError, match=r"absent\.jpg: not readable as an image \(no such file\)"):
+        read(tmp_path / "absent.jpg")
+    with pytest.raises(ImageReadError, match="not readable as an image"):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp", "bmp"])
+def test_truncated_file_is_an_error_with_its_name(write_photo: Callable[..., Path], suffix: str) -> None:
+    path = write_photo(f"photo.{suffix}", (200, 200))
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(ImageReadError, match=rf"photo\.{suffix}: not readable as an image"):
+        read_image(path)
+
+
+def test_truncated_jpeg_still_tells_its_size(write_photo: Callable[..., Path]) -> None:
+    path = write_photo("photo.jpg", (120, 200))
+    path.write_bytes(path.read_bytes()[:2000])
+    assert read_image_size(path) == (120, 200)
+
+
+@pytest.mark.parametrize("read", [read_image, read_image_size])
+@pytest.mark.parametrize("size_hw", [(1, 1), (1, 50), (50, 1)])
+def test_image_of_one_row_or_column_is_an_error(
+    write_photo: Callable[..., Path], read: Callable[[Path], object], size_hw: tuple[int, int]
+) -> None:
+    with pytest.raises(ImageReadError, match=rf"photo\.png: the image is {size_hw[1]}×{size_hw[0]} pixels, too small"):
+        read(write_photo("photo.png", size_hw))
+
+
+def test_image_of_two_by_two_pixels_is_read(write_photo: Callable[..., Path]) -> None:
+    assert read_image(write_photo("photo.png", (2, 2))).shape == (2, 2, 3)
+
+
+@pytest.mark.parametrize("read", [read_image, read_image_size])
+@pytest.mark.parametrize("side", [13_500, 60_000, 2**31 - 1])
+def test_decompression_bomb_is_refused_on_its_header(tmp_path: Path, read: Callable[[Path], object], side: int) -> None:
+    path = tmp_path / "bomb.png"
+    path.write_bytes(_png(side, side))
+    with pytest.raises(ImageReadError, match=r"bomb\.png: .*(over the limit|exceeds limit)"):
+        read(path)
+
+
+def test_limit_of_pixels_is_the_callers(write_photo: Callable[..., Path]) -> None:
+    path = write_photo("photo.png", (10, 20))
+    assert read_image(path, max_pixels=200).shape == (10, 20, 3)
+    with pytest.raises(ImageReadError, match="20×10 pixels, over the limit of 199 in all; shrink it"):
+        read_image(path, max_pixels=199)
+
+
+def test_large_photo_is_read_without_a_warning(tmp_path: Path) -> None:
+    path = tmp_path / "large.jpg"
+    Image.new("L", (6000, 4000)).save(path)
+    assert read_image_size(path) == (4000, 6000)
+    assert read_image(path).shape == (4000, 6000, 3)
+
+
+def test_size_warning_of_pillow_is_ours_to_decide(tmp_path: Path) -> None:
+    path = tmp_path / "wide.png"
+    Image.new("1", (10_000, 9_000)).save(path)  # above Pillow's warning, below our limit
+    assert read_image_size(path) == (9_000, 10_000)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    kind=st.sampled_from(["jpg", "png", "tif", "webp", "bmp", "ppm"]),
+    changes=st.lists(st.tuples(st.integers(0, 400), st.integers(0, 255)), min_size=1, max_size=6),
+    keep=st.floats(0.2, 1.0),
+)
+def test_damaged_file_is_read_or_refused_but_never_breaks_the_run(
+    tmp_path: Path, kind: str, changes: list[tuple[int, int]], keep: float
+) -> None:
+    path = tmp_path / f"photo.{kind}"
+    exif = {} if kind in ("bmp", "ppm") else {"exif": _exif(6)}
+    Image.fromarray(np.arange(12 * 16 * 3, dtype=np.uint8).reshape(12, 16, 3)).save(path, **exif)
+    content = bytearray(path.read_bytes())
+    for place, value in changes:
+        content[place % len(content)] = value
+    path.write_bytes(content[: max(4, int(keep * len(content)))])
+    try:
+        expected = read_image(path).shape[:2]
+    except ImageReadError as error:
+        expected = str(error).split(":")[0]
+    if isinstance(expected, tuple):
+        assert read_image_size(path) == expected
+    else:
+        assert expected == str(path)
+
+
+def test_program_error_is_not_hidden_as_a_bad_photo(
+    write_photo: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_: Image.Image) -> Image.Image:
+        raise AttributeError("a bug of ours")
+
+    monkeypatch.setattr(images, "_to_rgb", broken)
+    with pytest.raises(AttributeError, match="a bug of ours"):
+        read_image(write_photo("photo.png"))
+
+
+def test_folder_is_searched_through_all_levels_and_sorted(write_photo: Callable[..., Path], tmp_path: Path) -> None:
+    names = ["b.JPG", "a.png", "z/y/x.jpeg", "my photos (1), new/1, 2.jpg", "[x].webp", "B.bmp"]
+    for name in names:
+        write_photo(name, (4, 4))
+    (tmp_path / "notes.txt").write_text("x")
+    (tmp_path / "photo.jpg.part").write_text("x")
+    (tmp_path / "folder.jpg").mkdir()
+    assert list_images(tmp_path) == (tmp_path, sorted(names))
+
+
+def test_hidden_files_and_folders_are_left_out(write_photo: Callable[..., Path], tmp_path: Path) -> None:
+    for name in ("a.jpg", "._a.jpg", ".thumbnails/a.jpg", "b/.cache/c.png", ".jpg"):
+        write_photo("x.jpg", (4, 4)).rename(tmp_path / "moved")
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "moved").rename(tmp_path / name)
+    assert list_images(tmp_path)[1] == ["a.jpg"]
+
+
+def test_hidden_folder_given_by_name_is_searched(write_photo: Callable[..., Path], tmp_path: Path) -> None:
+    write_photo(".photos/a.jpg", (4, 4))
+    assert list_images(tmp_path / ".photos")[1] == ["a.jpg"]
+
+
+def test_linked_folders_are_searched_once_and_circles_end(write_photo: Callable[..., Path], tmp_path: Path) -> None:
+    write_photo("elsewhere/a.jpg", (4, 4))
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / "one").symlink_to(tmp_path / "elsewhere")
+    (root / "two").symlink_to(tmp_path / "elsewhere")
+    (root / "up").symlink_to(root)
+    assert list_images(root)[1] == ["one/a.jpg"]
+
+
+def test_single_image_is_its_folder_and_name(write_photo: Callable[..., Path]) -> None:
+    path = write_photo("my photos (1), new/a.jpg", (4, 4))
+    assert list_images(path) == (path.parent, ["a.jpg"])
+    assert list_images(str(path)) == (path.parent, ["a.jpg"])
+
+
+def test_list_file_names_images_relative_to_itself(tmp_path: Path) -> None:
+    listing = tmp_path / "photos.txt"
+    listing.write_text("\ufeffb/2, x.jpg\r\n\n  a.jpg \nb/2, x.jpg\n", encoding="utf-8")
+    assert list_images(listing) == (tmp_path, ["a.jpg", "b/2, x.jpg"])
+
+
+def test_list_file_may_name_files_whose_names_are_no_text(tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9.png")
+    Image.new("RGB", (3, 2)).save(tmp_path / name)
+    listing = tmp_path / "photos.txt"
+    listing.write_bytes(b"caf\xe9.png\n")
+    root, names = list_images(listing)
+    assert read_image(root / names[0]).shape == (2, 3, 3)
+
+
+@pytest.mark.parametrize("name", ["absent", "absent.jpg", "absent.txt"])
+def test_missing_source_is_an_error_with_its_name(tmp_path: Path, name: str) -> None:
+    with pytest.raises(DatasetNotFoundError, match=rf"{name}: no such file or folder; give an image"):
+        list_images(tmp_path / name)
+
+
+def test_folder_and_list_without_images_are_errors(tmp_path: Path) -> None:
+    (tmp_path / "notes.md").write_text("x")
+    with pytest.raises(DatasetNotFoundError, match=r"the folder holds no image; expected files ending in \.bmp"):
+        list_images(tmp_path)
+    (tmp_path / "photos.txt").write_text("\n \n")
+    with pytest.raises(DatasetNotFoundError, match=r"photos\.txt: the list names no image"):
+        list_images(tmp_path / "photos.txt")
+
+
+def test_folder_that_cannot_be_read_is_an_error_not_a_shorter_list(
+    write_photo: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_photo("a.jpg", (4, 4))
+    write_photo("locked/b.jpg", (4, 4))
+    scandir = os.scandir
+
+    def guarded(path: str) -> object:
+        if str(path).endswith("locked"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", guarded)
+    with pytest.raises(DatasetNotFoundError, match=r"locked: the folder cannot be read \(Permission denied\)"):
+        list_images(tmp_path)
+
+
+@pytest.mark.real_data
+def test_real_photos_have_the_sizes_their_annotations_state(data_dir: Path) -> None:
+    stated = json.loads((data_dir / "coco_mini" / "instances.json").read_text())["images"]
+    assert len(stated) == 60
+    for record in stated:
+        path = data_dir / "coco_mini" / "images" / record["file_name"]
+        assert read_image_size(path) == (record["height"], record["width"])
+    assert read_image(path).shape == (*read_image_size(path), 3)
