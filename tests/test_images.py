@@ -385,7 +385,7 @@ def test_folder_that_cannot_be_read_is_an_error_not_a_shorter_list(
 
 @pytest.mark.real_data
 def test_real_photos_have_the_sizes_their_annotations_state(data_dir: Path) -> None:
-    stated = json.loads((data_dir / "coco_mini" / "instances.json").read_text())["images"]
+    stated = json.loads((data_dir / "coco_mini" / "annotations" / "instances.json").read_text())["images"]
     assert len(stated) == 60
     for record in stated:
         path = data_dir / "coco_mini" / "images" / record["file_name"]
