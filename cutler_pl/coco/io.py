@@ -10,15 +10,15 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 from cutler_pl.coco import checks, records
+from cutler_pl.coco.rejects import OnError, Rejects
 from cutler_pl.coco.schema import Coco, Image, Result
 from cutler_pl.errors import AnnotationError, DatasetNotFoundError
 from cutler_pl.runtime.files import write_json
 from cutler_pl.runtime.logging import get_logger
 
-OnError = Literal["raise", "skip"]
 Source = str | Path | Mapping[str, Any]
 
 _log = get_logger(__name__)
@@ -49,25 +49,28 @@ class PredictionFile:
     dropped: list[str] = field(default_factory=list)
 
 
-def load_coco(source: Source, *, on_error: OnError = "raise", keep_empty_boxes: bool = False) -> CocoFile:
+def load_coco(
+    source: Source, *, on_error: OnError = "raise", keep_empty_boxes: bool = False, where: str | None = None
+) -> CocoFile:
     """Read and check a COCO annotation file.
 
     Args:
         source: Path of a JSON file, or its content. The content is never changed; records are copied where needed.
         on_error: "raise" ends at the first faulty record, "skip" lists and leaves out faulty records.
         keep_empty_boxes: Keep boxes without area inside their image, which are dropped and listed otherwise.
+        where: Name of content that is given itself, for messages.
 
     Raises:
         DatasetNotFoundError: There is no such file.
         AnnotationError: The file is not JSON, not COCO, or a record is faulty and `on_error` is "raise".
     """
-    raw, where = _read(source)
+    raw, where = read_json(source, where)
     if not isinstance(raw, Mapping):
         raise AnnotationError(f"{where}: expected a COCO object with images and annotations, found {_kind_of(raw)}")
     for key in ("images", "annotations", "categories"):
         if not isinstance(raw.get(key), list):
             raise AnnotationError(f'{where}: the list "{key}" of a COCO annotation file is missing')
-    rejects = _Rejects(where, on_error)
+    rejects = Rejects(where, on_error)
 
     images: dict[int, Image] = {}
     for record in raw["images"]:
@@ -108,6 +111,7 @@ def load_predictions(
     *,
     on_error: OnError = "raise",
     any_category: bool = False,
+    where: str | None = None,
 ) -> PredictionFile:
     """Read and check detections against the images and categories they are for.
 
@@ -117,6 +121,7 @@ def load_predictions(
         ground_truth: Checked annotations, as of `load_coco`.
         on_error: "raise" ends at the first faulty detection, "skip" lists and leaves out faulty ones.
         any_category: Accept categories that the ground truth does not have (class-agnostic use).
+        where: Name of content that is given itself, for messages.
 
     Returns:
         Results with a box, and with a compressed RLE of the image's size where there was a segmentation.
@@ -125,13 +130,13 @@ def load_predictions(
         DatasetNotFoundError: There is no such file.
         AnnotationError: The file is not JSON, holds no detections, or one is faulty and `on_error` is "raise".
     """
-    raw, where = _read(source)
+    raw, where = read_json(source, where)
     if isinstance(raw, Mapping):
         raw = raw.get("annotations")
         raw = raw and [{"score": 1.0, **record} if isinstance(record, Mapping) else record for record in raw]
     if not isinstance(raw, list | tuple):
         raise AnnotationError(f"{where}: expected a list of detections or a COCO file, found {_kind_of(raw)}")
-    rejects = _Rejects(where, on_error)
+    rejects = Rejects(where, on_error)
     images = {image["id"]: image for image in ground_truth["images"]}
     categories = {category["id"] for category in ground_truth["categories"]}
 
@@ -169,29 +174,10 @@ def save_coco(path: str | Path, coco: Mapping[str, Any] | Sequence[Mapping[str, 
         raise AnnotationError(f"{path}: not written, because JSON has no NaN or infinity ({error})") from error
 
 
-class _Rejects:
-    """Faulty records of one source: the first one raises, or all are listed."""
-
-    def __init__(self, where: str, on_error: OnError) -> None:
-        self.where, self.on_error, self.reasons = where, on_error, list[str]()
-
-    def add(self, reason: str) -> None:
-        if self.on_error == "raise":
-            raise AnnotationError(f"{self.where}: {reason}; repair it, or read with on_error=skip to leave it out")
-        self.reasons.append(reason)
-
-    def note(self, reason: str) -> None:
-        """List a record that is left out as a matter of course."""
-        self.reasons.append(reason)
-
-    def report(self) -> None:
-        if self.reasons:
-            _log.warning("%s: %d records left out, the first: %s", self.where, len(self.reasons), self.reasons[0])
-
-
-def _read(source: Any) -> tuple[Any, str]:
+def read_json(source: Any, where: str | None = None) -> tuple[Any, str]:
+    """Content of a JSON file, or the content given itself, and its name for messages."""
     if not isinstance(source, str | Path):
-        return source, "the COCO data given"
+        return source, where or "the COCO data given"
     path = Path(source)
     if not path.is_file():
         raise DatasetNotFoundError(f"no such annotation file: {source}")
@@ -207,7 +193,7 @@ def _kind_of(raw: Any) -> str:
 
 
 def _well_formed(
-    given: list[Any], images: Mapping[int, Image], categories: Mapping[int, Any], rejects: _Rejects
+    given: list[Any], images: Mapping[int, Image], categories: Mapping[int, Any], rejects: Rejects
 ) -> list[dict[str, Any]]:
     seen: set[int] = set()
     formed = []
@@ -227,7 +213,7 @@ def _well_formed(
 
 
 def _with_sound_counts(
-    formed: list[dict[str, Any]], rejects: _Rejects, label: Callable[[Mapping[str, Any]], str]
+    formed: list[dict[str, Any]], rejects: Rejects, label: Callable[[Mapping[str, Any]], str]
 ) -> list[dict[str, Any]]:
     """Leave out records with broken run lengths; all are checked at once, which is what is fast."""
     broken = records.broken_counts(formed)
