@@ -8,11 +8,16 @@ import torch.distributed as dist
 def global_rank() -> int:
     """Rank of this process over all nodes; 0 when there is only one.
 
-    Reads the process group where there is one, else what torchrun (`RANK`) or srun (`SLURM_PROCID`) set.
+    Reads the process group where there is one, else what torchrun (`RANK`), Lightning's own launcher (`LOCAL_RANK`,
+    `NODE_RANK`) or srun (`SLURM_PROCID`) set. Before the process group exists, only 0 or not 0 is certain.
     """
     if dist.is_available() and dist.is_initialized():
         return dist.get_rank()
-    return int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0")))
+    if "RANK" in os.environ:
+        return int(os.environ["RANK"])
+    if "LOCAL_RANK" in os.environ or "NODE_RANK" in os.environ:
+        return int(os.environ.get("NODE_RANK", "0")) + int(os.environ.get("LOCAL_RANK", "0"))
+    return int(os.environ.get("SLURM_PROCID", "0"))
 
 
 def world_size() -> int:
