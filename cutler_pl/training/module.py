@@ -27,8 +27,9 @@ from cutler_pl.types import Target
 log = get_logger(__name__)
 
 MODEL_CONFIG_KEY = "model_config"
-TrainBatch = tuple[Sequence[Tensor], Sequence[Target]]
-EvalBatch = tuple[Sequence[Tensor], Sequence[Any]]
+# Pairs; loaders that pin memory make lists of tuples.
+TrainBatch = Sequence[Sequence[Tensor] | Sequence[Target]]
+EvalBatch = Sequence[Sequence[Any]]
 
 
 class DetectorModule(L.LightningModule):
@@ -161,7 +162,7 @@ class DetectorModule(L.LightningModule):
         predictions: Predictions = predict(images)
         return predictions
 
-    def _step_is_finite(self, norms: list[Float[Tensor, " tensors"]]) -> bool:
+    def _step_is_finite(self, norms: list[Float[Tensor, " _"]]) -> bool:
         """Decide, with the one wait for the device of a step, whether the optimiser may step; count, warn, give up."""
         finite = torch.ones((), dtype=torch.bool, device=self.device)
         if self._losses_finite is not None:

@@ -160,6 +160,7 @@ def make_trainer(tmp_path: Path) -> Callable[..., L.Trainer]:
             "devices": 1,
             "max_steps": 8,
             "max_epochs": -1,
+            "limit_val_batches": 0,
             "val_check_interval": 4,
             "check_val_every_n_epoch": None,
             "num_sanity_val_steps": 0,
