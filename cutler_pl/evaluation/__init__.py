@@ -2,11 +2,6 @@
 
 from cutler_pl.evaluation.coco_eval import IouType, evaluate, evaluate_coco
 from cutler_pl.evaluation.measures import NOT_MEASURED, Curves
+from cutler_pl.evaluation.report import write_report
 
-__all__ = [
-    "NOT_MEASURED",
-    "Curves",
-    "IouType",
-    "evaluate",
-    "evaluate_coco",
-]
+__all__ = ["NOT_MEASURED", "Curves", "IouType", "evaluate", "evaluate_coco", "write_report"]
