@@ -1,5 +1,6 @@
 """Binary masks as tensors: overlap of many with many."""
 
+import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
@@ -7,8 +8,9 @@ from torch import Tensor
 def mask_intersections(
     masks: Bool[Tensor, "boxes height width"], others: Bool[Tensor, "gt height width"]
 ) -> Float[Tensor, "boxes gt"]:
-    """Number of pixels each pair shares, exact up to 2^24 pixels a mask."""
-    return masks.flatten(1).float() @ others.flatten(1).float().T
+    """Number of pixels each pair shares, exact up to 2^24 pixels a mask, under autocast too."""
+    with torch.autocast(masks.device.type, enabled=False):  # half precision cannot count beyond 2048
+        return masks.flatten(1).float() @ others.flatten(1).float().T
 
 
 def mask_iou(

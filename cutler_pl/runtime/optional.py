@@ -10,13 +10,15 @@ def require(module: str, *, extra: str, purpose: str) -> ModuleType:
     """Import a package of an extra.
 
     Raises:
-        OptionalDependencyError: It is not installed; the message gives the pip command.
+        OptionalDependencyError: It is not installed, or is and cannot be imported; the message gives the pip command.
     """
     try:
         return importlib.import_module(module)
     except ImportError as error:
+        missing = isinstance(error, ModuleNotFoundError) and error.name == module.partition(".")[0]
+        state = "is not installed" if missing else f"is installed but cannot be imported ({error})"
         raise OptionalDependencyError(
-            f"{purpose} needs the package {module!r}, which is not installed: pip install 'cutler_pl[{extra}]'"
+            f"{purpose} needs the package {module!r}, which {state}: pip install 'cutler_pl[{extra}]'"
         ) from error
 
 

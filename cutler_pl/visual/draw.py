@@ -16,6 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 from torch import Tensor
 
+from cutler_pl.errors import InputError
 from cutler_pl.runtime.files import write_bytes
 from cutler_pl.visual.colors import diverging_table, instance_color, text_color
 
@@ -48,14 +49,14 @@ def draw_instances(
         A new picture of the size of `image`.
 
     Raises:
-        ValueError: Masks, boxes, scores and labels disagree in number, or masks and image in size.
+        InputError: Masks, boxes, scores and labels disagree in number, or masks and image in size.
     """
     picture = as_picture(image)
     height, width = picture.shape[:2]
     mask_array = None if masks is None else _to_numpy(masks)
     box_array = None if boxes is None else _to_numpy(boxes).astype(np.float64)
     if mask_array is not None and mask_array.shape[1:] != (height, width):
-        raise ValueError(f"masks of {mask_array.shape[1:]} do not fit an image of {(height, width)} (height, width)")
+        raise InputError(f"masks of {mask_array.shape[1:]} do not fit an image of {(height, width)} (height, width)")
     count = _common_length(masks=mask_array, boxes=box_array, scores=scores, labels=labels)
     line = max(1, round(3 * max(height, width) / _REFERENCE_SIDE))
     if mask_array is not None:
@@ -139,10 +140,10 @@ def side_by_side(
         background: Colour of margins and title bar.
 
     Raises:
-        ValueError: No panels, or another number of titles than of panels.
+        InputError: No panels, or another number of titles than of panels.
     """
     if not panels or (titles is not None and len(titles) != len(panels)):
-        raise ValueError(f"expected panels with a title each, found {len(panels)} panels and titles {titles!r}")
+        raise InputError(f"expected panels with a title each, found {len(panels)} panels and titles {titles!r}")
     rows = height or max(panel.shape[0] for panel in panels)
     scaled = [_to_height(panel, rows) for panel in panels]
     font = _font(max(11, round(rows / 18)))
@@ -203,7 +204,7 @@ def _common_length(**parts: Sequence[object] | np.ndarray | Tensor | None) -> in
     lengths = {name: len(part) for name, part in parts.items() if part is not None}
     if len(set(lengths.values())) > 1:
         found = ", ".join(f"{count} {name}" for name, count in lengths.items())
-        raise ValueError(f"expected one of each an object, found {found}")
+        raise InputError(f"expected one of each an object, found {found}")
     return next(iter(lengths.values()), 0)
 
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
+from cutler_pl.errors import InputError
 from cutler_pl.visual.colors import diverging_table, instance_color
 from cutler_pl.visual.draw import as_picture, draw_heatmap, draw_instances, encode_picture, save_picture, side_by_side
 
@@ -131,12 +132,12 @@ def test_tag_without_boxes_sits_at_the_mask() -> None:
 
 
 def test_masks_of_another_size_than_the_image_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"masks of \(60, 80\) do not fit an image of \(30, 40\)"):
+    with pytest.raises(InputError, match=r"masks of \(60, 80\) do not fit an image of \(30, 40\)"):
         inspect.unwrap(draw_instances)(_photo(30, 40), np.zeros((1, 60, 80), dtype=bool))  # without the shape hook
 
 
 def test_different_numbers_of_masks_and_scores_are_refused() -> None:
-    with pytest.raises(ValueError, match="2 masks, 3 scores"):
+    with pytest.raises(InputError, match="2 masks, 3 scores"):
         draw_instances(_photo(), np.zeros((2, 60, 80), dtype=bool), scores=[0.1, 0.2, 0.3])
 
 
@@ -226,7 +227,7 @@ def test_side_by_side_writes_titles_above_and_shortens_those_that_do_not_fit() -
 
 @pytest.mark.parametrize(("panels", "titles"), [(0, None), (2, ["one"])])
 def test_side_by_side_refuses_nothing_and_mismatched_titles(panels: int, titles: list[str] | None) -> None:
-    with pytest.raises(ValueError, match=f"found {panels} panels"):
+    with pytest.raises(InputError, match=f"found {panels} panels"):
         side_by_side([_photo()] * panels, titles)
 
 

@@ -1,0 +1,108 @@
+import errno
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from cutler_pl.errors import OutputWriteError
+from cutler_pl.runtime.files import replacing, write_bytes, write_json, write_text, writing
+
+
+def test_parent_folders_are_made_and_nothing_else_is_left(tmp_path: Path) -> None:
+    target = tmp_path / "my photos (1), new" / "[a]" / "x.txt"
+    write_text(target, "grün\n")
+    assert target.read_bytes() == "grün\n".encode()
+    assert list(target.parent.iterdir()) == [target]
+
+
+def test_old_file_stays_whole_until_the_new_one_is(tmp_path: Path) -> None:
+    target = tmp_path / "x.txt"
+    target.write_text("old")
+    with replacing(target) as temporary:
+        temporary.write_text("half of the new")
+        assert target.read_text() == "old"
+        assert temporary.parent == target.parent  # a rename across file systems would not be atomic
+    assert target.read_text() == "half of the new"
+
+
+@pytest.mark.parametrize("exists_before", [True, False])
+def test_failure_leaves_the_old_file_and_no_temporary(tmp_path: Path, exists_before: bool) -> None:
+    target = tmp_path / "x.txt"
+    if exists_before:
+        target.write_text("old")
+
+    def fail_half_way() -> None:
+        with replacing(target) as temporary:
+            temporary.write_text("half")
+            raise RuntimeError("killed")
+
+    with pytest.raises(RuntimeError, match="killed"):
+        fail_half_way()
+    assert [p.read_text() for p in tmp_path.iterdir()] == ["old"] * exists_before
+
+
+def test_body_that_writes_nothing_is_an_error_not_an_empty_file(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError), replacing(tmp_path / "x.txt"):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_temporary_is_hidden_and_has_no_suffix_that_others_look_for(tmp_path: Path) -> None:
+    with replacing(tmp_path / "shard.json") as temporary:
+        temporary.write_text("{}")
+        assert temporary.name.startswith(".")
+        assert list(tmp_path.glob("*.json")) == []
+
+
+def test_permissions_follow_the_users_mask(tmp_path: Path) -> None:
+    plain = tmp_path / "plain"
+    plain.touch()
+    write_text(tmp_path / "x.txt", "")
+    assert (tmp_path / "x.txt").stat().st_mode == plain.stat().st_mode
+
+
+def test_bytes_are_written_as_given(tmp_path: Path) -> None:
+    write_bytes(tmp_path / "x.bin", b"\x00\r\n\xff")
+    assert (tmp_path / "x.bin").read_bytes() == b"\x00\r\n\xff"
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM])
+def test_full_or_protected_disk_is_an_error_with_the_file_and_the_way_out(tmp_path: Path, code: int) -> None:
+    def fail() -> None:
+        with replacing(tmp_path / "x.json") as temporary:
+            temporary.write_text("half")
+            raise OSError(code, os.strerror(code))
+
+    expected = rf"x\.json: cannot be written \({os.strerror(code)}\); free space or choose another output folder"
+    with pytest.raises(OutputWriteError, match=expected):
+        fail()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_other_system_errors_pass_unchanged(tmp_path: Path) -> None:
+    with pytest.raises(IsADirectoryError), writing(tmp_path):
+        tmp_path.read_text()
+
+
+def test_json_is_the_value_on_one_line_with_a_newline(tmp_path: Path) -> None:
+    write_json(tmp_path / "x.json", {"b": [1, 2.5, None, True], "a": "ü\udce9"})
+    text = (tmp_path / "x.json").read_text()
+    assert text.count("\n") == 1
+    assert text.endswith("\n")
+    assert json.loads(text) == {"b": [1, 2.5, None, True], "a": "ü\udce9"}
+
+
+def test_json_of_the_same_value_is_the_same_bytes(tmp_path: Path) -> None:
+    for name in "ab":
+        write_json(tmp_path / name, {"z": 0.1 + 0.2, "a": [1e-300, 2**60]}, indent=2)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    assert not any(line.endswith(b" ") for line in (tmp_path / "a").read_bytes().splitlines())
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_json_refuses_what_the_format_lacks_and_keeps_the_old_file(tmp_path: Path, value: float) -> None:
+    write_json(tmp_path / "x.json", [1])
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(tmp_path / "x.json", [value])
+    assert json.loads((tmp_path / "x.json").read_text()) == [1]
