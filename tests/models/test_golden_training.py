@@ -1,0 +1,200 @@
+"""A training step equals the original's: proposals, losses, gradients, batch-norm statistics, one optimiser step."""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from cutler_pl.models import Detector
+from cutler_pl.models.detectron2_keys import to_detectron2_key
+from cutler_pl.models.droploss import DropLoss, DropLossOriginal
+from cutler_pl.models.matching import FirstK
+from cutler_pl.training.clipping import clip_tensor_norms_, tensor_norms
+from cutler_pl.training.optim import sgd
+from cutler_pl.types import Target
+
+pytestmark = pytest.mark.golden
+
+LOSS_RTOL, GRADIENT_RTOL = 1e-3, 5e-3
+MODELS = {"cascade": "cascade_imagenet", "maskrcnn": "mask_rcnn_imagenet", "semi80": "cascade_semi_coco80"}
+QUICK = ("cascade_bnTrain_drop1", "maskrcnn_bnEval_drop0", "semi80_bnEval")
+
+
+def cases(*names: str) -> list[Any]:
+    return [pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow]) for name in names]
+
+
+STEP_CASES = cases(
+    *(f"{m}_{bn}_drop{d}" for m in ("cascade", "maskrcnn") for bn in ("bnTrain", "bnEval") for d in (1, 0)),
+    *(f"semi80_{bn}" for bn in ("bnTrain", "bnEval")),
+)
+
+
+@pytest.fixture(scope="module")
+def golden(golden_dir: Path) -> dict[str, Any]:
+    return json.loads((golden_dir / "detector/train_losses.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def arrays(golden_dir: Path) -> Mapping[str, np.ndarray]:
+    return np.load(golden_dir / "detector/train_arrays.npz")
+
+
+@pytest.fixture(scope="module")
+def batch(golden_dir: Path) -> dict[str, Tensor]:
+    return {k: torch.from_numpy(v) for k, v in np.load(golden_dir / "detector/train_batch.npz").items()}
+
+
+@pytest.fixture(scope="module")
+def detector_of(golden_detector: Callable[..., Detector]) -> Callable[..., Detector]:
+    """Factory of detectors in training mode; `case` names the model, the mode of its batch norms, and the weighting."""
+
+    def make(case: str, **options: Any) -> Detector:
+        if "drop1" in case:
+            options.setdefault("classification_weights", DropLossOriginal())
+        detector = golden_detector(MODELS[case.split("_")[0]], sampler=FirstK(), **options).train()
+        if "bnEval" in case:
+            for module in detector.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.eval()
+        return detector
+
+    return make
+
+
+def inputs(batch: Mapping[str, Tensor], case: str = "") -> tuple[list[Tensor], list[Target]]:
+    targets = []
+    for i in (0, 1):
+        labels = batch[f"gt_classes80_{i}"] + 1 if case.startswith("semi80") else batch[f"gt_classes80_{i}"] * 0 + 1
+        targets.append(Target(boxes=batch[f"gt_boxes{i}"], labels=labels, masks=batch[f"gt_masks{i}"]))
+    return [batch[f"img{i}_uint8_chw"] for i in (0, 1)], targets
+
+
+def losses_on_fixed_proposals(
+    detector: Detector, batch: Mapping[str, Tensor], images: list[Tensor], targets: list[Target]
+) -> dict[str, Tensor]:
+    """What `Detector.forward` computes, with given proposals in place of those of the RPN."""
+    padded = detector.batch(images)
+    features = detector.backbone(padded.pixels)
+    losses = detector.rpn.losses(detector.rpn(features), targets)
+    proposals = [batch["proposals0"], batch["proposals1"]]
+    return losses | detector.roi_heads.losses(features, proposals, targets, padded.sizes_hw)
+
+
+def assert_losses(found: Mapping[str, Tensor], expected: Mapping[str, float]) -> None:
+    assert set(found) == set(expected)
+    for name, loss in expected.items():
+        assert found[name].item() == pytest.approx(loss, rel=LOSS_RTOL), name
+
+
+@pytest.mark.parametrize("case", STEP_CASES)
+def test_losses_of_a_step(case: str, golden, batch, detector_of) -> None:
+    with torch.no_grad():
+        losses = losses_on_fixed_proposals(detector_of(case), batch, *inputs(batch, case))
+    assert_losses(losses, golden[case]["rpn_firstk_losses"] | golden[case]["roi_losses"])
+
+
+def test_gradients_batch_norm_statistics_and_one_step(golden, arrays, batch, detector_of) -> None:
+    check_backward("cascade_bnTrain_drop1", golden, arrays, batch, detector_of)
+
+
+@pytest.mark.slow
+def test_gradients_and_one_step_with_fixed_batch_norm_statistics(golden, arrays, batch, detector_of) -> None:
+    check_backward("cascade_bnEval_drop1", golden, arrays, batch, detector_of)
+
+
+def check_backward(case: str, golden, arrays, batch, detector_of) -> None:
+    expected, detector = golden[case], detector_of(case)
+    parameters = {to_detectron2_key(key, cascade=True): p for key, p in detector.named_parameters()}
+    optimizer = sgd(detector, lr=expected["step_lr"], weight_decay=5e-5)
+
+    sum(losses_on_fixed_proposals(detector, batch, *inputs(batch)).values()).backward()
+    gradients = {key: p.grad for key, p in parameters.items()}
+    assert set(gradients) == set(expected["grad_norms"])
+    for key, norm in expected["grad_norms"].items():
+        assert gradients[key].norm().item() == pytest.approx(norm, rel=GRADIENT_RTOL), key
+    compare_slices(gradients, arrays, f"{case}_grad_")
+    total = torch.stack([g.norm() for g in gradients.values()]).norm().item()
+    assert total == pytest.approx(expected["grad_total_norm"], rel=GRADIENT_RTOL)
+
+    before = {key: p.detach().clone() for key, p in parameters.items()}
+    clip_tensor_norms_(list(gradients.values()), tensor_norms(list(gradients.values())), max_norm=1.0)
+    optimizer.step()
+    deltas = {key: p.detach() - before[key] for key, p in parameters.items()}
+    for key, norm in expected["step_delta_norms"].items():
+        assert deltas[key].norm().item() == pytest.approx(norm, rel=GRADIENT_RTOL, abs=1e-9), key
+    compare_slices(deltas, arrays, f"{case}_stepdelta_")
+
+    buffers = {to_detectron2_key(key, cascade=True): b for key, b in detector.state_dict().items()}
+    for key, sums in expected.get("bn_after", {}).items():
+        assert buffers[key].double().sum().item() == pytest.approx(sums["sum"], rel=1e-4, abs=1e-4), key
+        assert buffers[key].double().abs().sum().item() == pytest.approx(sums["abssum"], rel=1e-4), key
+    assert (case == "cascade_bnTrain_drop1") == ("bn_after" in expected)
+
+
+def compare_slices(found: Mapping[str, Tensor], arrays: Mapping[str, np.ndarray], prefix: str) -> None:
+    keys = [key.removeprefix(prefix) for key in arrays if key.startswith(prefix)]
+    assert keys
+    for key in keys:
+        expected = arrays[prefix + key]
+        difference = np.linalg.norm(found[key].flatten()[:256].numpy() - expected)
+        assert difference <= GRADIENT_RTOL * np.linalg.norm(expected), key
+
+
+@pytest.mark.parametrize(
+    "case", cases(*(f"{m}_{bn}_drop1" for m in ("cascade", "maskrcnn") for bn in ("bnTrain", "bnEval")))
+)
+def test_losses_from_photos_to_end(case: str, golden, batch, detector_of) -> None:
+    with torch.no_grad():
+        losses = detector_of(case)(*inputs(batch))
+    assert_losses(losses, golden[case.replace("drop1", "end2end_losses")])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", ["cascade_bnTrain_drop1", "cascade_bnEval_drop1"])
+def test_proposal_losses_over_all_anchors_and_proposals_in_training(
+    case: str, golden, arrays, batch, detector_of
+) -> None:
+    images, targets = inputs(batch)
+    detector = detector_of(case, rpn_batch_per_image=golden[case]["rpn_all_normalizer"] // 2)
+    with torch.no_grad():
+        padded = detector.batch(images)
+        output = detector.rpn(detector.backbone(padded.pixels))
+        losses, proposals = detector.rpn.losses(output, targets), detector.rpn.propose(output, padded.sizes_hw)
+    assert_losses(losses, golden[case]["rpn_all_losses"])
+    tag = case.removesuffix("_drop1")
+    for i, (boxes, logits) in enumerate(proposals):
+        assert len(boxes) == golden[case][f"rpn_train_n_proposals_{i}"]
+        np.testing.assert_allclose(boxes[:50], arrays[f"{tag}_rpn_train_boxes_top50_{i}"], atol=0.2)
+        np.testing.assert_allclose(logits[:50], arrays[f"{tag}_rpn_train_logits_top50_{i}"], atol=2e-3)
+
+
+def test_batch_with_an_image_without_ground_truth(golden, batch, detector_of) -> None:
+    images, targets = inputs(batch)
+    targets[1] = Target(
+        boxes=torch.zeros(0, 4), labels=torch.zeros(0, dtype=torch.int64), masks=targets[1]["masks"][:0]
+    )
+    case = "empty_gt_image1_bnEval_drop1"
+    detector = detector_of("cascade_bnEval_drop1")
+    with torch.no_grad():
+        losses = losses_on_fixed_proposals(detector, batch, images, targets)
+    roi_losses = {name: loss for name, loss in losses.items() if "rpn" not in name}
+    assert_losses(roi_losses, golden[case]["roi_losses"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", ["cascade_bnTrain_drop1", "cascade_bnEval_drop1", "maskrcnn_bnTrain_drop1"])
+def test_classification_losses_of_the_paper(case: str, golden, batch, detector_of) -> None:
+    detector = detector_of(case, classification_weights=DropLoss())
+    with torch.no_grad():
+        losses = losses_on_fixed_proposals(detector, batch, *inputs(batch))
+    stages = [name for name in ("stage0", "stage1", "stage2", "single") if name in golden[case]]
+    assert len(stages) == (1 if case.startswith("maskrcnn") else 3)
+    for stage in stages:
+        name = "loss_cls" if stage == "single" else f"loss_cls_{stage}"
+        assert losses[name].item() == pytest.approx(golden[case][stage]["loss_cls_if_allgt"], rel=LOSS_RTOL)
