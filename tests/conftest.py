@@ -7,11 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
 GOLDEN = Path(os.environ.get("CUTLER_GOLDEN", ROOT.parent / "shared" / "golden"))
 DATA = Path(os.environ.get("CUTLER_DATA", ROOT.parent / "shared" / "data"))
+
+
+# The same examples in every run, and no time limit for one: CI machines are slow now and then.
+settings.register_profile("cutler_pl", deadline=None, derandomize=True)
+settings.load_profile("cutler_pl")
 
 
 @pytest.fixture(scope="session")

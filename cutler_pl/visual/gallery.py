@@ -122,7 +122,8 @@ def write_page(path: str | Path, page: Page, *, embed: bool = False) -> None:
         DatasetNotFoundError: A picture file is missing.
     """
     pictures = _PictureStore(Path(path), embed=embed)
-    write_text(path, "\n".join(_page(page, pictures)) + "\n")
+    text = "\n".join(_page(page, pictures)) + "\n"
+    write_text(path, text.encode("utf-8", "replace").decode("utf-8"))  # file names may hold bytes that are no text
 
 
 class _PictureStore:
@@ -150,7 +151,7 @@ class _PictureStore:
 
     def _relative(self, target: Path) -> str:
         relative = os.path.relpath(target.resolve(), self._page_path.resolve().parent)
-        return quote(Path(relative).as_posix())
+        return quote(os.fsencode(Path(relative).as_posix()))
 
 
 def _page(page: Page, pictures: _PictureStore) -> Iterator[str]:

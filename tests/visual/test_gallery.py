@@ -1,4 +1,5 @@
 import base64
+import os
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -102,15 +103,18 @@ def test_pixels_become_files_the_page_points_to(tmp_path: Path) -> None:
             assert stored.size == (int(image["width"]), int(image["height"]))
 
 
-@pytest.mark.parametrize("name", [_NASTY, "my photos (1), new/50% #1?.png", "über/日本.jpg", "c:d.jpg"])
+@pytest.mark.parametrize(
+    "name", [_NASTY, "my photos (1), new/50% #1?.png", "über/日本.jpg", "c:d.jpg", os.fsdecode(b"caf\xe9.jpg")]
+)
 def test_picture_files_with_any_name_are_found(tmp_path: Path, name: str) -> None:
     picture = tmp_path / "pictures" / name
     save_picture(picture, _pixels())
     write_page(tmp_path / "deep" / "page" / "index.html", _page(Picture(picture, caption=name)))
     parser = _parsed(tmp_path / "deep" / "page" / "index.html")
     address = parser.all("img")[0]["src"]
-    assert (tmp_path / "deep" / "page" / unquote(urlsplit(address).path)).resolve() == picture.resolve()
-    assert name in "".join(parser.words)
+    linked = unquote(urlsplit(address).path, errors="surrogateescape")
+    assert (tmp_path / "deep" / "page" / linked).resolve() == picture.resolve()
+    assert name.encode("utf-8", "replace").decode() in "".join(parser.words)
 
 
 def test_embedded_pictures_need_no_files(tmp_path: Path) -> None:
