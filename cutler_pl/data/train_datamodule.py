@@ -19,7 +19,7 @@ from cutler_pl.data.eval_datamodule import EvalDataModule
 from cutler_pl.data.instances import InstanceDataset, TrainBatch, collate, collate_plain
 from cutler_pl.data.reading import Failures
 from cutler_pl.data.sampler import StepSampler, batch_size_per_rank
-from cutler_pl.data.streams import SizedStream, Stream, loader_settings
+from cutler_pl.data.streams import Stream, loader_settings
 from cutler_pl.errors import AnnotationError, ConfigError, DatasetNotFoundError, ImageReadError
 from cutler_pl.runtime.distributed import global_rank, world_size
 from cutler_pl.runtime.logging import get_logger
@@ -99,6 +99,8 @@ class TrainDataModule(L.LightningDataModule):
         self.filter_empty = filter_empty
         self.index_dir = index_dir
         self.validation = validation
+        if validation is not None:  # Lightning takes a method that is there for a wish to validate
+            self.val_dataloader = validation.val_dataloader  # type: ignore[method-assign]
         self.failures = Failures()
         self.next_step = 0
         self._num_read = 0
@@ -187,10 +189,6 @@ class TrainDataModule(L.LightningDataModule):
         return Stream(
             DataLoader(dataset, batch_sampler=sampler, collate_fn=collate_plain, **loader_settings(self.num_workers))
         )
-
-    def val_dataloader(self) -> SizedStream[Any] | list[Any]:
-        """Batches of the validation images; nothing without them."""
-        return [] if self.validation is None else self.validation.val_dataloader()
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Count a training batch and do its copy-paste; other batches pass.

@@ -63,7 +63,7 @@ def view_image(image: UInt8[np.ndarray, "height width 3"], view: View) -> UInt8[
     """Pixels of a view."""
     height, width = view.size_hw
     if image.shape[:2] != view.size_hw:
-        image = np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
+        image = np.array(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
     return np.ascontiguousarray(image[:, ::-1] if view.flip else image)
 
 

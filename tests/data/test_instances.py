@@ -1,0 +1,138 @@
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from cutler_pl.coco.index import open_index
+from cutler_pl.data.instances import InstanceDataset, Sample, collate, collate_plain
+from cutler_pl.data.sampler import SampleKey
+from cutler_pl.ops.boxes import masks_to_boxes
+
+
+def dataset(images: Path, annotations: Path, **more: Any) -> InstanceDataset:
+    index = open_index(annotations, index_dir=more.pop("index_dir", None))
+    settings: dict[str, Any] = {
+        "chosen": np.arange(len(index)),
+        "labels": dict.fromkeys(index.categories, 1),
+        "train_sizes": (20, 32),
+        "max_size": 60,
+        "flip_probability": 0.5,
+        "seed": 0,
+    }
+    return InstanceDataset(index, images, **(settings | more))
+
+
+def read(data: InstanceDataset, index: int, *, step: int = 0, epoch: int = 0) -> Sample:
+    return data[SampleKey(step, epoch, index)]
+
+
+def test_pixels_boxes_and_masks_agree_in_every_view(make_folder: Callable[..., Any]) -> None:
+    folder = make_folder([(24, 40), (40, 24), (30, 30)])
+    data = dataset(folder.images, folder.annotations)
+    seen = set()
+    for epoch in range(8):
+        for i in range(3):
+            image, target = read(data, i, epoch=epoch)[1:3]
+            assert image is not None
+            assert target is not None
+            seen.add(tuple(image.shape))
+            mask = target["masks"][0]
+            assert image.dtype == torch.uint8
+            assert mask.shape == image.shape[1:]
+            assert image[0][mask].float().mean() > 200
+            assert image[0][~mask].float().mean() < 70
+            assert (target["boxes"] - masks_to_boxes(target["masks"])).abs().max() <= 1
+            assert target["labels"].tolist() == [1]
+            assert target["image_id"] == 100 + i
+    assert len(seen) == 6  # each image in both sizes
+
+
+def test_a_sample_depends_on_its_key_and_the_seed_only(make_folder: Callable[..., Any]) -> None:
+    folder = make_folder([(24, 40)] * 4)
+    data, other = dataset(folder.images, folder.annotations), dataset(folder.images, folder.annotations, seed=1)
+    read(data, 2)
+    views = [read(d, i, step=s, epoch=e) for d in (data, other) for i in range(4) for e in range(4) for s in (0, 9)]
+    images = [view.image for view in views]
+    for first, again in zip(images[::2], images[1::2], strict=True):
+        assert torch.equal(first, again)  # the step plays no part
+    shapes = [[tuple(image.shape) for image in images[part]] for part in (slice(0, 32), slice(32, 64))]
+    assert shapes[0] != shapes[1]
+
+
+def test_crowds_are_left_out_and_objects_that_vanish_dropped(make_folder: Callable[..., Any]) -> None:
+    folder = make_folder([(60, 60)], objects=2)
+    first, second = folder.coco["annotations"]
+    first["iscrowd"] = 1
+    speck = {**second, "id": 9, "bbox": [50.0, 50.0, 1.0, 1.0], "segmentation": [[50.1, 50.1, 50.9, 50.1, 50.9, 50.9]]}
+    folder.coco["annotations"].append(speck)
+    folder.rewrite()
+    target = read(dataset(folder.images, folder.annotations, train_sizes=(8,)), 0).target
+    assert target is not None
+    assert len(target["labels"]) == 1
+    assert bool(target["masks"].any())
+
+
+def test_labels_follow_the_category_table(make_folder: Callable[..., Any]) -> None:
+    folder = make_folder([(24, 40)])
+    folder.coco["categories"] = [{"id": 90, "name": "b"}, {"id": 13, "name": "a"}]
+    folder.coco["annotations"][0]["category_id"] = 90
+    folder.rewrite()
+    target = read(dataset(folder.images, folder.annotations, labels={13: 1, 90: 2}), 0).target
+    assert target is not None
+    assert target["labels"].tolist() == [2]
+
+
+def test_a_bad_image_is_replaced_by_the_next_and_reported(make_folder: Callable[..., Any]) -> None:
+    folder = make_folder([(24, 40)] * 4)
+    (folder.images / "sub/03.png").write_bytes(b"no image")
+    (folder.images / "sub/00.png").unlink()
+    data = dataset(folder.images, folder.annotations)
+    sample = read(data, 3)
+    assert sample.target is not None
+    assert sample.target["image_id"] == 101
+    assert [failure.file_name for failure in sample.failures] == ["sub/03.png", "sub/00.png"]
+    assert "no such file" in sample.failures[1].reason
+
+
+def test_where_all_images_are_bad_the_sample_is_empty(make_folder: Callable[..., Any]) -> None:
+    folder = make_folder([(24, 40)] * 2)
+    data = dataset(folder.images / "elsewhere", folder.annotations)
+    sample = read(data, 0, step=5)
+    assert sample.image is None
+    assert len(sample.failures) == 10
+    good = read(dataset(folder.images, folder.annotations), 0, step=5)
+    batch = collate([sample, good])
+    assert (len(batch.images), len(batch.targets), batch.step, len(batch.failures)) == (1, 1, 5, 10)
+    assert len(collate_plain([sample, good])[0]) == 1
+
+
+def test_an_image_without_objects_has_an_empty_target(make_folder: Callable[..., Any]) -> None:
+    folder = make_folder([(24, 40)], objects=0)
+    target = read(dataset(folder.images, folder.annotations), 0).target
+    assert target is not None
+    assert target["boxes"].shape == (0, 4)
+    assert target["masks"].shape[0] == 0
+
+
+@pytest.mark.real_data
+def test_real_photos_come_with_fitting_objects(data_dir: Path, tmp_path: Path) -> None:
+    root = data_dir / "coco_mini"
+    data = dataset(
+        root / "images", root / "annotations/instances.json", index_dir=tmp_path, train_sizes=(120, 240), max_size=333
+    )
+    counts = data.index.count_objects()
+    for i in range(len(data)):
+        sample = read(data, i)
+        assert sample.failures == ()
+        assert sample.image is not None
+        assert sample.target is not None
+        boxes, masks = sample.target["boxes"], sample.target["masks"]
+        assert counts[i] - 3 <= len(boxes) <= counts[i]  # crowds never, tiny objects may vanish
+        assert masks.shape[1:] == sample.image.shape[1:]
+        assert (boxes - masks_to_boxes(masks)).abs().median() < 1.5 or len(boxes) == 0
+    grey = read(data, list(data.index.file_names).index("000000000086.jpg")).image
+    assert grey is not None
+    assert torch.equal(grey[0], grey[2])

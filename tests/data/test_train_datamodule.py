@@ -1,0 +1,310 @@
+import json
+import logging
+import multiprocessing
+from collections.abc import Callable
+from itertools import islice, repeat
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from cutler_pl.data import CopyPasteParams, EvalDataModule, TrainDataModule
+from cutler_pl.data.instances import TrainBatch
+from cutler_pl.errors import AnnotationError, ConfigError, DatasetNotFoundError, ImageReadError
+
+SETTINGS: dict[str, Any] = {"batch_size": 2, "train_sizes": (20, 32), "max_size": 60, "num_workers": 0}
+
+
+def datamodule(folder: Any, **more: Any) -> TrainDataModule:
+    return TrainDataModule(folder.images, folder.annotations, **(SETTINGS | more))
+
+
+class Recorder(L.LightningModule):
+    """Keeps a fingerprint of each training batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(()))
+        self.seen: list[tuple[int, list[int], float, float]] = []
+
+    def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+        images, targets = batch
+        pixels = sum(float(image.float().mean()) for image in images)
+        masks = sum(float(target["masks"].float().mean()) for target in targets)
+        self.seen.append((self.global_step, [target["image_id"] for target in targets], pixels, masks))
+        return self.weight * 0.0
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+class ValidatingRecorder(Recorder):
+    """Keeps the images it validates on, too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.validated: list[int] = []
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        images, metas = batch
+        assert [image.shape[1:] for image in images] == [(meta.height, meta.width) for meta in metas]
+        self.validated += [meta.image_id for meta in metas]
+
+
+class SaveAt(L.Callback):
+    """Saves a checkpoint in the middle of a run, while the loader is some batches ahead."""
+
+    def __init__(self, step: int, path: Path) -> None:
+        self.step = step
+        self.path = path
+
+    def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
+        if trainer.global_step == self.step:
+            trainer.save_checkpoint(self.path)
+
+
+def fit(data: TrainDataModule, module: Recorder, *, steps: int, resume: Path | None = None, **more: Any) -> Recorder:
+    trainer = L.Trainer(
+        accelerator="cpu", devices=1, max_steps=steps, max_epochs=-1, logger=False, enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0, use_distributed_sampler=False,
+        check_val_every_n_epoch=None, **more,
+    )  # fmt: skip
+    trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True if resume else None)
+    return module
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_a_resumed_run_trains_on_what_the_uninterrupted_one_did(
+    make_folder: Callable[..., Any], tmp_path: Path, num_workers: int
+) -> None:
+    folder = make_folder([(24, 40), (40, 24), (30, 30), (26, 34), (28, 28)], objects=2)
+
+    def data() -> TrainDataModule:
+        return datamodule(folder, copy_paste=CopyPasteParams(), num_workers=num_workers, seed=3)
+
+    path = tmp_path / "middle.ckpt"
+    whole = fit(data(), Recorder(), steps=9, callbacks=[SaveAt(4, path)])
+    resumed = fit(data(), Recorder(), steps=9, resume=path)
+
+    assert len(whole.seen) == 9
+    assert resumed.seen == whole.seen[4:]
+    assert multiprocessing.active_children() == []
+
+
+def test_an_epoch_cut_short_by_a_limit_goes_on_in_the_next(make_folder: Callable[..., Any]) -> None:
+    folder = make_folder([(24, 40)] * 7)
+    whole = fit(datamodule(folder), Recorder(), steps=6)
+    limited = fit(datamodule(folder), Recorder(), steps=6, limit_train_batches=2)
+    assert [seen[1:] for seen in limited.seen] == [seen[1:] for seen in whole.seen]
+
+
+def test_validation_images_come_from_their_own_datamodule(make_folder: Callable[..., Any]) -> None:
+    folder = make_folder([(24, 40)] * 4)
+    held_out = make_folder([(20, 30), (30, 20), (22, 22)], name="held out")
+    validation = EvalDataModule(held_out.images, held_out.annotations, batch_size=2, num_workers=0)
+    data = datamodule(folder, copy_paste=CopyPasteParams(), validation=validation)
+    module = ValidatingRecorder()
+    fit(data, module, steps=4, val_check_interval=2)
+    assert module.validated == [100, 101, 102] * 2
+    assert len(module.seen) == 4
+
+
+def test_copy_paste_is_done_after_the_transfer_only(make_folder: Callable[..., Any]) -> None:
+    folder = make_folder([(40, 40)] * 6, objects=3)
+    data = datamodule(folder, copy_paste=CopyPasteParams(), train_sizes=(40,), batch_size=4)
+    batch = next(iter(data.train_dataloader()))
+    assert isinstance(batch, TrainBatch)
+    assert [len(target["labels"]) for target in batch.targets] == [3] * 4
+    images, targets = data.on_after_batch_transfer(batch, 0)
+    assert len(images) == 4
+    assert sum(len(target["labels"]) for target in targets) > 12
+
+
+def test_batch_norm_batches_are_the_same_images_without_copy_paste(make_folder: Callable[..., Any]) -> None:
+    folder = make_folder([(40, 40)] * 6, objects=3)
+    data = datamodule(folder, copy_paste=CopyPasteParams())
+    plain = list(islice(data.precise_bn_dataloader(), 3))
+    train = list(islice(data.train_dataloader(), 3))
+    for (images, targets), batch in zip(plain, train, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(images, batch.images, strict=True))
+        assert [target["image_id"] for target in targets] == [target["image_id"] for target in batch.targets]
+    assert data.on_after_batch_transfer(plain[0], 0) is plain[0]
+    assert data.next_step == 0
+
+
+def test_the_place_in_the_data_is_kept_and_a_changed_batch_size_told(
+    make_folder: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = make_folder([(24, 40)] * 5)
+    data = datamodule(folder)
+    for batch in islice(data.train_dataloader(), 3):
+        data.on_after_batch_transfer(batch, 0)
+    state = data.state_dict()
+    assert json.loads(json.dumps(state)) == {"next_step": 3, "batch_size": 2, "num_images": 5}
+
+    resumed = datamodule(folder, batch_size=4)
+    with caplog.at_level(logging.WARNING):
+        resumed.load_state_dict(state)
+    assert next(iter(resumed.train_dataloader())).step == 3
+    assert "batch_size 4, interrupted with 2" in caplog.text
+
+
+def test_classes_are_one_or_those_of_the_file(make_folder: Callable[..., Any]) -> None:
+    folder = make_folder([(24, 40)] * 2)
+    folder.coco["categories"] = [{"id": 90, "name": "brush"}, {"id": 3, "name": "car"}]
+    for annotation, category in zip(folder.coco["annotations"], (90, 3), strict=True):
+        annotation["category_id"] = category
+    folder.rewrite()
+    one, many = datamodule(folder), datamodule(folder, class_agnostic=False)
+    assert (one.num_classes, one.category_ids, one.class_names) == (1, [1], ["fg"])
+    assert (many.num_classes, many.category_ids, many.class_names) == (2, [3, 90], ["car", "brush"])
+    labels = {t["image_id"]: t["labels"].tolist() for t in next(iter(many.train_dataloader())).targets}
+    assert labels == {100: [2], 101: [1]}
+
+
+def test_images_without_objects_are_left_out_on_request(make_folder: Callable[..., Any]) -> None:
+    folder = make_folder([(24, 40)] * 4)
+    del folder.coco["annotations"][0]
+    folder.coco["annotations"][0]["iscrowd"] = 1
+    folder.rewrite()
+    ids = {t["image_id"] for batch in islice(datamodule(folder).train_dataloader(), 4) for t in batch.targets}
+    everything = datamodule(folder, filter_empty=False)
+    all_ids = {t["image_id"] for batch in islice(everything.train_dataloader(), 4) for t in batch.targets}
+    assert ids == {102, 103}
+    assert all_ids == {100, 101, 102, 103}
+
+
+def test_check_passes_on_sound_data(make_folder: Callable[..., Any], caplog: pytest.LogCaptureFixture) -> None:
+    folder = make_folder([(24, 40)] * 4, objects=2)
+    with caplog.at_level(logging.INFO):
+        datamodule(folder).check()
+    assert "4 of 4 images with 8 objects of 1 classes" in caplog.text
+
+
+@pytest.mark.parametrize("missing", ["images", "annotations"])
+def test_check_names_what_is_missing_as_given_and_the_way_out(make_folder: Callable[..., Any], missing: str) -> None:
+    folder = make_folder([(24, 40)])
+    paths = {"images": folder.images, "annotations": folder.annotations, missing: "./no where/x, y"}
+    with pytest.raises(DatasetNotFoundError) as error:
+        TrainDataModule(**paths, **SETTINGS).check()
+    text = str(error.value)
+    assert "./no where/x, y" in text
+    assert f"data.{missing}" in text
+    assert "scripts/quickstart.sh" in text
+    assert "\n" not in text
+
+
+def test_check_finds_that_the_files_are_elsewhere(make_folder: Callable[..., Any]) -> None:
+    folder = make_folder([(24, 40)] * 3)
+    with pytest.raises(DatasetNotFoundError, match=r"3 of 3 image files.*data\.images="):
+        TrainDataModule(folder.images / "sub", folder.annotations, **SETTINGS).check()
+
+
+def test_check_goes_on_with_a_few_missing_files(
+    make_folder: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = make_folder([(24, 40)] * 30)
+    (folder.images / "sub/04.png").unlink()
+    with caplog.at_level(logging.WARNING):
+        datamodule(folder).check()
+    assert "1 of 30 image files looked for are missing" in caplog.text
+
+
+def test_check_refuses_annotations_with_nothing_to_train_on(make_folder: Callable[..., Any]) -> None:
+    with pytest.raises(AnnotationError, match=r"nothing to train on.*data\.annotations="):
+        datamodule(make_folder([(24, 40)], objects=0)).check()
+
+
+def test_check_refuses_objects_without_masks(make_folder: Callable[..., Any]) -> None:
+    folder = make_folder([(24, 40)] * 2)
+    del folder.coco["annotations"][0]["segmentation"]
+    folder.rewrite()
+    with pytest.raises(AnnotationError, match="1 objects have a box but no segmentation"):
+        datamodule(folder).check()
+
+
+def test_check_refuses_what_is_not_json(make_folder: Callable[..., Any]) -> None:
+    folder = make_folder([(24, 40)])
+    folder.annotations.write_text("<html>not found</html>")
+    with pytest.raises(AnnotationError, match="not a JSON"):
+        datamodule(folder).check()
+
+
+def test_a_run_goes_on_with_some_bad_images_and_tells_them(
+    make_folder: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = make_folder([(24, 40)] * 30)
+    (folder.images / "sub/04.png").write_bytes(b"broken")
+    data = datamodule(folder, batch_size=3)
+    with caplog.at_level(logging.WARNING):
+        for batch in islice(data.train_dataloader(), 30):
+            assert len(data.on_after_batch_transfer(batch, 0)[0]) == 3
+    assert [failure.file_name for failure in data.failures] == ["sub/04.png"]
+    assert caplog.text.count("sub/04.png") == 1
+
+
+def test_too_many_bad_images_end_the_run(make_folder: Callable[..., Any]) -> None:
+    folder = make_folder([(24, 40)] * 20)
+    for i in range(0, 20, 5):
+        (folder.images / f"sub/{i:02d}.png").write_bytes(b"broken")
+    data = datamodule(folder)
+    batches = islice(data.train_dataloader(), 100)
+    with pytest.raises(ImageReadError, match=r"10 of \d+ training images could not be read"):
+        list(map(data.on_after_batch_transfer, batches, repeat(0)))
+    assert len(data.failures) == 4
+
+
+def test_a_disk_that_goes_away_ends_the_run_at_once(make_folder: Callable[..., Any]) -> None:
+    folder = make_folder([(24, 40)] * 4)
+    data = datamodule(folder)
+    batches = iter(data.train_dataloader())
+    for batch in islice(batches, 200):
+        data.on_after_batch_transfer(batch, 0)
+    folder.images.rename(folder.images.with_name("gone"))
+    with pytest.raises(ImageReadError, match="no such file"):
+        data.on_after_batch_transfer(next(batches), 0)
+
+
+def test_ranks_share_a_batch(make_folder: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = make_folder([(24, 40)] * 8)
+    alone = next(iter(datamodule(folder, batch_size=4).train_dataloader()))
+    parts = []
+    for rank in range(2):
+        monkeypatch.setattr("cutler_pl.data.train_datamodule.world_size", lambda: 2)
+        monkeypatch.setattr("cutler_pl.data.train_datamodule.global_rank", lambda rank=rank: rank)
+        batch = next(iter(datamodule(folder, batch_size=4).train_dataloader()))
+        parts += batch.targets
+    assert [t["image_id"] for t in parts] == [t["image_id"] for t in alone.targets]
+    with pytest.raises(ConfigError, match=r"data\.batch_size=3"):
+        datamodule(folder, batch_size=3).train_dataloader()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"batch_size": 0}, {"train_sizes": []}, {"train_sizes": [0]}, {"flip_probability": 2.0}, {"num_workers": -1}],
+)
+def test_settings_that_cannot_work_are_refused_at_once(settings: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=rf"data\.{next(iter(settings))}"):
+        TrainDataModule("x", "y.json", **(SETTINGS | settings))
+
+
+@pytest.mark.real_data
+def test_real_photos_train(data_dir: Path, tmp_path: Path) -> None:
+    root = data_dir / "coco_mini"
+    data = TrainDataModule(
+        root / "images", root / "annotations/instances.json", index_dir=tmp_path, batch_size=4, train_sizes=(120,),
+        max_size=200, num_workers=0, class_agnostic=False, copy_paste=CopyPasteParams(),
+    )  # fmt: skip
+    data.check()
+    assert data.num_classes == 80
+    assert (data.category_ids[0], data.category_ids[-1]) == (1, 90)
+    for batch in islice(data.train_dataloader(), 4):
+        images, targets = data.on_after_batch_transfer(batch, 0)
+        for image, target in zip(images, targets, strict=True):
+            assert target["masks"].shape[1:] == image.shape[1:]
+            assert bool(target["masks"].any(dim=2).any(dim=1).all())
+            assert np.isin(target["labels"].numpy(), np.arange(1, 81)).all()
