@@ -1,5 +1,6 @@
 """From config to objects: what the pipelines share. Every function takes the part of the config it needs."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import lightning as L
@@ -41,15 +42,17 @@ def build_detector_from(cfg: DictConfig, *, num_classes: int) -> nn.Module:
     return model
 
 
-def build_trainer(cfg: DictConfig) -> L.Trainer:
-    """Build Lightning's Trainer with the callbacks and loggers of a config.
+def build_trainer(cfg: DictConfig, *, callbacks: Sequence[L.Callback] = ()) -> L.Trainer:
+    """Build Lightning's Trainer with the callbacks and loggers of a config, and further callbacks.
 
     Raises:
         ConfigError: The hardware asked for is not there; the message names `trainer=`.
     """
     try:
         trainer: L.Trainer = instantiate(
-            cfg.trainer, callbacks=instantiate_all(cfg.get("callbacks")), logger=instantiate_all(cfg.get("logger"))
+            cfg.trainer,
+            callbacks=[*instantiate_all(cfg.get("callbacks")), *callbacks],
+            logger=instantiate_all(cfg.get("logger")) or False,
         )
     except Exception as error:
         cause = _misconfiguration(error)

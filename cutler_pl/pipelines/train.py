@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from cutler_pl.pipelines.build import build_detector_from, build_trainer
 from cutler_pl.pipelines.record import record_run
 from cutler_pl.runtime.logging import get_logger
-from cutler_pl.training import DetectorModule
+from cutler_pl.training import DetectorModule, describe_detector
 
 log = get_logger(__name__)
 
@@ -39,6 +39,10 @@ def run(cfg: DictConfig) -> Path:
         model,
         optimizer=instantiate(cfg.optimizer),
         scheduler=instantiate(cfg.scheduler),
+        model_config=describe_detector(
+            model, category_ids=datamodule.category_ids, class_names=datamodule.class_names
+        ),
+        seed=cfg.seed,
     )
     output = Path(cfg.paths.output_dir)
     if trainer.is_global_zero:

@@ -1,0 +1,144 @@
+"""Run a detector over photos: a COCO results file, the list of images it speaks of, and pictures."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from omegaconf import DictConfig
+from torch import nn
+
+from cutler_pl.coco import rle
+from cutler_pl.coco.io import load_predictions
+from cutler_pl.data import EvalDataModule, PredictDataModule
+from cutler_pl.errors import DatasetNotFoundError
+from cutler_pl.images import read_image, read_image_size
+from cutler_pl.pipelines.build import build_detector_from, build_trainer
+from cutler_pl.pipelines.record import record_run
+from cutler_pl.runtime.files import write_json, write_text
+from cutler_pl.runtime.logging import get_logger
+from cutler_pl.training import DetectorModule, restore_detector
+from cutler_pl.training.callbacks import PredictionWriter
+from cutler_pl.visual.draw import draw_instances, save_picture
+
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class LoadedDetector:
+    """A detector ready to predict, and what its labels mean."""
+
+    model: nn.Module
+    category_ids: Sequence[int]
+    class_names: Sequence[str]
+
+
+def run(cfg: DictConfig) -> Path:
+    """Predict on a file, folder or list of images, as `conf/predict.yaml` describes.
+
+    Returns:
+        The COCO results file.
+
+    Raises:
+        DatasetNotFoundError: There is no image to predict on, or none can be read.
+        CheckpointError: The checkpoint cannot be read or does not fit the model.
+    """
+    datamodule = PredictDataModule(cfg.input, batch_size=cfg.batch_size, num_workers=cfg.num_workers)
+    datamodule.check()
+    detector = load_detector(cfg)
+    output = Path(cfg.output)
+    record_run(output, cfg)
+    results = output / "predictions.json"
+    _predict(cfg, detector, datamodule, results)
+    names = zip(detector.category_ids, detector.class_names, strict=True)
+    categories = [{"id": i, "name": name} for i, name in names]
+    coco = {"images": _image_records(datamodule), "annotations": [], "categories": categories}
+    write_json(output / "images.json", coco)
+    if cfg.overlays:
+        _draw_overlays(datamodule.image_files().root, coco, results, output / "overlays", cfg.overlay_score)
+    return results
+
+
+def predict_annotated(cfg: DictConfig, output: Path) -> Path:
+    """Predict on the images of a COCO file: `cfg.images`, `cfg.annotations` and the settings of `conf/predict.yaml`.
+
+    Returns:
+        The COCO results file, `<output>/predictions.json`.
+    """
+    datamodule = EvalDataModule(
+        cfg.images, cfg.annotations, batch_size=cfg.batch_size, num_workers=cfg.num_workers
+    )
+    datamodule.check()
+    results = output / "predictions.json"
+    _predict(cfg, load_detector(cfg), datamodule, results)
+    return results
+
+
+def load_detector(cfg: DictConfig) -> LoadedDetector:
+    """Load `cfg.checkpoint`: ours says how its model is built; for any other file `cfg.model` does.
+
+    Raises:
+        CheckpointError: The file cannot be read, or its weights do not fit the model.
+    """
+    options: dict[str, Any] = {}
+    if cfg.max_detections is not None:
+        options["detections_per_image"] = cfg.max_detections
+    if str(cfg.checkpoint).endswith(".ckpt"):
+        model, config = restore_detector(cfg.checkpoint, **options)
+        ids = config["category_ids"]
+        names = config["class_names"] or [str(i) for i in ids]
+    else:
+        source = cfg.model.copy()
+        source.init = cfg.checkpoint
+        source.detector.update(options)
+        model = build_detector_from(source, num_classes=cfg.num_classes)
+        ids = list(range(1, cfg.num_classes + 1))
+        names = ["fg"] if cfg.num_classes == 1 else [str(i) for i in ids]
+    return LoadedDetector(model.eval(), ids, names)
+
+
+def _predict(
+    cfg: DictConfig, detector: LoadedDetector, datamodule: EvalDataModule | PredictDataModule, results: Path
+) -> None:
+    """Write the results file and, beside it, `failures.jsonl` with the images that could not be read."""
+    writer = PredictionWriter(results, category_ids=detector.category_ids, score_threshold=cfg.score_threshold)
+    trainer = build_trainer(cfg, callbacks=[writer])
+    trainer.predict(DetectorModule(detector.model), datamodule=datamodule, return_predictions=False)
+    if not trainer.is_global_zero:
+        return
+    failures = datamodule.failures
+    lines = [json.dumps(failure._asdict(), ensure_ascii=False) + "\n" for failure in sorted(failures)]
+    write_text(results.with_name("failures.jsonl"), "".join(lines))
+    if failures and len(failures) == len(datamodule.image_files()):
+        raise DatasetNotFoundError(f"none of the {len(failures)} images can be read; the first: {failures[0].reason}")
+
+
+def _image_records(datamodule: PredictDataModule) -> list[dict[str, Any]]:
+    """COCO records of the images that can be read, upright size."""
+    files = datamodule.image_files()
+    failed = {failure.file_name for failure in datamodule.failures}
+    records = []
+    for image_id, name in zip(files.image_ids, files.file_names, strict=True):
+        if name not in failed:
+            height, width = read_image_size(files.root / name)
+            records.append({"id": int(image_id), "file_name": name, "height": height, "width": width})
+    return records
+
+
+def _draw_overlays(root: Path, coco: dict[str, Any], results: Path, folder: Path, min_score: float) -> None:
+    """One picture an image with the detections that score at least `min_score`."""
+    by_image: dict[int, list[Any]] = {}
+    for prediction in load_predictions(results, coco).predictions:
+        if prediction["score"] >= min_score:
+            by_image.setdefault(prediction["image_id"], []).append(prediction)
+    for record in coco["images"]:
+        image = read_image(root / record["file_name"])
+        found = by_image.get(record["id"], [])
+        masks = np.array([rle.decode(p["segmentation"]) for p in found]).reshape(-1, *image.shape[:2])
+        boxes = np.array([p["bbox"] for p in found], dtype=np.float64).reshape(-1, 4)
+        boxes[:, 2:] += boxes[:, :2]
+        picture = draw_instances(image, masks.astype(bool), boxes=boxes, scores=[p["score"] for p in found])
+        save_picture(folder / f"{record['file_name']}.jpg", picture)
+    log.info("%s: %d pictures with detections scoring at least %g", folder, len(coco["images"]), min_score)

@@ -1,0 +1,17 @@
+"""Run a detector over photos: `python scripts/predict.py checkpoint=<ckpt> input=<file|folder> output=<folder>`."""
+
+import hydra
+from omegaconf import DictConfig
+
+from cutler_pl.pipelines import entry, predict
+
+
+@entry.command
+@hydra.main(version_base="1.3", config_path="../conf", config_name="predict")
+def main(cfg: DictConfig) -> None:
+    """Run the prediction pipeline."""
+    predict.run(cfg)
+
+
+if __name__ == "__main__":
+    main()
