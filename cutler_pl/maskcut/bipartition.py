@@ -78,14 +78,6 @@ def is_dropped(mask: Bool[np.ndarray, "h w"], previous: Bool[np.ndarray, "h w"],
     return overlap(mask, previous) > params.max_overlap or bool(mask.sum() <= params.min_area * mask.size)
 
 
-def remove_overlap(masks: Bool[np.ndarray, "rounds height width"]) -> Bool[np.ndarray, "rounds height width"]:
-    """Take from each mask what earlier ones of the image cover: the first to find a patch has it."""
-    taken = np.logical_or.accumulate(masks, axis=0)
-    result = masks.copy()
-    result[1:] &= ~taken[:-1]
-    return result
-
-
 def _above_mean(
     vector: Float64[np.ndarray, "h w"], eigenvalue: float, blank: Bool[np.ndarray, "h w"]
 ) -> Bool[np.ndarray, "h w"]:

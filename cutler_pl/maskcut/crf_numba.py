@@ -15,7 +15,8 @@ from jaxtyping import Bool, Float32, UInt8
 from torch import Tensor
 
 from cutler_pl.maskcut.crf import CrfParams
-from cutler_pl.maskcut.lattice import LANES, Lattice, build_lattice, compiled
+from cutler_pl.maskcut.lattice import LANES, Lattice, build_lattice
+from cutler_pl.runtime.jit import compiled
 
 
 class NumbaCrf:

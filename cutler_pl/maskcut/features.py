@@ -10,7 +10,7 @@ every sampling point a little, which `pos_embed="timm"` does not.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
 import timm
 import torch
@@ -31,6 +31,7 @@ _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
+@runtime_checkable
 class FeatureExtractor(Protocol):
     """Anything that turns images into one feature vector a patch."""
 
@@ -129,7 +130,8 @@ def build_feature_extractor(
         raise ConfigError(f"features.pos_embed is {pos_embed!r}; choose from {', '.join(get_args(PositionEmbedding))}")
     build: Callable[..., TransformerFeatures] = RotaryTransformerFeatures if backbone.rotary else TransformerFeatures
     state = find_weights(name, weights, hub_id=f"timm/{backbone.timm_name}")
-    model = timm.create_model(backbone.timm_name, pretrained=False, num_classes=0, dynamic_img_size=True)
+    with torch.device("cpu" if backbone.rotary else "meta"):  # rotary models compute buffers that no checkpoint holds
+        model = timm.create_model(backbone.timm_name, pretrained=False, num_classes=0, dynamic_img_size=True)
     load_exactly(model, _renamed(state, backbone), name=name, source=weights, ignored=backbone.ignored)
     extractor = build(model, name=name, layer=layer, feature=feature, pos_embed=pos_embed)
     return extractor.requires_grad_(False).eval().to(device)

@@ -6,7 +6,7 @@ parts of a job array the result is the same file.
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import asdict
@@ -23,7 +23,6 @@ from torch.utils.data import DataLoader
 from cutler_pl.coco.shard_merge import MergeReport
 from cutler_pl.coco.shards import Progress, ShardRecord, ShardWriter
 from cutler_pl.errors import TooManyFailuresError
-from cutler_pl.images import list_images
 from cutler_pl.maskcut.annotate import annotate
 from cutler_pl.maskcut.crf import CrfBackend, CrfParams
 from cutler_pl.maskcut.finder import Extractor, Found, MaskFinder
@@ -38,11 +37,12 @@ log = get_logger(__name__)
 
 _NO_MEMORY = "out of memory, even alone; choose a smaller fixed size"
 
-OnFound = Callable[[Found], None]
+OnFound = Callable[[Found, ShardRecord], None]
 
 
 def generate(
-    source: str | Path,
+    root: str | Path,
+    names: Sequence[str],
     output: str | Path,
     *,
     extractor: Extractor,
@@ -57,6 +57,7 @@ def generate(
     backend: str | CrfBackend = "auto",
     settings: Mapping[str, Any] | None = None,
     max_failed_share: float = 0.1,
+    on_begin: Callable[[], None] | None = None,
     on_found: OnFound | None = None,
     is_complete: Callable[[str], bool] | None = None,
 ) -> MergeReport | None:
@@ -66,7 +67,8 @@ def generate(
     the next run of the same command tries it again.
 
     Args:
-        source: As for `list_images`.
+        root: Folder of the photos.
+        names: Their paths relative to it, sorted, as `list_images` gives them.
         output: Folder for the results; it belongs to one set of parameters.
         extractor: Gives the patch features; a module is moved to the trainer's device.
         params: Constants of the cut.
@@ -78,33 +80,34 @@ def generate(
         part: Which part of a job array this is, if any; the last part to finish merges.
         solver: As for `maskcut`.
         backend: As for `refine_masks`.
-        settings: What else the results depend on, such as the features' name, in JSON's types.
+        settings: What else the results depend on, such as the input and the features' name, in JSON's types.
         max_failed_share: Largest share of failed photos that still counts as success.
-        on_found: Called in a thread for each photo's result, before the photo counts as done.
+        on_begin: Called by one process when the output folder has been found free and fitting.
+        on_found: Called in a thread for each photo's result and record, before the photo counts as done.
         is_complete: Tells of a photo with a record whether it needs no second look (pictures are there, say).
 
     Returns:
         What was merged; None where another process or a later part of the array merges.
 
     Raises:
-        DatasetNotFoundError: There are no photos.
         ConfigError: `part` is impossible, or the output folder holds results of other parameters.
         OutputLockedError: Another run is writing into the output folder.
         OutputWriteError: The output's disk is full; what is done stays.
         TooManyFailuresError: Everything is done, but too many photos failed.
     """
-    root, names = list_images(source)
     part = part or Part()
     folder = OutputFolder(output, part)
     crf_params = crf_params or CrfParams()
     is_first = global_rank() == 0
     with folder.claimed() if is_first else nullcontext():
         if is_first:
-            fixed = {"input": str(Path(source).resolve()), "fixed_size": fixed_size, **(settings or {})}
-            folder.begin({**fixed, "cut": asdict(params), "crf": asdict(crf_params)}, names)
+            constants = {"fixed_size": fixed_size, "cut": asdict(params), "crf": asdict(crf_params)}
+            folder.begin({**(settings or {}), **constants}, names)
+            if on_begin is not None:
+                on_begin()
         progress = folder.progress()
         batches = PhotoBatches(
-            root,
+            Path(root),
             names,
             pending=np.array(
                 [n not in progress.done or (is_complete is not None and not is_complete(n)) for n in names]
@@ -114,7 +117,7 @@ def generate(
             part=(part.index, part.count),
         )
         to_do = batches.num_photos
-        log.info("%s: %d photos, %d of them to do in this run", source, len(names), to_do)
+        log.info("%s: %d photos, %d of them to do in this run", root, len(names), to_do)
         finder = MaskFinder(extractor, params, crf_params, solver=solver, backend=backend)
         module = _MaskCutModule(finder, shard=folder.shard, progress=progress, on_found=on_found)
         if isinstance(extractor, nn.Module):
@@ -133,7 +136,7 @@ def generate(
     if seen and len(failures) / seen > max_failed_share:
         name, reason = next(iter(failures.items()))
         raise TooManyFailuresError(
-            f"{source}: {len(failures)} of {seen} photos failed, more than the accepted share of {max_failed_share:g} "
+            f"{root}: {len(failures)} of {seen} photos failed, more than the accepted share of {max_failed_share:g} "
             f"(max_failed_share), for example {name}: {reason}; all are listed in {folder.failures}"
         )
     return report
@@ -210,16 +213,17 @@ def _failure(name: str, reason: str) -> ShardRecord:
 
 def _annotated(found: Found, size_hw: tuple[int, int], on_found: OnFound | None) -> ShardRecord:
     annotations, vanished = annotate(found.refined.numpy(), size_hw)
-    if on_found is not None:
-        on_found(found)
     dropped = {**found.dropped, **({"vanished when resized": vanished} if vanished else {})}
-    return {
+    record: ShardRecord = {
         "file": found.name,
         "height": size_hw[0],
         "width": size_hw[1],
         "annotations": annotations,
         "dropped": dropped,
     }
+    if on_found is not None:
+        on_found(found, record)
+    return record
 
 
 class _PhotoModule(L.LightningDataModule):

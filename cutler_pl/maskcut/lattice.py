@@ -10,31 +10,19 @@ All kernels are compiled by numba at their first call, run in one thread and add
 gives the same bits. They release the GIL, so that images may be filtered beside one another.
 """
 
-import inspect
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
-import numba
 import numpy as np
 from jaxtyping import Float32, Int32
+
+from cutler_pl.runtime.jit import compiled
 
 LANES = 4
 """Channels that are filtered together: one SIMD register of float32."""
 
 _EMPTY = np.int64(-1)
 _START_CAPACITY = 1 << 15
-
-
-def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile with numba at the first call; keep the machine code on disk where some cache folder can be written."""
-    plain = inspect.unwrap(function)  # without the shape checks that tests wrap around every function
-    try:
-        kernel: Callable[..., Any] = numba.njit(cache=True, nogil=True)(plain)
-    except RuntimeError:  # numba finds no folder to write to: neither beside this file nor in the user's cache
-        kernel = numba.njit(nogil=True)(plain)
-    return kernel
 
 
 @dataclass(frozen=True, eq=False)

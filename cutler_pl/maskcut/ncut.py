@@ -10,7 +10,7 @@ Shi and Malik, "Normalized Cuts and Image Segmentation", 2000; Golub and Van Loa
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from types import MappingProxyType
-from typing import Protocol, Self
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import scipy.linalg
@@ -50,9 +50,9 @@ class Eigenpairs:
     products: Int64[Tensor, " batch"]
     fallbacks: Bool[Tensor, " batch"]
 
-    def put(self, indices: list[int], other: "Eigenpairs") -> Self:
+    def put(self, indices: list[int], other: "Eigenpairs") -> "Eigenpairs":
         """A copy in which the entries at `indices` are those of `other`."""
-        return type(self)(
+        return Eigenpairs(
             **{
                 f.name: getattr(self, f.name).index_copy(
                     0, torch.tensor(indices, device=self.vectors.device), getattr(other, f.name)
@@ -62,6 +62,7 @@ class Eigenpairs:
         )
 
 
+@runtime_checkable
 class EigenSolver(Protocol):
     """Anything that finds the second eigenpairs of a batch of connected or nearly connected graphs."""
 
@@ -212,7 +213,7 @@ class _NormalisedLaplacian:
     root_inverse: Float64[Tensor, "batch patches"]
 
     @classmethod
-    def of(cls, graph: PatchGraph) -> Self:
+    def of(cls, graph: PatchGraph) -> "_NormalisedLaplacian":
         degree = graph.patches * graph.eps + (1 - graph.eps) * graph.degrees()
         return cls(graph, degree.rsqrt())
 
@@ -243,7 +244,7 @@ class _HouseholderTridiagonal:
     offdiagonal: list[Float64[Tensor, " batch"]]
 
     @classmethod
-    def start(cls, operator: _NormalisedLaplacian, capacity: int) -> Self:
+    def start(cls, operator: _NormalisedLaplacian, capacity: int) -> "_HouseholderTridiagonal":
         batch, patches = operator.root_inverse.shape
         zeros = operator.root_inverse.new_zeros
         fixed = torch.Generator().manual_seed(patches)

@@ -36,7 +36,8 @@ class OutputFolder:
         ConfigError: The part does not exist.
     """
 
-    def __init__(self, folder: str | Path, part: Part) -> None:
+    def __init__(self, folder: str | Path, part: Part | None = None) -> None:
+        part = part or Part()
         if not 0 <= part.index < part.count:
             raise ConfigError(
                 f"job.index={part.index} with job.count={part.count}: the index runs from 0 to {part.count - 1}"

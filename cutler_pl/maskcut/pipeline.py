@@ -6,7 +6,6 @@ against the previous round, and the blanking of what was found. Grids need not b
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Self
 
 import numpy as np
 import torch
@@ -58,8 +57,7 @@ class MaskCutResult:
     """Objects of a batch of images on the patch grid.
 
     Attributes:
-        masks: One object a round, before what earlier rounds found is taken off (`bipartition.remove_overlap`);
-            a dropped round is all False.
+        masks: One object a round, before what earlier rounds found is taken off; a dropped round is all False.
         eigenvectors: Second smallest generalised eigenvector of each round, vᵀ D v = 1, positive on the object's
             side; of dropped rounds too; zero where there was nothing to cut.
         diagnostics: How sure each round's cut is.
@@ -118,7 +116,7 @@ class _Solution:
     reused: bool = False
 
     @classmethod
-    def nothing(cls, grid_hw: tuple[int, int]) -> Self:
+    def nothing(cls, grid_hw: tuple[int, int]) -> "_Solution":
         empty = np.zeros(grid_hw, dtype=bool)
         return cls(Bipartition(mask=empty, vector=np.zeros(grid_hw), seed=-1, corners=0, turned=False))
 

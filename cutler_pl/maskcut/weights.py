@@ -62,7 +62,7 @@ def load_exactly(
     """Put a state dict into a model when every key fits.
 
     Args:
-        model: Filled in place.
+        model: Gets the tensors of `state` themselves, so that it may have been made on the meta device.
         state: Weights under the model's own names.
         name: Name of the extractor, for messages.
         source: Where the weights came from, for messages.
@@ -84,7 +84,7 @@ def load_exactly(
         lists = "; ".join(f"{kind}: {', '.join(keys)}" for kind, keys in faults.items() if keys)
         where = "the given state dict" if isinstance(source, Mapping) else source or "the hub"
         raise CheckpointError(f"weights of {name}: {where} does not hold this backbone ({lists}); give the right file")
-    model.load_state_dict({k: state[k] for k in wanted})
+    model.load_state_dict({k: state[k] for k in wanted}, assign=True)
 
 
 def _unwrap(name: str, checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:

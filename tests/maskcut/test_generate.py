@@ -7,15 +7,21 @@ import pytest
 import torch
 from PIL import Image
 
-from cutler_pl.images import read_image
+from cutler_pl.images import list_images, read_image
 from cutler_pl.maskcut import MaskCutParams
 from cutler_pl.maskcut.generate import generate
 
 
 def trainer(**options: object) -> L.Trainer:
     return L.Trainer(
-        accelerator="cpu", devices=1, logger=False, enable_progress_bar=False, enable_model_summary=False,
-        enable_checkpointing=False, use_distributed_sampler=False, **options,
+        accelerator="cpu",
+        devices=1,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        enable_checkpointing=False,
+        use_distributed_sampler=False,
+        **options,
     )
 
 
@@ -31,7 +37,9 @@ class RecordedFeatures:
             photo = Image.fromarray(read_image(dataset / folder / f"{stem}.JPEG"))
             square = np.array(photo.resize((480, 480), Image.Resampling.LANCZOS))
             (key,) = np.load(path).files
-            self.known[square.tobytes()] = torch.from_numpy(np.load(path)[key].astype(np.float32)).unflatten(-1, (60, 60))
+            self.known[square.tobytes()] = torch.from_numpy(np.load(path)[key].astype(np.float32)).unflatten(
+                -1, (60, 60)
+            )
 
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
         pixels = (images * 255).round().byte().permute(0, 2, 3, 1).numpy()
@@ -43,8 +51,16 @@ def test_golden_annotations_of_the_original_are_met_byte_for_byte(golden_dir: Pa
     folder = golden_dir / "maskcut/pipeline"
     dataset = folder / "dataset"
     extractor = RecordedFeatures(dataset, folder / "features")
+    root, names = list_images(dataset)
     report = generate(
-        dataset, tmp_path, extractor=extractor, params=MaskCutParams(), trainer=trainer(), batch_size=1, num_workers=0,
+        root,
+        names,
+        tmp_path,
+        extractor=extractor,
+        params=MaskCutParams(),
+        trainer=trainer(),
+        batch_size=1,
+        num_workers=0,
         max_failed_share=0.2,
     )
     ours = json.loads((tmp_path / "annotations.json").read_text())

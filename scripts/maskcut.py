@@ -1,0 +1,17 @@
+"""Find pseudo-masks in photos: `python scripts/maskcut.py input=<folder> output=<folder> maskcut=dino_vitb8`."""
+
+import hydra
+from omegaconf import DictConfig
+
+from cutler_pl.pipelines import entry, maskcut
+
+
+@entry.command
+@hydra.main(version_base="1.3", config_path="../conf", config_name="maskcut")
+def main(cfg: DictConfig) -> None:
+    """Run the maskcut pipeline."""
+    maskcut.run(cfg)
+
+
+if __name__ == "__main__":
+    main()
