@@ -56,10 +56,12 @@ def bipartition(
         The cut; its mask is empty when the vector is constant.
     """
     seed = int(np.abs(vector).argmax())
-    turned = corner_rule == "invariant" and vector.flat[seed] < 0
+    turned = corner_rule == "invariant" and bool(vector.flat[seed] < 0)
     if turned:
         vector = -vector
     side = _above_mean(vector, eigenvalue, blank)
+    if side.all() or not side.any():
+        return Bipartition(np.zeros_like(side), vector, seed, corners=0, turned=turned)
     corners = int(side[[0, 0, -1, -1], [0, -1, 0, -1]].sum())
     if corners >= _BACKGROUND_CORNERS or not side.flat[seed]:
         vector, side, turned = -vector, ~side, not turned
@@ -104,8 +106,6 @@ def _component(
     """
     parts, count = scipy.ndimage.label(side)
     equal = side & (vector >= vector.max() - _EQUAL * np.abs(vector).max())
-    if not equal.any():
-        return np.zeros_like(side), int(vector.argmax())
     border = np.ones_like(side)
     border[1:-1, 1:-1] = False
     where = [border, side, np.zeros_like(side) if previous is None else previous]
