@@ -107,15 +107,15 @@ class StandInData(L.LightningDataModule):
     def precise_bn_dataloader(self) -> DataLoader[Any]:
         return DataLoader(_Steps(2, 0, self.trainer.global_rank), batch_size=None)
 
-    def val_dataloader(self) -> list[Any]:
+    def val_dataloader(self) -> DataLoader[Any] | list[Any]:
         return self.predict_dataloader() if self.validation else []
 
-    def predict_dataloader(self) -> list[Any]:
+    def predict_dataloader(self) -> DataLoader[Any]:
         batches = []
         for first in (5, 1):
             images, _ = make_batch(9, first)
             batches.append((images, [Meta(first + i, f"{first + i}.jpg", 8, 8) for i in range(2)]))
-        return batches
+        return DataLoader(batches, batch_size=None)
 
 
 @pytest.fixture

@@ -70,8 +70,8 @@ class PredictionWriter(L.Callback):
         merge_parts(self._parts, trainer)
         self._parts = None
 
-    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Close the part where the run has ended early."""
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        """Close the part; the results file stays as it was."""
         if self._parts is not None:
             self._parts.close()
             self._parts = None

@@ -10,8 +10,8 @@ import lightning as L
 class Throughput(L.Callback):
     """Logs `train/images_per_s`, over all ranks, and `train/data_wait`, the share of time without a batch to work on.
 
-    Each value is of the steps since the last one logged. Validation, checkpoints and the first steps, in which
-    workers start and kernels are chosen, do not count.
+    Each value is of the steps since the last one logged. Validation does not count, nor do the first steps, in which
+    workers start and kernels are chosen; what other callbacks do between two steps shows as waiting.
     """
 
     def __init__(

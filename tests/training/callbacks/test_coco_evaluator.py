@@ -1,0 +1,55 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pytest
+
+from cutler_pl.evaluation import evaluate_coco
+from cutler_pl.training.callbacks import CocoEvaluator
+
+Make = Callable[..., Any]
+
+
+@pytest.fixture
+def annotations(tmp_path: Path) -> Path:
+    """Ground truth in which the stand-in's first box and mask are right in two of its four images."""
+    counts = {"size": [8, 8], "counts": [0] + [4] * 16}
+    records = [
+        {
+            "id": 1 + i,
+            "image_id": i,
+            "category_id": 1,
+            "bbox": [0, 0, 8, 4],
+            "area": 32,
+            "iscrowd": 0,
+            "segmentation": [[0, 0, 8, 0, 8, 4, 0, 4]],
+        }
+        for i in (1, 5)
+    ]
+    del counts
+    images = [{"id": i, "file_name": f"{i}.jpg", "height": 8, "width": 8} for i in (1, 2, 5, 6)]
+    path = tmp_path / "gt.json"
+    path.write_text(json.dumps({"images": images, "annotations": records, "categories": [{"id": 1, "name": "fg"}]}))
+    return path
+
+
+class Keep(L.Callback):
+    def on_validation_end(self, trainer: L.Trainer, *_: Any) -> None:
+        self.metrics = {name: float(value) for name, value in trainer.callback_metrics.items() if "val/" in name}
+
+
+def test_metrics_of_validation_are_those_of_the_evaluation(
+    annotations: Path, make_module: Make, make_trainer: Make, stand_in_data: Make, tmp_path: Path
+) -> None:
+    path, keep = tmp_path / "val_predictions.json", Keep()
+    evaluator = CocoEvaluator(annotations, path=path, metrics=("AP50", "AR100"))
+    trainer = make_trainer(max_steps=2, val_check_interval=2, limit_val_batches=1.0, callbacks=[evaluator, keep])
+    trainer.fit(make_module(), datamodule=stand_in_data(validation=True))
+    expected = evaluate_coco(annotations, path)
+    assert set(keep.metrics) == {f"val/{kind}/{name}" for kind in ("bbox", "segm") for name in ("AP50", "AR100")}
+    for name, value in keep.metrics.items():
+        _, kind, measure = name.split("/")
+        assert value == pytest.approx(expected[kind][measure], rel=1e-6)
+    assert keep.metrics["val/segm/AR100"] == pytest.approx(100.0)

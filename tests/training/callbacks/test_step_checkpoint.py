@@ -1,0 +1,61 @@
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from cutler_pl.errors import ConfigError
+from cutler_pl.training.callbacks import PreciseBatchNorm, StepCheckpoint
+
+Make = Callable[..., Any]
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("keep", "expected"),
+    [
+        (1, ["last.ckpt", "step_0000008.ckpt"]),
+        (2, ["last.ckpt", "step_0000006.ckpt", "step_0000008.ckpt"]),
+        (None, ["last.ckpt", "step_0000003.ckpt", "step_0000006.ckpt", "step_0000008.ckpt"]),
+    ],
+)
+def test_files_at_the_interval_and_at_the_end(
+    keep: int | None, expected: list[str], make_module: Make, make_trainer: Make, stand_in_data: Make, tmp_path: Path
+) -> None:
+    callback = StepCheckpoint(tmp_path / "c", every_n_steps=3, keep=keep)
+    make_trainer(callbacks=[callback], enable_checkpointing=True).fit(make_module(), datamodule=stand_in_data())
+    assert names(tmp_path / "c") == expected
+    assert callback.last_path.readlink() == Path("step_0000008.ckpt")
+    assert torch.load(callback.last_path, weights_only=True)["global_step"] == 8
+
+
+def test_the_end_by_time_is_saved_as_well(
+    make_module: Make, make_trainer: Make, stand_in_data: Make, tmp_path: Path
+) -> None:
+    callback = StepCheckpoint(tmp_path / "c", every_n_steps=100)
+    trainer = make_trainer(
+        max_steps=-1, max_epochs=1, limit_train_batches=3, callbacks=[callback], enable_checkpointing=True
+    )
+    trainer.fit(make_module(), datamodule=stand_in_data())
+    assert names(tmp_path / "c") == ["last.ckpt", "step_0000003.ckpt"]
+
+
+def test_a_checkpoint_has_the_measured_statistics_of_its_step(
+    make_module: Make, make_trainer: Make, stand_in_data: Make, tmp_path: Path
+) -> None:
+    module = make_module()
+    # given before the other callback, and still run after it
+    callbacks = [StepCheckpoint(tmp_path / "c", every_n_steps=9), PreciseBatchNorm(num_batches=2)]
+    make_trainer(max_steps=3, callbacks=callbacks, enable_checkpointing=True).fit(module, datamodule=stand_in_data())
+    stored = torch.load(tmp_path / "c" / "last.ckpt", weights_only=True)["state_dict"]
+    assert torch.equal(stored["model.norm.running_var"], module.model.norm.running_var)
+
+
+@pytest.mark.parametrize("settings", [{"every_n_steps": 0}, {"every_n_steps": 1, "keep": 0}])
+def test_settings_that_cannot_work_are_errors(settings: dict[str, int], tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="at least 1"):
+        StepCheckpoint(tmp_path, **settings)

@@ -1,0 +1,35 @@
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+
+from cutler_pl.training.callbacks import VisualSamples
+
+Make = Callable[..., Any]
+
+
+def test_training_and_validation_images_are_drawn(
+    make_module: Make, make_trainer: Make, stand_in_data: Make, tmp_path: Path
+) -> None:
+    samples = VisualSamples(tmp_path / "s", every_n_steps=4, num_images=1, score_threshold=0.1)
+    trainer = make_trainer(max_steps=5, val_check_interval=4, limit_val_batches=1.0, callbacks=[samples])
+    trainer.fit(make_module(), datamodule=stand_in_data(validation=True))
+    drawn = sorted(path.relative_to(tmp_path / "s").as_posix() for path in (tmp_path / "s").rglob("*.jpg"))
+    assert drawn == ["step_0000004/train_0.jpg", "step_0000004/val_0.jpg"]
+    with Image.open(tmp_path / "s" / drawn[0]) as train, Image.open(tmp_path / "s" / drawn[1]) as validation:
+        assert validation.size == (8, 8)
+        assert train.width > 2 * 8
+
+
+def test_drawing_changes_nothing_in_training(
+    make_module: Make, make_trainer: Make, stand_in_data: Make, tmp_path: Path
+) -> None:
+    weights = []
+    for callbacks in ([], [VisualSamples(tmp_path, every_n_steps=1)]):
+        module = make_module()
+        make_trainer(max_steps=4, callbacks=callbacks).fit(module, datamodule=stand_in_data())
+        assert module.model.training
+        weights.append(module.state_dict())
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
