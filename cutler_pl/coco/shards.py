@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NotRequired, Self, TypedDict, cast
+from typing import Any, NotRequired, TypedDict, cast
 
 from cutler_pl.coco.schema import RLE
 from cutler_pl.errors import ConfigError
@@ -94,7 +94,7 @@ class ShardWriter:
             os.close(self._descriptor)
             self._descriptor = -1
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "ShardWriter":
         return self
 
     def __exit__(
