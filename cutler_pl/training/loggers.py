@@ -1,5 +1,10 @@
-"""MLflow and Weights & Biases through Lightning's loggers, for runs that may be offline and may be resumed."""
+"""MLflow and Weights & Biases through Lightning's loggers, for runs that may be offline and may be resumed.
 
+Usage statistics of MLflow, and error reports of an offline W&B run, are off unless the environment asks for them:
+nothing here speaks to a server that the user has not named.
+"""
+
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -64,6 +69,7 @@ def mlflow_logger(*, tracking_uri: str, run_id_file: str | Path, experiment_name
     Raises:
         OptionalDependencyError: MLflow is not installed.
     """
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     require("mlflow", extra=_EXTRA, purpose="logger=mlflow")
     if tracking_uri.startswith("sqlite:///"):
         require("sqlalchemy", extra=_EXTRA, purpose="logger=mlflow with a sqlite file")
@@ -79,6 +85,8 @@ def wandb_logger(*, save_dir: str | Path, offline: bool, project: str, **options
     Raises:
         OptionalDependencyError: wandb is not installed.
     """
+    if offline:
+        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     require("wandb", extra=_EXTRA, purpose="logger=wandb")
     Path(save_dir).mkdir(parents=True, exist_ok=True)
     return WandbLogger(save_dir=save_dir, offline=offline, project=project, **options)

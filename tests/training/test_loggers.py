@@ -1,0 +1,106 @@
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import wandb
+from lightning.pytorch.loggers import CSVLogger
+
+from cutler_pl.errors import OptionalDependencyError
+from cutler_pl.runtime import optional
+from cutler_pl.training.loggers import flatten, mlflow_logger, wandb_logger
+
+Make = Callable[..., Any]
+
+
+def test_nested_settings_become_one_level() -> None:
+    nested = {"seed": 0, "optimizer": {"lr": 0.1, "groups": {"a": 1}}, "empty": {}, "sizes": [1, 2]}
+    assert flatten(nested) == {"seed": 0, "optimizer.lr": 0.1, "optimizer.groups.a": 1, "empty": {}, "sizes": [1, 2]}
+
+
+@pytest.mark.parametrize("name", ["mlflow", "wandb"])
+def test_a_missing_package_is_one_sentence_with_the_command(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(module: str) -> None:
+        raise ImportError(module)
+
+    monkeypatch.setattr(optional.importlib, "import_module", missing)
+    make: dict[str, Callable[[], object]] = {
+        "mlflow": lambda: mlflow_logger(tracking_uri="sqlite:///x", run_id_file=tmp_path / "id", experiment_name="x"),
+        "wandb": lambda: wandb_logger(save_dir=tmp_path, offline=True, project="x"),
+    }
+    with pytest.raises(OptionalDependencyError, match=rf"logger={name} needs .*'{name}'.*cutler_pl\[tracking\]"):
+        make[name]()
+
+
+def test_csv_has_a_row_of_all_metrics_for_every_logged_step(
+    make_module: Make, make_trainer: Make, stand_in_data: Make, tmp_path: Path
+) -> None:
+    logger = CSVLogger(tmp_path, name="logs", flush_logs_every_n_steps=2)
+    trainer = make_trainer(max_steps=4, log_every_n_steps=2, logger=logger)
+    trainer.fit(make_module(), datamodule=stand_in_data())
+    header, *rows = (tmp_path / "logs/version_0/metrics.csv").read_text().splitlines()
+    names = {"train/loss", "train/loss_cls", "train/loss_mask", "train/lr", "train/nonfinite_steps", "step", "epoch"}
+    assert set(header.split(",")) == names
+    assert len(rows) == 2
+
+
+@pytest.fixture
+def mlflow_of(tmp_path: Path) -> Callable[[str], Any]:
+    """Factory of MLflow loggers that share one sqlite file; the argument names the output folder of the run."""
+
+    def make(output: str) -> Any:
+        return mlflow_logger(
+            tracking_uri=f"sqlite:///{tmp_path / 'db' / 'mlflow.db'}",
+            artifact_location=str(tmp_path / "artifacts"),
+            experiment_name="test",
+            run_name=output,
+            run_id_file=tmp_path / output / "mlflow_run_id.txt",
+        )
+
+    return make
+
+
+# MLflow uses an option of SQLAlchemy that 2.1 deprecates: https://docs.sqlalchemy.org/en/21/changelog/changelog_21.html
+@pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated:DeprecationWarning")
+def test_mlflow_records_into_a_sqlite_file_and_a_resumed_run_goes_on_in_it(
+    make_module: Make, make_trainer: Make, stand_in_data: Make, tmp_path: Path, mlflow_of: Callable[[str], Any]
+) -> None:
+    logger = mlflow_of("a")
+    logger.log_hyperparams({"optimizer": {"lr": 0.1}, "name": "a"})
+    make_trainer(max_steps=2, logger=logger).fit(make_module(), datamodule=stand_in_data())
+
+    resumed = mlflow_of("a")
+    resumed.log_hyperparams({"optimizer": {"lr": 0.2}, "name": "a", "resume": "x.ckpt"})
+    assert resumed.run_id == logger.run_id
+    other = mlflow_of("b")
+    other.log_hyperparams({"name": "b"})
+    assert other.run_id != logger.run_id
+
+    with sqlite3.connect(tmp_path / "db" / "mlflow.db") as database:
+        run = (logger.run_id,)
+        metrics = dict(database.execute("select key, count(*) from metrics where run_uuid = ? group by key", run))
+        params = dict(database.execute("select key, value from params where run_uuid = ?", run))
+        tags = dict(database.execute("select key, value from tags where run_uuid = ?", run))
+    database.close()
+    assert metrics["train/loss"] == 2
+    assert params == {"optimizer.lr": "0.1", "name": "a", "resume": "x.ckpt"}
+    assert tags["resumed.optimizer.lr"] == "0.2"
+    assert "resumed.name" not in tags
+
+
+def test_wandb_records_offline(
+    make_module: Make, make_trainer: Make, stand_in_data: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("CACHE", "CONFIG", "DATA"):
+        monkeypatch.setenv(f"WANDB_{name}_DIR", str(tmp_path / name))
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    logger = wandb_logger(save_dir=tmp_path, offline=True, project="test", name="a")
+    make_trainer(max_steps=2, logger=logger).fit(make_module(), datamodule=stand_in_data())
+    logger.experiment.finish()
+    wandb.teardown()  # else the last bytes are written when this process ends
+    (folder,) = (tmp_path / "wandb").glob("offline-run-*")
+    (record,) = folder.glob("*.wandb")
+    assert b"train/loss_mask" in record.read_bytes()
