@@ -2,11 +2,15 @@
 
 import logging
 import sys
+import warnings
 from typing import TextIO
 
 from cutler_pl.runtime.distributed import global_rank
 
 ROOT_NAME = "cutler_pl"
+
+# Beginnings of warnings that Lightning gives about what is meant here; people cannot act on them.
+_MEANT = (r"You defined a `validation_step` but have no `val_dataloader`", r"`isinstance\(treespec, LeafSpec\)`")
 
 
 class _RankZeroFilter(logging.Filter):
@@ -41,3 +45,5 @@ def configure_logging(level: int = logging.INFO) -> None:
         handler = _StderrHandler()
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname).1s %(message)s", datefmt="%H:%M:%S"))
         root.addHandler(handler)
+        for message in _MEANT:
+            warnings.filterwarnings("ignore", message)
