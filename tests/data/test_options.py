@@ -1,0 +1,51 @@
+"""The option files of the data: what they say is the recipe's, and agrees with the catalog."""
+
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+
+from cutler_pl.data import CopyPasteParams, TrainDataModule
+from cutler_pl.data.catalog import CATALOG, SEMI_PERCENTS
+
+CONF = Path(__file__).resolve().parents[2] / "conf"
+NAMES = {
+    "imagenet_maskcut": "imagenet_maskcut",
+    **{f"imagenet_r{r}": f"imagenet_r{r}" for r in (1, 2, 3)},
+    **{f"coco_{percent}pct": f"coco_semi_{percent}" for percent in SEMI_PERCENTS},
+    "coco_100pct": "coco_100",
+}
+
+
+def build(data: str, augment: str, *overrides: str) -> TrainDataModule:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        options = ["+paths=default", f"+data={data}", f"+augment={augment}", "+seed=3", "paths.datasets=sets"]
+        return instantiate(compose(overrides=[*options, *overrides]).data)
+
+
+@pytest.mark.parametrize(("option", "name"), NAMES.items())
+def test_options_agree_with_catalog_and_recipe(option: str, name: str) -> None:
+    data = build(option, "none")
+    info = CATALOG[name]
+    assert (Path(data.images), Path(data.annotations)) == (Path("sets") / info.images, Path("sets") / info.annotations)
+    assert data.class_agnostic == info.class_agnostic
+    assert (data.batch_size, data.max_size, data.flip_probability, data.seed) == (16, 1333, 0.5, 3)
+    coco, imagenet = (640, 672, 704, 736, 768, 800), (240, 320, 480, 640, 672, 704, 736, 768, 800, 1024)
+    assert data.train_sizes == (coco if name.startswith("coco") else imagenet)
+    assert data.copy_paste is None
+
+
+def test_a_folder_with_a_comma_and_spaces_can_be_given() -> None:
+    data = build(
+        "folder", "none", "data.images='my photos (1), new'", "data.annotations=x.json", "data.train_sizes=[480]"
+    )
+    assert data.images == "my photos (1), new"
+    assert data.train_sizes == (480,)
+
+
+def test_copy_paste_of_both_trainings() -> None:
+    assert build("imagenet_maskcut", "cutler").copy_paste == CopyPasteParams()
+    assert build("imagenet_r1", "self_train").copy_paste == CopyPasteParams(ratio_min=0.5)
+    reproducing = build("imagenet_maskcut", "cutler", "augment.copy_paste.reproduce=true")
+    assert reproducing.copy_paste == CopyPasteParams(reproduce=True)
