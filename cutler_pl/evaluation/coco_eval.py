@@ -18,10 +18,8 @@ from cutler_pl.coco import rle
 from cutler_pl.coco.io import load_coco, load_predictions
 from cutler_pl.coco.schema import Annotation, Coco, Result
 from cutler_pl.errors import AnnotationError, ConfigError
-from cutler_pl.evaluation.measures import AREA_RANGES, IOU_THRESHOLDS, RECALLS, Curves
+from cutler_pl.evaluation.measures import AREA_RANGES, IOU_THRESHOLDS, RECALLS, Curves, IouType
 from cutler_pl.runtime.logging import get_logger
-
-IouType = Literal["bbox", "segm"]
 
 _AGNOSTIC = {"id": 1, "name": "object"}
 
@@ -35,7 +33,7 @@ def evaluate_coco(
     iou_types: Sequence[str] = ("bbox", "segm"),
     class_agnostic: bool = True,
     max_dets: Sequence[int] = (1, 10, 100),
-) -> dict[str, dict[str, float]]:
+) -> dict[IouType, dict[str, float]]:
     """Average precision and recall of detections, in percent.
 
     Args:
@@ -140,7 +138,7 @@ class _Engine(COCOeval_faster):  # type: ignore[misc]  # it has no type hints
         super().__init__(gt, dt, "bbox", print_function=_log.debug)
         self._shape_key = "bbox" if iou_type == "bbox" else "segmentation"
 
-    def computeIoU(self, imgId: int, catId: int) -> Any:  # noqa: N802, N803  the engine's names
+    def computeIoU(self, imgId: Any, catId: Any) -> Any:  # noqa: N802, N803  (the engine's names; ids may be NumPy's)
         """Overlap of the best detections with the ground truth of one image and category; `[]` without either."""
         gt, dt = (data.get_instances([imgId], [catId], True)[0][0] for data in (self.gt_dataset, self.dt_dataset))
         if not gt or not dt:

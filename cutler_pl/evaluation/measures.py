@@ -6,9 +6,13 @@ Source: https://cocodataset.org/#detection-eval.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float64
+
+IouType = Literal["bbox", "segm"]
+"""What is compared: boxes or masks."""
 
 NOT_MEASURED = -1.0
 """COCO's mark of a measure over nothing: there is no ground truth of that size or category. It is valid JSON."""

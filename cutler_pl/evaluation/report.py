@@ -5,15 +5,15 @@ import io
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from cutler_pl.evaluation.measures import NOT_MEASURED
+from cutler_pl.evaluation.measures import NOT_MEASURED, IouType
 from cutler_pl.evaluation.published import Pair, semi_supervised, zero_shot
 from cutler_pl.runtime.files import write_json, write_text
 
-Measures = Mapping[str, Mapping[str, float]]
+Measures = Mapping[IouType, Mapping[str, float]]
 """By "bbox" and "segm", measures by name, as of `evaluate_coco`."""
 
 REFERENCE = "CutLER, Cascade Mask R-CNN"
-TITLES = {"bbox": "box", "segm": "mask"}
+TITLES: dict[str, str] = {"bbox": "box", "segm": "mask"}
 
 
 def write_report(folder: str | Path, results: Mapping[str, Measures], *, method: str = "this run") -> None:
@@ -41,11 +41,17 @@ def to_markdown(results: Mapping[str, Measures], *, method: str = "this run") ->
     return "\n".join(parts)
 
 
-def measure_rows(results: Mapping[str, Measures]) -> tuple[list[str], list[list[str]]]:
-    """Header and rows of the table of all measures: a row for each dataset and for boxes and masks."""
-    names = list(dict.fromkeys(name for measures in results.values() for row in measures.values() for name in row))
+def measure_rows(results: Mapping[str, Measures], *, without: Sequence[str] = ()) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of the table of all measures: a row for each dataset and for boxes and masks.
+
+    Args:
+        results: Measures by dataset.
+        without: Measures to leave out.
+    """
+    found = dict.fromkeys(name for measures in results.values() for row in measures.values() for name in row)
+    names = [name for name in found if name not in without]
     rows = [
-        [dataset, TITLES.get(kind, kind), *(_number(row.get(name)) for name in names)]
+        [dataset, TITLES[kind], *(_number(row.get(name)) for name in names)]
         for dataset, measures in results.items()
         for kind, row in measures.items()
     ]
@@ -92,7 +98,7 @@ def to_csv(results: Mapping[str, Measures], *, method: str = "this run") -> str:
         for kind, values in measures.items():
             for measure, value in values.items():
                 shown = "" if value == NOT_MEASURED else repr(value)
-                writer.writerow([method, dataset, TITLES.get(kind, kind), measure, shown])
+                writer.writerow([method, dataset, TITLES[kind], measure, shown])
     return out.getvalue()
 
 

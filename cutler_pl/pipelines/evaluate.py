@@ -81,7 +81,7 @@ def show(results: Mapping[str, Measures]) -> None:
         table.add_column(name, justify="left" if number < 2 else "right", no_wrap=True)
     for row in rows:
         table.add_row(*row)
-    needed = sum(3 + max(map(len, column)) for column in zip(header, *rows, strict=True))
+    needed = 8 + sum(3 + max(map(len, column)) for column in zip(header, *rows, strict=True))
     Console(width=max(Console().width, needed)).print(table)
 
 
