@@ -1,0 +1,191 @@
+"""The real parts together: a tiny detector, generated scenes, callbacks; training, resuming, predicting."""
+
+import json
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import lightning as L
+import pytest
+import torch
+
+from cutler_pl.data import CopyPasteParams, EvalDataModule, TrainDataModule
+from cutler_pl.data.scenes import SceneParams, write_scenes
+from cutler_pl.errors import CheckpointError
+from cutler_pl.evaluation import evaluate_coco
+from cutler_pl.models import Detector, build_detector
+from cutler_pl.training import DetectorModule, describe_detector, restore_detector
+from cutler_pl.training.callbacks import PreciseBatchNorm, PredictionWriter, StepCheckpoint
+from cutler_pl.training.optim import sgd
+from cutler_pl.training.schedules import WarmupMultiStepLR
+
+Make = Callable[..., Any]
+STEPS = 10
+TINY: dict[str, Any] = {
+    "backbone": "resnet18",
+    "fpn_channels": 16,
+    "anchor_sizes": (8, 16, 32, 64, 128),
+    "rpn_batch_per_image": 32,
+    "rpn_pre_nms_train": 60,
+    "rpn_pre_nms_test": 40,
+    "rpn_post_nms_train": 60,
+    "rpn_post_nms_test": 40,
+    "roi_batch_per_image": 24,
+    "box_head_dim": 32,
+    "mask_head_channels": 16,
+    "mask_head_convs": 1,
+    "detections_per_image": 10,
+    "test_size": 64,
+    "test_max_size": 96,
+}
+
+
+class Scenes(NamedTuple):
+    images: Path
+    annotations: Path
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> Scenes:
+    root = tmp_path_factory.mktemp("scenes")
+    write_scenes(root / "images", 5, SceneParams(size_hw=(64, 80), max_objects=2), seed=1)
+    return Scenes(root / "images", root / "annotations.json")
+
+
+def tiny_detector() -> Detector:
+    torch.manual_seed(5)
+    return build_detector("cascade_mask_rcnn_r50_fpn", **TINY)
+
+
+def tiny_module() -> DetectorModule:
+    model = tiny_detector()
+    return DetectorModule(
+        model,
+        optimizer=partial(sgd, lr=0.01, weight_decay=1e-4, max_tensor_norm=1.0),
+        scheduler=partial(WarmupMultiStepLR, max_steps=STEPS, milestones=[8], warmup_steps=4),
+        model_config=describe_detector(model, category_ids=[1], class_names=["fg"]),
+        seed=3,
+    )
+
+
+def train(make_trainer: Make, scenes: Scenes, folder: Path, *, resume: Path | None = None) -> DetectorModule:
+    """Train in `folder`; measure statistics and write a checkpoint at steps 4, 8 and 10."""
+    data = TrainDataModule(
+        scenes.images, scenes.annotations, batch_size=2, train_sizes=(48, 64), max_size=96, num_workers=0,
+        copy_paste=CopyPasteParams(), seed=2,
+    )  # fmt: skip
+    data.check()
+    callbacks: list[L.Callback] = [
+        PreciseBatchNorm(num_batches=2, every_n_steps=4),
+        StepCheckpoint(folder, every_n_steps=4, keep=None),
+    ]
+    module = tiny_module()
+    trainer = make_trainer(max_steps=STEPS, callbacks=callbacks, enable_checkpointing=True)
+    trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True if resume else None)
+    assert trainer.global_step == STEPS
+    return module
+
+
+@pytest.fixture(scope="module")
+def whole_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("whole")
+
+
+@pytest.fixture
+def trained(make_trainer: Make, scenes: Scenes, whole_run: Path) -> Path:
+    """Folder of an uninterrupted run, made once."""
+    if not (whole_run / "last.ckpt").exists():
+        train(make_trainer, scenes, whole_run)
+    return whole_run
+
+
+def load(path: Path) -> dict[str, Any]:
+    checkpoint: dict[str, Any] = torch.load(path, weights_only=True)
+    return checkpoint
+
+
+def test_a_killed_and_resumed_run_equals_an_uninterrupted_one(
+    make_trainer: Make, scenes: Scenes, trained: Path, tmp_path: Path
+) -> None:
+    train(make_trainer, scenes, tmp_path, resume=trained / "step_0000004.ckpt")
+    for name in ("step_0000008.ckpt", "step_0000010.ckpt"):
+        whole, resumed = load(trained / name), load(tmp_path / name)
+        assert whole["state_dict"].keys() == resumed["state_dict"].keys()
+        for key, value in whole["state_dict"].items():
+            assert torch.equal(value, resumed["state_dict"][key]), key
+        first, second = (c["optimizer_states"][0]["state"] for c in (whole, resumed))
+        assert all(torch.equal(first[i]["momentum_buffer"], second[i]["momentum_buffer"]) for i in first)
+        assert whole["lr_schedulers"] == resumed["lr_schedulers"]
+        assert whole["TrainDataModule"] == resumed["TrainDataModule"]
+        assert whole["global_step"] == resumed["global_step"]
+
+
+def test_weights_have_moved_and_every_part_has_learned(trained: Path) -> None:
+    before = tiny_detector().state_dict()
+    after = load(trained / "last.ckpt")["state_dict"]
+    moved = {name.split(".")[0] for name in before if not torch.equal(before[name], after[f"model.{name}"])}
+    assert moved == {"backbone", "rpn", "roi_heads"}
+    assert all(value.isfinite().all() for value in after.values())
+
+
+def test_a_checkpoint_alone_predicts_and_the_evaluation_reads_it(
+    make_trainer: Make, scenes: Scenes, trained: Path, tmp_path: Path
+) -> None:
+    model, config = restore_detector(trained / "last.ckpt", detections_per_image=5)
+    assert config["category_ids"] == [1]
+    assert config["class_names"] == ["fg"]
+    assert model.params.backbone == "resnet18"
+    path = tmp_path / "predictions.json"
+    data = EvalDataModule(scenes.images, scenes.annotations, batch_size=2, num_workers=0)
+    trainer = make_trainer(callbacks=[PredictionWriter(path)])
+    trainer.predict(DetectorModule(model, model_config=config), datamodule=data, return_predictions=False)
+    records = json.loads(path.read_text())
+    assert records
+    assert all(len([r for r in records if r["image_id"] == image_id]) <= 5 for image_id in range(1, 6))
+    measures = evaluate_coco(scenes.annotations, path)
+    assert 0 <= measures["segm"]["AR100"] <= 100
+
+
+def test_the_restored_detector_has_the_trained_weights(trained: Path) -> None:
+    model, _ = restore_detector(trained / "last.ckpt")
+    stored = load(trained / "last.ckpt")["state_dict"]
+    assert all(torch.equal(value, stored[f"model.{name}"]) for name, value in model.state_dict().items())
+
+
+def test_files_that_are_no_checkpoint_are_errors(trained: Path, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"nothing\.ckpt: no such checkpoint"):
+        restore_detector(tmp_path / "nothing.ckpt")
+    junk = tmp_path / "junk.ckpt"
+    junk.write_bytes(b"not a checkpoint at all")
+    with pytest.raises(CheckpointError, match=r"junk\.ckpt cannot be read as a checkpoint"):
+        restore_detector(junk)
+    cut = tmp_path / "cut.ckpt"
+    cut.write_bytes((trained / "last.ckpt").read_bytes()[:5000])
+    with pytest.raises(CheckpointError, match=r"cut\.ckpt cannot be read as a checkpoint"):
+        restore_detector(cut)
+    torch.save({"model": {}}, tmp_path / "other.ckpt")
+    with pytest.raises(CheckpointError, match="it has no state_dict"):
+        restore_detector(tmp_path / "other.ckpt")
+    torch.save({"state_dict": {}}, tmp_path / "foreign.ckpt")
+    with pytest.raises(CheckpointError, match="does not say how its model is built"):
+        restore_detector(tmp_path / "foreign.ckpt")
+
+
+def test_a_file_that_would_run_code_is_refused(tmp_path: Path) -> None:
+    class Payload:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return Path.touch, (tmp_path / "ran",)
+
+    torch.save({"state_dict": {}, "model_config": Payload()}, tmp_path / "bad.ckpt")
+    with pytest.raises(CheckpointError, match="cannot be read as a checkpoint"):
+        restore_detector(tmp_path / "bad.ckpt")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_weights_that_do_not_fit_are_an_error(trained: Path, tmp_path: Path) -> None:
+    checkpoint = load(trained / "last.ckpt")
+    checkpoint["model_config"]["detector"]["fpn_channels"] = 32
+    torch.save(checkpoint, tmp_path / "misfit.ckpt")
+    with pytest.raises(CheckpointError, match="do not fit the model the file describes"):
+        restore_detector(tmp_path / "misfit.ckpt")
