@@ -15,7 +15,7 @@ from cutler_pl.errors import ConfigError, InputError
 
 _ORIENTATIONS = 4
 _WEIGHTS = {"mean": 1.2, "deviation": 0.5, "surround": 1.0, "gradient": 0.5, "place": 1.2}
-_SMALLEST_DEVIATION = 1e-3
+_SMALLEST_DEVIATION = 0.02  # grey pixels have a and b up to 0.005; channels of coloured photos deviate by 0.1 and more
 
 
 class PatchDescriptors(nn.Module):

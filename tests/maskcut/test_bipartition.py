@@ -1,0 +1,114 @@
+import numpy as np
+import pytest
+
+from cutler_pl.maskcut import MaskCutParams
+from cutler_pl.maskcut.bipartition import bipartition, is_dropped, overlap
+
+
+def no_blank(vector: np.ndarray) -> np.ndarray:
+    return np.zeros(vector.shape, dtype=bool)
+
+
+def centre_block() -> np.ndarray:
+    vector = np.full((4, 5), -0.1)
+    vector[1:3, 1:3] = [[0.5, 0.6], [0.5, 0.9]]
+    return vector
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_a_block_inside_is_the_object_whatever_the_sign(sign: float) -> None:
+    vector = sign * centre_block()
+    cut = bipartition(vector, 0.3, blank=no_blank(vector))
+    expected = np.zeros((4, 5), dtype=bool)
+    expected[1:3, 1:3] = True
+    np.testing.assert_array_equal(cut.mask, expected)
+    np.testing.assert_array_equal(cut.vector, centre_block())
+    assert cut.seed == 2 * 5 + 2
+    assert cut.turned == (sign < 0)
+    assert cut.corners == (0 if sign > 0 else 4)
+
+
+def three_corners() -> np.ndarray:
+    """Seed's side: all but a block in one corner."""
+    vector = np.full((4, 4), 0.3)
+    vector[1, 2] = 0.9
+    vector[2:, 2:] = -0.5
+    return vector
+
+
+def test_with_three_corners_on_the_seed_side_the_sign_decides() -> None:
+    plus = bipartition(three_corners(), 0.3, blank=no_blank(three_corners()))
+    minus = bipartition(-three_corners(), 0.3, blank=no_blank(three_corners()))
+    np.testing.assert_array_equal(plus.mask, three_corners() < 0)
+    np.testing.assert_array_equal(minus.mask, three_corners() > 0)
+    assert (plus.corners, minus.corners) == (3, 1)
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_the_invariant_corner_rule_gives_the_seed_side_up(sign: float) -> None:
+    vector = sign * three_corners()
+    cut = bipartition(vector, 0.3, blank=no_blank(vector), corner_rule="invariant")
+    np.testing.assert_array_equal(cut.mask, three_corners() < 0)
+    np.testing.assert_array_equal(cut.vector, -three_corners())
+    assert cut.turned == (sign > 0)
+
+
+def test_only_the_part_connected_to_the_seed_is_kept_and_diagonals_do_not_connect() -> None:
+    vector = np.array([[-1, -1, -1, -1], [-1, 3, -1, 2], [-1, -1, 2, -1], [-1, -1, -1, -1]], dtype=float)
+    cut = bipartition(vector, 0.3, blank=no_blank(vector))
+    assert np.argwhere(cut.mask).tolist() == [[1, 1]]
+
+
+def test_blank_patches_are_placed_by_the_sign_of_the_mean() -> None:
+    vector = np.array([[4.0, -1, -1, -1, -1, -0.5]])
+    mean = vector.mean()
+    assert mean < 0
+    blank = np.array([[False, False, False, False, False, True]])
+    vector[0, 5] = mean + 1e-12  # rounding put it on the wrong side of a negative mean
+    below = bipartition(vector, 1e-7, blank=blank)
+    assert below.mask.tolist() == [[True, False, False, False, False, False]]
+    # with λ > 1 blank patches lie on the other side of the mean
+    above = bipartition(vector, 1.1, blank=np.array([[False, True, False, False, False, False]]))
+    assert above.mask.tolist() == [[True, True, False, False, False, False]]
+
+
+def test_between_equal_parts_the_one_at_the_border_wins_then_the_largest_then_the_previous() -> None:
+    def cut(rows: list[str], previous: np.ndarray | None = None) -> list[str]:
+        vector = np.array([[1.0 if c == "#" else -0.1 for c in row] for row in rows])
+        mask = bipartition(vector, 0.3, blank=no_blank(vector), previous=previous).mask
+        return ["".join("#" if m else "." for m in row) for row in mask]
+
+    assert cut([".....", ".##..", ".....", "....#", "....."]) == [".....", ".....", ".....", "....#", "....."]
+    assert cut([".....", ".#...", ".....", ".##..", "....."]) == [".....", ".....", ".....", ".##..", "....."]
+    previous = np.zeros((5, 5), dtype=bool)
+    previous[3, 3] = True
+    rows = [".....", ".#...", ".....", "...#.", "....."]
+    assert cut(rows) == [".....", ".#...", ".....", ".....", "....."]
+    assert cut(rows, previous) == [".....", ".....", ".....", "...#.", "....."]
+
+
+def test_a_constant_vector_gives_an_empty_mask() -> None:
+    vector = np.zeros((3, 3))
+    assert not bipartition(vector, 1.0, blank=no_blank(vector)).mask.any()
+
+
+def test_a_row_of_patches_can_be_cut() -> None:
+    vector = np.array([[-1.0, -1, 2, 3, -1, -1, -1]])
+    assert bipartition(vector, 0.3, blank=no_blank(vector)).mask.tolist() == [[False, False, True, True] + [False] * 3]
+
+
+def test_overlap_is_the_iou() -> None:
+    a = np.array([[True, True, False, False]])
+    assert overlap(a, np.array([[False, True, True, False]])) == pytest.approx(1 / 3)
+    assert overlap(a, a) == 1
+    assert overlap(a & False, a & False) == 0
+
+
+def test_a_round_is_dropped_over_half_overlap_or_up_to_one_percent() -> None:
+    params = MaskCutParams()
+    flat = np.arange(3600).reshape(60, 60)
+    nothing = np.zeros((60, 60), dtype=bool)
+    assert is_dropped(flat < 36, nothing, params)
+    assert not is_dropped(flat < 37, nothing, params)
+    assert not is_dropped(flat < 100, flat < 200, params)  # exactly a half
+    assert is_dropped(flat < 101, flat < 200, params)

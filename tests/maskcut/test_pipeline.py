@@ -1,0 +1,258 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from cutler_pl.errors import ConfigError, InputError
+from cutler_pl.maskcut import MaskCutParams, MaskCutResult, maskcut
+from cutler_pl.maskcut.affinity import PatchGraph
+from cutler_pl.maskcut.ncut import Eigenpairs, ScipySolver
+
+CASES = [
+    "c01_synth_b1_n05", "c02_synth_b2_n10", "c03_synth_b3_n15", "c04_synth_b5_n20_N6", "c05_synth_b3_bands",
+    "c06_synth_tiny", "c07_synth_disconnected", "c08_synth_degenerate", "c09_synth_d384", "c10_photo_demo1_p8",
+    "c11_photo_demo2_p8", "c12_photo_demo3_p8", "c13_photo_demo4_p8", "c14_photo_demo2_p16", "c20_signsens_a",
+    "c21_signsens_b", "c22_signsens_c",
+]  # fmt: skip
+TIED = {"c08_synth_degenerate": 2}  # its first two rounds find two equal blobs in either order
+
+
+def picture(*rows: str, dim: int = 12, noise: float = 0.1, seed: int = 0) -> torch.Tensor:
+    """Features of one image drawn with letters: equal letters have one direction, with noise."""
+    generator = torch.Generator().manual_seed(seed)
+    letters = sorted(set("".join(rows)))
+    directions = torch.eye(len(letters), dim)
+    label = torch.tensor([[letters.index(c) for c in row] for row in rows])
+    features = directions[label] + noise * torch.randn(*label.shape, dim, generator=generator) / dim**0.5
+    return features.permute(2, 0, 1)[None]
+
+
+def drawn(letter: str, *rows: str) -> torch.Tensor:
+    return torch.tensor([[c == letter for c in row] for row in rows])
+
+
+SCENE = (
+    "..............",
+    ".aaaa.........",
+    ".aaaa....bbb..",
+    ".aaaa....bbb..",
+    ".aaaa....bbb..",
+    "..............",
+    "..............",
+    "..............",
+    "..............",
+)
+
+
+class CountingSolver:
+    """The reference solver, with a count of the graphs it was given."""
+
+    def __init__(self) -> None:
+        self.graphs = 0
+
+    def __call__(self, graph: PatchGraph) -> Eigenpairs:
+        self.graphs += len(graph.images)
+        return ScipySolver()(graph)
+
+
+@pytest.fixture(scope="module")
+def recorded(golden_dir: Path):
+    def read(case: str) -> tuple[dict, dict[str, np.ndarray], torch.Tensor]:
+        folder = golden_dir / "maskcut" / "ncut"
+        facts = json.loads((folder / f"{case}.json").read_text())
+        with np.load(folder / f"{case}.npz") as file:
+            arrays = dict(file)
+        grid = facts["grid"]
+        features = torch.from_numpy(arrays["feats"].astype(np.float32)).reshape(1, -1, grid, grid)
+        return facts, arrays, features
+
+    return read
+
+
+def recorded_masks(facts: dict, arrays: dict[str, np.ndarray]) -> np.ndarray:
+    grid = facts["grid"]
+    packed = [arrays[f"r{r}_mask_patch"] for r in range(facts["N"])]
+    flat = [m if m.size == grid**2 else np.unpackbits(m, count=grid**2) for m in packed]
+    return np.stack(flat).reshape(-1, grid, grid).astype(bool)
+
+
+def compare(facts: dict, arrays: dict[str, np.ndarray], result: MaskCutResult) -> None:
+    expected = recorded_masks(facts, arrays)
+    masks = result.masks[0].numpy()
+    tied = TIED.get(facts["name"], 0)
+    assert {m.tobytes() for m in masks[:tied]} == {m.tobytes() for m in expected[:tied]}
+    differing = (masks != expected)[tied:].sum((1, 2)).tolist()
+    assert differing == [0] * len(differing)
+    diagnostics = result.diagnostics
+    for r in range(tied, facts["N"]):
+        v = arrays[f"r{r}_vec"].reshape(masks[r].shape)
+        if facts["rounds"][r]["reversed"]:
+            v = -v
+        np.testing.assert_allclose(result.eigenvectors[0, r], v, rtol=0, atol=5e-9 * np.abs(v).max())
+        assert diagnostics.eigenvalues[0, r].item() == pytest.approx(facts["rounds"][r]["lam2"], abs=1e-9)
+        assert diagnostics.corners[0, r].item() == facts["rounds"][r]["nc"]
+        zeroed = facts["rounds"][r]["zeroed_by_iou"] or facts["rounds"][r]["zeroed_by_area"]
+        assert diagnostics.dropped[0, r].item() == zeroed
+
+
+@pytest.mark.golden
+@pytest.mark.parametrize("case", CASES)
+def test_lanczos_gives_the_masks_of_the_original_in_every_round(case: str, recorded) -> None:
+    facts, arrays, features = recorded(case)
+    result = maskcut(features, MaskCutParams(tau=facts["tau"], num_masks=facts["N"]), solver="lanczos")
+    compare(facts, arrays, result)
+    diagnostics = result.diagnostics
+    assert not diagnostics.fallbacks.any()
+    assert (diagnostics.residuals < 1e-9).all()
+    assert (diagnostics.products <= 40).all()
+    assert torch.equal(diagnostics.reused[:, 1:], diagnostics.dropped[:, :-1])
+
+
+@pytest.mark.golden
+@pytest.mark.parametrize(
+    "case",
+    [
+        "c14_photo_demo2_p16",
+        *(pytest.param(c, marks=pytest.mark.slow) for c in ("c12_photo_demo3_p8", "c21_signsens_b")),
+    ],
+)
+def test_the_full_decomposition_gives_the_masks_of_the_original(case: str, recorded) -> None:
+    facts, arrays, features = recorded(case)
+    result = maskcut(features, MaskCutParams(tau=facts["tau"], num_masks=facts["N"]), solver="scipy")
+    compare(facts, arrays, result)
+
+
+@pytest.mark.golden
+def test_the_invariant_corner_rule_differs_only_where_the_sign_decides(recorded) -> None:
+    for case, same in (("c14_photo_demo2_p16", True), ("c20_signsens_a", False)):
+        facts, arrays, features = recorded(case)
+        assert any(r["sign_sensitive"] for r in facts["rounds"]) != same
+        params = MaskCutParams(tau=facts["tau"], num_masks=facts["N"], corner_rule="invariant")
+        masks = maskcut(features, params).masks[0].numpy()
+        assert np.array_equal(masks, recorded_masks(facts, arrays)) == same
+
+
+def test_each_round_finds_one_object_of_a_grid_that_is_not_square() -> None:
+    result = maskcut(picture(*SCENE), MaskCutParams(num_masks=2))
+    found = {m.numpy().tobytes() for m in result.masks[0]}
+    assert found == {drawn(letter, *SCENE).numpy().tobytes() for letter in "ab"}
+    assert result.masks.shape == result.eigenvectors.shape == (1, 2, 9, 14)
+
+
+def test_the_transposed_image_has_the_transposed_masks() -> None:
+    features = picture(*SCENE)
+    upright = maskcut(features, MaskCutParams(num_masks=2)).masks
+    lying = maskcut(features.transpose(2, 3), MaskCutParams(num_masks=2)).masks
+    assert torch.equal(lying.transpose(2, 3), upright)
+
+
+def test_eigenvectors_are_positive_on_the_side_that_was_chosen() -> None:
+    result = maskcut(picture(*SCENE), MaskCutParams(num_masks=2))
+    for mask, vector in zip(result.masks[0], result.eigenvectors[0], strict=True):
+        assert (vector[mask] > 0).all()
+        assert vector[mask].mean() > vector[~mask].mean()
+
+
+def test_a_dropped_round_is_empty_and_the_next_takes_its_cut_without_solving_again() -> None:
+    one_object = (".......", ".......", "..aaa..", "..aaa..", ".......", ".......")
+    solver = CountingSolver()
+    features = torch.cat([picture(*one_object, noise=1.2, seed=5)])
+    result = maskcut(features, MaskCutParams(num_masks=4), solver=solver)
+    diagnostics = result.diagnostics
+    assert diagnostics.dropped.any()
+    assert torch.equal(diagnostics.reused[:, 1:], diagnostics.dropped[:, :-1])
+    assert solver.graphs == 4 - diagnostics.reused.sum()
+    for r in range(4):
+        assert result.masks[0, r].any().item() != diagnostics.dropped[0, r].item()
+        if diagnostics.reused[0, r]:
+            assert torch.equal(result.eigenvectors[0, r], result.eigenvectors[0, r - 1])
+
+
+def test_stop_dropped_ends_at_the_first_dropped_round() -> None:
+    one_object = (".......", ".......", "..aaa..", "..aaa..", ".......", ".......")
+    features = picture(*one_object, noise=1.2, seed=5)
+    original = maskcut(features, MaskCutParams(num_masks=6)).diagnostics.dropped[0]
+    adaptive = maskcut(features, MaskCutParams(num_masks=6, stop="dropped")).diagnostics.dropped[0]
+    first = int(original.int().argmax())
+    assert not original[first:].all()
+    assert adaptive.tolist() == original[:first].tolist() + [True] * (6 - first)
+
+
+def test_a_batch_equals_its_images_one_by_one() -> None:
+    images = [picture(*SCENE, noise=n, seed=s) for n, s in ((0.3, 0), (1.0, 1), (2.0, 2))]
+    images.insert(1, torch.ones_like(images[0]))
+    params = MaskCutParams()
+    together = maskcut(torch.cat(images), params)
+    for i, image in enumerate(images):
+        alone = maskcut(image, params)
+        assert torch.equal(together.masks[i], alone.masks[0])
+        assert torch.equal(together.eigenvectors[i], alone.eigenvectors[0])
+
+
+@pytest.mark.parametrize("solver", ["lanczos", "scipy"])
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_an_image_without_any_contrast_has_no_object(value: float, solver: str) -> None:
+    result = maskcut(torch.full((2, 8, 5, 6), value), MaskCutParams(), solver=solver)
+    assert not result.masks.any()
+    assert (result.eigenvectors == 0).all()
+    assert result.diagnostics.dropped.all()
+    assert result.diagnostics.eigenvalues.isnan().all()
+
+
+@pytest.mark.parametrize("solver", ["lanczos", "scipy"])
+@pytest.mark.parametrize("grid", [(1, 1), (1, 2), (2, 2), (1, 17), (13, 1)])
+def test_tiny_grids_give_finite_results(grid: tuple[int, int], solver: str) -> None:
+    result = maskcut(torch.randn(2, 6, *grid), MaskCutParams(), solver=solver)
+    assert result.masks.shape == (2, 3, *grid)
+    assert result.eigenvectors.isfinite().all()
+    if grid == (1, 1):
+        assert not result.masks.any()
+
+
+@pytest.mark.parametrize("solver", ["lanczos", "scipy"])
+def test_two_patches_that_differ_are_cut_in_one_and_one(solver: str) -> None:
+    features = torch.tensor([[1.0, 0.0], [0.0, 1.0]]).view(1, 2, 1, 2)
+    assert maskcut(features, MaskCutParams(num_masks=1), solver=solver).masks.sum() == 1
+
+
+def test_an_empty_batch_gives_empty_results() -> None:
+    result = maskcut(torch.zeros(0, 6, 5, 4), MaskCutParams())
+    assert result.masks.shape == (0, 3, 5, 4)
+    assert result.diagnostics.products.shape == (0, 3)
+
+
+def test_a_clean_picture_needs_no_full_decomposition() -> None:
+    result = maskcut(picture(*SCENE, noise=0.0), MaskCutParams(), solver="lanczos")
+    assert not result.diagnostics.fallbacks.any()
+    assert {m.numpy().tobytes() for m in result.masks[0, :2]} == {drawn(c, *SCENE).numpy().tobytes() for c in "ab"}
+
+
+def test_features_with_nan_are_refused_with_their_place_in_the_batch() -> None:
+    features = torch.randn(3, 4, 5, 5)
+    features[2, 0, 1, 1] = torch.nan
+    with pytest.raises(InputError, match=r"images \[2\] of the batch hold NaN"):
+        maskcut(features, MaskCutParams())
+
+
+def test_an_unknown_solver_is_named() -> None:
+    with pytest.raises(ConfigError, match="'magic' is unknown"):
+        maskcut(torch.randn(1, 4, 5, 5), MaskCutParams(), solver="magic")
+
+
+def test_features_are_left_as_they_were() -> None:
+    features = torch.randn(1, 4, 6, 6)
+    before = features.clone()
+    maskcut(features, MaskCutParams())
+    assert torch.equal(features, before)
+
+
+@pytest.mark.gpu
+@pytest.mark.golden
+def test_the_gpu_gives_the_masks_of_the_original_for_a_whole_batch(recorded) -> None:
+    cases = ["c02_synth_b2_n10", "c03_synth_b3_n15", "c06_synth_tiny", "c20_signsens_a", "c21_signsens_b"]
+    read = [recorded(case) for case in cases]
+    result = maskcut(torch.cat([features for _, _, features in read]).cuda(), MaskCutParams(), solver="lanczos")
+    for i, (facts, arrays, _) in enumerate(read):
+        assert np.array_equal(result.masks[i].cpu().numpy(), recorded_masks(facts, arrays))
