@@ -1,4 +1,5 @@
 import copy
+import json
 import pickle
 import re
 from collections.abc import Callable
@@ -338,3 +339,29 @@ def test_golden_keys_and_bits_through_our_names_and_back(
     for key, value in expected.items():
         assert torch.equal(back[key], value), key
         assert back[key].dtype == value.dtype
+
+
+@pytest.mark.golden
+def test_golden_one_class_checkpoint_into_80_classes_leaves_the_listed_layers(golden_dir: Path) -> None:
+    shapes = json.loads((golden_dir / "detector/state_dict_keys.json").read_text())["cascade_imagenet"]["state_dict"]
+    state = {key: torch.zeros(()).expand(entry["shape"]) for key, entry in shapes.items()}
+    report = load_weights(build_detector(CASCADE, 80), state, reset_head=True)
+    assert {report.source_names[key] for key in report.fresh} == {
+        *(f"roi_heads.box_predictor.{k}.cls_score.{leaf}" for k in range(3) for leaf in ("weight", "bias")),
+        *(f"roi_heads.mask_head.predictor.{leaf}" for leaf in ("weight", "bias")),
+    }
+    assert len(report.loaded) == 400
+
+
+@pytest.mark.golden
+def test_golden_keys_of_the_dino_pickle_fill_the_backbone(golden_dir: Path) -> None:
+    facts = json.loads((golden_dir / "detector/state_dict_keys.json").read_text())["dino_RN50_pretrain_d2_format_pkl"]
+    state = {key: np.full(shape, 2.0, dtype=np.float32) for key, shape in facts["model_keys_shapes"].items()}
+    assert len(state) == 265
+    model = tiny(backbone="resnet50")
+    report = load_weights(model, {"model": state, "__author__": "DINO", "matching_heuristics": True})
+    body = {key: value for key, value in model.state_dict().items() if key.startswith("backbone.body.")}
+    weights = {key for key in body if not key.endswith("num_batches_tracked")}
+    assert set(report.loaded) == weights
+    assert len(weights) == 265
+    assert all(torch.all(body[key] == 2) for key in weights)

@@ -1,7 +1,7 @@
 """A training step equals the original's: proposals, losses, gradients, batch-norm statistics, one optimiser step."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.golden
 
 LOSS_RTOL, GRADIENT_RTOL = 1e-3, 5e-3
 MODELS = {"cascade": "cascade_imagenet", "maskrcnn": "mask_rcnn_imagenet", "semi80": "cascade_semi_coco80"}
-QUICK = ("cascade_bnTrain_drop1", "maskrcnn_bnEval_drop0", "semi80_bnEval")
+QUICK = ("maskrcnn_bnEval_drop1", "semi80_bnEval", "cascade_bnTrain_end2end")
 
 
 def cases(*names: str) -> list[Any]:
@@ -30,9 +30,19 @@ def cases(*names: str) -> list[Any]:
 
 
 STEP_CASES = cases(
-    *(f"{m}_{bn}_drop{d}" for m in ("cascade", "maskrcnn") for bn in ("bnTrain", "bnEval") for d in (1, 0)),
+    *(f"cascade_{bn}_drop0" for bn in ("bnTrain", "bnEval")),
+    *(f"maskrcnn_{bn}_drop{d}" for bn in ("bnTrain", "bnEval") for d in (1, 0)),
     *(f"semi80_{bn}" for bn in ("bnTrain", "bnEval")),
 )
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """As the numbers were computed: another order of sums changes gradients by 1e-2, by batch norm over few pixels."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +65,7 @@ def detector_of(golden_detector: Callable[..., Detector]) -> Callable[..., Detec
     """Factory of detectors in training mode; `case` names the model, the mode of its batch norms, and the weighting."""
 
     def make(case: str, **options: Any) -> Detector:
-        if "drop1" in case:
+        if case.endswith(("drop1", "end2end")):
             options.setdefault("classification_weights", DropLossOriginal())
         detector = golden_detector(MODELS[case.split("_")[0]], sampler=FirstK(), **options).train()
         if "bnEval" in case:
@@ -99,12 +109,12 @@ def test_losses_of_a_step(case: str, golden, batch, detector_of) -> None:
     assert_losses(losses, golden[case]["rpn_firstk_losses"] | golden[case]["roi_losses"])
 
 
-def test_gradients_batch_norm_statistics_and_one_step(golden, arrays, batch, detector_of) -> None:
+def test_losses_gradients_statistics_and_one_step_in_training_mode(golden, arrays, batch, detector_of) -> None:
     check_backward("cascade_bnTrain_drop1", golden, arrays, batch, detector_of)
 
 
 @pytest.mark.slow
-def test_gradients_and_one_step_with_fixed_batch_norm_statistics(golden, arrays, batch, detector_of) -> None:
+def test_losses_gradients_and_one_step_with_fixed_statistics(golden, arrays, batch, detector_of) -> None:
     check_backward("cascade_bnEval_drop1", golden, arrays, batch, detector_of)
 
 
@@ -113,7 +123,9 @@ def check_backward(case: str, golden, arrays, batch, detector_of) -> None:
     parameters = {to_detectron2_key(key, cascade=True): p for key, p in detector.named_parameters()}
     optimizer = sgd(detector, lr=expected["step_lr"], weight_decay=5e-5)
 
-    sum(losses_on_fixed_proposals(detector, batch, *inputs(batch)).values()).backward()
+    losses = losses_on_fixed_proposals(detector, batch, *inputs(batch))
+    assert_losses(losses, expected["rpn_firstk_losses"] | expected["roi_losses"])
+    sum(losses.values()).backward()
     gradients = {key: p.grad for key, p in parameters.items()}
     assert set(gradients) == set(expected["grad_norms"])
     for key, norm in expected["grad_norms"].items():
@@ -147,12 +159,12 @@ def compare_slices(found: Mapping[str, Tensor], arrays: Mapping[str, np.ndarray]
 
 
 @pytest.mark.parametrize(
-    "case", cases(*(f"{m}_{bn}_drop1" for m in ("cascade", "maskrcnn") for bn in ("bnTrain", "bnEval")))
+    "case", cases(*(f"{m}_{bn}_end2end" for m in ("cascade", "maskrcnn") for bn in ("bnTrain", "bnEval")))
 )
 def test_losses_from_photos_to_end(case: str, golden, batch, detector_of) -> None:
     with torch.no_grad():
         losses = detector_of(case)(*inputs(batch))
-    assert_losses(losses, golden[case.replace("drop1", "end2end_losses")])
+    assert_losses(losses, golden[f"{case}_losses"])
 
 
 @pytest.mark.slow
