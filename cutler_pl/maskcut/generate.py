@@ -226,6 +226,10 @@ def _annotated(found: Found, size_hw: tuple[int, int], on_found: OnFound | None)
     return record
 
 
+def _as_it_is(batch: PhotoBatch) -> PhotoBatch:
+    return batch  # torch's own function would turn tuples into lists
+
+
 class _PhotoModule(L.LightningDataModule):
     """Divides the batches among the processes and loads them."""
 
@@ -241,7 +245,11 @@ class _PhotoModule(L.LightningDataModule):
 
     def predict_dataloader(self) -> DataLoader[PhotoBatch]:
         return DataLoader(
-            self.batches, batch_size=None, num_workers=self._num_workers, pin_memory=torch.cuda.is_available()
+            self.batches,
+            batch_size=None,
+            collate_fn=_as_it_is,
+            num_workers=self._num_workers,
+            pin_memory=torch.cuda.is_available(),
         )
 
 

@@ -73,13 +73,13 @@ class PhotoBatches(Dataset[PhotoBatch]):
     @property
     def num_photos(self) -> int:
         """Number of images still to be done in these batches."""
-        return sum(int(self._pending[self._range(b)].sum()) for b in self._batches)
+        return sum(int(self._pending[self._range(int(batch))].sum()) for batch in self._batches)
 
     def __len__(self) -> int:
         return len(self._batches)
 
     def __getitem__(self, index: int) -> PhotoBatch:
-        members = range(len(self._ends))[self._range(self._batches[index])]
+        members = range(len(self._ends))[self._range(int(self._batches[index]))]
         names = [self._name(i) for i in members]
         left = {name for name, i in zip(names, members, strict=True) if self._pending[i]}
         batch = self._read([name for name in names if name in left])

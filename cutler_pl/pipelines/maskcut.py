@@ -41,7 +41,7 @@ def run(cfg: DictConfig) -> Path:
         OutputLockedError: Another run is writing into the output folder.
         TooManyFailuresError: The run is done, but too many photos failed.
     """
-    if cfg.maskcut is None:
+    if cfg.get("maskcut") is None:
         raise ConfigError(
             "maskcut=<features> is needed: maskcut=dino_vitb8 (the paper's; downloads weights or takes them from "
             "maskcut.features.weights=<file>) or maskcut=patch_descriptors (needs no weights, much weaker); "
