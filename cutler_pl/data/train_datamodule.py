@@ -57,6 +57,7 @@ class TrainDataModule(L.LightningDataModule):
         copy_paste: Settings of copy-paste; None for none.
         class_agnostic: Take all categories as one, label 1; else labels count the category ids in ascending order.
         filter_empty: Leave out images without objects.
+        max_images: Train on so many of the images only, the first ones; None for all.
         index_dir: Folder of the annotation index; None: beside the JSON, or temporary where that is read-only.
         validation: Images to validate on during training.
     """
@@ -75,6 +76,7 @@ class TrainDataModule(L.LightningDataModule):
         copy_paste: CopyPasteParams | None = None,
         class_agnostic: bool = True,
         filter_empty: bool = True,
+        max_images: int | None = None,
         index_dir: str | Path | None = None,
         validation: EvalDataModule | None = None,
     ) -> None:
@@ -85,6 +87,8 @@ class TrainDataModule(L.LightningDataModule):
             raise ConfigError(f"data.flip_probability={flip_probability} must lie in 0..1")
         if num_workers < 0:
             raise ConfigError(f"data.num_workers={num_workers} must not be negative")
+        if max_images is not None and max_images < 1:
+            raise ConfigError(f"data.max_images={max_images} must be positive, or null for all images")
         batch_size_per_rank(batch_size, 1)
         self.images = images
         self.annotations = annotations
@@ -97,6 +101,7 @@ class TrainDataModule(L.LightningDataModule):
         self.copy_paste = copy_paste
         self.class_agnostic = class_agnostic
         self.filter_empty = filter_empty
+        self.max_images = max_images
         self.index_dir = index_dir
         self.validation = validation
         if validation is not None:  # Lightning takes a method that is there for a wish to validate
@@ -222,7 +227,8 @@ class TrainDataModule(L.LightningDataModule):
                 )  # fmt: skip
 
     def _choose(self) -> Int64[np.ndarray, " chosen"]:
-        return np.flatnonzero(self.index.count_objects()) if self.filter_empty else np.arange(len(self.index))
+        chosen = np.flatnonzero(self.index.count_objects()) if self.filter_empty else np.arange(len(self.index))
+        return chosen[: self.max_images]
 
     def _dataset(self) -> InstanceDataset:
         categories = list(self.index.categories)

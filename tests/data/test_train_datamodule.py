@@ -102,6 +102,14 @@ def test_an_epoch_cut_short_by_a_limit_goes_on_in_the_next(make_folder: Callable
     assert [seen[1:] for seen in limited.seen] == [seen[1:] for seen in whole.seen]
 
 
+def test_only_the_first_images_are_trained_on_if_so_many_are_asked_for(make_folder: Callable[..., Any]) -> None:
+    folder = make_folder([(24, 40)] * 7)
+    module = fit(datamodule(folder, max_images=3), Recorder(), steps=4)
+    assert {image_id for _, ids, _, _ in module.seen for image_id in ids} == {100, 101, 102}
+    with pytest.raises(ConfigError, match=r"data\.max_images=0 must be positive"):
+        datamodule(folder, max_images=0)
+
+
 def test_validation_images_come_from_their_own_datamodule(make_folder: Callable[..., Any]) -> None:
     folder = make_folder([(24, 40)] * 4)
     held_out = make_folder([(20, 30), (30, 20), (22, 22)], name="held out")

@@ -53,7 +53,7 @@ def mlflow_of(tmp_path: Path) -> Callable[[str], Any]:
 
     def make(output: str) -> Any:
         return mlflow_logger(
-            tracking_uri=f"sqlite:///{tmp_path / 'db' / 'mlflow.db'}",
+            tracking_uri=f"sqlite:///{tmp_path / 'my photos (1), new' / 'mlflow.db'}",
             artifact_location=str(tmp_path / "artifacts"),
             experiment_name="test",
             run_name=output,
@@ -79,7 +79,7 @@ def test_mlflow_records_into_a_sqlite_file_and_a_resumed_run_goes_on_in_it(
     other.log_hyperparams({"name": "b"})
     assert other.run_id != logger.run_id
 
-    with sqlite3.connect(tmp_path / "db" / "mlflow.db") as database:
+    with sqlite3.connect(tmp_path / "my photos (1), new" / "mlflow.db") as database:
         run = (logger.run_id,)
         metrics = dict(database.execute("select key, count(*) from metrics where run_uuid = ? group by key", run))
         params = dict(database.execute("select key, value from params where run_uuid = ?", run))

@@ -6,7 +6,7 @@ from typing import Any
 
 import lightning as L
 
-from cutler_pl.evaluation import evaluate_coco
+from cutler_pl.evaluation import IouType, evaluate_coco
 from cutler_pl.runtime.logging import get_logger
 from cutler_pl.training.callbacks.coco_results import ResultParts
 from cutler_pl.training.callbacks.prediction_writer import add_batch, merge_parts, stored_category_ids
@@ -22,7 +22,7 @@ class CocoEvaluator(L.Callback):
         annotations: str | Path,
         *,
         path: str | Path,
-        iou_types: Sequence[str] = ("bbox", "segm"),
+        iou_types: Sequence[IouType] = ("bbox", "segm"),
         class_agnostic: bool = True,
         max_dets: Sequence[int] = (1, 10, 100),
         metrics: Sequence[str] = ("AP", "AP50", "AP75", "AR100"),
