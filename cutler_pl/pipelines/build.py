@@ -7,10 +7,9 @@ import lightning as L
 from hydra.utils import instantiate
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
-from torch import nn
 
 from cutler_pl.errors import CheckpointError, ConfigError
-from cutler_pl.models import load_weights
+from cutler_pl.models import Detector, load_weights
 from cutler_pl.runtime.logging import get_logger
 
 log = get_logger(__name__)
@@ -18,7 +17,7 @@ log = get_logger(__name__)
 SCRATCH = "scratch"
 
 
-def build_detector_from(cfg: DictConfig, *, num_classes: int) -> nn.Module:
+def build_detector_from(cfg: DictConfig, *, num_classes: int) -> Detector:
     """Build `cfg.detector` for a number of classes and load `cfg.init` into it.
 
     Args:
@@ -29,7 +28,7 @@ def build_detector_from(cfg: DictConfig, *, num_classes: int) -> nn.Module:
     Raises:
         CheckpointError: The start weights cannot be had or do not fit; the message names `model.init=`.
     """
-    model: nn.Module = instantiate(cfg.detector)(num_classes=num_classes)
+    model: Detector = instantiate(cfg.detector)(num_classes=num_classes)
     if cfg.init == SCRATCH:
         log.info("start weights: none (model.init=scratch), every layer is freshly initialised")
         return model

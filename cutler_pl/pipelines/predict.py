@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 from omegaconf import DictConfig
-from torch import nn
 
 from cutler_pl.coco import rle
 from cutler_pl.coco.io import load_predictions
+from cutler_pl.coco.schema import Category, Coco, Image
 from cutler_pl.data import EvalDataModule, PredictDataModule
 from cutler_pl.errors import DatasetNotFoundError
 from cutler_pl.images import read_image, read_image_size
+from cutler_pl.models import Detector
 from cutler_pl.pipelines.build import build_detector_from, build_trainer
 from cutler_pl.pipelines.record import record_run
 from cutler_pl.runtime.files import write_json, write_text
@@ -30,7 +31,7 @@ log = get_logger(__name__)
 class LoadedDetector:
     """A detector ready to predict, and what its labels mean."""
 
-    model: nn.Module
+    model: Detector
     category_ids: Sequence[int]
     class_names: Sequence[str]
 
@@ -53,8 +54,8 @@ def run(cfg: DictConfig) -> Path:
     results = output / "predictions.json"
     _predict(cfg, detector, datamodule, results)
     names = zip(detector.category_ids, detector.class_names, strict=True)
-    categories = [{"id": i, "name": name} for i, name in names]
-    coco = {"images": _image_records(datamodule), "annotations": [], "categories": categories}
+    categories = [Category(id=i, name=name) for i, name in names]
+    coco = Coco(images=_image_records(datamodule), annotations=[], categories=categories)
     write_json(output / "images.json", coco)
     if cfg.overlays:
         _draw_overlays(datamodule.image_files().root, coco, results, output / "overlays", cfg.overlay_score)
@@ -67,9 +68,7 @@ def predict_annotated(cfg: DictConfig, output: Path) -> Path:
     Returns:
         The COCO results file, `<output>/predictions.json`.
     """
-    datamodule = EvalDataModule(
-        cfg.images, cfg.annotations, batch_size=cfg.batch_size, num_workers=cfg.num_workers
-    )
+    datamodule = EvalDataModule(cfg.images, cfg.annotations, batch_size=cfg.batch_size, num_workers=cfg.num_workers)
     datamodule.check()
     results = output / "predictions.json"
     _predict(cfg, load_detector(cfg), datamodule, results)
@@ -115,7 +114,7 @@ def _predict(
         raise DatasetNotFoundError(f"none of the {len(failures)} images can be read; the first: {failures[0].reason}")
 
 
-def _image_records(datamodule: PredictDataModule) -> list[dict[str, Any]]:
+def _image_records(datamodule: PredictDataModule) -> list[Image]:
     """COCO records of the images that can be read, upright size."""
     files = datamodule.image_files()
     failed = {failure.file_name for failure in datamodule.failures}
@@ -123,14 +122,14 @@ def _image_records(datamodule: PredictDataModule) -> list[dict[str, Any]]:
     for image_id, name in zip(files.image_ids, files.file_names, strict=True):
         if name not in failed:
             height, width = read_image_size(files.root / name)
-            records.append({"id": int(image_id), "file_name": name, "height": height, "width": width})
+            records.append(Image(id=int(image_id), file_name=name, height=height, width=width))
     return records
 
 
-def _draw_overlays(root: Path, coco: dict[str, Any], results: Path, folder: Path, min_score: float) -> None:
+def _draw_overlays(root: Path, coco: Coco, results: Path, folder: Path, min_score: float) -> None:
     """One picture an image with the detections that score at least `min_score`."""
     by_image: dict[int, list[Any]] = {}
-    for prediction in load_predictions(results, coco).predictions:
+    for prediction in load_predictions(results, coco).results:
         if prediction["score"] >= min_score:
             by_image.setdefault(prediction["image_id"], []).append(prediction)
     for record in coco["images"]:

@@ -85,13 +85,13 @@ def run(cfg: DictConfig) -> None:
 
 
 def read_stages(recipe: DictConfig, output: Path) -> list[Stage]:
-    """Read the stages of a recipe; each gets the folder `<output>/stages/<number>_<name>`.
+    """Read the stages of a recipe; each gets the folder `<output>/stages/<number>_<name>`, numbered from 1.
 
     Raises:
         ConfigError: A stage names neither a pipeline nor a call, or both.
     """
     stages = []
-    for name, entry in recipe.stages.items():
+    for number, (name, entry) in enumerate(recipe.stages.items(), start=1):
         if ("pipeline" in entry) == ("call" in entry):
             raise ConfigError(f"recipe.stages.{name} needs either 'pipeline' or 'call', not both and not neither")
         overrides = OmegaConf.to_container(entry.get("overrides") or OmegaConf.create(), resolve=True)
@@ -99,7 +99,7 @@ def read_stages(recipe: DictConfig, output: Path) -> list[Stage]:
         stages.append(
             Stage(
                 name=str(name),
-                folder=output / "stages" / str(name),
+                folder=output / "stages" / f"{number}_{name}",
                 pipeline=entry.get("pipeline"),
                 overrides={str(k): v for k, v in overrides.items()},
                 call=entry.get("call"),

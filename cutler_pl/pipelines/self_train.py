@@ -33,7 +33,7 @@ def run(cfg: DictConfig) -> Path:
     previous = load_coco(cfg.annotations).coco
     predictions_path = predict_annotated(cfg, output / "predictions")
     record_run(output, cfg)
-    predictions = load_predictions(predictions_path, previous, on_error=cfg.on_error).predictions
+    predictions = load_predictions(predictions_path, previous, on_error=cfg.on_error).results
     merged = merge_annotations(previous, predictions, cfg.threshold, on_error=cfg.on_error)
     target = output / "annotations.json"
     save_coco(target, merged)

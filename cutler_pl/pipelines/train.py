@@ -39,9 +39,7 @@ def run(cfg: DictConfig) -> Path:
         model,
         optimizer=instantiate(cfg.optimizer),
         scheduler=instantiate(cfg.scheduler),
-        model_config=describe_detector(
-            model, category_ids=datamodule.category_ids, class_names=datamodule.class_names
-        ),
+        model_config=describe_detector(model, category_ids=datamodule.category_ids, class_names=datamodule.class_names),
         seed=cfg.seed,
     )
     output = Path(cfg.paths.output_dir)

@@ -25,14 +25,14 @@ def append(path: str, text: str, fail: bool = False) -> None:
 
 def make(tmp_path: Path, *texts: str, failing: str | None = None) -> DictConfig:
     stages = {
-        f"{number}_{text}": {
+        text: {
             "call": {
                 "_target_": "cutler_pl.pipelines.recipe_test_stage.append",
                 "path": str(tmp_path / "stages" / f"{number}_{text}" / "result.txt"),
                 "text": text,
             }
         }
-        for number, text in enumerate(texts)
+        for number, text in enumerate(texts, start=1)
     }
     if failing is not None:
         stages[failing]["call"]["fail"] = True
@@ -61,26 +61,26 @@ def test_finished_stages_are_not_run_again(tmp_path: Path) -> None:
     cfg = make(tmp_path, "a", "b")
     recipe.run(cfg)
     recipe.run(cfg)
-    assert results(tmp_path) == {"0_a": "a", "1_b": "b"}
+    assert results(tmp_path) == {"1_a": "a", "2_b": "b"}
 
 
 def test_interrupted_stage_starts_anew_and_the_one_before_is_kept(tmp_path: Path) -> None:
     with pytest.raises(Exception, match="killed"):
-        recipe.run(make(tmp_path, "a", "b", failing="1_b"))
-    before = (tmp_path / "stages/0_a/result.txt").stat().st_mtime_ns
+        recipe.run(make(tmp_path, "a", "b", failing="b"))
+    before = (tmp_path / "stages/1_a/result.txt").stat().st_mtime_ns
     recipe.run(make(tmp_path, "a", "b"))
-    assert results(tmp_path) == {"0_a": "a", "1_b": "b"}
-    assert (tmp_path / "stages/0_a/result.txt").stat().st_mtime_ns == before
+    assert results(tmp_path) == {"1_a": "a", "2_b": "b"}
+    assert (tmp_path / "stages/1_a/result.txt").stat().st_mtime_ns == before
 
 
 def test_changed_stage_redoes_what_comes_after(tmp_path: Path) -> None:
     recipe.run(make(tmp_path, "a", "b", "c"))
     changed = make(tmp_path, "a", "b", "c")
-    changed.recipe.stages["1_b"].call.text = "B"
-    marks = {n: (tmp_path / "stages" / n / "stage.json").stat().st_mtime_ns for n in ("0_a", "1_b", "2_c")}
+    changed.recipe.stages["b"].call.text = "B"
+    marks = {n: (tmp_path / "stages" / n / "stage.json").stat().st_mtime_ns for n in ("1_a", "2_b", "3_c")}
     recipe.run(changed)
     redone = {n for n, t in marks.items() if (tmp_path / "stages" / n / "stage.json").stat().st_mtime_ns != t}
-    assert redone == {"1_b", "2_c"}
+    assert redone == {"2_b", "3_c"}
 
 
 def test_two_runs_in_one_folder_are_refused(tmp_path: Path) -> None:
@@ -90,8 +90,8 @@ def test_two_runs_in_one_folder_are_refused(tmp_path: Path) -> None:
 
 def test_stage_needs_a_pipeline_or_a_call(tmp_path: Path) -> None:
     cfg = make(tmp_path, "a")
-    cfg.recipe.stages["0_a"].pipeline = "train"
-    with pytest.raises(ConfigError, match="0_a needs either"):
+    cfg.recipe.stages["a"].pipeline = "train"
+    with pytest.raises(ConfigError, match="a needs either"):
         recipe.run(cfg)
 
 
@@ -114,4 +114,4 @@ def test_marker_names_the_command(tmp_path: Path) -> None:
     )
     assert stage.command == """python scripts/maskcut.py 'input='"'"'my photos'"'"'' maskcut=m"""
     recipe.run(make(tmp_path, "a"))
-    assert json.loads((tmp_path / "stages/0_a/stage.json").read_text())["command"] is None
+    assert json.loads((tmp_path / "stages/1_a/stage.json").read_text())["command"] is None
