@@ -33,7 +33,7 @@ def paste_masks(
     for start in range(0, len(boxes), at_once):
         chunk = slice(start, start + at_once)
         part, small = boxes[chunk].float(), probabilities[chunk].float()
-        x0, y0, x1, y1 = _extent(part, size_hw) if at_once == 1 else (0, 0, width, height)
+        x0, y0, x1, y1 = _extent(part, small.shape[1], size_hw) if at_once == 1 else (0, 0, width, height)
         rows = _weights(part[:, 1], part[:, 3], y0, y1, small.shape[1])
         columns = _weights(part[:, 0], part[:, 2], x0, x1, small.shape[2])
         masks[chunk, y0:y1, x0:x1] = rows @ small @ columns.mT >= threshold
@@ -48,11 +48,11 @@ def _weights(low: Tensor, high: Tensor, start: int, stop: int, cells: int) -> Fl
     return (1 - (place[:, :, None] - cell).abs()).clamp(min=0)
 
 
-def _extent(boxes: Tensor, size_hw: tuple[int, int]) -> tuple[int, int, int, int]:
-    """Pixels that a box can reach: half a mask cell beyond its edges counts, too."""
+def _extent(boxes: Tensor, cells: int, size_hw: tuple[int, int]) -> tuple[int, int, int, int]:
+    """Pixels that the mask of a box can reach: half a cell beyond its edges counts, too."""
     height, width = size_hw
     x0, y0, x1, y1 = boxes[0].tolist()
-    margin_x, margin_y = (x1 - x0) / 2 + 1, (y1 - y0) / 2 + 1
+    margin_x, margin_y = (x1 - x0) / cells / 2 + 1, (y1 - y0) / cells / 2 + 1
     return (
         max(0, int(x0 - margin_x)),
         max(0, int(y0 - margin_y)),

@@ -11,6 +11,7 @@ from torch import Tensor
 from torchvision.ops import roi_align
 
 from cutler_pl.models.backbone import STRIDES
+from cutler_pl.models.roi_align_cpu import roi_align_cpu
 from cutler_pl.ops.boxes import box_area
 
 POOLED_STRIDES = STRIDES[:4]
@@ -42,8 +43,15 @@ def pool_regions(
     order = levels.argsort(stable=True)
     per_level = torch.bincount(levels, minlength=len(POOLED_STRIDES)).tolist()
     pooled = [
-        roi_align(level, part, size, spatial_scale=1 / stride, sampling_ratio=0, aligned=True)
+        _roi_align(level, part, size, 1 / stride)
         for level, part, stride in zip(features, torch.split(rois[order], per_level), POOLED_STRIDES, strict=False)
         if len(part) or len(rois) == 0
     ]
     return torch.cat(pooled)[order.argsort()]
+
+
+def _roi_align(level: Tensor, rois: Tensor, size: int, spatial_scale: float) -> Tensor:
+    if level.device.type == "cpu" and not torch.compiler.is_exporting():
+        return roi_align_cpu(level, rois, size, spatial_scale=spatial_scale)
+    pooled: Tensor = roi_align(level, rois, size, spatial_scale=spatial_scale, sampling_ratio=0, aligned=True)
+    return pooled
