@@ -27,12 +27,12 @@ def roi_align_cpu(
         size: Cells along each side of the result.
         spatial_scale: Cells of the map per pixel of the image.
     """
-    batch, channels, height, width = features.shape
+    channels, height, width = features.shape[1:]
     table = features.permute(0, 2, 3, 1).contiguous().view(-1, channels).float()
     corners = rois[:, 1:] * spatial_scale - 0.5
     samples = ((corners[:, 2:] - corners[:, :2]) / size).ceil().clamp(min=1).long().amax(dim=1)
     pooled = table.new_empty((len(rois), size, size, channels))
-    for most in samples.unique().tolist():
+    for most in torch.unique(samples).tolist():
         chosen = torch.nonzero(samples == most)[:, 0]
         x, x_weights = _axis(corners[chosen][:, [0, 2]], size, width, most)
         y, y_weights = _axis(corners[chosen][:, [1, 3]], size, height, most)
