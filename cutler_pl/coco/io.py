@@ -184,7 +184,7 @@ def read_json(source: Any, where: str | None = None) -> tuple[Any, str]:
     try:
         with path.open(encoding="utf-8") as file:
             return json.load(file), str(source)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise AnnotationError(f"{source}: not a JSON file ({error}); download or write it again") from error
 
 

@@ -58,7 +58,7 @@ def test_missing_file_is_named(tmp_path: Path) -> None:
         load_coco(tmp_path / "gone.json")
 
 
-@pytest.mark.parametrize("content", ["not json", "{", "", "\x00\xff"])
+@pytest.mark.parametrize("content", ["not json", "{", "", "\x00\xff", "[" * 100_000])
 def test_what_is_not_json_is_named(tmp_path: Path, content: str) -> None:
     path = tmp_path / "a.json"
     path.write_text(content, encoding="latin-1")
