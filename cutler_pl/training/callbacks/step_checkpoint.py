@@ -69,7 +69,7 @@ class StepCheckpoint(Checkpoint):
             return
         self._saved_at = step
         path = self.dirpath / f"step_{step:07d}.ckpt"
-        trainer.save_checkpoint(path)
+        trainer.save_checkpoint(path, weights_only=False)  # with everything a resumed run needs
         if trainer.is_global_zero:
             self._link(path)
             self._remove_old()
