@@ -5,6 +5,7 @@ batch while the next is computed; every process appends to a shard file of its o
 parts of a job array the result is the same file.
 """
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,6 +20,7 @@ import torch
 from lightning.pytorch.callbacks import TQDMProgressBar
 from torch import nn
 from torch.utils.data import DataLoader
+from tqdm.contrib.logging import logging_redirect_tqdm
 
 from cutler_pl.coco.shard_merge import MergeReport
 from cutler_pl.coco.shards import Progress, ShardRecord, ShardWriter
@@ -31,7 +33,7 @@ from cutler_pl.maskcut.output import OutputFolder, Part
 from cutler_pl.maskcut.params import MaskCutParams
 from cutler_pl.maskcut.photos import PhotoBatch, PhotoBatches
 from cutler_pl.runtime.distributed import barrier, global_rank
-from cutler_pl.runtime.logging import get_logger
+from cutler_pl.runtime.logging import ROOT_NAME, get_logger
 
 log = get_logger(__name__)
 
@@ -124,7 +126,8 @@ def generate(
             module.extractor = extractor  # so that the trainer moves it to the device
         if to_do:
             data = _PhotoModule(batches, num_workers=num_workers)
-            trainer.predict(module, datamodule=data, return_predictions=False)
+            with logging_redirect_tqdm([logging.getLogger(ROOT_NAME)]):  # messages above the bar, not into it
+                trainer.predict(module, datamodule=data, return_predictions=False)
         barrier()
         if not is_first:
             return None
@@ -135,6 +138,8 @@ def generate(
     failures, seen = (report.failed, len(names)) if report else (module.failures, to_do)
     if seen and len(failures) / seen > max_failed_share:
         name, reason = next(iter(failures.items()))
+        if len(names) == 1:
+            raise TooManyFailuresError(f"{Path(root) / name}: {reason}")
         raise TooManyFailuresError(
             f"{root}: {len(failures)} of {seen} photos failed, more than the accepted share of {max_failed_share:g} "
             f"(max_failed_share), for example {name}: {reason}; all are listed in {folder.failures}"
@@ -226,7 +231,7 @@ def _annotated(found: Found, size_hw: tuple[int, int], on_found: OnFound | None)
     return record
 
 
-def _as_it_is(batch: PhotoBatch) -> PhotoBatch:
+def _as_it_is(batch: Any) -> Any:
     return batch  # torch's own function would turn tuples into lists
 
 
