@@ -8,6 +8,7 @@ from cutler_pl.pipelines import entry, train
 
 @entry.command
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
+@entry.task
 def main(cfg: DictConfig) -> None:
     """Run the training pipeline."""
     train.run(cfg)

@@ -8,6 +8,7 @@ from cutler_pl.pipelines import convert_checkpoint, entry
 
 @entry.command
 @hydra.main(version_base="1.3", config_path="../conf", config_name="convert_checkpoint")
+@entry.task
 def main(cfg: DictConfig) -> None:
     """Run the convert_checkpoint pipeline."""
     convert_checkpoint.run(cfg)

@@ -8,6 +8,7 @@ from cutler_pl.pipelines import entry, evaluate
 
 @entry.command
 @hydra.main(version_base="1.3", config_path="../conf", config_name="evaluate")
+@entry.task
 def main(cfg: DictConfig) -> None:
     """Run the evaluation pipeline."""
     evaluate.run(cfg)

@@ -8,6 +8,7 @@ from cutler_pl.pipelines import entry, maskcut
 
 @entry.command
 @hydra.main(version_base="1.3", config_path="../conf", config_name="maskcut")
+@entry.task
 def main(cfg: DictConfig) -> None:
     """Run the maskcut pipeline."""
     maskcut.run(cfg)

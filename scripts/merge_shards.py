@@ -8,6 +8,7 @@ from cutler_pl.pipelines import entry, merge_shards
 
 @entry.command
 @hydra.main(version_base="1.3", config_path="../conf", config_name="merge_shards")
+@entry.task
 def main(cfg: DictConfig) -> None:
     """Run the merge_shards pipeline."""
     merge_shards.run(cfg)

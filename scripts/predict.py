@@ -8,6 +8,7 @@ from cutler_pl.pipelines import entry, predict
 
 @entry.command
 @hydra.main(version_base="1.3", config_path="../conf", config_name="predict")
+@entry.task
 def main(cfg: DictConfig) -> None:
     """Run the prediction pipeline."""
     predict.run(cfg)

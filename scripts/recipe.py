@@ -8,6 +8,7 @@ from cutler_pl.pipelines import entry, recipe
 
 @entry.command
 @hydra.main(version_base="1.3", config_path="../conf", config_name="recipe")
+@entry.task
 def main(cfg: DictConfig) -> None:
     """Run the recipe pipeline."""
     recipe.run(cfg)

@@ -9,7 +9,8 @@ import functools
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
@@ -18,35 +19,54 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-from cutler_pl.errors import CutlerError
+from cutler_pl.errors import ConfigError, CutlerError
 from cutler_pl.runtime.logging import configure_logging
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG_DIR = ROOT / "conf"
+_SHOW_TRACEBACKS = "CUTLER_PL_TRACEBACKS"
 
 
 def command(main: Callable[[], None]) -> Callable[[], None]:
-    """Decorate a `@hydra.main` function: sets `PROJECT_ROOT` for the configs, reports errors as one sentence."""
+    """Decorate a `@hydra.main` function: sets `PROJECT_ROOT` for the configs, reports faulty settings."""
 
     @functools.wraps(main)
     def run() -> None:
-        with_traceback = os.environ.get("HYDRA_FULL_ERROR", "0") not in ("", "0")
+        os.environ.setdefault(_SHOW_TRACEBACKS, os.environ.get("HYDRA_FULL_ERROR", "0"))
         os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises to here instead of printing for itself
         os.environ.setdefault("PROJECT_ROOT", str(ROOT))
         configure_logging()
-        try:
+        with _sentences():
             main()
-        except (CutlerError, HydraException, OmegaConfBaseException) as error:
-            sentence = explain(error)
-            if sentence is None or with_traceback:
-                raise
-            print(f"error: {sentence}", file=sys.stderr, flush=True)  # noqa: T201 (what the command says to its user)
-            sys.exit(1)
-        except KeyboardInterrupt:
-            print("stopped; the same command goes on from what is finished", file=sys.stderr)  # noqa: T201
-            sys.exit(128 + signal.SIGINT)
 
     return run
+
+
+def task(main: Callable[[DictConfig], None]) -> Callable[[DictConfig], None]:
+    """Decorate the function below `@hydra.main`: reports what goes wrong in the work itself, before Hydra sees it."""
+
+    @functools.wraps(main)
+    def run(cfg: DictConfig) -> None:
+        with _sentences():
+            main(cfg)
+
+    return run
+
+
+@contextmanager
+def _sentences() -> Iterator[None]:
+    """Turn what the user can mend into one line on standard error and exit code 1."""
+    try:
+        yield
+    except (CutlerError, HydraException, OmegaConfBaseException) as error:
+        sentence = explain(error)
+        if sentence is None or os.environ[_SHOW_TRACEBACKS] not in ("", "0"):
+            raise
+        print(f"error: {sentence}", file=sys.stderr, flush=True)  # noqa: T201 (what the command says to its user)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from what is finished", file=sys.stderr)  # noqa: T201
+        sys.exit(128 + signal.SIGINT)
 
 
 def explain(error: BaseException) -> str | None:
@@ -66,6 +86,17 @@ def explain(error: BaseException) -> str | None:
         key = text.split("'")[1]
         return f"there is no setting {key!r}{_suggestion(key)}; the option --cfg job prints all settings"
     return _one_line(text)
+
+
+def require(cfg: DictConfig, *keys: str) -> None:
+    """Make sure that all values a command cannot do without are given.
+
+    Raises:
+        ConfigError: The message names every one that is missing.
+    """
+    missing = [key for key in keys if OmegaConf.is_missing(cfg, key)]
+    if missing:
+        raise ConfigError(f"needed and not given: {' '.join(f'{key}=<value>' for key in missing)}")
 
 
 def _causes(error: BaseException) -> list[BaseException]:

@@ -13,11 +13,14 @@ from cutler_pl.coco import rle
 from cutler_pl.coco.io import load_predictions
 from cutler_pl.coco.schema import Category, Coco, Image
 from cutler_pl.data import EvalDataModule, PredictDataModule
+from cutler_pl.data.image_stream import ImageFiles
 from cutler_pl.errors import DatasetNotFoundError
 from cutler_pl.images import read_image, read_image_size
 from cutler_pl.models import Detector
 from cutler_pl.pipelines.build import build_detector_from, build_trainer
+from cutler_pl.pipelines.entry import require
 from cutler_pl.pipelines.record import record_run
+from cutler_pl.runtime.distributed import gather, global_rank
 from cutler_pl.runtime.files import write_json, write_text
 from cutler_pl.runtime.logging import get_logger
 from cutler_pl.training import DetectorModule, restore_detector
@@ -46,16 +49,19 @@ def run(cfg: DictConfig) -> Path:
         DatasetNotFoundError: There is no image to predict on, or none can be read.
         CheckpointError: The checkpoint cannot be read or does not fit the model.
     """
+    require(cfg, "checkpoint", "input", "output")
     datamodule = PredictDataModule(cfg.input, batch_size=cfg.batch_size, num_workers=cfg.num_workers)
     datamodule.check()
     detector = load_detector(cfg)
     output = Path(cfg.output)
     record_run(output, cfg)
     results = output / "predictions.json"
-    _predict(cfg, detector, datamodule, results)
+    failed = _predict(cfg, detector, datamodule, results)
+    if global_rank() != 0:
+        return results
     names = zip(detector.category_ids, detector.class_names, strict=True)
     categories = [Category(id=i, name=name) for i, name in names]
-    coco = Coco(images=_image_records(datamodule), annotations=[], categories=categories)
+    coco = Coco(images=_image_records(datamodule.image_files(), failed), annotations=[], categories=categories)
     write_json(output / "images.json", coco)
     if cfg.overlays:
         _draw_overlays(datamodule.image_files().root, coco, results, output / "overlays", cfg.overlay_score)
@@ -100,24 +106,22 @@ def load_detector(cfg: DictConfig) -> LoadedDetector:
 
 def _predict(
     cfg: DictConfig, detector: LoadedDetector, datamodule: EvalDataModule | PredictDataModule, results: Path
-) -> None:
-    """Write the results file and, beside it, `failures.jsonl` with the images that could not be read."""
+) -> set[str]:
+    """Write the results file and, beside it, `failures.jsonl`; returns the images that could not be read."""
     writer = PredictionWriter(results, category_ids=detector.category_ids, score_threshold=cfg.score_threshold)
     trainer = build_trainer(cfg, callbacks=[writer])
     trainer.predict(DetectorModule(detector.model), datamodule=datamodule, return_predictions=False)
-    if not trainer.is_global_zero:
-        return
-    failures = datamodule.failures
-    lines = [json.dumps(failure._asdict(), ensure_ascii=False) + "\n" for failure in sorted(failures)]
-    write_text(results.with_name("failures.jsonl"), "".join(lines))
+    failures = sorted(gather(list(datamodule.failures)))
+    if trainer.is_global_zero:
+        lines = [json.dumps(failure._asdict(), ensure_ascii=False) + "\n" for failure in failures]
+        write_text(results.with_name("failures.jsonl"), "".join(lines))
     if failures and len(failures) == len(datamodule.image_files()):
         raise DatasetNotFoundError(f"none of the {len(failures)} images can be read; the first: {failures[0].reason}")
+    return {failure.file_name for failure in failures}
 
 
-def _image_records(datamodule: PredictDataModule) -> list[Image]:
+def _image_records(files: ImageFiles, failed: set[str]) -> list[Image]:
     """COCO records of the images that can be read, upright size."""
-    files = datamodule.image_files()
-    failed = {failure.file_name for failure in datamodule.failures}
     records = []
     for image_id, name in zip(files.image_ids, files.file_names, strict=True):
         if name not in failed:

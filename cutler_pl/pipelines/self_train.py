@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 
 from cutler_pl.coco.io import load_coco, load_predictions, save_coco
 from cutler_pl.errors import ConfigError
+from cutler_pl.pipelines.entry import require
 from cutler_pl.pipelines.predict import predict_annotated
 from cutler_pl.pipelines.record import record_run
 from cutler_pl.runtime.logging import get_logger
@@ -27,6 +28,7 @@ def run(cfg: DictConfig) -> Path:
         DatasetNotFoundError: Images or annotations are missing.
         AnnotationError: Annotations or predictions break the format.
     """
+    require(cfg, "checkpoint", "images", "annotations", "output")
     if not 0.0 <= cfg.threshold <= 1.0:
         raise ConfigError(f"threshold={cfg.threshold} must lie in 0..1; the original uses 0.7 and then 0.65")
     output = Path(cfg.output)

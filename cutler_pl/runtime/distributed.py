@@ -1,8 +1,11 @@
 """Which process of how many this is, read from the launcher's environment before any process group exists."""
 
 import os
+from typing import TypeVar
 
 import torch.distributed as dist
+
+T = TypeVar("T")
 
 
 def global_rank() -> int:
@@ -31,3 +34,12 @@ def barrier() -> None:
     """Wait for all processes; does nothing without a process group."""
     if dist.is_available() and dist.is_initialized():
         dist.barrier()
+
+
+def gather(value: list[T]) -> list[T]:
+    """Lists of all processes joined in the order of their ranks, on every process."""
+    if not (dist.is_available() and dist.is_initialized()):
+        return list(value)
+    parts: list[list[T]] = [[] for _ in range(dist.get_world_size())]
+    dist.all_gather_object(parts, value)
+    return [item for part in parts for item in part]
