@@ -40,8 +40,6 @@ class Detector(nn.Module):
         self.roi_heads = RoIHeads(params, self.sampler)
         self.register_buffer("pixel_mean", torch.tensor(params.pixel_mean), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(params.pixel_std), persistent=False)
-        if params.channels_last:
-            self.to(memory_format=torch.channels_last)
         if params.compile_backbone:
             self.backbone.compile()
 

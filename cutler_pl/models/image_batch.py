@@ -1,7 +1,7 @@
 """From a list of 8-bit images of any sizes to one normalised batch, padded at the right and at the bottom."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -16,8 +16,8 @@ class ImageBatch(NamedTuple):
     """Size of each image without the padding."""
 
 
-def check_images(images: Sequence[Tensor]) -> None:
-    """Check that the detector was given what it takes.
+def check_images(images: Any) -> None:
+    """Check that the detector was given what it takes: a list of uint8 tensors (3, height, width).
 
     Raises:
         TypeError: Not a list of tensors, or not of 8-bit integers.

@@ -36,6 +36,11 @@ def resize_image(image: ImageTensor, size_hw: tuple[int, int]) -> ImageTensor:
         pixels = Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())
         resized = np.array(pixels.resize(size_hw[::-1], Image.Resampling.BILINEAR))
         return torch.from_numpy(resized).permute(2, 0, 1).contiguous()
+    return resize_by_interpolation(image, size_hw)
+
+
+def resize_by_interpolation(image: ImageTensor, size_hw: tuple[int, int]) -> ImageTensor:
+    """Pillow's filter in float32, on any device; fewer than one value in a hundred differs from it, by 1."""
     across = _resize_rounded(image[None].float(), (image.shape[1], size_hw[1]))
     return _resize_rounded(across, size_hw)[0].to(torch.uint8)
 

@@ -29,6 +29,8 @@ def roi_align_cpu(
     """
     channels, height, width = features.shape[1:]
     table = features.permute(0, 2, 3, 1).contiguous().view(-1, channels).float()
+    if len(rois) == 0:
+        return table[:0, :, None, None].expand(0, channels, size, size)  # hangs on the features still
     corners = rois[:, 1:] * spatial_scale - 0.5
     samples = ((corners[:, 2:] - corners[:, :2]) / size).ceil().clamp(min=1).long().amax(dim=1)
     pooled = table.new_empty((len(rois), size, size, channels))

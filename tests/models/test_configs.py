@@ -1,0 +1,50 @@
+"""The model options say what the code's defaults say, and what the recipe changes."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+
+from cutler_pl.models import Detector
+from cutler_pl.models.droploss import DropLoss
+from cutler_pl.models.params import detector_params
+
+CONF = Path(__file__).resolve().parents[2] / "conf"
+
+
+def _detector(model: str, num_classes: int = 1) -> Detector:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = compose(overrides=[f"+model={model}", "model.init=scratch"])
+    return instantiate(cfg.model.detector)(num_classes=num_classes)
+
+
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [("cascade_mask_rcnn", "cascade_mask_rcnn_r50_fpn"), ("mask_rcnn", "mask_rcnn_r50_fpn")],
+)
+def test_unsupervised_options_are_the_defaults_with_droploss(model, name):
+    params = asdict(_detector(model).params)
+    weights = params.pop("classification_weights")
+    assert isinstance(weights, DropLoss)
+    assert weights.iou_thresh == 0.01
+    assert params == {k: v for k, v in asdict(detector_params(name)).items() if k != "classification_weights"}
+
+
+@pytest.mark.parametrize(
+    ("model", "num_classes", "changes"),
+    [
+        ("cascade_mask_rcnn_self_train", 1, {"rpn_post_nms_train": 1000}),
+        ("cascade_mask_rcnn_coco", 80, {"rpn_post_nms_train": 2000, "score_threshold": 0.05, "num_classes": 80}),
+    ],
+)
+def test_later_trainings_differ_from_the_first_in_these_alone(model, num_classes, changes):
+    expected = asdict(detector_params("cascade_mask_rcnn_r50_fpn")) | {"rpn_nms_threshold": 0.7} | changes
+    assert asdict(_detector(model, num_classes).params) == expected
+
+
+def test_tiny_cascade_is_tiny():
+    detector = _detector("cascade_mask_rcnn_tiny")
+    assert len(detector.roi_heads.stages) == 3
+    assert sum(p.numel() for p in detector.parameters()) < 15e6
