@@ -181,7 +181,7 @@ def test_memory_layout_makes_no_difference():
 
 def test_input_errors_name_the_image():
     detector = _detector().eval()
-    with pytest.raises(TypeError, match="image 1 has dtype torch.float32; expected uint8 RGB"):
+    with pytest.raises(TypeError, match=r"image 1 has dtype torch\.float32; expected uint8 RGB"):
         detector([_images()[0], torch.rand(3, 20, 20)])
     with pytest.raises(ValueError, match="image 0 has shape"):
         detector([torch.zeros(20, 20, dtype=torch.uint8)])
