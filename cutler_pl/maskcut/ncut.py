@@ -25,6 +25,7 @@ from cutler_pl.runtime.logging import get_logger
 _log = get_logger(__name__)
 _ROUNDING = 1e-13
 _BREAKDOWN = 1e-12
+_WEAK_LINK = 1e-4
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,9 @@ class LanczosSolver:
     def __call__(self, graph: PatchGraph) -> Eigenpairs:
         """Second eigenpairs of graphs of two patches or more."""
         operator = _NormalisedLaplacian.of(graph)
-        reduction = _HouseholderTridiagonal.start(operator, capacity=min(self.max_steps, graph.patches))
+        reduction = _HouseholderTridiagonal.start(
+            operator, min(self.max_steps, graph.patches), may_restart=graph.patches > self.complete_below
+        )
         found: dict[int, _RitzPair] = {}
         while reduction.size < reduction.capacity and len(found) < len(graph.images):
             reduction.step()
@@ -148,7 +151,13 @@ class LanczosSolver:
             if reduction.size < 3:
                 continue
             pair = _second_ritz_pair(diagonal, offdiagonal[:-1])
-            if _open_residual(pair.vector, diagonal, offdiagonal) < self.tolerance * pair.gap:
+            settled = abs(offdiagonal[-1] * pair.vector[-1]) < self.tolerance * pair.gap
+            if settled and np.abs(offdiagonal).min() < _WEAK_LINK:
+                # the graph has parts that the first patch hardly sees: has half of the steps found the same?
+                half = reduction.size // 2
+                before = _second_ritz_pair(diagonal[:half], offdiagonal[: half - 1]) if half > 1 else None
+                settled = before is not None and abs(before.value - pair.value) < _ROUNDING
+            if settled:
                 found[i] = pair
 
     def _assemble(
@@ -233,10 +242,12 @@ class _HouseholderTridiagonal:
 
     When what can be reached from the first patch is used up (a graph without noise, for one), the next column
     starts afresh from `restart`, a vector without any symmetry: T then falls into blocks, and an entry of the
-    subdiagonal is exactly 0. LAPACK goes on with its rounding errors there, which serve no better.
+    subdiagonal is exactly 0. LAPACK goes on with its rounding errors there, which need not see all the rest; in a
+    reduction that will be complete they serve as well.
     """
 
     operator: _NormalisedLaplacian
+    may_restart: bool
     restart: Float64[Tensor, " patches"]
     V: Float64[Tensor, "batch patches capacity"]
     S: Float64[Tensor, "batch capacity capacity"]
@@ -244,12 +255,14 @@ class _HouseholderTridiagonal:
     offdiagonal: list[Float64[Tensor, " batch"]]
 
     @classmethod
-    def start(cls, operator: _NormalisedLaplacian, capacity: int) -> "_HouseholderTridiagonal":
+    def start(cls, operator: _NormalisedLaplacian, capacity: int, *, may_restart: bool) -> "_HouseholderTridiagonal":
         batch, patches = operator.root_inverse.shape
         zeros = operator.root_inverse.new_zeros
         fixed = torch.Generator().manual_seed(patches)
         restart = torch.randn(patches, dtype=torch.float64, generator=fixed).to(operator.root_inverse.device)
-        return cls(operator, restart, zeros(batch, patches, capacity), zeros(batch, capacity, capacity), [], [])
+        return cls(
+            operator, may_restart, restart, zeros(batch, patches, capacity), zeros(batch, capacity, capacity), [], []
+        )
 
     @property
     def size(self) -> int:
@@ -278,7 +291,7 @@ class _HouseholderTridiagonal:
         unit[:, j] = 1
         column = self._rotate_back(self.operator(self.rotate(unit)))
         x = column[:, j + 1 :]
-        broken = torch.linalg.vector_norm(x, dim=1) < _BREAKDOWN
+        broken = (torch.linalg.vector_norm(x, dim=1) < _BREAKDOWN) & self.may_restart
         v, scale, below = _reflection(torch.where(broken[:, None], self.restart[j + 1 :], x))
         self.V[:, j + 1 :, j] = v
         V = self.V[:, :, :j]
@@ -323,27 +336,6 @@ class _RitzPair:
     value: float
     gap: float
     tie_ratio: float
-
-
-def _open_residual(
-    y: Float64[np.ndarray, " k"], diagonal: Float64[np.ndarray, " k"], offdiagonal: Float64[np.ndarray, " k"]
-) -> float:
-    """Residual of y, and of the smallest eigenvector of the block after the first break, whichever is larger.
-
-    That block may hold a smaller λ₂ than the first, so it must have settled as well. Once it ends too, all
-    eigenvalues have been seen, because its start has a share in all of them.
-    """
-    below = abs(offdiagonal[-1])
-    breaks = np.flatnonzero(offdiagonal == 0) + 1
-    if len(breaks) != 1:
-        return float(below * abs(y[-1]))
-    begin = breaks[0]
-    if begin == len(diagonal):
-        return np.inf
-    _, smallest = scipy.linalg.eigh_tridiagonal(
-        diagonal[begin:], offdiagonal[begin:-1], select="i", select_range=(0, 0)
-    )
-    return float(below * max(abs(y[-1]), abs(smallest[-1, 0])))
 
 
 def _second_ritz_pair(diagonal: Float64[np.ndarray, " k"], offdiagonal: Float64[np.ndarray, " k-1"]) -> _RitzPair:

