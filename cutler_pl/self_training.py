@@ -51,7 +51,7 @@ class Merge:
 def merge_annotations(
     previous: str | Path | Mapping[str, Any],
     predictions: str | Path | Sequence[Mapping[str, Any]],
-    threshold: float,
+    threshold: int | float,
     *,
     on_error: OnError = "raise",
 ) -> dict[str, Any]:
@@ -78,7 +78,7 @@ def merge_annotations(
 
 
 def select(
-    predictions: Iterable[Mapping[str, Any]], threshold: float, *, rejects: Rejects | None = None
+    predictions: Iterable[Mapping[str, Any]], threshold: int | float, *, rejects: Rejects | None = None
 ) -> list[Mapping[str, Any]]:
     """Predictions with at least this score, in their order.
 
@@ -107,7 +107,7 @@ def select(
 def merge(
     previous: str | Path | Mapping[str, Any],
     predictions: str | Path | Sequence[Mapping[str, Any]],
-    threshold: float,
+    threshold: int | float,
     *,
     on_error: OnError = "raise",
 ) -> Merge:

@@ -80,14 +80,12 @@ def are_consistent(rles: Sequence[RLE]) -> Bool[np.ndarray, " masks"]:
 
     pycocotools itself loops forever, or reads past the end, on some counts that are not.
     """
-    if not rles:
-        return np.zeros(0, dtype=bool)
-    codes = [counts.encode("ascii", "replace") if isinstance(counts := rle["counts"], str) else counts for rle in rles]
-    ends = np.cumsum([len(code) for code in codes])
-    pixels = np.array([rle["size"][0] * rle["size"][1] for rle in rles])
-    fine = np.zeros(len(codes), dtype=bool)
-    _check_kernel()(np.frombuffer(b"".join(codes), dtype=np.uint8), ends, pixels, fine)
-    return fine
+    return _scan(rles)[0]
+
+
+def areas(rles: Sequence[RLE]) -> Int64[np.ndarray, " masks"]:
+    """Number of pixels of each mask; for many masks much faster than one `area` after the other."""
+    return _scan(rles)[1]
 
 
 def with_str_counts(rle: Any) -> RLE:
@@ -101,18 +99,31 @@ def with_str_counts(rle: Any) -> RLE:
     }
 
 
+def _scan(rles: Sequence[RLE]) -> tuple[Bool[np.ndarray, " masks"], Int64[np.ndarray, " masks"]]:
+    """Whether the counts of each mask are in order, and its area."""
+    fine, area = np.zeros(len(rles), dtype=bool), np.zeros(len(rles), dtype=np.int64)
+    if rles:
+        given = (rle["counts"] for rle in rles)
+        codes = [counts.encode("ascii", "replace") if isinstance(counts, str) else counts for counts in given]
+        ends = np.cumsum([len(code) for code in codes])
+        pixels = np.array([rle["size"][0] * rle["size"][1] for rle in rles])
+        _scan_kernel()(np.frombuffer(b"".join(codes), dtype=np.uint8), ends, pixels, fine, area)
+    return fine, area
+
+
 @cache
-def _check_kernel() -> Callable[..., None]:
-    return compiled(_check_counts)
+def _scan_kernel() -> Callable[..., None]:
+    return compiled(_scan_counts)
 
 
-def _check_counts(
+def _scan_counts(
     code: UInt8[np.ndarray, " characters"],
     ends: Int64[np.ndarray, " masks"],
     pixels: Int64[np.ndarray, " masks"],
     fine: Bool[np.ndarray, " masks"],
+    area: Int64[np.ndarray, " masks"],
 ) -> None:
-    """Fill in `fine` for masks written one after the other, each up to its place in `ends`.
+    """Fill in `fine` and `area` for masks written one after the other, each up to its place in `ends`.
 
     COCO's code: a character holds 5 bits from '0' on, bit 6 says that more follow, the last one's bit 5 is the sign;
     from the fourth count on, the difference to the count two before is stored.
@@ -138,6 +149,8 @@ def _check_counts(
             if index > 2:
                 value += before
             total += value
+            if index % 2 == 1:
+                area[mask] += value
             sound = sound and 0 <= value <= pixels[mask]
             before, last = last, value
             index += 1

@@ -1,7 +1,6 @@
 """Class-agnostic and per-class COCO evaluation, with the same numbers as pycocotools.
 
-The matching is done by faster-coco-eval's C++ code, which agrees with pycocotools to the last digits and is an order
-of magnitude faster; the measures are taken from its precision and recall by `evaluation.measures`. One thing is
+Files are checked by `coco.io`, matched by `evaluation.matching` and summed up by `evaluation.measures`. One thing is
 better than in pycocotools: a ground-truth annotation with id 0 counts like any other.
 """
 
@@ -10,18 +9,15 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-import numpy as np
-from faster_coco_eval import COCO, COCOeval_faster
-from pycocotools import mask as coco_mask
-
 from cutler_pl.coco import rle
 from cutler_pl.coco.io import load_coco, load_predictions
-from cutler_pl.coco.schema import Annotation, Coco, Result
+from cutler_pl.coco.schema import RLE, Annotation, Category, Coco, Result
 from cutler_pl.errors import AnnotationError, ConfigError
-from cutler_pl.evaluation.measures import AREA_RANGES, IOU_THRESHOLDS, RECALLS, Curves, IouType
+from cutler_pl.evaluation.matching import Objects, precision_and_recall
+from cutler_pl.evaluation.measures import Curves, IouType
 from cutler_pl.runtime.logging import get_logger
 
-_AGNOSTIC = {"id": 1, "name": "object"}
+_AGNOSTIC: Category = {"id": 1, "name": "object"}
 
 _log = get_logger(__name__)
 
@@ -99,93 +95,62 @@ def _checked(iou_types: Sequence[str], max_dets: Sequence[int]) -> tuple[list[Io
 def _curves(
     truth: Coco, results: Sequence[Result], iou_type: IouType, class_agnostic: bool, max_dets: tuple[int, ...]
 ) -> Curves:
-    sizes = {image["id"]: (image["height"], image["width"]) for image in truth["images"]}
     categories = [_AGNOSTIC] if class_agnostic else sorted(truth["categories"], key=lambda category: category["id"])
-    names = tuple(str(category["name"]) for category in categories)
-    one = 1 if class_agnostic else None
-    common = {"images": [{"id": i, "height": h, "width": w} for i, (h, w) in sizes.items()], "categories": categories}
-    # New records with ids from 1: the engine adds its own keys to them and takes id 0 for "no match".
-    gt = [
-        _gt_record(number, annotation, iou_type, one, sizes[annotation["image_id"]])
-        for number, annotation in enumerate(truth["annotations"], 1)
-    ]
-    dt = [_dt_record(number, result, iou_type, one) for number, result in enumerate(results, 1)]
-    if not gt or not sizes:
-        shape = (len(IOU_THRESHOLDS), len(RECALLS), len(categories), len(AREA_RANGES), len(max_dets))
-        return Curves(np.full(shape, -1.0), np.full((shape[0], *shape[2:]), -1.0), names, max_dets)
+    ids = [category["id"] for category in categories]
+    order = {image_id: number for number, image_id in enumerate(sorted(image["id"] for image in truth["images"]))}
+    precision, recall = precision_and_recall(
+        _ground_truth(truth, iou_type, order, ids[0] if class_agnostic else None),
+        _detections(results, iou_type, order, ids[0] if class_agnostic else None),
+        images=len(order),
+        categories=ids,
+        max_dets=max_dets,
+    )
+    return Curves(precision, recall, tuple(category["name"] for category in categories), max_dets)
 
-    engine = _Engine(COCO({**common, "annotations": gt}), COCO({**common, "annotations": dt}), iou_type)
-    engine.params.maxDets = list(max_dets)
-    engine.params.iouThrs, engine.params.recThrs = IOU_THRESHOLDS, RECALLS
-    engine.params.areaRng = [list(area) for area in AREA_RANGES.values()]
-    engine.evaluate()
-    engine.accumulate()
-    return Curves(
-        np.asarray(engine.eval["precision"], dtype=np.float64),
-        np.asarray(engine.eval["recall"], dtype=np.float64),
-        names,
-        max_dets,
+
+def _ground_truth(truth: Coco, iou_type: IouType, order: Mapping[int, int], category: int | None) -> Objects:
+    annotations = truth["annotations"]
+    if iou_type == "bbox":
+        shapes: list[Any] = [annotation["bbox"] for annotation in annotations]
+    else:
+        sizes = {image["id"]: (image["height"], image["width"]) for image in truth["images"]}
+        shapes = [_mask(annotation, *sizes[annotation["image_id"]]) for annotation in annotations]
+    return Objects(
+        images=[order[annotation["image_id"]] for annotation in annotations],
+        categories=[category or annotation["category_id"] for annotation in annotations],
+        shapes=shapes,
+        areas=[annotation["area"] for annotation in annotations],
+        crowd=[annotation["iscrowd"] for annotation in annotations],
     )
 
 
-class _Engine(COCOeval_faster):  # type: ignore[misc]  # it has no type hints
-    """faster-coco-eval's matching over pycocotools' own overlaps, for boxes and masks alike.
-
-    The engine is told that it compares boxes, because its own preparation of masks takes longer than its matching.
-    """
-
-    def __init__(self, gt: COCO, dt: COCO, iou_type: IouType) -> None:
-        super().__init__(gt, dt, "bbox", print_function=_log.debug)
-        self._shape_key = "bbox" if iou_type == "bbox" else "segmentation"
-
-    def computeIoU(self, imgId: Any, catId: Any) -> Any:  # noqa: N802, N803  (the engine's names; ids may be NumPy's)
-        """Overlap of the best detections with the ground truth of one image and category; `[]` without either."""
-        gt, dt = (data.get_instances([imgId], [catId], True)[0][0] for data in (self.gt_dataset, self.dt_dataset))
-        if not gt or not dt:
-            return []
-        best = np.argsort([-record["score"] for record in dt], kind="stable")[: self.params.maxDets[-1]]
-        return coco_mask.iou(
-            [dt[i][self._shape_key] for i in best],
-            [record[self._shape_key] for record in gt],
-            [record["iscrowd"] for record in gt],
-        )
-
-
-def _gt_record(
-    number: int, annotation: Annotation, iou_type: IouType, category: int | None, size_hw: tuple[int, int]
-) -> dict[str, Any]:
-    record = {
-        "id": number,
-        "image_id": annotation["image_id"],
-        "category_id": category or annotation["category_id"],
-        "bbox": annotation["bbox"],
-        "area": annotation["area"],
-        "iscrowd": annotation["iscrowd"],
-    }
-    if iou_type == "segm":
-        if not annotation.get("segmentation"):
-            raise AnnotationError(
-                f"ground-truth annotation {annotation['id']} (image {annotation['image_id']}) has no mask; "
-                'evaluate boxes only, with iou_types=["bbox"]'
-            )
-        record["segmentation"] = rle.to_rle(annotation["segmentation"], *size_hw)
-    return record
-
-
-def _dt_record(number: int, result: Result, iou_type: IouType, category: int | None) -> dict[str, Any]:
-    record = {
-        "id": number,
-        "image_id": result["image_id"],
-        "category_id": category or result["category_id"],
-        "bbox": result["bbox"],
-        "score": result["score"],
-        "iscrowd": 0,
-    }
+def _detections(
+    results: Sequence[Result], iou_type: IouType, order: Mapping[int, int], category: int | None
+) -> Objects:
     if iou_type == "bbox":
-        return record | {"area": result["bbox"][2] * result["bbox"][3]}
-    if "segmentation" not in result:
-        raise AnnotationError(
-            f"detection {number - 1} (image {result['image_id']}) has no mask; "
-            'evaluate boxes only, with iou_types=["bbox"]'
-        )
-    return record | {"segmentation": result["segmentation"], "area": rle.area(result["segmentation"])}
+        shapes: list[Any] = [result["bbox"] for result in results]
+        areas = [box[2] * box[3] for box in shapes]
+    else:
+        shapes = [result.get("segmentation") for result in results]
+        if None in shapes:
+            number = shapes.index(None)
+            raise _no_mask(f"detection {number} (image {results[number]['image_id']})")
+        areas = rle.areas(shapes).tolist()
+    return Objects(
+        images=[order[result["image_id"]] for result in results],
+        categories=[category or result["category_id"] for result in results],
+        shapes=shapes,
+        areas=areas,
+        crowd=[0] * len(results),
+        scores=[result["score"] for result in results],
+    )
+
+
+def _mask(annotation: Annotation, height: int, width: int) -> RLE:
+    if not annotation.get("segmentation"):
+        raise _no_mask(f"ground-truth annotation {annotation['id']} (image {annotation['image_id']})")
+    return rle.to_rle(annotation["segmentation"], height, width)
+
+
+def _no_mask(what: str) -> AnnotationError:
+    return AnnotationError(f'{what} has no mask; evaluate boxes only, with iou_types=["bbox"]')
