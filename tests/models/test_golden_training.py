@@ -67,7 +67,7 @@ def detector_of(golden_detector: Callable[..., Detector]) -> Callable[..., Detec
     def make(case: str, **options: Any) -> Detector:
         if case.endswith(("drop1", "end2end")):
             options.setdefault("classification_weights", DropLossOriginal())
-        if "bnTrain" in case:  # where rounding grows to 1e-2: the kernels of the layout the numbers were made with
+        if "bnTrain" in case:  # where rounding grows to 1e-2: the layout, so the kernels, the numbers were made with
             options.setdefault("channels_last", False)
         detector = golden_detector(MODELS[case.split("_")[0]], sampler=FirstK(), **options).train()
         if "bnEval" in case:
@@ -121,7 +121,7 @@ def test_losses_gradients_and_one_step_with_fixed_statistics(golden, arrays, bat
 
 
 def check_backward(case: str, golden, arrays, batch, detector_of) -> None:
-    expected, detector = golden[case], detector_of(case)
+    expected, detector = golden[case], detector_of(case, channels_last=False)
     parameters = {to_detectron2_key(key, cascade=True): p for key, p in detector.named_parameters()}
     optimizer = sgd(detector, lr=expected["step_lr"], weight_decay=5e-5)
 
