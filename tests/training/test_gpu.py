@@ -55,7 +55,7 @@ class NanOnce(DetectorModule):
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_half_precision_trains_drops_a_bad_step_and_predicts(make_trainer: Make, tmp_path: Path) -> None:
-    write_scenes(tmp_path / "images", 6, SceneParams(size_hw=(160, 200)), seed=1)
+    write_scenes(tmp_path / "images", 6, SceneParams(height=160, width=200), seed=1)
     annotations = tmp_path / "annotations.json"
     data = TrainDataModule(
         tmp_path / "images", annotations, batch_size=4, train_sizes=(128, 160), max_size=240, num_workers=0,

@@ -49,7 +49,7 @@ class Scenes(NamedTuple):
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory: pytest.TempPathFactory) -> Scenes:
     root = tmp_path_factory.mktemp("scenes")
-    write_scenes(root / "images", 5, SceneParams(size_hw=(64, 80), max_objects=2), seed=1)
+    write_scenes(root / "images", 5, SceneParams(height=64, width=80, max_objects=2), seed=1)
     return Scenes(root / "images", root / "annotations.json")
 
 
