@@ -26,7 +26,8 @@ class SceneParams:
     """What the scenes look like.
 
     Args:
-        size_hw: Height and width in pixels.
+        height: Height in pixels.
+        width: Width in pixels.
         min_objects: Fewest objects of a scene.
         max_objects: Most objects of a scene.
         min_radius: Smallest object radius as a share of the shorter side.
@@ -35,12 +36,18 @@ class SceneParams:
             another is placed elsewhere.
     """
 
-    size_hw: tuple[int, int] = (240, 240)
+    height: int = 240
+    width: int = 240
     min_objects: int = 1
     max_objects: int = 5
     min_radius: float = 0.09
     max_radius: float = 0.24
     min_visible: float = 0.5
+
+    @property
+    def size_hw(self) -> tuple[int, int]:
+        """Height and width."""
+        return self.height, self.width
 
     def __post_init__(self) -> None:
         if not 1 <= self.min_objects <= self.max_objects:

@@ -13,6 +13,7 @@ from cutler_pl.errors import ConfigError
 from cutler_pl.pipelines.entry import require
 from cutler_pl.pipelines.predict import predict_annotated
 from cutler_pl.pipelines.record import record_run
+from cutler_pl.runtime.distributed import global_rank
 from cutler_pl.runtime.logging import get_logger
 from cutler_pl.self_training import merge_annotations
 
@@ -34,10 +35,12 @@ def run(cfg: DictConfig) -> Path:
     output = Path(cfg.output)
     previous = load_coco(cfg.annotations).coco
     predictions_path = predict_annotated(cfg, output / "predictions")
+    target = output / "annotations.json"
+    if global_rank() != 0:
+        return target
     record_run(output, cfg)
     predictions = load_predictions(predictions_path, previous, on_error=cfg.on_error).results
     merged = merge_annotations(previous, predictions, cfg.threshold, on_error=cfg.on_error)
-    target = output / "annotations.json"
     save_coco(target, merged)
     kept = sum(1 for p in predictions if p["score"] >= cfg.threshold)
     log.info(

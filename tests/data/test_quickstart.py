@@ -10,7 +10,7 @@ from cutler_pl.data.scenes import SceneParams
 from cutler_pl.errors import DatasetNotFoundError
 from cutler_pl.images import read_image_size
 
-SMALL = SceneParams(size_hw=(48, 48))
+SMALL = SceneParams(height=48, width=48)
 
 
 def test_bundled_photos_are_shrunk_and_named(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from cutler_pl.data.scenes import SceneParams, generate_scene, write_scenes
 from cutler_pl.errors import ConfigError
 from cutler_pl.images import read_image_size
 
-SMALL = SceneParams(size_hw=(72, 96))
+SMALL = SceneParams(height=72, width=96)
 
 
 def test_same_seed_gives_the_same_pixels_and_another_seed_others() -> None:
@@ -29,7 +29,7 @@ def test_objects_do_not_share_pixels_and_stay_visible(seed: int) -> None:
 
 
 def test_objects_differ_from_their_surroundings() -> None:
-    scene = generate_scene(SceneParams(size_hw=(120, 120), min_objects=1, max_objects=1), seed=5)
+    scene = generate_scene(SceneParams(height=120, width=120, min_objects=1, max_objects=1), seed=5)
     inside = scene.image[scene.masks[0]].mean(axis=0)
     outside = scene.image[~scene.masks[0]].mean(axis=0)
     assert np.linalg.norm(inside - outside) > 20

@@ -21,7 +21,7 @@ TINY = ("experiment=quickstart", "trainer.max_steps=1", "data.num_workers=0", "c
 @pytest.fixture
 def scenes(tmp_path: Path) -> tuple[Path, Path]:
     """A folder of images and its annotation file."""
-    write_scenes(tmp_path / "set" / "images", 3, SceneParams(size_hw=(64, 64)), seed=0)
+    write_scenes(tmp_path / "set" / "images", 3, SceneParams(height=64, width=64), seed=0)
     return tmp_path / "set" / "images", tmp_path / "set" / "annotations.json"
 
 
