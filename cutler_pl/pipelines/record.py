@@ -1,11 +1,17 @@
 """What is kept beside every output, so that the run can be repeated."""
 
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from cutler_pl.runtime.files import write_json, write_text
 from cutler_pl.runtime.reproducibility import run_metadata
+
+
+def plain(cfg: DictConfig) -> dict[str, Any]:
+    """A config as plain dictionaries and lists, interpolations resolved."""
+    return {str(key): value for key, value in OmegaConf.to_object(cfg).items()}  # type: ignore[union-attr]
 
 
 def record_run(folder: Path, cfg: DictConfig) -> None:

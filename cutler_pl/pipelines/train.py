@@ -8,7 +8,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from cutler_pl.pipelines.build import build_detector_from, build_trainer
-from cutler_pl.pipelines.record import record_run
+from cutler_pl.pipelines.record import plain, record_run
 from cutler_pl.runtime.logging import get_logger
 from cutler_pl.training import DetectorModule, describe_detector
 
@@ -46,7 +46,9 @@ def run(cfg: DictConfig) -> Path:
     if trainer.is_global_zero:
         record_run(output, cfg)
         log.info("training for %d steps, output in %s", trainer.max_steps, output)
-    trainer.fit(module, datamodule=datamodule, ckpt_path=cfg.resume)
+    for logger in trainer.loggers:
+        logger.log_hyperparams(plain(cfg))
+    trainer.fit(module, datamodule=datamodule, ckpt_path=cfg.resume, weights_only=True)
     checkpoint = output / "checkpoints" / "last.ckpt"
     log.info("trained; weights in %s", checkpoint)
     return checkpoint

@@ -45,5 +45,7 @@ def configure_logging(level: int = logging.INFO) -> None:
         handler = _StderrHandler()
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname).1s %(message)s", datefmt="%H:%M:%S"))
         root.addHandler(handler)
+        # which hardware there is, and advertisement; its warnings stay
+        logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
         for message in _MEANT:
             warnings.filterwarnings("ignore", message)
