@@ -126,8 +126,11 @@ def generate(
             module.extractor = extractor  # so that the trainer moves it to the device
         if to_do:
             data = _PhotoModule(batches, num_workers=num_workers)
-            with logging_redirect_tqdm([logging.getLogger(ROOT_NAME)]):  # messages above the bar, not into it
-                trainer.predict(module, datamodule=data, return_predictions=False)
+            try:
+                with logging_redirect_tqdm([logging.getLogger(ROOT_NAME)]):  # messages above the bar, not into it
+                    trainer.predict(module, datamodule=data, return_predictions=False)
+            finally:
+                module.close()
         barrier()
         if not is_first:
             return None
@@ -187,7 +190,8 @@ class _MaskCutModule(L.LightningModule):
     def on_predict_epoch_end(self) -> None:
         self._write()
 
-    def teardown(self, stage: str) -> None:
+    def close(self) -> None:
+        """Let the threads end, also after an error; what is not written then is done by the next run."""
         self._pool.shutdown(cancel_futures=True)
         if self._writer is not None:
             self._writer.close()
