@@ -15,8 +15,10 @@ def encode_boxes(
 ) -> Float[Tensor, "*boxes 4"]:
     """Deltas that take each box to its target; boxes without area give infinities, for the caller to leave out."""
     (center, size), (target_center, target_size) = _center_size(boxes.float()), _center_size(targets.float())
-    shift = (target_center - center) / size
-    return torch.cat([shift, torch.log(target_size / size)], dim=-1) * shift.new_tensor(weights)
+    wx, wy, ww, wh = weights
+    dx, dy = ((target_center - center) / size).unbind(-1)
+    dw, dh = torch.log(target_size / size).unbind(-1)
+    return torch.stack([dx * wx, dy * wy, dw * ww, dh * wh], dim=-1)
 
 
 def decode_boxes(

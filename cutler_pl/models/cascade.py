@@ -13,23 +13,21 @@ from torch import Tensor, nn
 
 from cutler_pl.models.box_coder import BoxWeights, decode_boxes, encode_boxes
 from cutler_pl.models.droploss import ScoredRegions
+from cutler_pl.models.ground_truth import GroundTruth
 from cutler_pl.models.heads import BOX_CELLS, BoxStage
 from cutler_pl.models.losses import box_regression_loss, classification_loss
 from cutler_pl.models.params import DetectorParams
-from cutler_pl.models.pooler import pool_regions
+from cutler_pl.models.pooler import pool_regions, to_rois
 from cutler_pl.models.regions import LabelledRegions, label_regions, stage_matcher
-from cutler_pl.ops.boxes import clip_boxes, nonempty
-from cutler_pl.types import Target
-
-SizesHW = Sequence[tuple[int, int]]
+from cutler_pl.ops.boxes import nonempty
 
 
 class StageOutput(NamedTuple):
-    """What one stage says about the regions of all images, images in order."""
+    """What one stage says about regions."""
 
     logits: Float[Tensor, "regions classes"]
     deltas: Float[Tensor, "regions columns"]
-    boxes: Float[Tensor, "regions columns 4"]
+    boxes: Float[Tensor, "regions choices 4"]
     """Decoded, not clipped, without gradient: one box, or one for each class."""
 
 
@@ -38,7 +36,7 @@ class ScoredBoxes(NamedTuple):
 
     scores: Float[Tensor, "boxes classes"]
     """Probabilities of the classes; the background's, which came last, is left out."""
-    boxes: Float[Tensor, "boxes columns 4"]
+    boxes: Float[Tensor, "boxes choices 4"]
     """Not clipped: one box, or one for each class."""
 
 
@@ -57,105 +55,88 @@ class BoxCascade(nn.ModuleList):
         self.params = params
         self.matchers = [stage_matcher(iou) for iou in params.stage_ious]
 
-    def forward(self, features: Sequence[Tensor], boxes: Sequence[Tensor], stage: int) -> StageOutput:
+    def forward(self, features: Sequence[Tensor], rois: Float[Tensor, "regions 5"], stage: int) -> StageOutput:
         """Run one stage.
 
         Args:
             features: The pyramid.
-            boxes: Boxes of each image.
+            rois: Index of the image, then the box.
             stage: Which one; the first is 0.
         """
-        pooled = pool_regions(features, boxes, BOX_CELLS)
+        pooled = pool_regions(features, rois, BOX_CELLS)
         logits, deltas = self[stage](_scale_gradient(pooled, 1 / len(self)))
-        repeated = torch.cat(list(boxes))[:, None].expand(-1, deltas.shape[1] // 4, -1)
-        decoded = decode_boxes(repeated, deltas.detach().unflatten(1, (-1, 4)), self._box_weights(stage))
-        return StageOutput(logits, deltas, decoded)
+        choices = deltas.detach().unflatten(1, (-1, 4))
+        boxes = rois[:, None, 1:].expand(-1, choices.shape[1], -1)
+        return StageOutput(logits, deltas, decode_boxes(boxes, choices, self._box_weights(stage)))
 
     def losses(
         self,
         features: Sequence[Tensor],
-        regions: Sequence[LabelledRegions],
-        targets: Sequence[Target],
-        sizes_hw: SizesHW,
+        regions: LabelledRegions,
+        truth: GroundTruth,
+        gt_counts: Sequence[int],
+        limits: Float[Tensor, "batch 4"],
     ) -> dict[str, Float[Tensor, ""]]:
         """Class and box losses of every stage; later stages are matched anew with the boxes of the one before.
 
         Args:
             features: The pyramid.
-            regions: Sampled regions of each image, labelled for the first stage.
-            targets: Ground truth of each image.
-            sizes_hw: Size of each image without padding.
+            regions: Sampled regions, labelled for the first stage.
+            truth: Ground truth of the batch.
+            gt_counts: Number of objects of each image.
+            limits: What the boxes of each image are clipped to.
         """
         losses: dict[str, Tensor] = {}
+        num_classes = self.params.num_classes
         for stage in range(len(self)):
-            output = self(features, [r.boxes for r in regions], stage)
+            output = self(features, regions.rois, stage)
+            weights = self._weigh(output, regions, truth, gt_counts, stage)
+            wanted = encode_boxes(regions.boxes, regions.gt_boxes, self._box_weights(stage))
             suffix = f"_stage{stage}" if len(self) > 1 else ""
-            losses |= {f"{name}{suffix}": loss for name, loss in self._stage_losses(output, regions, targets, stage)}
+            losses[f"loss_cls{suffix}"] = classification_loss(output.logits, regions.classes, weights)
+            losses[f"loss_box_reg{suffix}"] = box_regression_loss(
+                output.deltas, regions.classes, wanted, num_classes=num_classes
+            )
             if stage + 1 < len(self):
-                regions = self._next_regions(output, regions, targets, sizes_hw, stage + 1)
+                rois = _next_rois(output, regions.rois, limits)
+                rois = rois[torch.nonzero(nonempty(rois[:, 1:]))[:, 0]]
+                regions = label_regions(rois, truth, self.matchers[stage + 1], num_classes=num_classes)
         return losses
 
     def predict(
-        self, features: Sequence[Tensor], proposals: Sequence[Float[Tensor, "_ 4"]], sizes_hw: SizesHW
+        self,
+        features: Sequence[Tensor],
+        proposals: Sequence[Float[Tensor, "_ 4"]],
+        limits: Float[Tensor, "batch 4"],
     ) -> list[ScoredBoxes]:
         """Mean scores of all stages and boxes of the last one, for every proposal of each image."""
-        boxes, counts = list(proposals), [len(p) for p in proposals]
+        rois, counts = to_rois(proposals), [len(boxes) for boxes in proposals]
         probabilities = []
         for stage in range(len(self)):
-            output = self(features, boxes, stage)
+            output = self(features, rois, stage)
             probabilities.append(output.logits.softmax(dim=1))
-            if stage + 1 < len(self):
-                boxes = _clip_each(torch.split(output.boxes[:, 0], counts), sizes_hw)
+            rois = _next_rois(output, rois, limits)
         mean = torch.stack(probabilities).mean(dim=0)[:, :-1]
-        return [
-            ScoredBoxes(*image)
-            for image in zip(torch.split(mean, counts), torch.split(output.boxes, counts), strict=True)
-        ]
+        images = zip(torch.split(mean, counts), torch.split(output.boxes, counts), strict=True)
+        return [ScoredBoxes(scores, boxes) for scores, boxes in images]
 
-    def _stage_losses(
-        self, output: StageOutput, regions: Sequence[LabelledRegions], targets: Sequence[Target], stage: int
-    ) -> list[tuple[str, Tensor]]:
-        together = LabelledRegions(*(torch.cat(parts) for parts in zip(*regions, strict=True)))
-        deltas = encode_boxes(together.boxes, together.gt_boxes, self._box_weights(stage))
-        num_classes = self.params.num_classes
-        return [
-            (
-                "loss_cls",
-                classification_loss(output.logits, together.classes, self._weights(output, regions, targets, stage)),
-            ),
-            (
-                "loss_box_reg",
-                box_regression_loss(output.deltas, together.classes, deltas, num_classes=num_classes),
-            ),
-        ]
-
-    def _weights(
-        self, output: StageOutput, regions: Sequence[LabelledRegions], targets: Sequence[Target], stage: int
+    def _weigh(
+        self,
+        output: StageOutput,
+        regions: LabelledRegions,
+        truth: GroundTruth,
+        gt_counts: Sequence[int],
+        stage: int,
     ) -> Tensor | None:
         weigh = self.params.classification_weights
         if weigh is None:
             return None
-        scored = []
-        for boxes, region, target in zip(torch.split(output.boxes, _counts(regions)), regions, targets, strict=True):
-            column = region.gt_classes if boxes.shape[1] > 1 else torch.zeros_like(region.gt_classes)
-            predicted = boxes[torch.arange(len(boxes), device=boxes.device), column]
-            scored.append(ScoredRegions(predicted, region.gt_boxes, target["boxes"].float()))
-        return weigh(scored, stage=stage)
-
-    @torch.no_grad()
-    def _next_regions(
-        self,
-        output: StageOutput,
-        regions: Sequence[LabelledRegions],
-        targets: Sequence[Target],
-        sizes_hw: SizesHW,
-        stage: int,
-    ) -> list[LabelledRegions]:
-        boxes = _clip_each(torch.split(output.boxes[:, 0], _counts(regions)), sizes_hw)
-        return [
-            label_regions(b[nonempty(b)], target, self.matchers[stage], num_classes=self.params.num_classes)
-            for b, target in zip(boxes, targets, strict=True)
-        ]
+        choice = regions.gt_classes if output.boxes.shape[1] > 1 else torch.zeros_like(regions.gt_classes)
+        predicted = output.boxes[torch.arange(len(choice), device=choice.device), choice]
+        counts = regions.per_image(len(gt_counts))
+        matched = torch.split(regions.gt_boxes, counts)
+        images = zip(torch.split(predicted, counts), matched, truth.boxes, gt_counts, strict=True)
+        return weigh([ScoredRegions(boxes, own, gt[:n]) for boxes, own, gt, n in images], stage=stage)
 
     def _box_weights(self, stage: int) -> BoxWeights:
         return self.params.stage_box_weights[stage]
@@ -181,9 +162,6 @@ def _scale_gradient(x: Tensor, factor: float) -> Tensor:
     return scaled
 
 
-def _clip_each(boxes: Sequence[Tensor], sizes_hw: SizesHW) -> list[Tensor]:
-    return [clip_boxes(b, size_hw) for b, size_hw in zip(boxes, sizes_hw, strict=True)]
-
-
-def _counts(regions: Sequence[LabelledRegions]) -> list[int]:
-    return [len(r.boxes) for r in regions]
+def _next_rois(output: StageOutput, rois: Tensor, limits: Tensor) -> Tensor:
+    boxes = output.boxes[:, 0].clamp(min=0).minimum(limits[rois[:, 0].long()])
+    return torch.cat([rois[:, :1], boxes], dim=1)

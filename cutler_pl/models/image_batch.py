@@ -51,3 +51,9 @@ def batch_images(
     for canvas, image, (h, w) in zip(pixels, images, sizes, strict=True):
         canvas[:, :h, :w] = (image.float() - mean[:, None, None]) / std[:, None, None]
     return ImageBatch(pixels, sizes)
+
+
+def box_limits(sizes_hw: Sequence[tuple[int, int]], device: torch.device) -> Float[Tensor, "batch 4"]:
+    """Width, height, width, height of each image: what its boxes are clipped to."""
+    limits = torch.tensor([[width, height, width, height] for height, width in sizes_hw], dtype=torch.float32)
+    return limits.to(device, non_blocking=True)

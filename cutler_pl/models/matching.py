@@ -3,7 +3,7 @@
 The rules are those of the detector the paper trains (Faster R-CNN in its detectron2 form): IoU thresholds with labels
 between them, low-quality matches for anchors, then a fixed number of candidates with a capped share of positives. One
 deviation: a ground truth that overlaps no anchor at all marks none as positive, where the original marks every anchor
-of IoU 0. Nothing here waits for the device, except the final index lists of `sample_indices`.
+of IoU 0. Nothing here waits for the device, and all images of a batch are done at once.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float, Int8, Int64
+from jaxtyping import Bool, Float, Int8, Int64
 from torch import Tensor
 
 from cutler_pl.errors import ConfigError
@@ -23,8 +23,8 @@ NEGATIVE, POSITIVE, IGNORED = 0, 1, -1
 class Match(NamedTuple):
     """For each box the ground truth of highest IoU (the lowest index on ties, 0 if there is none), and its label."""
 
-    indices: Int64[Tensor, " boxes"]
-    labels: Int8[Tensor, " boxes"]
+    indices: Int64[Tensor, "*batch boxes"]
+    labels: Int8[Tensor, "*batch boxes"]
 
 
 class Matcher:
@@ -51,18 +51,21 @@ class Matcher:
         self.labels = tuple(labels)
         self.allow_low_quality_matches = allow_low_quality_matches
 
-    def __call__(self, iou: Float[Tensor, "gt boxes"]) -> Match:
-        """Match by pairwise IoU; without ground truth every box has index 0 and the label of IoU 0."""
-        if len(iou) == 0:
-            indices = torch.zeros(iou.shape[1], dtype=torch.int64, device=iou.device)
+    def __call__(self, iou: Float[Tensor, "*batch gt boxes"]) -> Match:
+        """Match by pairwise IoU; without ground truth every box has index 0 and the label of IoU 0.
+
+        Ground truth without area, which pads a batch, has IoU 0 with everything and so changes nothing.
+        """
+        if iou.shape[-2] == 0:
+            indices = torch.zeros_like(iou.sum(dim=-2), dtype=torch.int64)
             return Match(indices, torch.full_like(indices, self.labels[0], dtype=torch.int8))
-        best, indices = iou.max(dim=0)
+        best, indices = iou.max(dim=-2)
         labels = torch.full_like(indices, self.labels[0], dtype=torch.int8)
         for threshold, label in zip(self.thresholds, self.labels[1:], strict=True):
             labels.masked_fill_(best >= threshold, label)
-        if self.allow_low_quality_matches and iou.shape[1]:
-            best_of_gt = iou.amax(dim=1, keepdim=True)
-            labels.masked_fill_(((iou == best_of_gt) & (iou > 0)).any(dim=0), POSITIVE)
+        if self.allow_low_quality_matches and iou.shape[-1]:
+            best_of_gt = iou.amax(dim=-1, keepdim=True)
+            labels.masked_fill_(((iou == best_of_gt) & (iou > 0)).any(dim=-2), POSITIVE)
         return Match(indices, labels)
 
 
@@ -113,9 +116,9 @@ class RandomSampler:
 
 
 def sample_labels(
-    labels: Int8[Tensor, " boxes"], *, num_samples: int, positive_fraction: float, sampler: Sampler
-) -> Int8[Tensor, " boxes"]:
-    """Keep at most `num_samples` labels and turn the others into `IGNORED`; never waits for the device.
+    labels: Int8[Tensor, "*batch boxes"], *, num_samples: int, positive_fraction: float, sampler: Sampler
+) -> Int8[Tensor, "*batch boxes"]:
+    """Keep at most `num_samples` labels of each image and turn the others into `IGNORED`.
 
     Args:
         labels: Of `NEGATIVE`, `POSITIVE`, `IGNORED`.
@@ -123,37 +126,34 @@ def sample_labels(
         positive_fraction: Largest share of positives in `num_samples`.
         sampler: The order in which candidates are taken.
     """
-    (positive, num_positive), (negative, num_negative) = _draw(labels, num_samples, positive_fraction, sampler)
-    sampled = torch.full_like(labels, IGNORED)
-    for indices, number, label in ((positive, num_positive, POSITIVE), (negative, num_negative, NEGATIVE)):
-        taken = torch.arange(len(indices), device=labels.device) < number
-        sampled[indices] = torch.where(taken, label, sampled[indices])
-    return sampled
+    indices, taken = sample_indices(
+        labels, num_samples=num_samples, positive_fraction=positive_fraction, sampler=sampler
+    )
+    kept = torch.zeros_like(labels, dtype=torch.int32).scatter_add_(-1, indices, taken.int())
+    return torch.where(kept > 0, labels, IGNORED)
 
 
 def sample_indices(
-    labels: Int8[Tensor, " boxes"], *, num_samples: int, positive_fraction: float, sampler: Sampler
-) -> tuple[Int64[Tensor, " foreground"], Int64[Tensor, " background"]]:
-    """As `sample_labels`, but gives the indices taken, positives and negatives apart, in the sampler's order."""
-    drawn = _draw(labels, num_samples, positive_fraction, sampler)
-    (positive, num_positive), (negative, num_negative) = drawn
-    return positive[: int(num_positive)], negative[: int(num_negative)]
+    labels: Int8[Tensor, "*batch boxes"], *, num_samples: int, positive_fraction: float, sampler: Sampler
+) -> tuple[Int64[Tensor, "*batch slots"], Bool[Tensor, "*batch slots"]]:
+    """As `sample_labels`, but gives indices in the order they are taken: positives first, then negatives.
 
-
-def _draw(
-    labels: Tensor, num_samples: int, positive_fraction: float, sampler: Sampler
-) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-    """Candidates of both kinds in the order they are taken, each with how many of them count (on the device)."""
-    priorities = sampler(len(labels), labels.device)
+    Returns:
+        Indices of candidates, and which of them are taken; as many for every image, so that nothing waits.
+    """
+    rows = labels.shape[:-1].numel()
+    priorities = torch.stack([sampler(labels.shape[-1], labels.device) for _ in range(rows)]).view(labels.shape)
     limit = int(num_samples * positive_fraction)
     is_positive, is_negative = labels == POSITIVE, labels == NEGATIVE
-    num_positive = is_positive.sum().clamp(max=limit)
-    num_negative = torch.minimum(is_negative.sum(), num_samples - num_positive)
+    num_positive = is_positive.sum(dim=-1, keepdim=True).clamp(max=limit)
+    num_negative = torch.minimum(is_negative.sum(dim=-1, keepdim=True), num_samples - num_positive)
     positive = _in_order(priorities, is_positive, limit)
     negative = _in_order(priorities, is_negative, num_samples)
-    return (positive, num_positive), (negative, num_negative)
+    slots = [torch.arange(part.shape[-1], device=labels.device) for part in (positive, negative)]
+    taken = torch.cat([slots[0] < num_positive, slots[1] < num_negative], dim=-1)
+    return torch.cat([positive, negative], dim=-1), taken
 
 
 def _in_order(priorities: Tensor, candidates: Tensor, limit: int) -> Tensor:
     ranked = torch.where(candidates, priorities, -torch.inf)
-    return ranked.topk(min(limit, len(ranked)), sorted=True).indices
+    return ranked.topk(min(limit, ranked.shape[-1]), sorted=True).indices

@@ -25,26 +25,39 @@ def assign_levels(boxes: Float[Tensor, "boxes 4"]) -> Int64[Tensor, " boxes"]:
     return level.clamp(0, len(POOLED_STRIDES) - 1).long()
 
 
+def to_rois(boxes: Sequence[Float[Tensor, "_ 4"]]) -> Float[Tensor, "regions 5"]:
+    """Boxes of all images in one tensor, each behind the index of its image; images in order."""
+    counts = torch.tensor([len(b) for b in boxes])
+    together = torch.cat(list(boxes)).float()
+    image = torch.repeat_interleave(torch.arange(len(boxes)), counts)
+    return torch.cat([image[:, None].to(together, non_blocking=True), together], dim=1)
+
+
+def to_poolable(features: Sequence[Tensor]) -> list[Tensor]:
+    """The maps that regions are pooled from, in the precision and layout in which pooling reads them.
+
+    Done once, since each stage and the mask head pool from the same maps.
+    """
+    layout = torch.channels_last if features[0].device.type == "cpu" else torch.contiguous_format
+    return [level.float().contiguous(memory_format=layout) for level in features[: len(POOLED_STRIDES)]]
+
+
 def pool_regions(
-    features: Sequence[Tensor], boxes: Sequence[Float[Tensor, "_ 4"]], size: int
+    features: Sequence[Tensor], rois: Float[Tensor, "regions 5"], size: int
 ) -> Float[Tensor, "regions channels size size"]:
-    """Pool the boxes of all images, images in order.
+    """Pool regions, each from its image and level.
 
     Args:
         features: Maps p2 to p5 (others are left aside), each (batch, channels, height, width).
-        boxes: Boxes of each image in pixels of the batch.
+        rois: Index of the image, then the box in pixels of the batch.
         size: Cells along each side of the result.
     """
-    counts = torch.tensor([len(b) for b in boxes])
-    together = torch.cat(list(boxes)).float()
-    image = torch.repeat_interleave(torch.arange(len(boxes)), counts).to(together.device, non_blocking=True)
-    rois = torch.cat([image[:, None].to(together.dtype), together], dim=1)
-    levels = assign_levels(together)
+    levels = assign_levels(rois[:, 1:])
     order = levels.argsort(stable=True)
-    per_level = torch.bincount(levels, minlength=len(POOLED_STRIDES)).tolist()
+    counts = torch.bincount(levels, minlength=len(POOLED_STRIDES)).tolist()
     pooled = [
         _roi_align(level, part, size, 1 / stride)
-        for level, part, stride in zip(features, torch.split(rois[order], per_level), POOLED_STRIDES, strict=False)
+        for level, part, stride in zip(features, torch.split(rois[order], counts), POOLED_STRIDES, strict=False)
         if len(part) or len(rois) == 0
     ]
     return torch.cat(pooled)[order.argsort()]

@@ -4,21 +4,24 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int8, Int64
+from jaxtyping import Float, Int8
 from torch import Tensor, nn
-from torchvision.ops import batched_nms
 
 from cutler_pl.models.anchors import cell_anchors, grid_anchors
 from cutler_pl.models.backbone import STRIDES
 from cutler_pl.models.box_coder import BoxWeights, decode_boxes, encode_boxes
+from cutler_pl.models.ground_truth import GroundTruth, pad_targets, take_rows
 from cutler_pl.models.heads import RPNHead
+from cutler_pl.models.image_batch import box_limits
 from cutler_pl.models.losses import rpn_losses
 from cutler_pl.models.matching import IGNORED, NEGATIVE, POSITIVE, Matcher, Sampler, sample_labels
+from cutler_pl.models.nms import nms_sorted
 from cutler_pl.models.params import DetectorParams
 from cutler_pl.ops.boxes import box_iou, nonempty
 from cutler_pl.types import Target
 
 _WEIGHTS: BoxWeights = (1.0, 1.0, 1.0, 1.0)
+_PAIRS_AT_ONCE = 2**26
 
 
 class RPNOutput(NamedTuple):
@@ -70,57 +73,53 @@ class RPN(nn.Module):
             output: Of `forward`.
             sizes_hw: Size of each image without padding.
         """
-        params = self.params
-        before = params.rpn_pre_nms_train if self.training else params.rpn_pre_nms_test
-        after = params.rpn_post_nms_train if self.training else params.rpn_post_nms_test
-        boxes, logits, levels = _best_of_each_level(output, before)
-        heights_widths = boxes.new_tensor(sizes_hw)
-        boxes = boxes.clamp(min=0).minimum(heights_widths[:, [1, 0, 1, 0]][:, None])
-        proposals = []
-        for image_boxes, image_logits in zip(boxes, logits, strict=True):
-            usable = nonempty(image_boxes) & image_boxes.isfinite().all(dim=1) & image_logits.isfinite()
-            b, s, level = image_boxes[usable], image_logits[usable], levels[usable]
-            kept = batched_nms(b, s, level, params.rpn_nms_threshold)[:after]
-            proposals.append(Proposals(b[kept], s[kept]))
-        return proposals
+        before = self.params.rpn_pre_nms_train if self.training else self.params.rpn_pre_nms_test
+        after = self.params.rpn_post_nms_train if self.training else self.params.rpn_post_nms_test
+        limits = box_limits(sizes_hw, output.logits[0].device)
+        levels = [self._best_of_level(*level, limits, before) for level in zip(*output, strict=True)]
+        boxes, logits = (torch.cat(parts, dim=1) for parts in zip(*levels, strict=True))
+        best, order = logits.topk(min(after, logits.shape[1]), dim=1)
+        boxes = take_rows(boxes, order)
+        counts = (best > -torch.inf).sum(dim=1).tolist()
+        return [Proposals(b[:n], s[:n]) for b, s, n in zip(boxes, best, counts, strict=True)]
 
     def losses(self, output: RPNOutput, targets: Sequence[Target]) -> dict[str, Float[Tensor, ""]]:
         """Objectness and box losses over a sample of anchors."""
-        anchors = torch.cat(output.anchors)
-        labels, deltas = zip(*(self._label(anchors, target) for target in targets), strict=True)
+        labels, deltas = self._label(torch.cat(output.anchors), pad_targets(targets))
         return rpn_losses(
             torch.cat(output.logits, dim=1),
             torch.cat(output.deltas, dim=1),
-            torch.stack(labels),
-            torch.stack(deltas),
+            labels,
+            deltas,
             normaliser=self.params.rpn_batch_per_image * len(targets),
         )
 
+    def _best_of_level(
+        self, anchors: Tensor, logits: Tensor, deltas: Tensor, limits: Tensor, count: int
+    ) -> tuple[Float[Tensor, "batch boxes 4"], Float[Tensor, "batch boxes"]]:
+        """Boxes of the best anchors, no others are decoded; the logit of those that do not stay is minus infinity."""
+        best, chosen = logits.topk(min(count, len(anchors)), dim=1)
+        boxes = decode_boxes(anchors[chosen], take_rows(deltas, chosen), _WEIGHTS)
+        boxes = boxes.clamp(min=0).minimum(limits[:, None])
+        usable = nonempty(boxes) & boxes.isfinite().all(dim=2) & best.isfinite()
+        kept = nms_sorted(boxes, usable, self.params.rpn_nms_threshold)
+        return boxes, best.masked_fill(~kept, -torch.inf)
+
     @torch.no_grad()
     def _label(
-        self, anchors: Float[Tensor, "anchors 4"], target: Target
-    ) -> tuple[Int8[Tensor, " anchors"], Float[Tensor, "anchors 4"]]:
-        gt_boxes = target["boxes"].float()
-        indices, labels = self.matcher(box_iou(gt_boxes, anchors))
+        self, anchors: Float[Tensor, "anchors 4"], truth: GroundTruth
+    ) -> tuple[Int8[Tensor, "batch anchors"], Float[Tensor, "batch anchors 4"]]:
+        """Sampled labels of the anchors in each image, and the deltas to the ground truth they are matched with."""
+        at_once = max(1, _PAIRS_AT_ONCE // (truth.boxes.shape[1] * len(anchors)))
+        matches = [
+            self.matcher(box_iou(part, anchors.expand(len(part), -1, -1))) for part in torch.split(truth.boxes, at_once)
+        ]
+        indices, labels = (torch.cat(parts) for parts in zip(*matches, strict=True))
         sampled = sample_labels(
             labels,
             num_samples=self.params.rpn_batch_per_image,
             positive_fraction=self.params.rpn_positive_fraction,
             sampler=self.sampler,
         )
-        matched = gt_boxes[indices] if len(gt_boxes) else anchors
-        return sampled, encode_boxes(anchors, matched, _WEIGHTS)
-
-
-def _best_of_each_level(
-    output: RPNOutput, limit: int
-) -> tuple[Float[Tensor, "batch boxes 4"], Float[Tensor, "batch boxes"], Int64[Tensor, " boxes"]]:
-    """Decode only the anchors that can matter; also the level each comes from."""
-    boxes, logits, levels = [], [], []
-    for i, (anchors, level_logits, deltas) in enumerate(zip(*output, strict=True)):
-        best, chosen = level_logits.topk(min(limit, len(anchors)), dim=1)
-        rows = torch.arange(len(chosen), device=chosen.device)[:, None]
-        boxes.append(decode_boxes(anchors[chosen], deltas[rows, chosen], _WEIGHTS))
-        logits.append(best)
-        levels.append(torch.full_like(chosen[0], i))
-    return torch.cat(boxes, dim=1), torch.cat(logits, dim=1), torch.cat(levels)
+        matched = take_rows(truth.boxes, indices)
+        return sampled, encode_boxes(anchors.expand_as(matched), matched, _WEIGHTS)

@@ -18,17 +18,21 @@ def _extent(used: Bool[Tensor, "boxes side"]) -> tuple[Tensor, Tensor]:
     return torch.where(last > 0, first, 0), last
 
 
-def box_area(boxes: Float[Tensor, "boxes 4"]) -> Float[Tensor, " boxes"]:
+def box_area(boxes: Float[Tensor, "*boxes 4"]) -> Float[Tensor, "*boxes"]:
     """Areas in square pixels; a box turned inside out has area 0."""
-    return (boxes[:, 2:] - boxes[:, :2]).clamp(min=0).prod(dim=1)
+    width, height = (boxes[..., 2:] - boxes[..., :2]).clamp(min=0).unbind(-1)
+    return width * height
 
 
-def box_iou(boxes: Float[Tensor, "boxes 4"], others: Float[Tensor, "gt 4"]) -> Float[Tensor, "boxes gt"]:
-    """Pairwise intersection over union; two boxes without overlap, empty ones included, have 0."""
-    corner = torch.maximum(boxes[:, None, :2], others[None, :, :2])
-    opposite = torch.minimum(boxes[:, None, 2:], others[None, :, 2:])
-    inter = (opposite - corner).clamp(min=0).prod(dim=2)
-    union = box_area(boxes)[:, None] + box_area(others)[None] - inter
+def box_iou(
+    boxes: Float[Tensor, "*batch boxes 4"], others: Float[Tensor, "*batch gt 4"]
+) -> Float[Tensor, "*batch boxes gt"]:
+    """Pairwise intersection over union within each image; two boxes without overlap, empty ones included, have 0."""
+    x0, y0, x1, y1 = boxes[..., :, None, :].unbind(-1)
+    left, top, right, bottom = others[..., None, :, :].unbind(-1)
+    across = (torch.minimum(x1, right) - torch.maximum(x0, left)).clamp(min=0)
+    inter = across * (torch.minimum(y1, bottom) - torch.maximum(y0, top)).clamp(min=0)
+    union = box_area(boxes)[..., :, None] + box_area(others)[..., None, :] - inter
     return torch.where(inter > 0, inter / union, 0.0)
 
 
@@ -38,7 +42,7 @@ def clip_boxes(boxes: Float[Tensor, "boxes 4"], size_hw: tuple[int, int]) -> Flo
     return torch.stack([boxes[:, i].clamp(0, (width, height)[i % 2]) for i in range(4)], dim=1)
 
 
-def nonempty(boxes: Float[Tensor, "boxes 4"], *, min_side: float = 0.0) -> Bool[Tensor, " boxes"]:
+def nonempty(boxes: Float[Tensor, "*boxes 4"], *, min_side: float = 0.0) -> Bool[Tensor, "*boxes"]:
     """Which boxes are wider and higher than `min_side` pixels."""
-    sides = boxes[:, 2:] - boxes[:, :2]
-    return (sides > min_side).all(dim=1)
+    sides = boxes[..., 2:] - boxes[..., :2]
+    return (sides > min_side).all(dim=-1)

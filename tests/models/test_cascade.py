@@ -2,12 +2,15 @@ import pytest
 import torch
 
 from cutler_pl.models.cascade import BoxCascade
+from cutler_pl.models.ground_truth import pad_targets
+from cutler_pl.models.image_batch import box_limits
 from cutler_pl.models.params import detector_params
-from cutler_pl.models.pooler import POOLED_STRIDES
-from cutler_pl.models.regions import LabelledRegions, label_regions
+from cutler_pl.models.pooler import POOLED_STRIDES, to_rois
+from cutler_pl.models.regions import label_regions
 from cutler_pl.ops.boxes import clip_boxes
 
 SIZE = (128, 128)
+LIMITS = box_limits([SIZE], torch.device("cpu"))
 TARGET = {
     "boxes": torch.tensor([[10.0, 10, 60, 60], [70, 70, 120, 110]]),
     "labels": torch.ones(2, dtype=torch.int64),
@@ -24,17 +27,18 @@ def _features() -> list[torch.Tensor]:
     return [torch.randn(1, 8, 128 // s, 128 // s) for s in POOLED_STRIDES]
 
 
-def _regions(cascade: BoxCascade) -> list[LabelledRegions]:
-    num_classes = cascade.params.num_classes
-    return [label_regions(PROPOSALS, TARGET, cascade.matchers[0], num_classes=num_classes)]
+def _losses(cascade: BoxCascade, boxes: torch.Tensor = PROPOSALS, target: dict = TARGET) -> dict[str, torch.Tensor]:
+    truth = pad_targets([target])
+    regions = label_regions(to_rois([boxes]), truth, cascade.matchers[0], num_classes=cascade.params.num_classes)
+    return cascade.losses(_features(), regions, truth, [len(target["boxes"])], LIMITS)
 
 
 def test_each_stage_has_its_losses():
     cascade = _cascade()
-    losses = cascade.losses(_features(), _regions(cascade), [TARGET], [SIZE])
+    losses = _losses(cascade)
     assert list(losses) == [f"{loss}_stage{k}" for k in range(3) for loss in ("loss_cls", "loss_box_reg")]
     single = _cascade("mask_rcnn_r50_fpn")
-    assert list(single.losses(_features(), _regions(single), [TARGET], [SIZE])) == ["loss_cls", "loss_box_reg"]
+    assert list(_losses(single)) == ["loss_cls", "loss_box_reg"]
 
 
 def test_gradient_to_the_features_is_shared_among_the_stages():
@@ -43,7 +47,7 @@ def test_gradient_to_the_features_is_shared_among_the_stages():
     gradients, values = [], _features()
     for stages in (cascade, single):
         features = [f.clone().requires_grad_() for f in values]
-        logits = stages(features, [PROPOSALS], 0).logits
+        logits = stages(features, to_rois([PROPOSALS]), 0).logits
         gradients.append(torch.autograd.grad(logits.square().sum(), features[0])[0])
     torch.testing.assert_close(gradients[0], gradients[1] / 3)
     assert gradients[1].any()
@@ -56,10 +60,10 @@ def test_scores_are_the_mean_of_the_stages_and_boxes_those_of_the_last():
             stage.predictor["bbox_pred"].weight.normal_(std=0.5)
         boxes, probabilities = [PROPOSALS], []
         for k in range(3):
-            output = cascade(features, boxes, k)
+            output = cascade(features, to_rois(boxes), k)
             probabilities.append(output.logits.softmax(1))
             boxes = [clip_boxes(output.boxes[:, 0], SIZE)]
-        scored = cascade.predict(features, [PROPOSALS], [SIZE])[0]
+        scored = cascade.predict(features, [PROPOSALS], LIMITS)[0]
     torch.testing.assert_close(scored.scores, (sum(probabilities) / 3)[:, :3])
     assert torch.equal(scored.boxes, output.boxes)
     assert not torch.equal(scored.boxes[:, 0], PROPOSALS)
@@ -71,8 +75,7 @@ def test_later_stages_learn_from_the_boxes_of_the_one_before_at_a_higher_iou():
         for stage in cascade:
             stage.predictor["bbox_pred"].weight.zero_()
             stage.predictor["bbox_pred"].bias.zero_()
-    regions = [label_regions(torch.tensor([[10.0, 10, 60, 42]]), TARGET, cascade.matchers[0], num_classes=1)]
-    losses = cascade.losses(_features(), regions, [TARGET], [SIZE])
+    losses = _losses(cascade, torch.tensor([[10.0, 10, 60, 42]]))
     assert losses["loss_box_reg_stage0"] > 0  # IoU 0.64: foreground at 0.5 and 0.6, background at 0.7
     assert losses["loss_box_reg_stage1"] > losses["loss_box_reg_stage0"]  # larger box weights
     assert losses["loss_box_reg_stage2"] == 0
@@ -86,7 +89,7 @@ def test_weights_see_predicted_boxes_and_all_ground_truth():
         return torch.zeros(sum(len(i.predicted_boxes) for i in images))
 
     cascade = _cascade(classification_weights=weigh)
-    losses = cascade.losses(_features(), _regions(cascade), [TARGET], [SIZE])
+    losses = _losses(cascade)
     assert [stage for stage, _ in seen] == [0, 1, 2]
     assert all(torch.equal(images[0].gt_boxes, TARGET["boxes"]) for _, images in seen)
     assert [losses[f"loss_cls_stage{k}"].item() for k in range(3)] == [0, 0, 0]
@@ -104,8 +107,7 @@ def test_class_specific_boxes_are_weighed_by_the_class_of_their_ground_truth():
         stages[0].predictor["bbox_pred"].weight.zero_()
         stages[0].predictor["bbox_pred"].bias.copy_(torch.tensor([0.0, 0, 0, 0, 10, 0, 0, 0]))
     target = TARGET | {"labels": torch.tensor([1, 2])}
-    regions = [label_regions(PROPOSALS[:2], target, stages.matchers[0], num_classes=2)]
-    stages.losses(_features(), regions, [target], [SIZE])
+    _losses(stages, PROPOSALS[:2], target)
     assert torch.equal(seen[0].predicted_boxes[0], PROPOSALS[0])
     width = PROPOSALS[1, 2] - PROPOSALS[1, 0]
     assert seen[0].predicted_boxes[1, 0].item() == pytest.approx((PROPOSALS[1, 0] + width).item())
@@ -113,9 +115,8 @@ def test_class_specific_boxes_are_weighed_by_the_class_of_their_ground_truth():
 
 def test_no_regions_give_zero_losses_that_reach_every_parameter():
     cascade = _cascade()
-    none = label_regions(torch.zeros(0, 4), TARGET, cascade.matchers[0], num_classes=1)
-    losses = cascade.losses(_features(), [none], [TARGET], [SIZE])
+    losses = _losses(cascade, torch.zeros(0, 4))
     assert all(loss == 0 for loss in losses.values())
     sum(losses.values()).backward()
     assert all(p.grad is not None for p in cascade.parameters())
-    assert cascade.predict(_features(), [torch.zeros(0, 4)], [SIZE])[0].scores.shape == (0, 1)
+    assert cascade.predict(_features(), [torch.zeros(0, 4)], LIMITS)[0].scores.shape == (0, 1)

@@ -15,6 +15,7 @@ from cutler_pl.models.matching import (
     FirstK,
     Matcher,
     RandomSampler,
+    Sampler,
     sample_indices,
     sample_labels,
 )
@@ -71,11 +72,37 @@ def test_matcher_refuses_rules_that_cannot_work(thresholds: tuple[float, ...], l
         Matcher(thresholds, labels)
 
 
+def drawn(labels: torch.Tensor, sampler: Sampler) -> tuple[torch.Tensor, torch.Tensor]:
+    """Positives and negatives of a sample of four, each in the order they are taken."""
+    indices, taken = sample_indices(labels, num_samples=4, positive_fraction=0.5, sampler=sampler)
+    indices = indices[taken]
+    return indices[labels[indices] == POSITIVE], indices[labels[indices] == NEGATIVE]
+
+
+def test_all_images_of_a_batch_are_sampled_as_if_alone() -> None:
+    labels = torch.stack([labels_of(0, 1, -1, 1, 0, 1), labels_of(-1, -1, 0, -1, -1, -1)])
+    sampled = sample_labels(labels, num_samples=4, positive_fraction=0.5, sampler=FirstK())
+    assert sampled.tolist() == [[0, 1, -1, 1, 0, -1], [-1, -1, 0, -1, -1, -1]]
+    indices, taken = sample_indices(labels, num_samples=4, positive_fraction=0.5, sampler=FirstK())
+    assert [i[t].tolist() for i, t in zip(indices, taken, strict=True)] == [[1, 3, 0, 4], [2]]
+
+
+def test_images_of_a_batch_are_matched_as_if_alone_and_padding_changes_nothing() -> None:
+    matcher = Matcher(*RPN_RULE, allow_low_quality_matches=True)
+    iou = torch.tensor([[0.2, 0.8, 0.0, 0.4], [0.1, 0.9, 0.6, 0.0]])
+    alone, padded = matcher(iou), torch.cat([iou, torch.zeros(1, 4)])
+    for image in (0, 1):
+        match = matcher(torch.stack([padded, padded[[2, 2, 2]]][:: 1 - 2 * image]))
+        assert torch.equal(match.indices[image], alone.indices)
+        assert torch.equal(match.labels[image], alone.labels)
+        assert match.labels[1 - image].tolist() == [NEGATIVE] * 4
+
+
 def test_first_k_takes_positives_up_to_their_share_and_fills_up_with_negatives() -> None:
     labels = labels_of(0, 1, -1, 1, 0, 1, 0, 0)
     sampled = sample_labels(labels, num_samples=4, positive_fraction=0.5, sampler=FirstK())
     assert sampled.tolist() == [0, 1, -1, 1, 0, -1, -1, -1]
-    foreground, background = sample_indices(labels, num_samples=4, positive_fraction=0.5, sampler=FirstK())
+    foreground, background = drawn(labels, FirstK())
     assert foreground.tolist() == [1, 3]
     assert background.tolist() == [0, 4]
 
@@ -93,7 +120,7 @@ def test_first_k_takes_positives_up_to_their_share_and_fills_up_with_negatives()
 )
 @pytest.mark.parametrize("sampler", [FirstK(), RandomSampler()], ids=["first", "random"])
 def test_sampling_with_too_few_candidates_of_a_kind(labels, expected, sampler) -> None:
-    foreground, background = sample_indices(labels, num_samples=4, positive_fraction=0.5, sampler=sampler)
+    foreground, background = drawn(labels, sampler)
     assert (len(foreground), len(background)) == tuple(map(len, expected))
     if isinstance(sampler, FirstK):
         assert (foreground.tolist(), background.tolist()) == expected
@@ -105,7 +132,7 @@ def test_sampling_with_too_few_candidates_of_a_kind(labels, expected, sampler) -
 def test_random_sampler_takes_each_candidate_equally_often() -> None:
     labels, sampler, taken = labels_of(*([1] * 8 + [0] * 4)), RandomSampler(1), torch.zeros(12)
     for _ in range(500):
-        foreground, background = sample_indices(labels, num_samples=4, positive_fraction=0.5, sampler=sampler)
+        foreground, background = drawn(labels, sampler)
         assert len({*foreground.tolist()}) == len({*background.tolist()}) == 2
         taken[torch.cat([foreground, background])] += 1
     torch.testing.assert_close(taken[:8] / 500, torch.full((8,), 2 / 8), atol=0.08, rtol=0)

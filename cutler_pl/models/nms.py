@@ -1,0 +1,59 @@
+"""Non-maximum suppression of many groups of boxes at once, each sorted already.
+
+A box is kept if no better kept box overlaps it. On the CPU that is torchvision's loop. On other devices, where that
+loop is one slow thread, the same answer is found by repetition: a pass tells which boxes the ones kept so far would
+suppress; after n passes the first n boxes of a group are settled, and when a pass changes nothing all are. Chains of
+suppression are short, so few passes are needed.
+"""
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torchvision.ops import nms
+
+from cutler_pl.ops.boxes import box_iou
+
+_PAIRS_AT_ONCE = 2**26
+_PASSES_BETWEEN_CHECKS = 4
+
+
+def nms_sorted(
+    boxes: Float[Tensor, "groups boxes 4"], usable: Bool[Tensor, "groups boxes"], threshold: float
+) -> Bool[Tensor, "groups boxes"]:
+    """Which boxes stay.
+
+    Args:
+        boxes: Boxes of each group, best first.
+        usable: Boxes that take part; the others are dropped.
+        threshold: IoU above which the later of two boxes goes.
+    """
+    if boxes.device.type == "cpu":
+        return _nms_by_loop(boxes, usable, threshold)
+    groups = max(1, _PAIRS_AT_ONCE // max(1, boxes.shape[1] ** 2))
+    parts = zip(torch.split(boxes, groups), torch.split(usable, groups), strict=True)
+    return torch.cat([nms_by_passes(*part, threshold) for part in parts])
+
+
+def nms_by_passes(
+    boxes: Float[Tensor, "groups boxes 4"], usable: Bool[Tensor, "groups boxes"], threshold: float
+) -> Bool[Tensor, "groups boxes"]:
+    """As `nms_sorted`, by repeated passes over all pairs."""
+    precision = torch.float32 if boxes.device.type == "cpu" else torch.float16
+    overlaps = (box_iou(boxes, boxes) > threshold).triu(diagonal=1).to(precision)
+    kept = usable
+    while True:
+        before = kept
+        for _ in range(_PASSES_BETWEEN_CHECKS):
+            suppressed = torch.bmm(kept[:, None].to(precision), overlaps)[:, 0] > 0
+            kept = usable & ~suppressed
+        if torch.equal(kept, before):
+            return kept
+
+
+def _nms_by_loop(boxes: Tensor, usable: Tensor, threshold: float) -> Tensor:
+    kept = torch.zeros_like(usable)
+    for group, (group_boxes, group_usable) in enumerate(zip(boxes, usable, strict=True)):
+        indices = torch.nonzero(group_usable)[:, 0]
+        falling = -torch.arange(len(indices), dtype=boxes.dtype)
+        kept[group, indices[nms(group_boxes[indices], falling, threshold)]] = True
+    return kept
