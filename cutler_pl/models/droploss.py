@@ -14,6 +14,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from cutler_pl.ops.boxes import box_iou
 
@@ -39,21 +40,21 @@ class ClassificationWeights(Protocol):
 
 @torch.no_grad()
 def droploss_weights(
-    boxes: Float[Tensor, "boxes 4"], gt_boxes: Float[Tensor, "gt 4"], iou_thresh: float
-) -> Float[Tensor, " boxes"]:
+    boxes: Float[Tensor, "*batch boxes 4"], gt_boxes: Float[Tensor, "*batch gt 4"], iou_thresh: float
+) -> Float[Tensor, "*batch boxes"]:
     """Weight 1 for boxes whose best IoU with the ground truth is above the threshold, else 0.
 
     Args:
-        boxes: Predicted boxes of one image, xyxy pixels.
+        boxes: Predicted boxes of one image (or, with an axis before, of several), xyxy pixels.
         gt_boxes: All ground truth of that image. Without any, nothing tells missed objects apart: all weights are 1.
         iou_thresh: τ of the paper; an IoU equal to it is dropped.
 
     Returns:
         Weights without gradient, float32.
     """
-    if len(gt_boxes) == 0:
-        return torch.ones(len(boxes), dtype=torch.float32, device=boxes.device)
-    return (box_iou(boxes.float(), gt_boxes.float()).amax(dim=1) > iou_thresh).float()
+    if gt_boxes.shape[-2] == 0:
+        return torch.ones(boxes.shape[:-1], dtype=torch.float32, device=boxes.device)
+    return (box_iou(boxes.float(), gt_boxes.float()).amax(dim=-1) > iou_thresh).float()
 
 
 class DropLoss:
@@ -66,9 +67,21 @@ class DropLoss:
     def __init__(self, iou_thresh: float = 0.01) -> None:
         self.iou_thresh = iou_thresh
 
+    @torch.no_grad()
     def __call__(self, images: Sequence[ScoredRegions], *, stage: int) -> Float[Tensor, " regions"]:
-        """Weights of one stage; `stage` makes no difference."""
-        return torch.cat([droploss_weights(i.predicted_boxes, i.gt_boxes, self.iou_thresh) for i in images])
+        """Weights of one stage, all images at once; `stage` makes no difference."""
+        boxes = pad_sequence([image.predicted_boxes.float() for image in images], batch_first=True)
+        gt_boxes = pad_sequence([image.gt_boxes.float() for image in images], batch_first=True)
+        weights = droploss_weights(boxes, gt_boxes, self.iou_thresh)
+        rows = zip(weights, images, strict=True)
+        return torch.cat(
+            [
+                row[: len(image.predicted_boxes)]
+                if len(image.gt_boxes)
+                else torch.ones_like(image.predicted_boxes[:, 0])
+                for row, image in rows
+            ]
+        )
 
 
 class DropLossOriginal:

@@ -1,16 +1,19 @@
 """Resizing to the detector's input size, pixel for pixel as Pillow's bilinear filter does it.
 
-Detectors are sensitive to it: the original resizes 8-bit images with Pillow (antialiased, rounded to 8 bit after each
-axis), and interpolation without antialiasing shifts its scores.
+Detectors are sensitive to it: the original resizes 8-bit images with Pillow (antialiased, columns before rows, rounded
+to 8 bit after each), and interpolation without antialiasing shifts its scores. Newer Pillows choose which axis comes
+first, so that the axes are done one by one here.
 """
 
 import numpy as np
 import torch
-import torch.nn.functional as F
+from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
 from cutler_pl.types import ImageTensor
+
+_UNIT = 2**22
 
 
 def resized_size_hw(size_hw: tuple[int, int], *, shortest: int, longest: int) -> tuple[int, int]:
@@ -29,22 +32,39 @@ def resized_size_hw(size_hw: tuple[int, int], *, shortest: int, longest: int) ->
 
 
 def resize_image(image: ImageTensor, size_hw: tuple[int, int]) -> ImageTensor:
-    """Resize 8-bit RGB on its device: Pillow itself on the CPU, the same filter in float32 elsewhere."""
+    """Resize 8-bit RGB on its device: Pillow itself on the CPU, its arithmetic elsewhere."""
     if image.shape[1:] == size_hw:
         return image
     if image.device.type == "cpu":
         pixels = Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())
-        resized = np.array(pixels.resize(size_hw[::-1], Image.Resampling.BILINEAR))
+        across = pixels.resize((size_hw[1], pixels.height), Image.Resampling.BILINEAR)
+        resized = np.array(across.resize(size_hw[::-1], Image.Resampling.BILINEAR))
         return torch.from_numpy(resized).permute(2, 0, 1).contiguous()
-    return resize_by_interpolation(image, size_hw)
+    return resize_by_matrices(image, size_hw)
 
 
-def resize_by_interpolation(image: ImageTensor, size_hw: tuple[int, int]) -> ImageTensor:
-    """Pillow's filter in float32, on any device; fewer than one value in a hundred differs from it, by 1."""
-    across = _resize_rounded(image[None].float(), (image.shape[1], size_hw[1]))
-    return _resize_rounded(across, size_hw)[0].to(torch.uint8)
+def resize_by_matrices(image: ImageTensor, size_hw: tuple[int, int]) -> ImageTensor:
+    """The same pixels on any device that has float64: columns first, then rows, each one matrix product.
+
+    Pillow computes with integers: weights in units of 2^-22, sums rounded to 8 bit after each axis. All of them are
+    whole numbers far below 2^53, so float64 holds them exactly in any order of summation.
+    """
+    columns, rows = (
+        _pillow_weights(old, new, image.device) for old, new in zip(image.shape[:0:-1], size_hw[::-1], strict=True)
+    )
+    across = _round_to_8_bit(image.double() @ columns.T)
+    return _round_to_8_bit(rows @ across).to(torch.uint8)
 
 
-def _resize_rounded(pixels: Tensor, size_hw: tuple[int, int]) -> Tensor:
-    resized = F.interpolate(pixels, size_hw, mode="bilinear", align_corners=False, antialias=True)
-    return (resized + 0.5).floor().clamp(0, 255)
+def _pillow_weights(old: int, new: int, device: torch.device) -> Float[Tensor, "new old"]:
+    """How much each of `old` pixels counts in each of `new`: a triangle as wide as the step, or two pixels."""
+    step = old / new
+    reach = max(step, 1.0)
+    centers = (torch.arange(new, dtype=torch.float64, device=device) + 0.5) * step
+    places = torch.arange(old, dtype=torch.float64, device=device) + 0.5
+    weights = (1 - (places - centers[:, None]).abs() / reach).clamp(min=0)
+    return (weights / weights.sum(dim=1, keepdim=True) * _UNIT + 0.5).floor()
+
+
+def _round_to_8_bit(sums: Tensor) -> Tensor:
+    return ((sums + _UNIT / 2) / _UNIT).floor().clamp(0, 255)
