@@ -101,7 +101,12 @@ def complete(annotation: dict[str, Any], image: Image) -> dict[str, Any]:
 
 def result_of(record: Mapping[str, Any], image: Image) -> Result:
     """Detection with a compressed mask, and the mask's tight box where it has none."""
-    result = {key: record.get(key) for key in ("image_id", "category_id", "bbox", "score")}
+    result: dict[str, Any] = {
+        "image_id": record["image_id"],
+        "category_id": record["category_id"],
+        "bbox": record.get("bbox"),
+        "score": record["score"],
+    }
     if segmentation := record.get("segmentation"):
         mask = rle.to_rle(segmentation, image["height"], image["width"])
         result["segmentation"] = mask
