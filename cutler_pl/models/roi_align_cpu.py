@@ -32,36 +32,33 @@ def roi_align_cpu(
     if len(rois) == 0:
         return table[:0, :, None, None].expand(0, channels, size, size)  # hangs on the features still
     corners = rois[:, 1:] * spatial_scale - 0.5
-    samples = ((corners[:, 2:] - corners[:, :2]) / size).ceil().clamp(min=1).long().amax(dim=1)
-    pooled = table.new_empty((len(rois), size, size, channels))
-    for most in torch.unique(samples).tolist():
-        chosen = torch.nonzero(samples == most)[:, 0]
-        x, x_weights = _axis(corners[chosen][:, [0, 2]], size, width, most)
-        y, y_weights = _axis(corners[chosen][:, [1, 3]], size, height, most)
+    samples = ((corners[:, 2:] - corners[:, :2]) / size).ceil().clamp(min=1).long()
+    groups = []
+    for across, down in torch.unique(samples, dim=0).tolist():
+        chosen = torch.nonzero((samples[:, 0] == across) & (samples[:, 1] == down))[:, 0]
+        x, x_weights = _axis(corners[chosen][:, [0, 2]], size, width, across)
+        y, y_weights = _axis(corners[chosen][:, [1, 3]], size, height, down)
         rows = rois[chosen, 0].long()[:, None, None] * height + y
         pixels = rows[:, :, None, :, None] * width + x[:, None, :, None, :]
         weights = y_weights[:, :, None, :, None] * x_weights[:, None, :, None, :]
-        bags = (-1, (most + 1) ** 2)
-        cells = F.embedding_bag(
-            pixels.reshape(bags), table, per_sample_weights=weights.reshape(bags).to(table.dtype), mode="sum"
-        )
-        pooled.index_copy_(0, chosen, cells.view(len(chosen), size, size, channels))
-    return pooled.permute(0, 3, 1, 2)
+        lengths = torch.full((len(chosen) * size**2,), (across + 1) * (down + 1))
+        groups.append((chosen, pixels.flatten(), weights.flatten(), lengths))
+    chosen, pixels, weights, lengths = (torch.cat(parts) for parts in zip(*groups, strict=True))
+    starts = lengths.cumsum(0) - lengths
+    cells = F.embedding_bag(pixels, table, starts, per_sample_weights=weights.to(table.dtype), mode="sum")
+    return cells.view(-1, size, size, channels)[chosen.argsort()].permute(0, 3, 1, 2)
 
 
 def _axis(
-    edges: Float[Tensor, "regions 2"], size: int, length: int, most: int
+    edges: Float[Tensor, "regions 2"], size: int, length: int, samples: int
 ) -> tuple[Int64[Tensor, "regions size pixels"], Float[Tensor, "regions size pixels"]]:
-    """The `most` + 1 pixels along one axis that each cell reads, and how much each counts."""
+    """The `samples` + 1 pixels along one axis that each cell reads, and how much each counts."""
     start, cell = edges[:, :1], (edges[:, 1:] - edges[:, :1]) / size
-    count = cell.ceil().clamp(min=1)
-    step = torch.arange(most, device=edges.device)
     places = (start + torch.arange(size, device=edges.device) * cell)[:, :, None]
-    places = places + ((step + 0.5) * (cell / count))[:, None]
-    used = (step < count)[:, None] & (cell > 0)[:, None] & (places >= -1) & (places <= length)
+    places = places + ((torch.arange(samples, device=edges.device) + 0.5) * (cell / samples))[:, None]
+    used = (cell > 0)[:, None] & (places >= -1) & (places <= length)
     places = places.clamp(0, length - 1)
-    first = places[:, :, :1].floor()
-    pixels = first + torch.arange(most + 1, device=edges.device)
+    pixels = places[:, :, :1].floor() + torch.arange(samples + 1, device=edges.device)
     nearness = (1 - (places[:, :, :, None] - pixels[:, :, None]).abs()).clamp(min=0)
-    weights = (nearness * used[..., None]).sum(dim=2) / count[:, :, None]
+    weights = (nearness * used[..., None]).sum(dim=2) / samples
     return pixels.clamp(max=length - 1).long(), weights
