@@ -195,7 +195,10 @@ def _overview(rows: Sequence[Sequence[UInt8[np.ndarray, "_ _ 3"]]]) -> UInt8[np.
 def _curves(output: Path, stages: Path) -> list[Picture]:
     pictures = []
     for stage, title in (("3_train", "Training on pseudo-masks"), ("7_train_round_1", "Self-training round")):
-        curves = select_curves(read_metrics(sorted((stages / stage).rglob("metrics.csv"))), "train/loss*")
+        logs = sorted((stages / stage).rglob("metrics.csv"))
+        if not logs:  # fewer steps than are between two lines of the log
+            continue
+        curves = select_curves(read_metrics(logs), "train/loss*")
         path = output / f"loss_{stage}.svg"
         save_figure(path, plot_curves(curves, title=title, y_label="loss"))
         pictures.append(Picture(path, caption=title))

@@ -41,7 +41,7 @@ def configure_logging(level: int = logging.INFO) -> None:
     root = logging.getLogger(ROOT_NAME)
     root.setLevel(level)
     root.propagate = False
-    if not root.handlers:
+    if not any(isinstance(handler, _StderrHandler) for handler in root.handlers):
         handler = _StderrHandler()
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname).1s %(message)s", datefmt="%H:%M:%S"))
         root.addHandler(handler)
