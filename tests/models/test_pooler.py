@@ -54,3 +54,11 @@ def test_maps_to_pool_from_are_float32_and_without_the_coarsest():
     poolable = to_poolable([f.bfloat16() for f in _features()])
     assert len(poolable) == 4
     assert all(f.dtype == torch.float32 and f.is_contiguous(memory_format=torch.channels_last) for f in poolable)
+
+
+def test_export_sees_torchvisions_operator(monkeypatch):
+    features = to_poolable(_features())
+    rois = to_rois([torch.tensor([[3.0, 3, 60, 90]]), torch.tensor([[20.0, 0, 900, 700]])])
+    expected = pool_regions(features, rois, 7)
+    monkeypatch.setattr(torch.compiler, "is_exporting", lambda: True)
+    torch.testing.assert_close(pool_regions(features, rois, 7), expected, rtol=0, atol=1e-5)
