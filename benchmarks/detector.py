@@ -2,6 +2,7 @@
 
     python benchmarks/detector.py                         inference and a training iteration (some minutes)
     python benchmarks/detector.py --part inference
+    python benchmarks/detector.py --channels-last         ours in the faster memory layout that training uses
     python benchmarks/detector.py --profile               also what dominates ours
 
 Inference is one photo of 480×640 resized to 800×1067; a training iteration is forward and backward of two images of
@@ -49,24 +50,26 @@ def target() -> dict[str, torch.Tensor]:
     return {"boxes": boxes, "labels": torch.ones(3, dtype=torch.int64), "masks": masks}
 
 
-def ours() -> torch.nn.Module:
+def ours(channels_last: bool) -> torch.nn.Module:
     """The cascade with the golden rule's weights."""
     path = Path(__file__).resolve().parents[1] / "tests" / "models" / "conftest.py"
     spec = importlib.util.spec_from_file_location("golden_rule", path)
     rule: Any = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(rule)
-    detector = build_detector("cascade_mask_rcnn_r50_fpn", classification_weights=DropLoss())
+    detector = build_detector(
+        "cascade_mask_rcnn_r50_fpn", classification_weights=DropLoss(), channels_last=channels_last
+    )
     state = detector.state_dict()
     names = zip(state, to_detectron2(state), strict=True)
     detector.load_state_dict({k: torch.from_numpy(rule.rule_weight(n, list(state[k].shape))) for k, n in names})
     return detector
 
 
-def task(side: str, part: str) -> Callable[[], object]:
+def task(side: str, part: str, channels_last: bool) -> Callable[[], object]:
     """What is timed."""
     images, targets = [photo(0), photo(1)], [target(), target()]
     if side == "ours":
-        model = ours()
+        model = ours(channels_last)
     else:
         model = maskrcnn_resnet50_fpn(weights=None, weights_backbone=None, num_classes=2, box_score_thresh=0)
         images = [image.float() / 255 for image in images]
@@ -77,19 +80,19 @@ def task(side: str, part: str) -> Callable[[], object]:
     return lambda: sum(model(images, targets).values()).backward()
 
 
-def measure(side: str, part: str, repeats: int, profile: bool, answers: Any) -> None:
+def measure(side: str, part: str, args: argparse.Namespace, answers: Any) -> None:
     """Time one side in this process."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    run = task(side, part)
+    run = task(side, part, args.channels_last)
     run()
     seconds = []
-    for _ in range(repeats):
+    for _ in range(args.repeats):
         start = time.process_time()
         run()
         seconds.append(time.process_time() - start)
     table = ""
-    if profile and side == "ours":
+    if args.profile and side == "ours":
         with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as events:
             run()
         table = events.key_averages().table(sort_by="self_cpu_time_total", row_limit=12, max_name_column_width=40)
@@ -101,6 +104,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--part", choices=PARTS, help="only this one")
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--channels-last", action="store_true")
     parser.add_argument("--profile", action="store_true")
     args = parser.parse_args()
 
@@ -110,7 +114,7 @@ def main() -> None:
         medians = {}
         for side, name in SIDES.items():
             answers = context.Queue()
-            process = context.Process(target=measure, args=(side, part, args.repeats, args.profile, answers))
+            process = context.Process(target=measure, args=(side, part, args, answers))
             process.start()
             seconds, gibibytes, table = answers.get()
             process.join()

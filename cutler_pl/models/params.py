@@ -89,8 +89,9 @@ class DetectorParams:
     """Mean of red, green and blue taken off the pixels."""
     pixel_std: tuple[float, float, float] = (58.395, 57.12, 57.375)
     """Deviation of red, green and blue the pixels are divided by."""
-    channels_last: bool = True
-    """Hand the images to the convolutions in the channels-last memory layout, which is faster."""
+    channels_last: bool = False
+    """Hand the images to the convolutions in the channels-last memory layout: faster, by 8 % on a CPU and 20 % on a GPU
+    with bf16, but sums run in another order than the original's, which moves a box by up to a quarter of a pixel."""
     compile_backbone: bool = False
     """Compile backbone and FPN with `torch.compile`."""
 
