@@ -8,13 +8,121 @@ it instead of a second product of features (CutLER, Eq. 3), which leaves the sam
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Float32, Float64
+from jaxtyping import Bool, Float, Float32, Float64, Int32, Int64
 from torch import Tensor
 
+from cutler_pl.runtime.kernels import Kernels, kernels_for
+
+SOURCE = Path(__file__).parent / "cuda" / "graph.cu"
+
 _FLOAT32_BITS = 24
+_WORD_BITS = 32
+_PARTS = 8
+
+
+@runtime_checkable
+class Edges(Protocol):
+    """B of each image of a batch: symmetric, 0 or 1."""
+
+    @property
+    def patches(self) -> int:
+        """Rows of each matrix."""
+        ...
+
+    @property
+    def kernels(self) -> Kernels | None:
+        """The kernels of `SOURCE` for the device of the matrices; None where there are none."""
+        ...
+
+    def times(
+        self, x: Float64[Tensor, "batch patches"], images: Int64[Tensor, " batch"]
+    ) -> Float64[Tensor, "batch patches"]:
+        """B x, each row of x with the matrix of its image, as exact as float64."""
+        ...
+
+    def dense(self, image: int) -> Float32[Tensor, "patches patches"]:
+        """One matrix, written out."""
+        ...
+
+
+@dataclass(frozen=True)
+class DenseEdges:
+    """B in float32, multiplied by the linear algebra library: for CPUs, and wherever there are no kernels."""
+
+    matrices: Float32[Tensor, "images patches patches"]
+    kernels: None = None
+
+    @property
+    def patches(self) -> int:
+        """Rows of each matrix."""
+        return self.matrices.shape[-1]
+
+    def times(
+        self, x: Float64[Tensor, "batch patches"], images: Int64[Tensor, " batch"]
+    ) -> Float64[Tensor, "batch patches"]:
+        """B x as exact as float64, out of float32 products.
+
+        B x of a float64 vector would need B in float64: twice the memory and twice the time. Instead x is cut into
+        fixed-point pieces so short that float32 adds them up without any rounding, whatever the order. The result
+        is therefore the same to the last bit on every device.
+        """
+        pieces, steps = _fixed_point_pieces(x)
+        with full_float32():
+            if images.tolist() == list(range(len(self.matrices))):
+                products = pieces @ self.matrices
+            else:
+                products = torch.stack([p @ self.matrices[i] for i, p in zip(images.tolist(), pieces, strict=True)])
+        return (products.double() * steps).sum(1)
+
+    def dense(self, image: int) -> Float32[Tensor, "patches patches"]:
+        """One matrix, written out."""
+        return self.matrices[image]
+
+
+@dataclass(frozen=True)
+class PackedEdges:
+    """B in single bits, 1.6 MB for 60 × 60 patches instead of 52, multiplied by a kernel in float64."""
+
+    bits: Int32[Tensor, "images words patches"]
+    kernels: Kernels
+
+    @classmethod
+    def pack(
+        cls, similarity: Float32[Tensor, "images patches patches"], *, tau: float, kernels: Kernels
+    ) -> "PackedEdges":
+        """Edges where the similarity exceeds τ."""
+        images, patches, _ = similarity.shape
+        words = -(-patches // _WORD_BITS)
+        bits = torch.empty(images, words, patches, dtype=torch.int32, device=similarity.device)
+        kernels("pack_edges", bits.numel(), similarity, bits, patches, words, float(tau))
+        return cls(bits, kernels)
+
+    @property
+    def patches(self) -> int:
+        """Rows of each matrix."""
+        return self.bits.shape[-1]
+
+    def times(
+        self, x: Float64[Tensor, "batch patches"], images: Int64[Tensor, " batch"]
+    ) -> Float64[Tensor, "batch patches"]:
+        """B x, added in float64 in a fixed order."""
+        words = self.bits.shape[1]
+        padded = F.pad(x, (0, words * _WORD_BITS - self.patches)).contiguous()
+        partial = x.new_empty(len(x), _PARTS, self.patches)
+        self.kernels("packed_product", partial.numel(), self.bits, images, padded, partial, self.patches, words, _PARTS)
+        return partial.sum(1)
+
+    def dense(self, image: int) -> Float32[Tensor, "patches patches"]:
+        """One matrix, written out."""
+        shifts = torch.arange(_WORD_BITS, dtype=torch.int32, device=self.bits.device)
+        rows = (self.bits[image][:, None] >> shifts[:, None]) & 1
+        return rows.flatten(0, 1)[: self.patches].float()
 
 
 @dataclass(frozen=True)
@@ -22,13 +130,13 @@ class PatchGraph:
     """Weights of a batch of patch graphs, never written out except by `weights`.
 
     Attributes:
-        edges: B before blanking: symmetric, 0 or 1.
+        edges: B before blanking.
         kept: False for blanked patches.
-        images: Which row of `edges` each graph of the batch uses, so that a selection needs no copy.
+        images: Which matrix of `edges` each graph of the batch uses, so that a selection needs no copy.
         eps: ε, the weight of absent edges.
     """
 
-    edges: Float32[Tensor, "images patches patches"]
+    edges: Edges
     kept: Bool[Tensor, "batch patches"]
     images: tuple[int, ...]
     eps: float
@@ -36,7 +144,16 @@ class PatchGraph:
     @property
     def patches(self) -> int:
         """Nodes of each graph."""
-        return self.edges.shape[-1]
+        return self.edges.patches
+
+    @property
+    def kernels(self) -> Kernels | None:
+        """The kernels of `SOURCE` for the graphs' device; None where there are none."""
+        return self.edges.kernels
+
+    @cached_property
+    def _image_index(self) -> Int64[Tensor, " batch"]:
+        return torch.tensor(self.images, dtype=torch.int64, device=self.kept.device)
 
     def select(self, indices: Sequence[int]) -> "PatchGraph":
         """The graphs at these places of the batch, sharing the edges."""
@@ -48,40 +165,32 @@ class PatchGraph:
 
     def degrees(self) -> Float64[Tensor, "batch patches"]:
         """Number of edges of each patch, itself counted; 0 for blanked patches and for patches without features."""
-        kept = self.kept.to(self.edges.dtype)
-        return (kept * self._times_edges(kept[:, None])[:, 0]).double()
+        return self.product(self.kept.double())
 
     def product(self, x: Float64[Tensor, "batch patches"]) -> Float64[Tensor, "batch patches"]:
-        """B x with blanked rows and columns, as exact as float64, out of float32 products.
-
-        B x of a float64 vector would need B in float64: twice the memory and twice the time. Instead x is cut into
-        fixed-point pieces so short that float32 adds them up without any rounding, whatever the order. The result
-        is therefore the same to the last bit on every device.
-        """
+        """B x with blanked rows and columns, as exact as float64."""
         kept = self.kept.double()
-        pieces, steps = _fixed_point_pieces(x * kept)
-        return kept * (self._times_edges(pieces).double() * steps).sum(1)
+        return kept * self.edges.times(x * kept, self._image_index)
 
     def weights(self) -> Float64[Tensor, "batch patches patches"]:
         """W, dense: n² numbers of 8 bytes a graph."""
-        edges = torch.stack([self.edges[i] for i in self.images]).double()
+        edges = torch.stack([self.edges.dense(i) for i in self.images]).double()
         kept = self.kept.double()
         return self.eps + (1 - self.eps) * edges * kept[:, :, None] * kept[:, None, :]
 
-    def _times_edges(self, rows: Float32[Tensor, "batch k patches"]) -> Float32[Tensor, "batch k patches"]:
-        with _full_float32():
-            if self.images == tuple(range(self.edges.shape[0])):
-                return rows @ self.edges
-            return torch.stack([row @ self.edges[i] for i, row in zip(self.images, rows, strict=True)])
 
-
-def build_graph(features: Float[Tensor, "batch dim h w"], *, tau: float, eps: float) -> PatchGraph:
+def build_graph(
+    features: Float[Tensor, "batch dim h w"], *, tau: float, eps: float, kernels: Kernels | None = None
+) -> PatchGraph:
     """Join the patches whose features have a cosine similarity above τ.
+
+    Similarities are taken in true float32: TensorFloat-32 or bfloat16 would move edges near τ.
 
     Args:
         features: Patch features of any scale; half precision is raised to float32.
         tau: τ of the paper.
         eps: ε, the weight of absent edges.
+        kernels: The kernels of `SOURCE`; those of the features' device where not given.
 
     Returns:
         The graphs, row-major patches, none blanked. A patch without features (all zero) has no edge, not even to
@@ -90,11 +199,16 @@ def build_graph(features: Float[Tensor, "batch dim h w"], *, tau: float, eps: fl
     if features.dtype != torch.float64:
         features = features.float()
     directions = F.normalize(features.flatten(2), dim=1)
-    with _full_float32():
+    with full_float32():
         similarity = directions.transpose(1, 2) @ directions
-    edges = similarity.gt_(tau).float()
-    batch, patches = edges.shape[:2]
-    kept = torch.ones(batch, patches, dtype=torch.bool, device=edges.device)
+    batch, patches = similarity.shape[:2]
+    kernels = kernels or kernels_for(SOURCE, features.device)
+    edges: Edges
+    if kernels is None:
+        edges = DenseEdges(similarity.gt_(tau).float())
+    else:
+        edges = PackedEdges.pack(similarity.float(), tau=tau, kernels=kernels)
+    kept = torch.ones(batch, patches, dtype=torch.bool, device=features.device)
     return PatchGraph(edges=edges, kept=kept, images=tuple(range(batch)), eps=eps)
 
 
@@ -114,16 +228,16 @@ def _fixed_point_pieces(
         piece = torch.round(rest / step)
         pieces.append(piece.float())
         steps.append(step)
-        if covered >= 51:
-            return torch.stack(pieces, 1), torch.stack(steps, 1)
         rest = rest - piece * step
+        if covered >= 51 or not rest.any():
+            return torch.stack(pieces, 1), torch.stack(steps, 1)
         # what is left is at most half a step, so that one more bit fits from the second piece on
         step = step * 2.0 ** -(bits + 1)
         covered += bits + 1
 
 
 @contextmanager
-def _full_float32() -> Iterator[None]:
+def full_float32() -> Iterator[None]:
     """Products in true float32: TensorFloat-32 would move edges across τ and break the exactness of the pieces."""
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")

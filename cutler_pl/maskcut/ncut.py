@@ -15,11 +15,13 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import scipy.linalg
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float64, Int64
 from torch import Tensor
 
 from cutler_pl.errors import ConfigError
 from cutler_pl.maskcut.affinity import PatchGraph
+from cutler_pl.maskcut.ritz import RitzPairs, second_ritz_pairs
 from cutler_pl.maskcut.tridiagonal import HouseholderTridiagonal, NormalisedLaplacian
 from cutler_pl.runtime.logging import get_logger
 
@@ -123,63 +125,58 @@ class LanczosSolver:
     def __call__(self, graph: PatchGraph) -> Eigenpairs:
         """Second eigenpairs of graphs of two patches or more."""
         operator = NormalisedLaplacian.of(graph)
-        reduction = HouseholderTridiagonal.start(
-            operator, min(self.max_steps, graph.patches), may_restart=graph.patches > self.complete_below
-        )
-        found: dict[int, _RitzPair] = {}
-        while reduction.size < reduction.capacity and len(found) < len(graph.images):
-            reduction.step()
-            if reduction.size % self.check_every == 0 or reduction.size == graph.patches:
-                self._look(reduction, graph.patches, found)
+        steps = min(self.max_steps, graph.patches)
+        reduction = HouseholderTridiagonal.start(operator, steps, may_restart=graph.patches > self.complete_below)
+        found = RitzPairs.none(len(graph.images), steps, graph.kept.device)
+        while reduction.size < steps and not found.settled.all():
+            size = self._next_look(reduction.size, graph.patches, steps)
+            while reduction.size < size:
+                reduction.step()
+            found = self._look(reduction, graph, found)
         pairs = self._assemble(operator, reduction, found)
-        doubtful = (pairs.residuals > 10 * (self.tolerance * pairs.gaps + _ROUNDING)).tolist()
-        failed = [i for i in range(len(graph.images)) if i not in found or doubtful[i]]
+        doubtful = pairs.residuals > 10 * (self.tolerance * pairs.gaps + _ROUNDING)
+        failed = (doubtful | ~found.settled).nonzero().flatten().tolist()
         if not failed:
             return pairs
         _log.info("no clear second eigenvector in %d of %d graphs: decomposed in full", len(failed), len(graph.images))
         full = self.reference(graph.select(failed))
         return pairs.put(failed, replace(full, fallbacks=torch.ones_like(full.fallbacks)))
 
-    def _look(self, reduction: HouseholderTridiagonal, patches: int, found: dict[int, "_RitzPair"]) -> None:
+    def _next_look(self, size: int, patches: int, steps: int) -> int:
+        """Size of T at which its eigenpairs are worth looking at again."""
+        return steps if patches <= self.complete_below else min(size + self.check_every, steps)
+
+    def _look(self, reduction: HouseholderTridiagonal, graph: PatchGraph, found: RitzPairs) -> RitzPairs:
         """Add the graphs whose second eigenpair has settled to `found`."""
-        for i, (diagonal, offdiagonal) in enumerate(zip(*reduction.tridiagonals(), strict=True)):
-            if i in found or (patches <= self.complete_below and reduction.size < patches):
-                continue
-            if reduction.size == patches:
-                found[i] = _second_ritz_pair(diagonal, offdiagonal[:-1])
-                continue
-            if reduction.size < 3:
-                continue
-            pair = _second_ritz_pair(diagonal, offdiagonal[:-1])
-            settled = abs(offdiagonal[-1] * pair.vector[-1]) < self.tolerance * pair.gap
-            if settled and np.abs(offdiagonal).min() < _WEAK_LINK:
-                # the graph has parts that the first patch hardly sees: has half of the steps found the same?
-                half = reduction.size // 2
-                before = _second_ritz_pair(diagonal[:half], offdiagonal[: half - 1]) if half > 1 else None
-                settled = before is not None and abs(before.value - pair.value) < _ROUNDING
-            if settled:
-                found[i] = pair
+        size = reduction.size
+        diagonals, offdiagonals = reduction.tridiagonals()
+        if size < min(3, graph.patches):
+            return found
+        pairs = second_ritz_pairs(diagonals, offdiagonals[:, :-1], kernels=graph.kernels)
+        if size == graph.patches:
+            return found.add(pairs, torch.ones_like(found.settled))
+        last = pairs.vectors[:, size - 1]
+        settled = (offdiagonals[:, -1] * last).abs() < self.tolerance * pairs.gaps
+        # a graph has parts that the first patch hardly sees: has half of the steps found the same?
+        weak = offdiagonals.abs().amin(1) < _WEAK_LINK
+        if weak.any():
+            half = size // 2
+            before = second_ritz_pairs(diagonals[:, :half], offdiagonals[:, : half - 1], kernels=graph.kernels)
+            settled = settled & (~weak | ((before.values - pairs.values).abs() < _ROUNDING))
+        return found.add(pairs, settled)
 
     def _assemble(
-        self, operator: NormalisedLaplacian, reduction: HouseholderTridiagonal, found: dict[int, "_RitzPair"]
+        self, operator: NormalisedLaplacian, reduction: HouseholderTridiagonal, found: RitzPairs
     ) -> Eigenpairs:
-        batch, patches = operator.root_inverse.shape
-        y = np.zeros((batch, patches))
-        numbers = np.zeros((4, batch))  # λ₂, gap, tie ratio, steps; what is not in `found` is replaced later
-        for i, pair in found.items():
-            y[i, : len(pair.vector)] = pair.vector
-            numbers[:, i] = pair.value, pair.gap, pair.tie_ratio, len(pair.vector)
-        device = operator.root_inverse.device
-        x = reduction.rotate(torch.from_numpy(y).to(device))
-        values, gaps, ties, steps = torch.from_numpy(numbers).to(device)
+        x = reduction.rotate(F.pad(found.vectors, (0, operator.graph.patches - found.vectors.shape[1])))
         return Eigenpairs(
             vectors=operator.root_inverse * x,
-            values=values,
-            gaps=gaps,
-            residuals=torch.linalg.vector_norm(operator(x) - values[:, None] * x, dim=1),
-            tie_ratios=ties,
-            products=steps.long() + 1,
-            fallbacks=torch.zeros(batch, dtype=torch.bool, device=device),
+            values=found.values,
+            gaps=found.gaps,
+            residuals=torch.linalg.vector_norm(operator(x) - found.values[:, None] * x, dim=1),
+            tie_ratios=found.tie_ratios,
+            products=found.sizes + 1,
+            fallbacks=torch.zeros_like(found.settled),
         )
 
 
@@ -212,27 +209,3 @@ def find_solver(solver: str | EigenSolver) -> EigenSolver:
     if solver not in SOLVERS:
         raise ConfigError(f"maskcut solver {solver!r} is unknown; choose from {', '.join(sorted(SOLVERS))}")
     return SOLVERS[solver]
-
-
-@dataclass(frozen=True)
-class _RitzPair:
-    """Second eigenpair of a tridiagonal matrix."""
-
-    vector: Float64[np.ndarray, " k"]
-    value: float
-    gap: float
-    tie_ratio: float
-
-
-def _second_ritz_pair(diagonal: Float64[np.ndarray, " k"], offdiagonal: Float64[np.ndarray, " k-1"]) -> _RitzPair:
-    values, vectors = scipy.linalg.eigh_tridiagonal(diagonal, offdiagonal)
-    first_block = int(np.append(np.flatnonzero(offdiagonal == 0) + 1, len(diagonal))[0])
-    equal = 1 + np.flatnonzero(values[1:] - values[1] < _ROUNDING)
-    chosen = equal[np.linalg.norm(vectors[:first_block, equal], axis=0).argmax()]
-    y = vectors[:, chosen] * np.sign(vectors[np.abs(vectors[:, chosen]).argmax(), chosen])
-    return _RitzPair(
-        vector=y,
-        value=float(values[chosen]),
-        gap=float(values[2] - values[1]) if len(values) > 2 else np.inf,
-        tie_ratio=float(max(-y.min(), 0.0) / y.max()),
-    )

@@ -7,7 +7,6 @@ against the previous round, and the blanking of what was found. Grids need not b
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
@@ -15,7 +14,7 @@ from torch import Tensor
 from cutler_pl.errors import InputError
 from cutler_pl.maskcut.affinity import PatchGraph, build_graph
 from cutler_pl.maskcut.bipartition import Bipartition, bipartition, is_dropped
-from cutler_pl.maskcut.ncut import Eigenpairs, EigenSolver, find_solver
+from cutler_pl.maskcut.ncut import EigenSolver, find_solver
 from cutler_pl.maskcut.params import MaskCutParams
 
 _GRAPH_BYTES_AT_ONCE = 4 << 30
@@ -103,29 +102,48 @@ def maskcut(
 
 
 @dataclass(frozen=True)
-class _Solution:
-    """Second eigenpair of one image's graph on the CPU, and what it leads to."""
+class _Solutions:
+    """Second eigenpairs of a batch of graphs, and the cuts they lead to."""
 
     cut: Bipartition
-    eigenvalue: float = np.nan
-    gap: float = np.nan
-    residual: float = np.nan
-    tie_ratio: float = np.nan
-    products: int = 0
-    fallback: bool = False
-    reused: bool = False
+    eigenvalues: Float64[Tensor, " batch"]
+    gaps: Float64[Tensor, " batch"]
+    residuals: Float64[Tensor, " batch"]
+    tie_ratios: Float64[Tensor, " batch"]
+    products: Int64[Tensor, " batch"]
+    fallbacks: Bool[Tensor, " batch"]
+    reused: Bool[Tensor, " batch"]
 
     @classmethod
-    def nothing(cls, grid_hw: tuple[int, int]) -> "_Solution":
-        empty = np.zeros(grid_hw, dtype=bool)
-        return cls(Bipartition(mask=empty, vector=np.zeros(grid_hw), seed=-1, corners=0, turned=False))
+    def nothing(cls, batch: int, grid_hw: tuple[int, int], device: torch.device) -> "_Solutions":
+        """Graphs in which every cut is as good as any other."""
+        unknown = torch.full((batch,), torch.nan, dtype=torch.float64, device=device)
+        none = torch.zeros(batch, dtype=torch.int64, device=device)
+        return cls(
+            Bipartition.nothing(batch, grid_hw, device),
+            *(unknown, unknown, unknown, unknown),
+            products=none,
+            fallbacks=none.bool(),
+            reused=none.bool(),
+        )
+
+    def put(self, indices: Int64[Tensor, " some"], other: "_Solutions") -> "_Solutions":
+        """A copy in which the entries at `indices` are those of `other`."""
+        cut = {f.name: _put(self.cut, other.cut, f.name, indices) for f in fields(Bipartition)}
+        rest = {f.name: _put(self, other, f.name, indices) for f in fields(self) if f.name != "cut"}
+        return _Solutions(cut=Bipartition(**cut), **rest)
+
+    def again(self) -> "_Solutions":
+        """The same for another round without solving."""
+        none = torch.zeros_like(self.products)
+        return replace(self, products=none, fallbacks=none.bool(), reused=~none.bool())
 
 
 @dataclass(frozen=True)
 class _Round:
-    solution: _Solution
-    mask: Bool[np.ndarray, "h w"]
-    dropped: bool
+    solutions: _Solutions
+    masks: Bool[Tensor, "batch h w"]
+    dropped: Bool[Tensor, " batch"]
 
 
 def _parts(features: Float[Tensor, "batch dim h w"]) -> Sequence[Float[Tensor, "part dim h w"]]:
@@ -139,102 +157,90 @@ def _parts(features: Float[Tensor, "batch dim h w"]) -> Sequence[Float[Tensor, "
 def _cut_together(features: Float[Tensor, "part dim h w"], params: MaskCutParams, solve: EigenSolver) -> MaskCutResult:
     batch, _, h, w = features.shape
     graph = build_graph(features, tau=params.tau, eps=params.eps)
-    history: list[list[_Round]] = [[] for _ in range(batch)]
+    rounds: list[_Round] = []
     for _ in range(params.num_masks):
-        # a dropped round leaves the graph as it was, and with it the cut
-        changed = [i for i in range(batch) if not history[i] or not history[i][-1].dropped]
-        previous = [history[i][-1].mask if history[i] else None for i in changed]
-        solutions = dict(zip(changed, _solutions(graph.select(changed), (h, w), previous, params, solve), strict=True))
-        for i, rounds in enumerate(history):
-            rounds.append(_next_round(rounds, solutions.get(i), params))
-        found = np.array([rounds[-1].mask for rounds in history], dtype=bool).reshape(batch, h * w)
-        graph = graph.blank(torch.from_numpy(found).to(features.device))
-    return _collect(history, (params.num_masks, h, w), features.device)
+        rounds.append(_next_round(graph, (h, w), rounds[-1] if rounds else None, params, solve))
+        graph = graph.blank(rounds[-1].masks.reshape(batch, h * w))
+    return _collect(rounds)
+
+
+def _next_round(
+    graph: PatchGraph, grid_hw: tuple[int, int], last: _Round | None, params: MaskCutParams, solve: EigenSolver
+) -> _Round:
+    """Cut each graph, and accept or drop the mask; a dropped round left its graph, and with it the cut, as it was."""
+    if last is None:
+        solutions = _solutions(graph, grid_hw, None, params, solve)
+        masks = solutions.cut.masks
+        return _Round(solutions, masks, dropped=~masks.flatten(1).any(1))
+    changed = (~last.dropped).nonzero().flatten()
+    fresh = _solutions(graph.select(changed.tolist()), grid_hw, last.masks[changed], params, solve)
+    solutions = last.solutions.again().put(changed, fresh)
+    masks = solutions.cut.masks
+    dropped = is_dropped(masks, last.masks, params)
+    if params.stop == "dropped":
+        dropped = dropped | last.dropped
+    return _Round(solutions, masks & ~dropped[:, None, None], dropped)
 
 
 def _solutions(
     graph: PatchGraph,
     grid_hw: tuple[int, int],
-    previous: Sequence[Bool[np.ndarray, "h w"] | None],
+    previous: Bool[Tensor, "batch h w"] | None,
     params: MaskCutParams,
     solve: EigenSolver,
-) -> list[_Solution]:
+) -> _Solutions:
     """Eigenpairs and cuts of these graphs."""
-    if not graph.images:
-        return []
-    solutions = [_Solution.nothing(grid_hw) for _ in graph.images]
+    solutions = _Solutions.nothing(len(graph.images), grid_hw, graph.kept.device)
+    if not graph.images or graph.patches < 2:
+        return solutions
     degrees = graph.degrees()
     # with all patches alike, or none, every cut is as good as any other
     alike = (degrees == 0).all(1) | (degrees == graph.patches).all(1)
-    cuttable = (~alike).nonzero().flatten().tolist()
-    if not cuttable or graph.patches < 2:
+    cuttable = (~alike).nonzero().flatten()
+    if not len(cuttable):
         return solutions
-    pairs = solve(graph.select(cuttable))
-    vectors = pairs.vectors.cpu().numpy().reshape(-1, *grid_hw)
-    blanks = (degrees[cuttable] == 0).cpu().numpy().reshape(-1, *grid_hw)
-    for k, i in enumerate(cuttable):
-        cut = bipartition(
-            vectors[k],
-            float(pairs.values[k]),
-            blank=blanks[k],
-            previous=previous[i],
-            corner_rule=params.corner_rule,
-        )
-        solutions[i] = _solution(cut, pairs, k)
-    return solutions
-
-
-def _solution(cut: Bipartition, pairs: Eigenpairs, k: int) -> _Solution:
-    return _Solution(
-        cut=cut,
-        eigenvalue=float(pairs.values[k]),
-        gap=float(pairs.gaps[k]),
-        residual=float(pairs.residuals[k]),
-        tie_ratio=float(pairs.tie_ratios[k]),
-        products=int(pairs.products[k]),
-        fallback=bool(pairs.fallbacks[k]),
+    pairs = solve(graph.select(cuttable.tolist()))
+    cut = bipartition(
+        pairs.vectors.view(-1, *grid_hw),
+        pairs.values,
+        blank=(degrees[cuttable] == 0).view(-1, *grid_hw),
+        previous=None if previous is None else previous[cuttable],
+        corner_rule=params.corner_rule,
     )
+    solved = _Solutions(
+        cut=cut,
+        eigenvalues=pairs.values,
+        gaps=pairs.gaps,
+        residuals=pairs.residuals,
+        tie_ratios=pairs.tie_ratios,
+        products=pairs.products,
+        fallbacks=pairs.fallbacks,
+        reused=torch.zeros_like(pairs.fallbacks),
+    )
+    return solutions.put(cuttable, solved)
 
 
-def _next_round(rounds: list[_Round], solution: _Solution | None, params: MaskCutParams) -> _Round:
-    """Accept or drop the next mask; no solution means the one of the last round again."""
-    if not rounds:
-        assert solution is not None  # every image is solved in the first round
-        return _Round(solution, solution.cut.mask, dropped=not solution.cut.mask.any())
-    last = rounds[-1]
-    if solution is None:
-        solution = replace(last.solution, reused=True, products=0, fallback=False)
-    mask = solution.cut.mask
-    dropped = (params.stop == "dropped" and last.dropped) or is_dropped(mask, last.mask, params)
-    return _Round(solution, np.zeros_like(mask) if dropped else mask, dropped)
+def _put(ours: object, theirs: object, name: str, indices: Int64[Tensor, " some"]) -> Tensor:
+    values: Tensor = getattr(ours, name)
+    return values.index_copy(0, indices, getattr(theirs, name))
 
 
-def _collect(history: list[list[_Round]], shape: tuple[int, int, int], device: torch.device) -> MaskCutResult:
-    def column(values: list[list[float]] | list[list[int]] | list[list[bool]], dtype: torch.dtype) -> Tensor:
-        return torch.tensor(values, dtype=dtype, device=device).reshape(len(history), shape[0])
+def _collect(rounds: list[_Round]) -> MaskCutResult:
+    def solved(name: str) -> Tensor:
+        return torch.stack([getattr(r.solutions, name) for r in rounds], 1)
 
-    def solved(name: str, dtype: torch.dtype) -> Tensor:
-        return column([[getattr(r.solution, name) for r in rounds] for rounds in history], dtype)
+    def cut(name: str) -> Tensor:
+        return torch.stack([getattr(r.solutions.cut, name) for r in rounds], 1)
 
-    def cut(name: str, dtype: torch.dtype) -> Tensor:
-        return column([[getattr(r.solution.cut, name) for r in rounds] for rounds in history], dtype)
-
-    masks = np.array([[r.mask for r in rounds] for rounds in history], dtype=bool)
-    vectors = np.array([[r.solution.cut.vector for r in rounds] for rounds in history], dtype=np.float64)
+    names = ("eigenvalues", "gaps", "residuals", "tie_ratios", "products", "fallbacks", "reused")
     return MaskCutResult(
-        masks=torch.from_numpy(masks.reshape(len(history), *shape)).to(device),
-        eigenvectors=torch.from_numpy(vectors.reshape(len(history), *shape)).to(device),
+        masks=torch.stack([r.masks for r in rounds], 1),
+        eigenvectors=cut("vectors"),
         diagnostics=CutDiagnostics(
-            eigenvalues=solved("eigenvalue", torch.float64),
-            gaps=solved("gap", torch.float64),
-            residuals=solved("residual", torch.float64),
-            tie_ratios=solved("tie_ratio", torch.float64),
-            products=solved("products", torch.int64),
-            fallbacks=solved("fallback", torch.bool),
-            reused=solved("reused", torch.bool),
-            dropped=column([[r.dropped for r in rounds] for rounds in history], torch.bool),
-            corners=cut("corners", torch.int64),
-            seeds=cut("seed", torch.int64),
-            turned=cut("turned", torch.bool),
+            **{name: solved(name) for name in names},
+            dropped=torch.stack([r.dropped for r in rounds], 1),
+            corners=cut("corners"),
+            seeds=cut("seeds"),
+            turned=cut("turned"),
         ),
     )

@@ -7,7 +7,6 @@ Golub and Van Loan, "Matrix Computations", ch. 5.1 and 10.1; Schreiber and Van L
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from jaxtyping import Float64
 from torch import Tensor
@@ -109,10 +108,9 @@ class HouseholderTridiagonal:
         self.diagonal.append(column[:, j])
         self.offdiagonal.append(torch.where(broken, torch.zeros_like(below), below))
 
-    def tridiagonals(self) -> tuple[Float64[np.ndarray, "batch k"], Float64[np.ndarray, "batch k"]]:
+    def tridiagonals(self) -> tuple[Float64[Tensor, "batch k"], Float64[Tensor, "batch k"]]:
         """Diagonal and subdiagonal of T; the last entry of the subdiagonal belongs to the column still to come."""
-        both = torch.stack([torch.stack(self.diagonal, 1), torch.stack(self.offdiagonal, 1)]).cpu().numpy()
-        return both[0], both[1]
+        return torch.stack(self.diagonal, 1), torch.stack(self.offdiagonal, 1)
 
 
 def _reflection(

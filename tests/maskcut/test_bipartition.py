@@ -1,12 +1,46 @@
+from typing import NamedTuple
+
 import numpy as np
 import pytest
+import torch
 
 from cutler_pl.maskcut import MaskCutParams
 from cutler_pl.maskcut.bipartition import bipartition, is_dropped, overlap
 
 
-def no_blank(vector: np.ndarray) -> np.ndarray:
-    return np.zeros(vector.shape, dtype=bool)
+class Cut(NamedTuple):
+    """One grid's part of a batch of cuts."""
+
+    mask: np.ndarray
+    vector: np.ndarray
+    seed: int
+    corners: int
+    turned: bool
+
+
+def cut_one(
+    vector: np.ndarray,
+    eigenvalue: float = 0.3,
+    *,
+    blank: np.ndarray | None = None,
+    previous: np.ndarray | None = None,
+    corner_rule: str = "original",
+) -> Cut:
+    """Cut one grid, as the second of a batch of three."""
+
+    def batch(array: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(np.stack([np.roll(array, 1), array, np.rot90(array, 2)]))
+
+    cut = bipartition(
+        batch(vector),
+        torch.full((3,), eigenvalue, dtype=torch.float64),
+        blank=batch(np.zeros(vector.shape, dtype=bool) if blank is None else blank),
+        previous=None if previous is None else batch(previous),
+        corner_rule=corner_rule,
+    )
+    return Cut(
+        cut.masks[1].numpy(), cut.vectors[1].numpy(), int(cut.seeds[1]), int(cut.corners[1]), bool(cut.turned[1])
+    )
 
 
 def centre_block() -> np.ndarray:
@@ -18,7 +52,7 @@ def centre_block() -> np.ndarray:
 @pytest.mark.parametrize("sign", [1.0, -1.0])
 def test_a_block_inside_is_the_object_whatever_the_sign(sign: float) -> None:
     vector = sign * centre_block()
-    cut = bipartition(vector, 0.3, blank=no_blank(vector))
+    cut = cut_one(vector)
     expected = np.zeros((4, 5), dtype=bool)
     expected[1:3, 1:3] = True
     np.testing.assert_array_equal(cut.mask, expected)
@@ -37,8 +71,8 @@ def three_corners() -> np.ndarray:
 
 
 def test_with_three_corners_on_the_seed_side_the_sign_decides() -> None:
-    plus = bipartition(three_corners(), 0.3, blank=no_blank(three_corners()))
-    minus = bipartition(-three_corners(), 0.3, blank=no_blank(three_corners()))
+    plus = cut_one(three_corners())
+    minus = cut_one(-three_corners())
     np.testing.assert_array_equal(plus.mask, three_corners() < 0)
     np.testing.assert_array_equal(minus.mask, three_corners() > 0)
     assert (plus.corners, minus.corners) == (3, 1)
@@ -47,7 +81,7 @@ def test_with_three_corners_on_the_seed_side_the_sign_decides() -> None:
 @pytest.mark.parametrize("sign", [1.0, -1.0])
 def test_the_invariant_corner_rule_gives_the_seed_side_up(sign: float) -> None:
     vector = sign * three_corners()
-    cut = bipartition(vector, 0.3, blank=no_blank(vector), corner_rule="invariant")
+    cut = cut_one(vector, corner_rule="invariant")
     np.testing.assert_array_equal(cut.mask, three_corners() < 0)
     np.testing.assert_array_equal(cut.vector, -three_corners())
     assert cut.turned == (sign > 0)
@@ -55,7 +89,7 @@ def test_the_invariant_corner_rule_gives_the_seed_side_up(sign: float) -> None:
 
 def test_only_the_part_connected_to_the_seed_is_kept_and_diagonals_do_not_connect() -> None:
     vector = np.array([[-1, -1, -1, -1], [-1, 3, -1, 2], [-1, -1, 2, -1], [-1, -1, -1, -1]], dtype=float)
-    cut = bipartition(vector, 0.3, blank=no_blank(vector))
+    cut = cut_one(vector)
     assert np.argwhere(cut.mask).tolist() == [[1, 1]]
 
 
@@ -65,17 +99,17 @@ def test_blank_patches_are_placed_by_the_sign_of_the_mean() -> None:
     assert mean < 0
     blank = np.array([[False, False, False, False, False, True]])
     vector[0, 5] = mean + 1e-12  # rounding put it on the wrong side of a negative mean
-    below = bipartition(vector, 1e-7, blank=blank)
+    below = cut_one(vector, 1e-7, blank=blank)
     assert below.mask.tolist() == [[True, False, False, False, False, False]]
     # with λ > 1 blank patches lie on the other side of the mean
-    above = bipartition(vector, 1.1, blank=np.array([[False, True, False, False, False, False]]))
+    above = cut_one(vector, 1.1, blank=np.array([[False, True, False, False, False, False]]))
     assert above.mask.tolist() == [[True, True, False, False, False, False]]
 
 
 def test_between_equal_parts_the_one_at_the_border_wins_then_the_largest_then_the_previous() -> None:
     def cut(rows: list[str], previous: np.ndarray | None = None) -> list[str]:
         vector = np.array([[1.0 if c == "#" else -0.1 for c in row] for row in rows])
-        mask = bipartition(vector, 0.3, blank=no_blank(vector), previous=previous).mask
+        mask = cut_one(vector, previous=previous).mask
         return ["".join("#" if m else "." for m in row) for row in mask]
 
     assert cut([".....", ".##..", ".....", "....#", "....."]) == [".....", ".....", ".....", "....#", "....."]
@@ -89,26 +123,35 @@ def test_between_equal_parts_the_one_at_the_border_wins_then_the_largest_then_th
 
 def test_a_constant_vector_gives_an_empty_mask() -> None:
     vector = np.zeros((3, 3))
-    assert not bipartition(vector, 1.0, blank=no_blank(vector)).mask.any()
+    assert not cut_one(vector, 1.0).mask.any()
 
 
 def test_a_row_of_patches_can_be_cut() -> None:
     vector = np.array([[-1.0, -1, 2, 3, -1, -1, -1]])
-    assert bipartition(vector, 0.3, blank=no_blank(vector)).mask.tolist() == [[False, False, True, True] + [False] * 3]
+    assert cut_one(vector).mask.tolist() == [[False, False, True, True] + [False] * 3]
+
+
+def grids(*masks: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(np.stack(masks))
 
 
 def test_overlap_is_the_iou() -> None:
     a = np.array([[True, True, False, False]])
-    assert overlap(a, np.array([[False, True, True, False]])) == pytest.approx(1 / 3)
-    assert overlap(a, a) == 1
-    assert overlap(a & False, a & False) == 0
+    b = np.array([[False, True, True, False]])
+    found = overlap(grids(a, a, a & False), grids(b, a, a & False))
+    assert found.tolist() == pytest.approx([1 / 3, 1, 0])
 
 
 def test_a_round_is_dropped_over_half_overlap_or_up_to_one_percent() -> None:
-    params = MaskCutParams()
     flat = np.arange(3600).reshape(60, 60)
     nothing = np.zeros((60, 60), dtype=bool)
-    assert is_dropped(flat < 36, nothing, params)
-    assert not is_dropped(flat < 37, nothing, params)
-    assert not is_dropped(flat < 100, flat < 200, params)  # exactly a half
-    assert is_dropped(flat < 101, flat < 200, params)
+    masks = grids(flat < 36, flat < 37, flat < 100, flat < 101)  # the third overlaps by exactly a half
+    previous = grids(nothing, nothing, flat < 200, flat < 200)
+    assert is_dropped(masks, previous, MaskCutParams()).tolist() == [True, False, False, True]
+
+
+def test_an_empty_batch_is_cut() -> None:
+    empty = torch.zeros(0, 3, 4, dtype=torch.float64)
+    cut = bipartition(empty, torch.zeros(0, dtype=torch.float64), blank=empty.bool())
+    assert cut.masks.shape == (0, 3, 4)
+    assert cut.seeds.shape == (0,)

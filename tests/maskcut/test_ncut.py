@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cutler_pl.errors import ConfigError
-from cutler_pl.maskcut.affinity import PatchGraph, build_graph
+from cutler_pl.maskcut.affinity import DenseEdges, PatchGraph, build_graph
 from cutler_pl.maskcut.ncut import SOLVERS, AutoSolver, LanczosSolver, ScipySolver, find_solver
 
 EPS = 1e-5
@@ -15,7 +15,7 @@ EPS = 1e-5
 
 def graph_of(edges: list[list[int]]) -> PatchGraph:
     matrix = torch.tensor(edges, dtype=torch.float32)[None]
-    return PatchGraph(matrix, torch.ones(1, len(edges), dtype=torch.bool), images=(0,), eps=EPS)
+    return PatchGraph(DenseEdges(matrix), torch.ones(1, len(edges), dtype=torch.bool), images=(0,), eps=EPS)
 
 
 def noisy_graph(seed: int, h: int, w: int, blobs: int = 2, noise: float = 1.0, tau: float = 0.15) -> PatchGraph:
@@ -147,6 +147,6 @@ def test_solvers_are_found_by_name_or_taken_as_they_are() -> None:
 
 @pytest.mark.gpu
 def test_the_gpu_gives_the_same_eigenvectors() -> None:
-    graph = build_graph(torch.randn(4, 6, 20, 21) + 2 * torch.randn(4, 6, 1, 21), tau=0.15, eps=EPS)
-    there = PatchGraph(graph.edges.cuda(), graph.kept.cuda(), graph.images, EPS)
+    features = torch.randn(4, 6, 20, 21) + 2 * torch.randn(4, 6, 1, 21)
+    graph, there = (build_graph(f, tau=0.15, eps=EPS) for f in (features, features.cuda()))
     torch.testing.assert_close(LanczosSolver()(there).vectors.cpu(), LanczosSolver()(graph).vectors, rtol=0, atol=1e-10)

@@ -4,11 +4,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from cuda_twin import CpuTwin
 
 from cutler_pl.errors import ConfigError, InputError
-from cutler_pl.maskcut import MaskCutParams, MaskCutResult, maskcut
+from cutler_pl.maskcut import MaskCutParams, MaskCutResult, affinity, maskcut, pipeline
 from cutler_pl.maskcut.affinity import PatchGraph
 from cutler_pl.maskcut.ncut import Eigenpairs, ScipySolver
+from cutler_pl.ops import components
 
 CASES = [
     "c01_synth_b1_n05", "c02_synth_b2_n10", "c03_synth_b3_n15", "c04_synth_b5_n20_N6", "c05_synth_b3_bands",
@@ -108,6 +110,38 @@ def test_lanczos_gives_the_masks_of_the_original_in_every_round(case: str, recor
     assert (diagnostics.residuals < 1e-9).all()
     assert (diagnostics.products <= 40).all()
     assert torch.equal(diagnostics.reused[:, 1:], diagnostics.dropped[:, :-1])
+
+
+@pytest.fixture
+def kernels_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What runs on a GPU, run here: packed edges, and the source of the CUDA kernels compiled for the CPU."""
+    for module in (affinity, components):
+        monkeypatch.setattr(module, "kernels_for", lambda source, device: CpuTwin(source))
+
+
+@pytest.mark.golden
+@pytest.mark.usefixtures("kernels_on_the_cpu")
+@pytest.mark.parametrize("case", CASES)
+def test_the_kernels_give_the_masks_of_the_original_in_every_round(case: str, recorded) -> None:
+    facts, arrays, features = recorded(case)
+    result = maskcut(features, MaskCutParams(tau=facts["tau"], num_masks=facts["N"]), solver="lanczos")
+    compare(facts, arrays, result)
+    assert not result.diagnostics.fallbacks.any()
+
+
+@pytest.mark.usefixtures("kernels_on_the_cpu")
+def test_a_batch_on_kernels_is_cut_as_its_images_are_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline, "_parts", lambda features: [features])  # as on an accelerator
+    features = torch.cat([picture(*SCENE, seed=seed) for seed in range(4)] + [torch.zeros(1, 12, 9, 14)])
+    params = MaskCutParams(num_masks=4)
+    together = maskcut(features, params, solver="lanczos")
+    for i in range(5):
+        alone = maskcut(features[i : i + 1], params, solver="lanczos")
+        assert torch.equal(together.masks[i], alone.masks[0])
+        torch.testing.assert_close(together.eigenvectors[i], alone.eigenvectors[0], rtol=0, atol=1e-11)
+        for name in ("dropped", "reused", "corners", "products", "turned"):
+            ours = getattr(together.diagnostics, name)[i]
+            assert torch.equal(ours, getattr(alone.diagnostics, name)[0]), name
 
 
 @pytest.mark.golden

@@ -1,0 +1,82 @@
+"""Launching the project's CUDA kernels: one thread an item, tensors handed over without a copy.
+
+Every `.cu` file of the package keeps to one calling rule, so that this is all there is between torch and a kernel: the
+first parameter is the number of items, tensors arrive as pointers, whole numbers as `long long`, others as `double`.
+Kernels use no shared memory and no other thread's registers; the tests therefore run the very same source on a CPU.
+"""
+
+from functools import cache
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cutler_pl.errors import InputError
+from cutler_pl.runtime.optional import cupy_or_none, require
+
+THREADS = 256
+"""Threads of a block."""
+
+COMPILER_OPTIONS = ("--std=c++17", "--fmad=false")
+"""Products and sums are rounded one by one, as on a CPU: the same order of additions then gives the same bits."""
+
+
+@runtime_checkable
+class Kernels(Protocol):
+    """The kernels of one `.cu` file, on one kind of device."""
+
+    def __call__(self, name: str, items: int, *arguments: Tensor | int | float) -> None:
+        """Run a kernel over `items` threads; it writes into tensors among the arguments."""
+        ...
+
+
+class CudaKernels:
+    """Kernels compiled for the device at hand by CuPy, which keeps the machine code in its cache folder.
+
+    Args:
+        source: The `.cu` file.
+
+    Raises:
+        OptionalDependencyError: CuPy is not installed.
+    """
+
+    def __init__(self, source: Path) -> None:
+        self._cupy = require("cupy", extra="gpu", purpose="MaskCut's fast path on a GPU")
+        self._module = self._cupy.RawModule(code=source.read_text(), options=COMPILER_OPTIONS)
+
+    def __call__(self, name: str, items: int, *arguments: Tensor | int | float) -> None:
+        """Queue a kernel on torch's current stream of the tensors' device."""
+        if items == 0:
+            return
+        device = next(a.device for a in arguments if isinstance(a, Tensor))
+        stream = torch.cuda.current_stream(device).cuda_stream
+        blocks = -(-items // THREADS)
+        with self._cupy.cuda.Device(device.index), self._cupy.cuda.ExternalStream(stream):
+            self._module.get_function(name)((blocks,), (THREADS,), (np.int64(items), *map(kernel_argument, arguments)))
+
+
+def kernel_argument(value: Tensor | int | float) -> np.generic:
+    """What the calling rule makes of an argument.
+
+    Raises:
+        InputError: A tensor has gaps between its elements, which no kernel expects.
+    """
+    if isinstance(value, Tensor):
+        if not value.is_contiguous():
+            raise InputError(f"a kernel was given a tensor of shape {tuple(value.shape)} that is not contiguous")
+        return np.uint64(value.data_ptr())
+    return np.float64(value) if isinstance(value, float) else np.int64(value)
+
+
+def kernels_for(source: Path, device: torch.device) -> Kernels | None:
+    """The kernels of a file for a device; None where plain torch must do: on a CPU, and without CuPy."""
+    if device.type != "cuda" or cupy_or_none() is None:
+        return None
+    return _compiled(source)
+
+
+@cache
+def _compiled(source: Path) -> Kernels:
+    return CudaKernels(source)

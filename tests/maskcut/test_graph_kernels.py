@@ -1,0 +1,68 @@
+"""The patch graph's CUDA kernels, run as they are on the CPU, beside what they stand for."""
+
+import numpy as np
+import pytest
+import scipy.linalg
+import torch
+from cuda_twin import CpuTwin
+
+from cutler_pl.maskcut.affinity import SOURCE, PackedEdges, build_graph
+from cutler_pl.maskcut.ncut import LanczosSolver
+from cutler_pl.maskcut.ritz import second_ritz_pairs
+
+
+@pytest.fixture(scope="module")
+def twin() -> CpuTwin:
+    return CpuTwin(SOURCE)
+
+
+@pytest.mark.parametrize("grid", [(1, 2), (4, 8), (5, 7), (13, 20)])
+def test_packed_edges_are_the_dense_ones(grid: tuple[int, int], twin: CpuTwin) -> None:
+    features = torch.randn(3, 6, *grid)
+    dense, packed = (build_graph(features, tau=0.15, eps=1e-5, kernels=k) for k in (None, twin))
+    assert isinstance(packed.edges, PackedEdges)
+    assert packed.edges.bits.numel() * 32 >= 3 * dense.patches**2
+    for i in range(3):
+        assert torch.equal(packed.edges.dense(i), dense.edges.dense(i))
+
+
+def test_products_are_those_of_the_dense_graph_for_any_selection(twin: CpuTwin) -> None:
+    features = torch.randn(4, 6, 9, 11)
+    blank = torch.rand(3, 99) < 0.2
+    dense, packed = (
+        build_graph(features, tau=0.15, eps=1e-5, kernels=k).select([3, 0, 2]).blank(blank) for k in (None, twin)
+    )
+    x = torch.randn(3, 99, dtype=torch.float64)
+    torch.testing.assert_close(packed.product(x), dense.product(x), rtol=0, atol=1e-13)
+    assert torch.equal(packed.degrees(), dense.degrees())
+
+
+@pytest.mark.parametrize("size", [2, 3, 5, 16, 40])
+def test_second_pairs_are_those_of_lapack(size: int, twin: CpuTwin) -> None:
+    rng = np.random.default_rng(size)
+    diagonals = torch.from_numpy(rng.uniform(0, 1, (20, size)))
+    offdiagonals = torch.from_numpy(rng.uniform(-0.5, 0.5, (20, size - 1)))
+    pairs = second_ritz_pairs(diagonals, offdiagonals, kernels=twin)
+    for i in range(20):
+        values, vectors = scipy.linalg.eigh_tridiagonal(diagonals[i].numpy(), offdiagonals[i].numpy())
+        y = vectors[:, 1] * np.sign(vectors[np.abs(vectors[:, 1]).argmax(), 1])
+        assert pairs.values[i].item() == pytest.approx(values[1], abs=2e-15)
+        gap = values[2] - values[1] if size > 2 else np.inf
+        assert pairs.gaps[i].item() == pytest.approx(gap, abs=4e-15)
+        np.testing.assert_allclose(pairs.vectors[i], y, rtol=0, atol=1e-14 / min(gap, 1.0))
+        assert pairs.tie_ratios[i].item() == pytest.approx(max(-y.min(), 0) / y.max(), abs=1e-9)
+
+
+def test_pairs_that_a_kernel_cannot_tell_apart_are_found_on_the_host(twin: CpuTwin) -> None:
+    diagonals = torch.tensor([[0.0, 1, 1, 2], [0, 0.5, 0.7, 0.9]], dtype=torch.float64)
+    offdiagonals = torch.tensor([[0.0, 0, 0], [0.2, 0.0, 0.1]], dtype=torch.float64)
+    kernel, host = (second_ritz_pairs(diagonals, offdiagonals, kernels=k) for k in (twin, None))
+    assert torch.equal(kernel.vectors, host.vectors)
+    assert torch.equal(kernel.values, host.values)
+
+
+def test_a_batch_of_packed_graphs_has_the_eigenvectors_of_the_dense_ones(twin: CpuTwin) -> None:
+    features = torch.randn(4, 6, 12, 13) + 2 * torch.randn(4, 6, 1, 13)
+    dense, packed = (LanczosSolver()(build_graph(features, tau=0.15, eps=1e-5, kernels=k)) for k in (None, twin))
+    torch.testing.assert_close(packed.vectors, dense.vectors, rtol=0, atol=1e-10)
+    assert torch.equal(packed.products, dense.products)

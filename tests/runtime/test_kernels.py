@@ -1,0 +1,99 @@
+"""Every CUDA kernel compiles for the GPUs in use, with or without one at hand, and is called by the one rule."""
+
+from contextlib import nullcontext
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from cuda_twin import CpuTwin
+
+import cutler_pl
+from cutler_pl.errors import InputError, OptionalDependencyError
+from cutler_pl.runtime import kernels
+from cutler_pl.runtime.kernels import COMPILER_OPTIONS, CudaKernels, kernel_argument, kernels_for
+
+PACKAGE = Path(cutler_pl.__file__).parent
+SOURCES = sorted(PACKAGE.rglob("*.cu"))
+
+
+def test_there_are_kernels() -> None:
+    assert [s.stem for s in SOURCES]
+
+
+@pytest.mark.parametrize("architecture", ["compute_80", "compute_90", "sm_80", "sm_90"])
+@pytest.mark.parametrize("source", SOURCES, ids=lambda s: s.stem)
+def test_every_kernel_compiles_without_a_gpu(source: Path, architecture: str) -> None:
+    nvrtc = pytest.importorskip("cuda.bindings.nvrtc", reason="torch is a build without CUDA")
+    failed, program = nvrtc.nvrtcCreateProgram(source.read_bytes(), source.name.encode(), 0, [], [])
+    assert not failed
+    options = [o.encode() for o in (*COMPILER_OPTIONS, f"--gpu-architecture={architecture}")]
+    (failed,) = nvrtc.nvrtcCompileProgram(program, len(options), options)
+    log = b" " * nvrtc.nvrtcGetProgramLogSize(program)[1]
+    nvrtc.nvrtcGetProgramLog(program, log)
+    assert not failed, log.decode()
+    _, size = nvrtc.nvrtcGetPTXSize(program)
+    ptx = b" " * size
+    nvrtc.nvrtcGetPTX(program, ptx)
+    for name in CpuTwin(source).names:
+        assert f".entry {name}(" in ptx.decode()
+    nvrtc.nvrtcDestroyProgram(program)
+
+
+def test_arguments_follow_the_calling_rule() -> None:
+    tensor = torch.zeros(3, 4)
+    assert kernel_argument(tensor) == np.uint64(tensor.data_ptr())
+    assert (kernel_argument(7).dtype, kernel_argument(7.5).dtype) == (np.int64, np.float64)
+    with pytest.raises(InputError, match=r"shape \(4, 3\) that is not contiguous"):
+        kernel_argument(tensor.T)
+
+
+def test_a_cpu_has_no_kernels() -> None:
+    assert kernels_for(SOURCES[0], torch.device("cpu")) is None
+
+
+def test_without_cupy_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(*_: object, **__: object) -> None:
+        raise OptionalDependencyError("pip install 'cutler_pl[gpu]'")
+
+    monkeypatch.setattr(kernels, "require", missing)
+    with pytest.raises(OptionalDependencyError, match=r"cutler_pl\[gpu\]"):
+        CudaKernels(SOURCES[0])
+
+
+class FakeCupy:
+    """Stands for CuPy: notes how kernels are launched."""
+
+    def __init__(self) -> None:
+        self.cuda = self
+        self.launched: list[tuple] = []
+
+    def RawModule(self, code: str, options: tuple[str, ...]) -> "FakeCupy":  # noqa: N802
+        assert "__global__" in code
+        assert options == COMPILER_OPTIONS
+        return self
+
+    def Device(self, index: int | None) -> nullcontext[None]:  # noqa: N802
+        return nullcontext()
+
+    def ExternalStream(self, pointer: int) -> nullcontext[None]:  # noqa: N802
+        assert pointer == 11
+        return nullcontext()
+
+    def get_function(self, name: str):
+        return lambda grid, block, arguments: self.launched.append((name, grid, block, arguments))
+
+
+def test_a_launch_covers_all_items(monkeypatch: pytest.MonkeyPatch) -> None:
+    cupy = FakeCupy()
+    monkeypatch.setattr(kernels, "require", lambda *_, **__: cupy)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: SimpleNamespace(cuda_stream=11))
+    run = CudaKernels(SOURCES[0])
+    tensor = torch.zeros(600)
+    run("components_start", 0, tensor)
+    assert not cupy.launched
+    run("components_start", 600, tensor, 3)
+    ((name, grid, block, arguments),) = cupy.launched
+    assert (name, grid, block) == ("components_start", (3,), (256,))
+    assert [a.item() for a in arguments] == [600, tensor.data_ptr(), 3]
