@@ -67,7 +67,7 @@ class CpuTwin:
             folder.mkdir(exist_ok=True)
             (folder / "kernels.cpp").write_text(code)
             building = folder / f"building-{id(self)}.so"
-            options = "-std=c++17 -O2 -ffp-contract=off -shared -fPIC -Wall -Wno-div-by-zero".split()
+            options = ["-std=c++17", "-O2", "-ffp-contract=off", "-shared", "-fPIC", "-Wall", "-Wno-div-by-zero"]
             subprocess.run(["g++", *options, str(folder / "kernels.cpp"), "-o", str(building)], check=True)
             building.rename(library)
         self._library = ctypes.CDLL(str(library))

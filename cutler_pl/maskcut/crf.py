@@ -10,10 +10,12 @@ import importlib
 from dataclasses import dataclass
 from typing import Protocol, cast, runtime_checkable
 
+import torch
 from jaxtyping import Bool, UInt8
 from torch import Tensor
 
 from cutler_pl.errors import ConfigError
+from cutler_pl.runtime.optional import cupy_or_none
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +49,11 @@ class CrfBackend(Protocol):
         ...
 
 
-CRF_BACKENDS: dict[str, str] = {"numba": "cutler_pl.maskcut.crf_numba:NumbaCrf"}
-"""Backend name to `module:class`, imported when first used. `auto` takes the first whose `device_type` fits."""
+CRF_BACKENDS: dict[str, str] = {
+    "numba": "cutler_pl.maskcut.crf_numba:NumbaCrf",
+    "cuda": "cutler_pl.maskcut.crf_cuda:CudaCrf",
+}
+"""Backend name to `module:class`, imported when first used."""
 
 
 def refine_masks(
@@ -63,7 +68,7 @@ def refine_masks(
     Args:
         images: RGB, 0..255.
         masks: At image size.
-        backend: Name of a backend, or the object itself; `auto` chooses by the device of the images.
+        backend: Name of a backend, or the object itself; `auto` is `cuda` for images on a GPU where CuPy is there.
         params: Constants of the CRF; the original's where not given.
 
     Returns:
@@ -75,8 +80,9 @@ def refine_masks(
     params = params or CrfParams()
     if masks.numel() == 0:
         return masks.clone()
-    solver = _backend(backend)
-    filled = solver.fill_holes(solver.segment(images, masks, params)).to(masks.device)
+    solver = _backend(backend, images.device)
+    with torch.autocast(images.device.type, enabled=False):
+        filled = solver.fill_holes(solver.segment(images, masks, params)).to(masks.device)
     intersection = (filled & masks).sum((2, 3))
     union = (filled | masks).sum((2, 3))
     # The original's 0 / 0 is not below the limit: two empty masks agree. float64 as there; 0.5 itself is exact.
@@ -84,10 +90,11 @@ def refine_masks(
     return filled & accepted[:, :, None, None]
 
 
-def _backend(backend: str | CrfBackend) -> CrfBackend:
+def _backend(backend: str | CrfBackend, device: torch.device) -> CrfBackend:
     if not isinstance(backend, str):
         return backend
-    name = "numba" if backend == "auto" else backend
+    automatic = "cuda" if device.type == "cuda" and cupy_or_none() is not None else "numba"
+    name = automatic if backend == "auto" else backend
     if name not in CRF_BACKENDS:
         raise ConfigError(f"unknown CRF backend {name!r}; choose one of: auto, {', '.join(CRF_BACKENDS)}")
     module, _, attribute = CRF_BACKENDS[name].partition(":")

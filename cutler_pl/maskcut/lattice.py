@@ -14,7 +14,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float32, Int32
+from jaxtyping import Float32, Int32, Int64
 
 from cutler_pl.runtime.jit import compiled
 
@@ -77,29 +77,47 @@ def build_lattice(features: Float32[np.ndarray, "pixels dim"]) -> Lattice:
     """
     pixels, dim = features.shape
     corners = dim + 1
-    # Adams et al. sec. 3.1: after this scaling the lattice's blur has standard deviation 1 in every dimension.
-    deviation = np.float32(math.sqrt(2 / 3) * corners)
-    scale = np.array([deviation / np.float32(math.sqrt((i + 1) * (i + 2))) for i in range(dim)], np.float32)
-    low, strides = _packing(features, scale)
+    scale = lattice_scale(dim)
+    low, strides, _ = packing(np.abs(features).max(axis=0, initial=0), scale)
     vertices = np.empty((pixels, corners), np.int32)
     weights = np.empty((pixels, corners), np.float32)
     neighbours = _build(features, scale, low, strides, vertices, weights)
     return Lattice(vertices, weights, neighbours)
 
 
-def _packing(features: np.ndarray, scale: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Offsets and strides that pack the first d lattice coordinates into one integer, so that steps are additions."""
-    dim = features.shape[1]
-    reach = np.abs(features).max(axis=0, initial=0).astype(np.float64) * scale
+def lattice_scale(dim: int) -> Float32[np.ndarray, " dim"]:
+    """Factor of each feature, after which the lattice's blur has standard deviation 1 (Adams et al. sec. 3.1)."""
+    deviation = np.float32(math.sqrt(2 / 3) * (dim + 1))
+    return np.array([deviation / np.float32(math.sqrt((i + 1) * (i + 2))) for i in range(dim)], np.float32)
+
+
+def packing(
+    largest: np.ndarray, scale: Float32[np.ndarray, " dim"], *, images: int = 1
+) -> tuple[Int64[np.ndarray, " dim"], Int64[np.ndarray, " dim"], int]:
+    """Pack the first d lattice coordinates, and an image's number, into one integer: steps become additions.
+
+    Args:
+        largest: Bound of each feature's magnitude.
+        scale: Of each feature, from `lattice_scale`.
+        images: How many images are numbered.
+
+    Returns:
+        Offsets and strides of the coordinates, and the stride of the image's number.
+
+    Raises:
+        ValueError: 63 bits do not suffice.
+    """
+    dim = len(largest)
+    reach = largest.astype(np.float64) * scale
     # |elevated_i| <= sum_{j>=i} reach_j + i reach_{i-1}; vertices lie within d + 1 of it, neighbours d + 1 further.
     span = [math.ceil(reach[i:].sum() + (i * reach[i - 1] if i else 0)) + 4 * (dim + 1) for i in range(dim)]
     strides, stride = [], 1
     for half in span:
         strides.append(stride)
         stride *= 2 * half + 1
-    if stride >= 1 << 63:
-        raise ValueError(f"the features spread over {stride:.1e} lattice points, which 63 bits cannot number")
-    return np.array([-half for half in span], np.int64), np.array(strides, np.int64)
+    if stride * images >= 1 << 63:
+        raise ValueError(f"the features spread over {stride * images:.1e} lattice points, which 63 bits cannot number")
+    return np.array([-half for half in span], np.int64), np.array(strides, np.int64), stride
 
 
 @compiled

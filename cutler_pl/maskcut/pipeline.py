@@ -94,7 +94,8 @@ def maskcut(
         raise InputError(
             f"features of the images {bad} of the batch hold NaN or infinity; check the extractor's weights"
         )
-    parts = [_cut_together(part, params, solve) for part in _parts(features)]
+    with torch.autocast(features.device.type, enabled=False):  # half precision would move edges across τ
+        parts = [_cut_together(part, params, solve) for part in _parts(features)]
     diagnostics = CutDiagnostics(
         **{f.name: torch.cat([getattr(p.diagnostics, f.name) for p in parts]) for f in fields(CutDiagnostics)}
     )

@@ -31,6 +31,10 @@ class Kernels(Protocol):
         """Run a kernel over `items` threads; it writes into tensors among the arguments."""
         ...
 
+    def __hash__(self) -> int:
+        """The kernels of a file are one object all along, and may be part of a cache's key."""
+        ...
+
 
 class CudaKernels:
     """Kernels compiled for the device at hand by CuPy, which keeps the machine code in its cache folder.

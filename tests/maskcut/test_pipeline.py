@@ -168,6 +168,15 @@ def test_the_invariant_corner_rule_differs_only_where_the_sign_decides(recorded)
         assert np.array_equal(masks, recorded_masks(facts, arrays)) == same
 
 
+def test_autocast_around_the_cut_changes_nothing() -> None:
+    features = torch.randn(1, 6, 14, 15) + torch.randn(1, 6, 1, 15)
+    expected = maskcut(features, MaskCutParams())
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = maskcut(features, MaskCutParams())
+    assert torch.equal(found.masks, expected.masks)
+    assert torch.equal(found.eigenvectors, expected.eigenvectors)
+
+
 def test_each_round_finds_one_object_of_a_grid_that_is_not_square() -> None:
     result = maskcut(picture(*SCENE), MaskCutParams(num_masks=2))
     found = {m.numpy().tobytes() for m in result.masks[0]}
