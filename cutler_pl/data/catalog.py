@@ -1,6 +1,7 @@
 """Where the recipe's datasets lie below the one datasets folder, and what is measured on them.
 
-The layout is that of the original (its dataset pages say how to make it), so that an existing folder can be used.
+The layout is that of the original, so that a folder made for it can be used as it is. What is not there is named with
+the command that makes or fetches it.
 """
 
 from dataclasses import dataclass
@@ -9,6 +10,11 @@ from pathlib import Path
 from cutler_pl.errors import ConfigError, DatasetNotFoundError
 
 SEMI_PERCENTS = (1, 2, 5, 10, 20, 30, 40, 50, 60, 80)
+
+ZERO_SHOT = (
+    "coco", "coco20k", "voc", "lvis", "uvo", "clipart", "comic", "watercolor", "kitti", "objects365", "openimages",
+)  # fmt: skip
+"""The datasets of the zero-shot table, in its order."""
 
 
 @dataclass(frozen=True)
@@ -72,21 +78,67 @@ CATALOG: dict[str, DatasetInfo] = {
 }
 
 
-def resolve(name: str, datasets_root: str | Path) -> DatasetPaths:
-    """Find a dataset below the datasets folder.
+def missing(name: str, datasets_root: str | Path, *, with_images: bool = True) -> list[str]:
+    """What of a dataset is not below the datasets folder, such as "the annotation file …"; empty if all is there.
+
+    Args:
+        name: Name in the catalogue.
+        datasets_root: The datasets folder.
+        with_images: Whether the images are needed; to measure predictions that exist, the annotations are enough.
 
     Raises:
         ConfigError: There is no dataset of this name.
-        DatasetNotFoundError: Its image folder or annotation file is missing.
     """
+    info, root = _info(name), Path(datasets_root)
+    absent = []
+    if not (root / info.annotations).is_file():
+        absent.append(f"annotation file {root / info.annotations}")
+    if with_images and not (root / info.images).is_dir():
+        absent.append(f"image folder {root / info.images}")
+    return absent
+
+
+def how_to_get(name: str) -> str:
+    """The command that makes a dataset's annotation file, or fetches it where it was released.
+
+    Raises:
+        ConfigError: There is no dataset of this name.
+    """
+    images = f"images belong into <paths.datasets>/{_info(name).images}"
+    prepare = f"python scripts/prepare_dataset.py name={name}"
+    if name in ZERO_SHOT:
+        return f"{prepare} root=<original download> makes the annotations (fetch=true gets the original's); {images}"
+    if name.startswith("coco_semi_"):
+        return f"{prepare} fetch=true gets the original's subset, scripts/make_coco_splits.py makes one; {images}"
+    if name == "imagenet_maskcut":
+        return f"python scripts/maskcut.py input=<images> output=<folder> makes the annotations; {images}"
+    if name.startswith("imagenet_"):
+        return f"python scripts/self_train.py makes the annotations from the round before; {images}"
+    return f"the annotations are COCO's own (https://cocodataset.org/#download); {images}"
+
+
+def resolve(name: str, datasets_root: str | Path, *, with_images: bool = True) -> DatasetPaths:
+    """Find a dataset below the datasets folder.
+
+    Args:
+        name: Name in the catalogue.
+        datasets_root: The datasets folder.
+        with_images: Whether the image folder must be there.
+
+    Raises:
+        ConfigError: There is no dataset of this name.
+        DatasetNotFoundError: Its image folder or annotation file is missing; the message says how to get it.
+    """
+    info, root = _info(name), Path(datasets_root)
+    if absent := missing(name, root, with_images=with_images):
+        raise DatasetNotFoundError(
+            f"no {' and no '.join(absent)}; dataset {name!r} is expected below paths.datasets={datasets_root}: "
+            f"{how_to_get(name)}"
+        )
+    return DatasetPaths(name, root / info.images, root / info.annotations, info)
+
+
+def _info(name: str) -> DatasetInfo:
     if name not in CATALOG:
         raise ConfigError(f"there is no dataset {name!r}; choose among {' '.join(CATALOG)}")
-    info = CATALOG[name]
-    root = Path(datasets_root)
-    paths = DatasetPaths(name, root / info.images, root / info.annotations, info)
-    way_out = f"dataset {name!r} is expected below paths.datasets={datasets_root}"
-    if not paths.annotations.is_file():
-        raise DatasetNotFoundError(f"no annotation file {paths.annotations}; {way_out}")
-    if not paths.images.is_dir():
-        raise DatasetNotFoundError(f"no image folder {paths.images}; {way_out}")
-    return paths
+    return CATALOG[name]

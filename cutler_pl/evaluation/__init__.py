@@ -1,7 +1,16 @@
 """COCO measures of detections, and how they stand beside the published ones."""
 
-from cutler_pl.evaluation.coco_eval import evaluate, evaluate_coco
+from cutler_pl.evaluation.coco_eval import Comparison, compare, evaluate, evaluate_coco
 from cutler_pl.evaluation.measures import NOT_MEASURED, Curves, IouType
 from cutler_pl.evaluation.report import write_report
 
-__all__ = ["NOT_MEASURED", "Curves", "IouType", "evaluate", "evaluate_coco", "write_report"]
+__all__ = [
+    "NOT_MEASURED",
+    "Comparison",
+    "Curves",
+    "IouType",
+    "compare",
+    "evaluate",
+    "evaluate_coco",
+    "write_report",
+]

@@ -4,7 +4,9 @@ Files are checked by `coco.io`, matched by `evaluation.matching` and summed up b
 better than in pycocotools: a ground-truth annotation with id 0 counts like any other.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -20,6 +22,25 @@ from cutler_pl.runtime.logging import get_logger
 _AGNOSTIC: Category = {"id": 1, "name": "object"}
 
 _log = get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Ground truth and detections as they were compared, and what came out.
+
+    Attributes:
+        curves: By "bbox" and "segm".
+        truth: The checked ground truth.
+        results: The checked detections.
+        rejected_truth: One reason for each record of the ground truth that was left out.
+        rejected_results: One reason for each detection that was left out.
+    """
+
+    curves: dict[IouType, Curves]
+    truth: Coco
+    results: Sequence[Result]
+    rejected_truth: Sequence[str] = field(default_factory=list)
+    rejected_results: Sequence[str] = field(default_factory=list)
 
 
 def evaluate_coco(
@@ -73,12 +94,38 @@ def evaluate(
         max_dets: As for `evaluate_coco`.
         on_error: "skip" leaves out faulty records and logs how many; "raise" ends at the first.
     """
+    return compare(
+        ground_truth,
+        predictions,
+        iou_types=iou_types,
+        class_agnostic=class_agnostic,
+        max_dets=max_dets,
+        on_error=on_error,
+    ).curves
+
+
+def compare(
+    ground_truth: str | Path | Mapping[str, Any],
+    predictions: str | Path | Sequence[Mapping[str, Any]] | Mapping[str, Any],
+    *,
+    iou_types: Sequence[str] = ("bbox", "segm"),
+    class_agnostic: bool = True,
+    max_dets: Sequence[int] = (1, 10, 100),
+    on_error: Literal["raise", "skip"] = "raise",
+) -> Comparison:
+    """As `evaluate`, but also returns both sides as they were compared, and what was left out of them."""
     types, counts = _checked(iou_types, max_dets)
     # Boxes without area stay: they count as objects nobody can find, as they do in pycocotools.
-    truth = load_coco(ground_truth, on_error=on_error, keep_empty_boxes=True).coco
-    results = load_predictions(predictions, truth, on_error=on_error, any_category=class_agnostic).results
-    _log.info("evaluating %d detections on %d images", len(results), len(truth["images"]))
-    return {iou_type: _curves(truth, results, iou_type, class_agnostic, counts) for iou_type in types}
+    truth = load_coco(ground_truth, on_error=on_error, keep_empty_boxes=True)
+    found = load_predictions(predictions, truth.coco, on_error=on_error, any_category=class_agnostic)
+    images = len(truth.coco["images"])
+    _log.info("evaluating %d detections on %d images", len(found.results), images)
+    if not found.results:
+        _log.warning("there is no detection at all; every measure is 0 where there is ground truth")
+    if not truth.coco["annotations"]:
+        _log.warning("%s: none of the %d images has an annotation; nothing can be measured", truth.where, images)
+    curves = {iou_type: _curves(truth.coco, found.results, iou_type, class_agnostic, counts) for iou_type in types}
+    return Comparison(curves, truth.coco, found.results, truth.dropped, found.dropped)
 
 
 def _checked(iou_types: Sequence[str], max_dets: Sequence[int]) -> tuple[list[IouType], tuple[int, ...]]:
@@ -105,7 +152,13 @@ def _curves(
         categories=ids,
         max_dets=max_dets,
     )
-    return Curves(precision, recall, tuple(category["name"] for category in categories), max_dets)
+    return Curves(precision, recall, _distinct_names(categories), max_dets)
+
+
+def _distinct_names(categories: Sequence[Category]) -> tuple[str, ...]:
+    """Names of the categories; those that several share carry their id, too."""
+    uses = Counter(category["name"] for category in categories)
+    return tuple(c["name"] if uses[c["name"]] == 1 else f"{c['name']} ({c['id']})" for c in categories)
 
 
 def _ground_truth(truth: Coco, iou_type: IouType, order: Mapping[int, int], category: int | None) -> Objects:

@@ -1,6 +1,10 @@
-"""Measure detections against ground truth, print one table and write it beside the published numbers."""
+"""Measure detections against ground truth, on one dataset or all of the catalogue: tables, files and a page.
 
-from collections.abc import Mapping
+First all predictions that are missing are made, by all ranks; then one process measures. Each dataset is kept when it
+is finished, so that the same command goes on where it was interrupted.
+"""
+
+from contextlib import nullcontext
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -8,91 +12,121 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from cutler_pl.errors import ConfigError, DatasetNotFoundError
-from cutler_pl.evaluation import Curves, IouType, evaluate, write_report
-from cutler_pl.evaluation.report import Measures, measure_rows
+from cutler_pl.errors import CutlerError, TooManyFailuresError
+from cutler_pl.evaluation import write_report
+from cutler_pl.evaluation.tables import Report, measures_table
+from cutler_pl.pipelines.dataset_result import DatasetResult, measure_dataset
+from cutler_pl.pipelines.evaluation_page import PAGE, write_evaluation_page
+from cutler_pl.pipelines.evaluation_plan import Plan, make_plan
+from cutler_pl.pipelines.finished import content_digest
 from cutler_pl.pipelines.record import record_run
-from cutler_pl.runtime.files import write_json
+from cutler_pl.runtime.distributed import global_rank
+from cutler_pl.runtime.locks import exclusive
+from cutler_pl.runtime.logging import get_logger
+
+log = get_logger(__name__)
 
 
 def run(cfg: DictConfig) -> Path:
-    """Evaluate `cfg.predictions`, or those of `cfg.checkpoint` on `cfg.images`, as `conf/evaluate.yaml` describes.
+    """Evaluate `cfg.predictions`, or those that `cfg.checkpoint` makes, as `conf/evaluate.yaml` describes.
 
     Returns:
         The file of measures, `<output>/results.json`: dataset, then "bbox" or "segm", then measure, in percent.
 
     Raises:
-        ConfigError: Neither or both of predictions and checkpoint are given.
-        DatasetNotFoundError: A file or folder is missing.
+        ConfigError: Settings do not go together.
+        DatasetNotFoundError: A file or folder is missing, or none of the datasets is there.
         AnnotationError: Ground truth or predictions are faulty, or have no masks to compare.
         CheckpointError: The checkpoint cannot be read.
+        TooManyFailuresError: Some of several datasets could not be measured; the others were, and are reported.
     """
-    check(cfg)
-    output = Path(cfg.output)
-    predictions = Path(cfg.predictions) if cfg.predictions else _predict(cfg, output)
-    curves = evaluate(
-        cfg.annotations,
-        predictions,
-        iou_types=list(cfg.eval.iou_types),
-        class_agnostic=cfg.eval.class_agnostic,
-        max_dets=list(cfg.eval.max_dets),
-        on_error=cfg.on_error,
-    )
-    record_run(output, cfg)
-    dataset = cfg.dataset or Path(cfg.annotations).stem
-    results: dict[str, Measures] = {
-        dataset: {kind: curve.summary(ap_max_dets=cfg.eval.ap_max_dets) for kind, curve in curves.items()}
-    }
-    write_report(output, results, method=cfg.method)
-    if cfg.eval.per_category:
-        write_json(output / "categories.json", _per_category(curves, cfg.eval.ap_max_dets), indent=2)
-    show(results)
+    plan = make_plan(cfg)
+    if plan.missing:
+        log.warning("not there, and left out: %s; the end of this run says how to get them", ", ".join(plan.missing))
+    source = str(cfg.predictions or cfg.checkpoint)
+    digest = content_digest(source) if Path(source).is_file() else None
+    output = Path(cfg.output) if cfg.output else _default_output(cfg, source, digest)
+    cfg = cfg.copy()
+    cfg.output = str(output)
+    with exclusive(output, purpose="evaluate") if global_rank() == 0 else nullcontext():
+        return _run(cfg, plan, output, digest)
+
+
+def _run(cfg: DictConfig, plan: Plan, output: Path, digest: str | None) -> Path:
+    failed: dict[str, str] = {}
+    folders = {task.name: output / task.name.replace("/", "_") for task in plan.tasks}
+    predictions = {task.name: task.predictions for task in plan.tasks if task.predictions is not None}
+    if cfg.checkpoint:
+        # a file of predictions is measured without loading any of the detector's code
+        from cutler_pl.pipelines.evaluation_predict import predict_all
+
+        predictions, failed = predict_all(cfg, plan.tasks, folders, digest=digest)
+    if global_rank() != 0:
+        return output / "results.json"
+    results: dict[str, DatasetResult] = {}
+    for task in plan.tasks:
+        if task.name in failed:
+            continue
+        try:
+            results[task.name] = measure_dataset(
+                task,
+                predictions[task.name],
+                folders[task.name],
+                on_error=cfg.on_error,
+                per_category=cfg.eval.per_category,
+                gallery=cfg.gallery,
+            )
+        except CutlerError as error:
+            if len(plan.tasks) == 1:
+                raise
+            log.error("%s: %s", task.name, error)
+            failed[task.name] = str(error)
+    _report(cfg, plan, output, results, failed, folders)
+    if failed:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in failed.items())
+        raise TooManyFailuresError(f"{len(failed)} of {len(plan.tasks)} datasets could not be measured ({reasons})")
     return output / "results.json"
 
 
-def check(cfg: DictConfig) -> None:
-    """Find what is wrong with the settings before anything is read or predicted.
+def _report(
+    cfg: DictConfig,
+    plan: Plan,
+    output: Path,
+    results: dict[str, DatasetResult],
+    failed: dict[str, str],
+    folders: dict[str, Path],
+) -> None:
+    report = Report(
+        results={name: result.measures for name, result in results.items()},
+        method=cfg.method,
+        missing={**plan.missing, **failed},
+        counts={name: result.counts for name, result in results.items()},
+        categories={name: result.categories for name, result in results.items() if result.categories},
+        labels=cfg.labels,
+    )
+    record_run(output, cfg)
+    write_report(output, report)
+    write_evaluation_page(output, report, results, folders)
+    show(report)
+    log.info("tables in %s, pictures and curves in %s", output / "report.md", output / PAGE)
 
-    Raises:
-        ConfigError: Neither or both of predictions and checkpoint are given, or settings do not go together.
-        DatasetNotFoundError: A file or folder is missing.
-    """
-    if bool(cfg.predictions) == bool(cfg.checkpoint):
-        found = "both" if cfg.predictions else "neither"
-        raise ConfigError(f"give either predictions=<json> or checkpoint=<file> with images=<folder>; found {found}")
-    if cfg.checkpoint and not cfg.images:
-        raise ConfigError("checkpoint= needs images=<folder>, the images to predict on")
-    if cfg.eval.ap_max_dets is not None and cfg.eval.ap_max_dets not in cfg.eval.max_dets:
-        raise ConfigError(f"eval.ap_max_dets={cfg.eval.ap_max_dets} must be one of eval.max_dets={cfg.eval.max_dets}")
-    if cfg.on_error not in ("raise", "skip"):
-        raise ConfigError(f"on_error={cfg.on_error} must be raise or skip")
-    for key in ("annotations", "predictions"):
-        if cfg[key] and not Path(cfg[key]).is_file():
-            raise DatasetNotFoundError(f"no such file: {cfg[key]} ({key}=)")
-    if cfg.images and not Path(cfg.images).is_dir():
-        raise DatasetNotFoundError(f"no such folder: {cfg.images} (images=)")
 
-
-def show(results: Mapping[str, Measures]) -> None:
+def show(report: Report) -> None:
     """Print the table of COCO's main measures on standard output, never cut to the width of a pipe or log."""
-    header, rows = measure_rows(results, without=("ARs", "ARm", "ARl"))
+    measures = measures_table(report)
     table = Table(title="percent; – where there is no ground truth of that size", title_justify="left", box=SIMPLE_HEAD)
-    for number, name in enumerate(header):
+    for number, name in enumerate(measures.header):
         table.add_column(name, justify="left" if number < 2 else "right", no_wrap=True)
-    for row in rows:
+    for row in measures.rows:
         table.add_row(*row)
-    needed = 8 + sum(3 + max(map(len, column)) for column in zip(header, *rows, strict=True))
-    Console(width=max(Console().width, needed)).print(table)
+    needed = 8 + sum(3 + max(map(len, column)) for column in zip(measures.header, *measures.rows, strict=True))
+    console = Console(width=max(Console().width, needed))
+    console.print(table)
+    for name, reason in report.missing.items():
+        console.print(f"{name} is not measured: {reason}", highlight=False, markup=False, soft_wrap=True)
 
 
-def _predict(cfg: DictConfig, output: Path) -> Path:
-    """Predictions of the checkpoint; a file of predictions is measured without loading any of the detector's code."""
-    from cutler_pl.pipelines.predict import predict_annotated
-
-    return predict_annotated(cfg, output / "predictions")
-
-
-def _per_category(
-    curves: Mapping[IouType, Curves], ap_max_dets: int | None
-) -> Mapping[IouType, dict[str, dict[str, float]]]:
-    return {kind: curve.per_category(ap_max_dets=ap_max_dets) for kind, curve in curves.items()}
+def _default_output(cfg: DictConfig, source: str, digest: str | None) -> Path:
+    """A folder that the same command finds again, and another checkpoint does not."""
+    name = Path(source).stem if digest is None else f"{Path(source).stem}_{digest[:8]}"
+    return Path(cfg.paths.root_dir) / "outputs" / "evaluate" / name

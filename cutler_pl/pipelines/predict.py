@@ -56,7 +56,7 @@ def run(cfg: DictConfig) -> Path:
     output = Path(cfg.output)
     record_run(output, cfg)
     results = output / "predictions.json"
-    failed = _predict(cfg, detector, datamodule, results)
+    failed = write_predictions(cfg, detector, datamodule, results)
     if global_rank() != 0:
         return results
     names = zip(detector.category_ids, detector.class_names, strict=True)
@@ -74,22 +74,38 @@ def predict_annotated(cfg: DictConfig, output: Path) -> Path:
     Returns:
         The COCO results file, `<output>/predictions.json`.
     """
-    datamodule = EvalDataModule(cfg.images, cfg.annotations, batch_size=cfg.batch_size, num_workers=cfg.num_workers)
-    datamodule.check()
+    datamodule = annotated_images(cfg, cfg.images, cfg.annotations)
     results = output / "predictions.json"
-    _predict(cfg, load_detector(cfg), datamodule, results)
+    write_predictions(cfg, load_detector(cfg), datamodule, results)
     return results
 
 
-def load_detector(cfg: DictConfig) -> LoadedDetector:
+def annotated_images(cfg: DictConfig, images: str | Path, annotations: str | Path) -> EvalDataModule:
+    """The images of a COCO file, found and checked.
+
+    Raises:
+        DatasetNotFoundError: The folder, the file or the first image is missing.
+        AnnotationError: The file is faulty or lists no image.
+    """
+    datamodule = EvalDataModule(images, annotations, batch_size=cfg.batch_size, num_workers=cfg.num_workers)
+    datamodule.check()
+    return datamodule
+
+
+def load_detector(cfg: DictConfig, *, max_detections: int | None = None) -> LoadedDetector:
     """Load `cfg.checkpoint`: ours says how its model is built; for any other file `cfg.model` does.
+
+    Args:
+        cfg: The settings of `conf/predict.yaml`.
+        max_detections: Detections an image where `cfg.max_detections` names none; None: as the model was built.
 
     Raises:
         CheckpointError: The file cannot be read, or its weights do not fit the model.
     """
     options: dict[str, Any] = {}
-    if cfg.max_detections is not None:
-        options["detections_per_image"] = cfg.max_detections
+    most = cfg.max_detections if cfg.max_detections is not None else max_detections
+    if most is not None:
+        options["detections_per_image"] = most
     if str(cfg.checkpoint).endswith(".ckpt"):
         model, config = restore_detector(cfg.checkpoint, **options)
         ids = config["category_ids"]
@@ -104,10 +120,14 @@ def load_detector(cfg: DictConfig) -> LoadedDetector:
     return LoadedDetector(model.eval(), ids, names)
 
 
-def _predict(
+def write_predictions(
     cfg: DictConfig, detector: LoadedDetector, datamodule: EvalDataModule | PredictDataModule, results: Path
 ) -> set[str]:
-    """Write the results file and, beside it, `failures.jsonl`; returns the images that could not be read."""
+    """Write the results file and, beside it, `failures.jsonl`; returns the images that could not be read.
+
+    Raises:
+        DatasetNotFoundError: None of the images can be read.
+    """
     writer = PredictionWriter(results, category_ids=detector.category_ids, score_threshold=cfg.score_threshold)
     trainer = build_trainer(cfg, callbacks=[writer])
     trainer.predict(DetectorModule(detector.model), datamodule=datamodule, return_predictions=False)
@@ -133,6 +153,7 @@ def _image_records(files: ImageFiles, failed: set[str]) -> list[Image]:
 def _draw_overlays(root: Path, coco: Coco, results: Path, folder: Path, min_score: float) -> None:
     """One picture an image with the detections that score at least `min_score`."""
     by_image: dict[int, list[Any]] = {}
+    names = {category["id"]: category["name"] for category in coco["categories"]}
     for prediction in load_predictions(results, coco).results:
         if prediction["score"] >= min_score:
             by_image.setdefault(prediction["image_id"], []).append(prediction)
@@ -142,6 +163,8 @@ def _draw_overlays(root: Path, coco: Coco, results: Path, folder: Path, min_scor
         masks = np.array([rle.decode(p["segmentation"]) for p in found]).reshape(-1, *image.shape[:2])
         boxes = np.array([p["bbox"] for p in found], dtype=np.float64).reshape(-1, 4)
         boxes[:, 2:] += boxes[:, :2]
-        picture = draw_instances(image, masks.astype(bool), boxes=boxes, scores=[p["score"] for p in found])
+        labels = [names[p["category_id"]] for p in found] if len(names) > 1 else None
+        scores = [p["score"] for p in found]
+        picture = draw_instances(image, masks.astype(bool), boxes=boxes, scores=scores, labels=labels)
         save_picture(folder / f"{record['file_name']}.jpg", picture)
     log.info("%s: %d pictures with detections scoring at least %g", folder, len(coco["images"]), min_score)

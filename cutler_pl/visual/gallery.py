@@ -70,6 +70,7 @@ class Table:
         caption: What the numbers are, with their unit.
         digits: Digits after the point of floats.
         best: Which number of each column is marked as the best one; None marks none.
+        strong: Rows, counted from 0, that stand out.
     """
 
     columns: Sequence[str]
@@ -77,6 +78,7 @@ class Table:
     caption: str = ""
     digits: int = 1
     best: Literal["highest", "lowest"] | None = None
+    strong: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -229,7 +231,8 @@ def _table(table: Table) -> Iterator[str]:
         for c, value in enumerate(row[1:], 1):
             text = escape(_cell(value, table.digits))
             cells.append(f"<td><strong>{text}</strong></td>" if (r, c) in best else f"<td>{text}</td>")
-        yield f"<tr>{''.join(cells)}</tr>"
+        kind = ' class="strong"' if r in table.strong else ""
+        yield f"<tr{kind}>{''.join(cells)}</tr>"
     yield "</tbody>\n</table>\n</div>"
 
 

@@ -7,6 +7,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
+from cutler_pl.data.catalog import ZERO_SHOT
 from cutler_pl.errors import AnnotationError, ConfigError, DatasetNotFoundError
 from cutler_pl.pipelines import evaluate
 from cutler_pl.pipelines.entry import CONFIG_DIR, ROOT
@@ -53,13 +54,18 @@ def test_results_and_reports_are_written_and_one_table_is_printed(
     assert "50.0" in printed
     assert "36.9" in (tmp_path / "out" / "report.md").read_text()
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
-        "config.yaml", "run.json", "results.json", "report.md", "report.csv",
+        "config.yaml", "run.json", "results.json", "report.md", "report.csv", "report.tex", "index.html",
+        "voc", ".lock",
     }  # fmt: skip
+    assert {path.name for path in (tmp_path / "out" / "voc").iterdir()} == {
+        "result.json", "rejected.txt", "precision_recall.svg",
+    }  # fmt: skip
+    assert "precision_recall.svg" in (tmp_path / "out" / "index.html").read_text()
 
 
 def test_each_category_is_measured_where_asked_for(files: tuple[Path, Path], tmp_path: Path) -> None:
     evaluate.run(settings(files, tmp_path, "eval=coco_supervised", "eval.iou_types=[bbox]"))
-    by_name = json.loads((tmp_path / "categories.json").read_text())["bbox"]
+    by_name = json.loads((tmp_path / "categories.json").read_text())["truth"]["bbox"]
     assert {name: measures["AP"] for name, measures in by_name.items()} == {"cat": 100.0, "dog": 0.0}
     assert json.loads((tmp_path / "results.json").read_text())["truth"]["bbox"]["AP"] == 50.0
 
@@ -72,6 +78,12 @@ def test_each_category_is_measured_where_asked_for(files: tuple[Path, Path], tmp
         (["predictions=null", "checkpoint=a.ckpt"], "checkpoint= needs images=<folder>"),
         (["eval.ap_max_dets=50"], "eval.ap_max_dets=50 must be one of"),
         (["on_error=ignore"], "on_error=ignore must be raise or skip"),
+        (["gallery=-1"], "gallery=-1 must not be negative"),
+        (["annotations=null"], "give annotations=<json> of your own data, or datasets of the catalogue"),
+        (["eval=zero_shot_11"], "annotations= measures one file, but eval.datasets names 11"),
+        (["annotations=null", "eval.datasets=[coco,voc]"], "one file, but there are 2 datasets"),
+        (["annotations=null", "eval.datasets=[cocoo]"], "there is no dataset 'cocoo'"),
+        (["predictions=."], "is a folder; with annotations= give one file"),
     ],
 )
 def test_settings_that_do_not_go_together_are_refused(
@@ -88,10 +100,13 @@ def test_missing_files_are_named_with_their_setting(files: tuple[Path, Path], tm
         evaluate.run(settings(files, tmp_path, "predictions=null", "checkpoint=a.ckpt", "images=gone"))
 
 
-@pytest.mark.parametrize("option", ["agnostic", "agnostic_boxes", "lvis", "coco_supervised"])
+@pytest.mark.parametrize("option", sorted(path.stem for path in (CONFIG_DIR / "eval").glob("*.yaml")))
 def test_every_option_composes(option: str) -> None:
     cfg = config("annotations=a.json", f"eval={option}")
-    assert set(cfg.eval) == {"class_agnostic", "iou_types", "max_dets", "ap_max_dets", "per_category"}
+    assert set(cfg.eval) == {"datasets", "class_agnostic", "iou_types", "max_dets", "ap_max_dets", "per_category"}
+    assert (cfg.num_classes, cfg.eval.datasets) == (
+        (80, ["coco_80"]) if option == "coco_supervised" else (1, list(ZERO_SHOT) if option == "zero_shot_11" else None)
+    )
 
 
 def test_the_command_leaves_nothing_outside_its_output_folder(files: tuple[Path, Path], tmp_path: Path) -> None:
@@ -109,7 +124,7 @@ def test_faulty_predictions_leave_no_results_behind(files: tuple[Path, Path], tm
     files[1].write_text("not json")
     with pytest.raises(AnnotationError, match=r"found\.json: not a JSON file"):
         evaluate.run(settings(files, tmp_path / "out", "eval=agnostic_boxes"))
-    assert not (tmp_path / "out").exists()
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [".lock"]
 
 
 def test_masks_that_are_not_there_end_in_the_setting_to_change(files: tuple[Path, Path], tmp_path: Path) -> None:

@@ -221,3 +221,9 @@ def test_page_follows_light_dark_and_paper(tmp_path: Path) -> None:
     assert "prefers-color-scheme: dark" in text
     assert "@media print" in text
     assert 'name="viewport"' in text
+
+
+def test_rows_that_stand_out_are_marked(tmp_path: Path) -> None:
+    table = Table(["a", "b"], [["x", 1], ["y", 2]], strong=frozenset({1}))
+    write_page(tmp_path / "index.html", _page(table))
+    assert [row.get("class") for row in _parsed(tmp_path / "index.html").all("tr")] == [None, None, "strong"]
