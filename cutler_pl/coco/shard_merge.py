@@ -9,14 +9,15 @@ per-folder JSON files are merged too; what they have exchanged (width and height
 import json
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, TextIO
+from typing import Any, BinaryIO, NamedTuple
 
 from cutler_pl.coco.io import load_coco
 from cutler_pl.coco.shards import ShardRecord, ShardWriter, parse_line, read_shard, shard_files
+from cutler_pl.coco.stream import list_writer
 from cutler_pl.errors import AnnotationError, DatasetNotFoundError
 from cutler_pl.runtime.files import replacing, write_text
 from cutler_pl.runtime.logging import get_logger
@@ -196,11 +197,11 @@ def _write_coco(output: Path, places: Mapping[str, _Place], shards: Sequence[Pat
     count = empty = 0
     with replacing(output) as temporary, temporary.open("w", encoding="ascii", newline="\n") as file:
         file.write(json.dumps(_HEAD, separators=(",", ":"))[:-1] + ',"images":[')
-        put = _lister(file)
+        put = list_writer(file)
         for image_id, (name, place) in enumerate(places.items(), start=1):
             put({"id": image_id, "file_name": name, "height": place.height, "width": place.width})
         file.write('],"annotations":[')
-        put = _lister(file)
+        put = list_writer(file)
         with _Lines(shards) as lines:
             for image_id, place in enumerate(places.values(), start=1):
                 objects = lines.read(place).get("annotations", [])
@@ -211,18 +212,6 @@ def _write_coco(output: Path, places: Mapping[str, _Place], shards: Sequence[Pat
                     put({**ids, **found, "width": place.width, "height": place.height})
         file.write("]}\n")
     return count, empty
-
-
-def _lister(file: TextIO) -> Callable[[Mapping[str, Any]], None]:
-    """Function that writes records as the elements of a JSON list, one a line."""
-    separator = "\n"
-
-    def put(record: Mapping[str, Any]) -> None:
-        nonlocal separator
-        file.write(separator + json.dumps(record, separators=(",", ":"), allow_nan=False))
-        separator = ",\n"
-
-    return put
 
 
 class _Lines:

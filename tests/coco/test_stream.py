@@ -1,0 +1,106 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cutler_pl.coco import stream
+from cutler_pl.coco.stream import read_records, writing_coco
+from cutler_pl.errors import AnnotationError, DatasetNotFoundError
+
+COCO = {
+    "info": {"version": 1.5, "note": "ä, [1]"},
+    "images": [{"id": 1, "file_name": "ä.jpg", "height": 3, "width": 4}, {"id": 2}],
+    "annotations": [{"id": 1, "segmentation": [[0, 0.5, 1e-3, 2]], "x": None}],
+    "categories": [],
+    "count": 12,
+}
+
+
+def gathered(path: Path, **options: Any) -> dict[str, Any]:
+    """What `json.load` would give, put together from the stream."""
+    whole: dict[str, Any] = {}
+    for key, value in read_records(path, **options):
+        if isinstance(COCO.get(key), list):
+            whole.setdefault(key, []).append(value)
+        else:
+            whole[key] = value
+    return whole
+
+
+@given(st.integers(1, 40), st.sampled_from([None, 2]))
+def test_reading_in_pieces_of_any_size_gives_what_json_gives(
+    tmp_path_factory: pytest.TempPathFactory, piece: int, indent: int | None
+) -> None:
+    path = tmp_path_factory.mktemp("stream") / "coco.json"
+    path.write_text(json.dumps(COCO, indent=indent, ensure_ascii=False), encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stream, "_PIECE", piece)
+        assert gathered(path) == {key: value for key, value in COCO.items() if value != []}
+
+
+def test_a_byte_order_mark_is_no_fault(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text(json.dumps(COCO), encoding="utf-8-sig")
+    assert gathered(tmp_path / "a.json")["count"] == 12
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("", "expected a COCO object"),
+        ("[1, 2]", "expected a COCO object"),
+        ("<html>", "expected a COCO object"),
+        ('{"images": [{"id": 1}, {"id"', "not a COCO JSON file"),
+        ('{"images": [{"id": 1} {"id": 2}]}', "expected a comma or the end of the list, after 22 characters"),
+        ('{"images": [], "annotations": []', "expected a comma or the end of the object"),
+        ('{"images": [], "annotations": []}', 'the list "categories" .* is missing'),
+        ('{"images": {}, "annotations": [], "categories": []}', 'the list "images" .* is missing'),
+        ('{"images": [' + "[" * 100_000, "not a COCO JSON file"),
+    ],
+)
+def test_what_is_no_coco_file_is_said_with_the_file(tmp_path: Path, text: str, sentence: str) -> None:
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(AnnotationError, match=sentence) as caught:
+        gathered(tmp_path / "a.json")
+    assert str(tmp_path / "a.json") in str(caught.value)
+
+
+def test_bytes_that_are_no_text_and_missing_files_are_named(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_bytes(b'{"images": ["\xff"]}')
+    with pytest.raises(AnnotationError, match=r"a\.json: not a COCO JSON file"):
+        gathered(tmp_path / "a.json")
+    with pytest.raises(DatasetNotFoundError, match=r"no such annotation file: .*b\.json"):
+        gathered(tmp_path / "b.json")
+
+
+def test_images_and_annotations_may_be_written_in_any_order(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "a.json"
+    with writing_coco(path, {"info": {}, "categories": [{"id": 1}]}) as writer:
+        writer.annotation({"id": 1, "bbox": [0.5, 1]})
+        writer.image({"id": 7, "file_name": "ä.jpg"})
+        writer.annotation({"id": 2})
+        assert not path.exists()
+    assert json.loads(path.read_text()) == {
+        "info": {},
+        "categories": [{"id": 1}],
+        "images": [{"id": 7, "file_name": "ä.jpg"}],
+        "annotations": [{"id": 1, "bbox": [0.5, 1]}, {"id": 2}],
+    }
+    assert [entry.name for entry in path.parent.iterdir()] == ["a.json"]
+
+
+def test_an_empty_head_and_nothing_else_is_still_json(tmp_path: Path) -> None:
+    with writing_coco(tmp_path / "a.json", {}):
+        pass
+    assert json.loads((tmp_path / "a.json").read_text()) == {"images": [], "annotations": []}
+
+
+def test_a_failure_leaves_the_older_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text("old")
+    with pytest.raises(ValueError, match="not JSON compliant"), writing_coco(path, {}) as writer:
+        writer.image({"id": float("nan")})
+    assert path.read_text() == "old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.json"]
