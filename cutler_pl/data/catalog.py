@@ -110,10 +110,10 @@ def how_to_get(name: str) -> str:
         return f"{prepare} root=<original download> makes the annotations (fetch=true gets the original's); {images}"
     if name.startswith("coco_semi_"):
         return f"{prepare} fetch=true gets the original's subset, scripts/make_coco_splits.py makes one; {images}"
-    if name == "imagenet_maskcut":
-        return f"python scripts/maskcut.py input=<images> output=<folder> makes the annotations; {images}"
     if name.startswith("imagenet_"):
-        return f"python scripts/self_train.py makes the annotations from the round before; {images}"
+        script = "maskcut.py" if name == "imagenet_maskcut" else "self_train.py"
+        original = "" if name == "imagenet_r3" else f" ({prepare} fetch=true gets the original's)"
+        return f"python scripts/{script} makes the annotations{original}; {images}"
     return f"the annotations are COCO's own (https://cocodataset.org/#download); {images}"
 
 

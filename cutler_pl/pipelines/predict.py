@@ -64,7 +64,7 @@ def run(cfg: DictConfig) -> Path:
     coco = Coco(images=_image_records(datamodule.image_files(), failed), annotations=[], categories=categories)
     write_json(output / "images.json", coco)
     if cfg.overlays:
-        _draw_overlays(datamodule.image_files().root, coco, results, output / "overlays", cfg.overlay_score)
+        _draw_overlays(datamodule.image_files().root, coco, results, output / "overlays", float(cfg.overlay_score))
     return results
 
 
@@ -128,7 +128,7 @@ def write_predictions(
     Raises:
         DatasetNotFoundError: None of the images can be read.
     """
-    writer = PredictionWriter(results, category_ids=detector.category_ids, score_threshold=cfg.score_threshold)
+    writer = PredictionWriter(results, category_ids=detector.category_ids, score_threshold=float(cfg.score_threshold))
     trainer = build_trainer(cfg, callbacks=[writer])
     trainer.predict(DetectorModule(detector.model), datamodule=datamodule, return_predictions=False)
     failures = sorted(gather(list(datamodule.failures)))

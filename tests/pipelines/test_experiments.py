@@ -105,3 +105,34 @@ def test_missing_imagenet_is_named_before_anything_else_is_looked_at(tmp_path: P
     assert "data.annotations=" in message
     assert "scripts/quickstart.sh" in message
     assert "\n" not in message
+
+
+LABELS = {  # learning rate, steps of the schedule, length, head multiplier: the recipe page's second table
+    "semi_1pct": (0.04, [2400, 3200], 3600, 4), "semi_2pct": (0.04, [2400, 3200], 3600, 4),
+    "semi_5pct": (0.04, [3000, 4000], 4500, 4), "semi_10pct": (0.04, [6000, 8000], 9000, 4),
+    "semi_20pct": (0.04, [12000, 16000], 18000, 4), "semi_30pct": (0.04, [18000, 24000], 27000, 4),
+    "semi_40pct": (0.04, [24000, 32000], 36000, 4), "semi_50pct": (0.02, [30000, 40000], 45000, 2),
+    "semi_60pct": (0.02, [36000, 48000], 54000, 2), "semi_80pct": (0.02, [48000, 64000], 72000, 2),
+    "fully_100pct": (0.02, [60000, 80000], 90000, 2), "few_shot": (0.04, [2400, 3200], 3600, 4),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "expected"), LABELS.items())
+def test_training_with_labels_follows_the_recipe_page(name: str, expected: tuple[object, ...], tmp_path: Path) -> None:
+    cfg = composed(f"experiment={name}", *given(name), tmp_path=tmp_path)
+    solver, schedule, model = cfg.optimizer, cfg.scheduler, cfg.model.detector
+    assert (solver.lr, list(schedule.milestones), schedule.max_steps, solver.head_lr_multiplier) == expected
+    assert (schedule.gamma, solver.max_tensor_norm, cfg.model.init) == (0.1, None, "cutler_cascade_final.pth")
+    assert (model.rpn_nms_threshold, model.score_threshold, cfg.model.reset_head) == (0.7, 0.05, True)
+    assert not cfg.data.class_agnostic
+    share = "" if name in ("fully_100pct", "few_shot") else f"{name.removeprefix('semi_').removesuffix('pct')}perc_"
+    if name != "few_shot":
+        assert cfg.data.annotations == f"/no datasets/coco/annotations/{share}instances_train2017.json"
+
+
+@pytest.mark.parametrize("name", ["semi_10pct", "few_shot"])
+def test_training_with_labels_can_be_validated_by_class(name: str, tmp_path: Path) -> None:
+    cfg = composed(f"experiment={name}", *given(name), "callbacks=validate", tmp_path=tmp_path)
+    assert cfg.trainer.val_check_interval == 5000
+    assert cfg.data.validation.annotations == "/no datasets/coco/annotations/instances_val2017.json"
+    assert not cfg.callbacks.coco_evaluator.class_agnostic

@@ -6,7 +6,8 @@ from typing import Any
 
 import lightning as L
 
-from cutler_pl.evaluation import IouType, evaluate_coco
+from cutler_pl.evaluation import IouType, evaluate
+from cutler_pl.runtime.files import write_json
 from cutler_pl.runtime.logging import get_logger
 from cutler_pl.training.callbacks.coco_results import ResultParts
 from cutler_pl.training.callbacks.prediction_writer import add_batch, merge_parts, stored_category_ids
@@ -15,7 +16,10 @@ log = get_logger(__name__)
 
 
 class CocoEvaluator(L.Callback):
-    """Evaluates every validation run with COCO's rules and logs `val/<bbox|segm>/<metric>` in percent."""
+    """Evaluates every validation run with COCO's rules and logs `val/<bbox|segm>/<metric>` in percent.
+
+    Where classes count, the measures of each category stand in `<stem of path>_categories.json`, by "bbox" and "segm".
+    """
 
     def __init__(
         self,
@@ -72,13 +76,17 @@ class CocoEvaluator(L.Callback):
         self._parts = None
         values: dict[str, float] = {}
         if trainer.is_global_zero:
-            results = evaluate_coco(
+            curves = evaluate(
                 self.annotations,
                 self.path,
                 iou_types=self.iou_types,
                 class_agnostic=self.class_agnostic,
                 max_dets=self.max_dets,
             )
+            if not self.class_agnostic:
+                by_category = {iou_type: curve.per_category() for iou_type, curve in curves.items()}
+                write_json(self.path.with_name(f"{self.path.stem}_categories.json"), by_category, indent=2)
+            results = {iou_type: curve.summary() for iou_type, curve in curves.items()}
             values = {
                 f"val/{iou_type}/{name}": float(results[iou_type][name])
                 for iou_type in self.iou_types

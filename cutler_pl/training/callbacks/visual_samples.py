@@ -52,9 +52,10 @@ class VisualSamples(L.Callback):
             return
         images, targets = (part[: self.num_images] for part in batch)
         predictions = _predict(trainer, cast(nn.Module, pl_module.model), images)
+        names = _class_names(pl_module)
         for number, (image, target, prediction) in enumerate(zip(images, targets, predictions, strict=True)):
             picture = side_by_side(
-                [self._draw_target(image, target), self._draw_prediction(image, prediction)],
+                [_draw_target(image, target, names), self._draw_prediction(image, prediction, names)],
                 ["training target", "prediction"],
             )
             save_picture(self._folder(trainer) / f"train_{number}.jpg", picture, max_side=2 * self.max_side)
@@ -80,23 +81,36 @@ class VisualSamples(L.Callback):
             if self._drawn >= self.num_images:
                 return
             path = self._folder(trainer) / f"val_{self._drawn}.jpg"
-            save_picture(path, self._draw_prediction(image, prediction), max_side=self.max_side)
+            picture = self._draw_prediction(image, prediction, _class_names(pl_module))
+            save_picture(path, picture, max_side=self.max_side)
             self._drawn += 1
 
     def _folder(self, trainer: L.Trainer) -> Path:
         return self.dirpath / f"step_{trainer.global_step:07d}"
 
-    def _draw_target(self, image: Tensor, target: Target) -> Any:
-        return draw_instances(image, target["masks"], boxes=target["boxes"])
-
-    def _draw_prediction(self, image: Tensor, prediction: AnyPrediction) -> Any:
+    def _draw_prediction(self, image: Tensor, prediction: AnyPrediction, names: Sequence[str] | None) -> Any:
         kept = torch.nonzero(prediction["scores"] >= self.score_threshold).flatten()
         return draw_instances(
             image,
             full_masks(prediction, kept),
             boxes=prediction["boxes"][kept].float(),
             scores=prediction["scores"][kept].float(),
+            labels=_labels(prediction["labels"][kept], names),
         )
+
+
+def _draw_target(image: Tensor, target: Target, names: Sequence[str] | None) -> Any:
+    return draw_instances(image, target["masks"], boxes=target["boxes"], labels=_labels(target["labels"], names))
+
+
+def _class_names(pl_module: L.LightningModule) -> list[str] | None:
+    """Names of label 1, 2, … that the module's `model_config` holds; None where there is one class, or no names."""
+    names = getattr(pl_module, "model_config", {}).get("class_names")
+    return list(names) if names is not None and len(names) > 1 else None
+
+
+def _labels(labels: Tensor, names: Sequence[str] | None) -> list[str] | None:
+    return None if names is None else [names[label - 1] for label in labels.tolist()]
 
 
 def _predict(trainer: L.Trainer, model: nn.Module, images: Sequence[Tensor]) -> Predictions:

@@ -53,3 +53,14 @@ def test_metrics_of_validation_are_those_of_the_evaluation(
         _, kind, measure = name.split("/")
         assert value == pytest.approx(expected[kind][measure], rel=1e-6)
     assert keep.metrics["val/segm/AR100"] == pytest.approx(100.0)
+
+
+def test_each_category_is_measured_where_classes_count(
+    annotations: Path, make_module: Make, make_trainer: Make, stand_in_data: Make, tmp_path: Path
+) -> None:
+    evaluator = CocoEvaluator(annotations, path=tmp_path / "val.json", class_agnostic=False, metrics=("AP50",))
+    trainer = make_trainer(max_steps=1, val_check_interval=1, limit_val_batches=1.0, callbacks=[evaluator])
+    trainer.fit(make_module(), datamodule=stand_in_data(validation=True))
+    by_category = json.loads((tmp_path / "val_categories.json").read_text())
+    expected = evaluate_coco(annotations, tmp_path / "val.json", class_agnostic=False)
+    assert by_category["segm"]["fg"]["AP50"] == expected["segm"]["AP50"]

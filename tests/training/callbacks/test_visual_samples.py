@@ -2,10 +2,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from PIL import Image
 
-from cutler_pl.training.callbacks import VisualSamples
+from cutler_pl.training.callbacks import VisualSamples, visual_samples
 
 Make = Callable[..., Any]
 
@@ -33,3 +34,19 @@ def test_drawing_changes_nothing_in_training(
         assert module.model.training
         weights.append(module.state_dict())
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def test_objects_carry_the_names_of_their_classes(
+    make_module: Make, make_trainer: Make, stand_in_data: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[Any] = []
+    draw = visual_samples.draw_instances
+    monkeypatch.setattr(visual_samples, "draw_instances", lambda *a, **k: (drawn.append(k["labels"]), draw(*a, **k))[1])
+    for names, expected in ((["cat", "dog"], {"cat"}), (["fg"], set())):
+        drawn.clear()
+        module = make_module()
+        module.model_config = {"class_names": names}
+        samples = VisualSamples(tmp_path, every_n_steps=1, num_images=1, score_threshold=0.1)
+        make_trainer(max_steps=1, callbacks=[samples]).fit(module, datamodule=stand_in_data())
+        assert len(drawn) == 2
+        assert {name for labels in drawn for name in labels or ()} == expected
