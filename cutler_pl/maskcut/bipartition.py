@@ -99,6 +99,18 @@ def is_dropped(
     return (overlap(masks, previous).double() > params.max_overlap) | (areas.double() <= params.min_area * pixels)
 
 
+def border_share(masks: Bool[Tensor, "batch h w"]) -> Float32[Tensor, " batch"]:
+    """Share of the grid's border patches that each mask covers."""
+    border = _border(masks)
+    return (masks & border).flatten(1).sum(1).float() / border[:1].sum().clamp(min=1)
+
+
+def _border(grids: Bool[Tensor, "batch h w"]) -> Bool[Tensor, "batch h w"]:
+    border = torch.ones_like(grids)
+    border[:, 1:-1, 1:-1] = False
+    return border
+
+
 def _entries(grids: Tensor, places: Int64[Tensor, " batch"]) -> Tensor:
     return grids.flatten(1).gather(1, places[:, None])[:, 0]
 
@@ -134,11 +146,9 @@ def _parts_of_the_seed(
     highest = vectors.flatten(1).amax(1, keepdim=True)
     lowest_equal = highest - _EQUAL * vectors.flatten(1).abs().amax(1, keepdim=True)
     equal = (labels >= 0) & (vectors.flatten(1) >= lowest_equal)
-    border = torch.ones_like(side)
-    border[:, 1:-1, 1:-1] = False
     base = labels.shape[1] + 1
     rank = torch.zeros_like(labels)  # border, size and previous as the digits of one number
-    for places in (border, side, torch.zeros_like(side) if previous is None else previous):
+    for places in (_border(side), side, torch.zeros_like(side) if previous is None else previous):
         counts = torch.zeros_like(labels).scatter_add_(1, labels.clamp(min=0), (places & side).flatten(1).long())
         rank = rank * base + counts.gather(1, labels.clamp(min=0))
     rank = torch.where(equal, rank * base + (base - 1 - labels), torch.full_like(labels, -1))

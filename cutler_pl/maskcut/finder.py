@@ -28,6 +28,7 @@ class Found:
         name: Path relative to the input's root.
         photo: The photo at the fixed size.
         eigenvectors: On the patch grid, positive on the object's side.
+        cut_values: λ₂ of each round, the relaxed normalised cut; NaN where there was nothing to cut.
         coarse: Masks before the refinement, without what earlier rounds found.
         refined: Masks after it; a rejected one is all False.
         dropped: Number of rounds that gave no mask, by reason.
@@ -36,6 +37,7 @@ class Found:
     name: str
     photo: UInt8[Tensor, "3 height width"]
     eigenvectors: Float[Tensor, "rounds h w"]
+    cut_values: Float[Tensor, " rounds"]
     coarse: Bool[Tensor, "rounds height width"]
     refined: Bool[Tensor, "rounds height width"]
     dropped: Mapping[str, int]
@@ -101,9 +103,19 @@ class MaskFinder:
             "covered by earlier": (cut_out & ~separate).sum(1).tolist(),
             "not supported by the image": (separate & ~kept).sum(1).tolist(),
         }
-        photos, vectors, before, after = (t.cpu() for t in (pixels, cut.eigenvectors, coarse, refined))
+        here = {
+            "photo": pixels.cpu(),
+            "eigenvectors": cut.eigenvectors.cpu(),
+            "cut_values": cut.diagnostics.eigenvalues.cpu(),
+            "coarse": coarse.cpu(),
+            "refined": refined.cpu(),
+        }
         return [
-            Found(name, photos[i], vectors[i], before[i], after[i], {r: n[i] for r, n in reasons.items() if n[i]})
+            Found(
+                name=name,
+                dropped={reason: n[i] for reason, n in reasons.items() if n[i]},
+                **{part: values[i] for part, values in here.items()},
+            )
             for i, name in enumerate(names)
         ]
 

@@ -25,7 +25,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from cutler_pl.coco.shard_merge import MergeReport
 from cutler_pl.coco.shards import Progress, ShardRecord, ShardWriter
 from cutler_pl.errors import TooManyFailuresError
-from cutler_pl.maskcut.annotate import annotate
+from cutler_pl.maskcut.annotate import AnnotationParams, annotate
 from cutler_pl.maskcut.crf import CrfBackend, CrfParams
 from cutler_pl.maskcut.finder import Extractor, Found, MaskFinder
 from cutler_pl.maskcut.ncut import EigenSolver
@@ -51,9 +51,11 @@ def generate(
     params: MaskCutParams,
     trainer: L.Trainer,
     crf_params: CrfParams | None = None,
+    annotation: AnnotationParams | None = None,
     fixed_size: int = 480,
     batch_size: int = 16,
     num_workers: int = 2,
+    threads: int = 2,
     part: Part | None = None,
     solver: str | EigenSolver = "auto",
     backend: str | CrfBackend = "auto",
@@ -76,9 +78,11 @@ def generate(
         params: Constants of the cut.
         trainer: Where to run: device, number of processes, precision.
         crf_params: Constants of the refinement; the original's where not given.
+        annotation: What is written of a mask beyond the original's annotation, if anything.
         fixed_size: Side of the square to which photos are resized, in pixels.
         batch_size: Photos computed at once, per process; halved where memory runs out.
         num_workers: Loader processes that decode, per process.
+        threads: Threads that resize and encode masks beside the device, per process.
         part: Which part of a job array this is, if any; the last part to finish merges.
         solver: As for `maskcut`.
         backend: As for `refine_masks`.
@@ -100,10 +104,16 @@ def generate(
     part = part or Part()
     folder = OutputFolder(output, part)
     crf_params = crf_params or CrfParams()
+    annotation = annotation or AnnotationParams()
     is_first = global_rank() == 0
     with folder.claimed() if is_first else nullcontext():
         if is_first:
-            constants = {"fixed_size": fixed_size, "cut": asdict(params), "crf": asdict(crf_params)}
+            constants = {
+                "fixed_size": fixed_size,
+                "cut": asdict(params),
+                "crf": asdict(crf_params),
+                "annotation": asdict(annotation),
+            }
             folder.begin({**(settings or {}), **constants}, names)
             if on_begin is not None:
                 on_begin()
@@ -121,7 +131,9 @@ def generate(
         to_do = batches.num_photos
         log.info("%s: %d photos, %d of them to do in this run", root, len(names), to_do)
         finder = MaskFinder(extractor, params, crf_params, solver=solver, backend=backend)
-        module = _MaskCutModule(finder, shard=folder.shard, progress=progress, on_found=on_found)
+        module = _MaskCutModule(
+            finder, shard=folder.shard, progress=progress, annotation=annotation, on_found=on_found, threads=threads
+        )
         if isinstance(extractor, nn.Module):
             module.extractor = extractor  # so that the trainer moves it to the device
         if to_do:
@@ -159,8 +171,9 @@ class _MaskCutModule(L.LightningModule):
         *,
         shard: Callable[[int], Path],
         progress: Progress,
+        annotation: AnnotationParams,
         on_found: OnFound | None,
-        threads: int = 2,
+        threads: int,
     ) -> None:
         super().__init__()
         self.totals: Counter[str] = Counter()
@@ -168,6 +181,7 @@ class _MaskCutModule(L.LightningModule):
         self._finder = finder
         self._shard = shard
         self._progress = progress
+        self._annotation = annotation
         self._on_found = on_found
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="annotate")
         self._writer: ShardWriter | None = None
@@ -184,7 +198,7 @@ class _MaskCutModule(L.LightningModule):
             if one is None:
                 self._computed.append(self._pool.submit(_failure, name, _NO_MEMORY))
             else:
-                self._computed.append(self._pool.submit(_annotated, one, size_hw, self._on_found))
+                self._computed.append(self._pool.submit(self._annotated, one, size_hw))
         return len(self._computed)
 
     def on_predict_epoch_end(self) -> None:
@@ -195,6 +209,25 @@ class _MaskCutModule(L.LightningModule):
         self._pool.shutdown(cancel_futures=True)
         if self._writer is not None:
             self._writer.close()
+
+    def _annotated(self, found: Found, size_hw: tuple[int, int]) -> ShardRecord:
+        annotations, left_out = annotate(
+            found.refined.numpy(),
+            size_hw,
+            coarse=found.coarse.numpy(),
+            cut_values=found.cut_values.numpy(),
+            params=self._annotation,
+        )
+        record: ShardRecord = {
+            "file": found.name,
+            "height": size_hw[0],
+            "width": size_hw[1],
+            "annotations": annotations,
+            "dropped": {**found.dropped, **left_out},
+        }
+        if self._on_found is not None:
+            self._on_found(found, record)
+        return record
 
     def _write(self) -> None:
         assert self._writer is not None  # opened when the run started
@@ -218,21 +251,6 @@ class _MaskCutModule(L.LightningModule):
 
 def _failure(name: str, reason: str) -> ShardRecord:
     return {"file": name, "failure": reason}
-
-
-def _annotated(found: Found, size_hw: tuple[int, int], on_found: OnFound | None) -> ShardRecord:
-    annotations, vanished = annotate(found.refined.numpy(), size_hw)
-    dropped = {**found.dropped, **({"vanished when resized": vanished} if vanished else {})}
-    record: ShardRecord = {
-        "file": found.name,
-        "height": size_hw[0],
-        "width": size_hw[1],
-        "annotations": annotations,
-        "dropped": dropped,
-    }
-    if on_found is not None:
-        on_found(found, record)
-    return record
 
 
 def _as_it_is(batch: Any) -> Any:

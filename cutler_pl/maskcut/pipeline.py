@@ -13,7 +13,7 @@ from torch import Tensor
 
 from cutler_pl.errors import InputError
 from cutler_pl.maskcut.affinity import PatchGraph, build_graph
-from cutler_pl.maskcut.bipartition import Bipartition, bipartition, is_dropped
+from cutler_pl.maskcut.bipartition import Bipartition, bipartition, border_share, is_dropped
 from cutler_pl.maskcut.ncut import EigenSolver, find_solver
 from cutler_pl.maskcut.params import MaskCutParams
 
@@ -172,15 +172,26 @@ def _next_round(
     if last is None:
         solutions = _solutions(graph, grid_hw, None, params, solve)
         masks = solutions.cut.masks
-        return _Round(solutions, masks, dropped=~masks.flatten(1).any(1))
+        dropped = ~masks.flatten(1).any(1) | _ends(solutions, params)
+        return _Round(solutions, masks & ~dropped[:, None, None], dropped)
     changed = (~last.dropped).nonzero().flatten()
     fresh = _solutions(graph.select(changed.tolist()), grid_hw, last.masks[changed], params, solve)
     solutions = last.solutions.again().put(changed, fresh)
     masks = solutions.cut.masks
-    dropped = is_dropped(masks, last.masks, params)
-    if params.stop == "dropped":
+    dropped = is_dropped(masks, last.masks, params) | _ends(solutions, params)
+    if params.stop != "never":
         dropped = dropped | last.dropped
     return _Round(solutions, masks & ~dropped[:, None, None], dropped)
+
+
+def _ends(solutions: _Solutions, params: MaskCutParams) -> Bool[Tensor, " batch"]:
+    """Images in which no object is left: the cut is too dear, or what it cuts out looks like background."""
+    ends = torch.zeros_like(solutions.fallbacks)
+    if params.stop in ("cut_value", "adaptive"):
+        ends = ends | (solutions.eigenvalues > params.max_cut_value)
+    if params.stop in ("foreground", "adaptive"):
+        ends = ends | (border_share(solutions.cut.masks) > params.max_border)
+    return ends
 
 
 def _solutions(

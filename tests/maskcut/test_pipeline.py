@@ -168,6 +168,29 @@ def test_the_invariant_corner_rule_differs_only_where_the_sign_decides(recorded)
         assert np.array_equal(masks, recorded_masks(facts, arrays)) == same
 
 
+def test_an_image_ends_where_the_cut_is_too_dear() -> None:
+    features = picture(*SCENE, noise=0.3)
+    everything = maskcut(features, MaskCutParams(num_masks=4))
+    values = everything.diagnostics.eigenvalues[0]
+    assert values[:2].max() < values[2]
+    between = float(values[1:3].mean())
+    by_value = maskcut(features, MaskCutParams(num_masks=4, stop="cut_value", max_cut_value=between))
+    assert torch.equal(by_value.masks[0, :2], everything.masks[0, :2])
+    assert by_value.masks[0, :2].flatten(1).any(1).all()
+    assert not by_value.masks[0, 2:].any()
+    assert by_value.diagnostics.dropped[0].tolist() == [False, False, True, True]
+    assert not maskcut(features, MaskCutParams(stop="adaptive", max_cut_value=1e-9)).masks.any()
+
+
+def test_an_object_that_takes_the_border_is_background() -> None:
+    # two thirds of the image are one side of the cut: with two corners only, the corner rule lets it pass
+    rows = ["aaaaaa...", "aaaaaa...", "aaaaaa...", "aaaaaa...", "aaaaaa..."]
+    features = picture(*rows)
+    for max_border, kept in ((0.9, True), (0.2, False)):
+        result = maskcut(features, MaskCutParams(num_masks=1, stop="foreground", max_border=max_border))
+        assert bool(result.masks.any()) == kept
+
+
 def test_autocast_around_the_cut_changes_nothing() -> None:
     features = torch.randn(1, 6, 14, 15) + torch.randn(1, 6, 1, 15)
     expected = maskcut(features, MaskCutParams())
