@@ -1,4 +1,4 @@
-"""The commands of the README: each composes with the settings it names, and the scripts it calls are there."""
+"""The commands of README and docs: each composes with the settings it names, and the scripts it calls are there."""
 
 import re
 import shlex
@@ -14,15 +14,16 @@ from omegaconf import OmegaConf
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def commands() -> Iterator[str]:
-    for block in re.findall(r"```bash\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL):
+def commands(page: str) -> Iterator[str]:
+    for block in re.findall(r"```bash\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL):
         for line in block.replace("\\\n", " ").splitlines():
             command = line.split("#")[0].strip()
             if command:
                 yield command
 
 
-COMMANDS = list(commands())
+COMMANDS = list(commands("README.md"))
+IN_DOCS = [f".venv/bin/{command}" for command in commands("docs/evaluation.md")]
 
 
 def test_readme_has_the_two_commands() -> None:
@@ -36,7 +37,7 @@ def test_shell_scripts_exist_and_parse(command: str) -> None:
     assert subprocess.run(["bash", "-n", script], check=False).returncode == 0
 
 
-@pytest.mark.parametrize("command", [c for c in COMMANDS if "bin/python" in c])
+@pytest.mark.parametrize("command", [c for c in COMMANDS + IN_DOCS if "bin/python" in c])
 def test_python_commands_compose(command: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PROJECT_ROOT", str(tmp_path))
     words = shlex.split(re.sub(r"<[^>]*>", "given", command))

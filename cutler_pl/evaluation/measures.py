@@ -52,9 +52,15 @@ class Curves:
         """The same measures for each category on its own, by its name."""
         return {name: self._measures(slice(k, k + 1), ap_max_dets) for k, name in enumerate(self.categories)}
 
-    def precision_at(self, iou_threshold: float) -> Float64[np.ndarray, " recalls"]:
-        """Precision at each of `RECALLS` at one of `IOU_THRESHOLDS`, over all categories and sizes; a curve to draw."""
-        values = self.precision[_position(iou_threshold), :, :, 0, -1]
+    def precision_at(self, iou_threshold: float, *, ap_max_dets: int | None = None) -> Float64[np.ndarray, " recalls"]:
+        """Precision at each of `RECALLS` at one of `IOU_THRESHOLDS`, over all categories and sizes; a curve to draw.
+
+        Args:
+            iou_threshold: One of `IOU_THRESHOLDS`.
+            ap_max_dets: As for `summary`.
+        """
+        last = -1 if ap_max_dets is None else self.max_dets.index(ap_max_dets)
+        values = self.precision[_position(iou_threshold), :, :, 0, last]
         return np.array([_mean(row) for row in values])
 
     def _measures(self, part: slice, ap_max_dets: int | None) -> dict[str, float]:

@@ -88,16 +88,14 @@ def _score(
     overlaps = np.asarray(
         coco_mask.iou([r["bbox"] for r in best], [a["bbox"] for a in annotations], crowd.astype(int).tolist())
     )
-    free = ~crowd
-    hits: list[bool] = []
-    for row in overlaps:
-        candidates = np.where(free, row, 0.0)
+    free, hit = ~crowd, np.zeros(len(best), dtype=bool)
+    for number in np.flatnonzero((overlaps[:, ~crowd] >= IOU).any(axis=1)):  # few: the others cannot find anything
+        candidates = np.where(free, overlaps[number], 0.0)
         choice = int(candidates.argmax())
         if candidates[choice] >= IOU:
-            free[choice] = False
-            hits.append(True)
-        elif not (crowd & (row >= IOU)).any():  # what lies in a crowd region counts neither way
-            hits.append(False)
+            free[choice], hit[number] = False, True
+    in_crowd = (overlaps[:, crowd] >= IOU).any(axis=1)  # counts neither way
+    hits = hit[hit | ~in_crowd]
     positions = np.flatnonzero(hits)
     precision = np.arange(1, len(positions) + 1) / (positions + 1)
     precision = np.maximum.accumulate(precision[::-1])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cutler_pl.evaluation.measures import NOT_MEASURED
 from cutler_pl.evaluation.published import semi_supervised, zero_shot
-from cutler_pl.evaluation.tables import SUPERVISED, TITLES, Report, TextTable, all_tables
+from cutler_pl.evaluation.tables import NONE, SUPERVISED, TITLES, Report, TextTable, all_tables
 from cutler_pl.runtime.files import write_json, write_text
 
 _TEX = {
@@ -46,7 +46,7 @@ def markdown_table(table: TextTable) -> str:
     """A table in Markdown; the first column is text, the others are numbers."""
     lines = [table.header, ["---", *["---:"] * (len(table.header) - 1)]]
     for place, row in enumerate(table.rows):
-        lines.append([f"**{cell}**" if cell else "" for cell in row] if place in table.strong else row)
+        lines.append([cell if cell in ("", NONE) else f"**{cell}**" for cell in row] if place in table.strong else row)
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines) + "\n"
 
 
@@ -121,4 +121,4 @@ def _published_values(report: Report) -> list[tuple[str, str, str, str, float]]:
 
 def _tex_row(cells: Sequence[str], *, strong: bool = False) -> str:
     texts = [tex_text(cell) for cell in cells]
-    return " & ".join(rf"\textbf{{{text}}}" if strong and text else text for text in texts) + r" \\"
+    return " & ".join(rf"\textbf{{{text}}}" if strong and text not in ("", "--") else text for text in texts) + r" \\"

@@ -96,7 +96,7 @@ def measure_dataset(
     )
     rejected = [*comparison.rejected_truth, *comparison.rejected_results]
     write_text(folder / "rejected.txt", "".join(f"{reason}\n" for reason in rejected))
-    draw_precision_recall(folder / CURVES, curves)
+    draw_precision_recall(folder / CURVES, curves, ap_max_dets=task.ap_max_dets)
     write_finished(folder / RESULT, settings, result=asdict(result))
     return result
 

@@ -68,8 +68,7 @@ def _dataset(name: str, result: DatasetResult, folder: Path) -> Section:
 
 
 def _table(table: TextTable) -> Table:
-    rows = [[row[0], *(cell.replace(" ", "\N{NO-BREAK SPACE}") for cell in row[1:])] for row in table.rows]
-    return Table(table.header, rows, strong=table.strong)
+    return Table(table.header, table.rows, strong=table.strong)
 
 
 def _commands() -> tuple[str, ...]:

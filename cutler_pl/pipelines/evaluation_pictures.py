@@ -69,12 +69,18 @@ def draw_gallery(
     return shown
 
 
-def draw_precision_recall(path: Path, curves: Mapping[IouType, Curves]) -> None:
-    """Write the curves of precision over recall of boxes and masks, at the IoU thresholds 0.5 and 0.75."""
+def draw_precision_recall(path: Path, curves: Mapping[IouType, Curves], *, ap_max_dets: int | None = None) -> None:
+    """Write the curves of precision over recall of boxes and masks, at the IoU thresholds 0.5 and 0.75.
+
+    Args:
+        path: An SVG file.
+        curves: By "bbox" and "segm".
+        ap_max_dets: Best detections of an image that count, if not all.
+    """
     lines = {}
     for kind, curve in curves.items():
         for threshold in IOUS:
-            precision = curve.precision_at(threshold)
+            precision = curve.precision_at(threshold, ap_max_dets=ap_max_dets)
             if (precision != NOT_MEASURED).all():
                 lines[f"{TITLES[kind]}, IoU {threshold}"] = Curve(100 * RECALLS, 100 * precision)
     save_figure(path, plot_curves(lines, title="Precision over recall", x_label="recall (%)", y_label="precision (%)"))
