@@ -1,0 +1,131 @@
+import hashlib
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+from file_server import FileServer, serving
+
+from cutler_pl.errors import AnnotationError, ConfigError, DatasetNotFoundError
+from cutler_pl.runtime import download
+from cutler_pl.runtime.download import fetch_file
+
+CONTENT = bytes(range(256)) * 40
+fetch = partial(fetch_file, pause_seconds=0.0)
+
+
+@pytest.fixture
+def server() -> Iterator[FileServer]:
+    with serving() as server:
+        server.files["/a.json"] = CONTENT
+        yield server
+
+
+@pytest.fixture
+def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(download, "_PIECE", 1000)
+
+
+def test_a_file_is_fetched_once_and_its_sum_recorded(server: FileServer, tmp_path: Path) -> None:
+    path = tmp_path / "new" / "a.json"
+    assert fetch(f"{server.address}/a.json", path)
+    assert not fetch(f"{server.address}/a.json", path)
+    assert path.read_bytes() == CONTENT
+    assert server.log == ["/a.json"]
+    recorded = (path.parent / "a.json.sha256").read_text()
+    assert recorded == f"{hashlib.sha256(CONTENT).hexdigest()}  a.json\n"
+    assert {entry.name for entry in path.parent.iterdir()} == {"a.json", "a.json.sha256", ".a.json.lock"}
+
+
+@pytest.mark.usefixtures("small_pieces")
+def test_a_transfer_that_broke_off_goes_on_where_it_ended(server: FileServer, tmp_path: Path) -> None:
+    server.break_off_after = 3000
+    assert fetch(f"{server.address}/a.json", tmp_path / "a.json")
+    assert (tmp_path / "a.json").read_bytes() == CONTENT
+    assert server.log == ["/a.json", "/a.json from 3000"]
+
+
+@pytest.mark.usefixtures("small_pieces")
+def test_a_second_run_goes_on_too(server: FileServer, tmp_path: Path) -> None:
+    server.break_off_after = 3000
+    with pytest.raises(DatasetNotFoundError, match=r"ended after 3,000 of 10,240 bytes.*run the same command again"):
+        fetch(f"{server.address}/a.json", tmp_path / "a.json", attempts=1)
+    assert not (tmp_path / "a.json").exists()
+    assert fetch(f"{server.address}/a.json", tmp_path / "a.json")
+    assert (tmp_path / "a.json").read_bytes() == CONTENT
+    assert server.log[-1] == "/a.json from 3000"
+
+
+@pytest.mark.parametrize("case", ["the server cannot resume", "the file has changed"])
+@pytest.mark.usefixtures("small_pieces")
+def test_what_cannot_be_resumed_starts_anew(server: FileServer, tmp_path: Path, case: str) -> None:
+    server.break_off_after = 3000
+    with pytest.raises(DatasetNotFoundError):
+        fetch(f"{server.address}/a.json", tmp_path / "a.json", attempts=1)
+    if case == "the server cannot resume":
+        server.resumes = False
+    else:
+        server.files["/a.json"] = CONTENT[::-1]
+    assert fetch(f"{server.address}/a.json", tmp_path / "a.json")
+    assert (tmp_path / "a.json").read_bytes() == server.files["/a.json"]
+    assert server.log == ["/a.json", "/a.json"]
+
+
+def test_a_file_that_changed_here_or_there_is_refused(server: FileServer, tmp_path: Path) -> None:
+    path, address = tmp_path / "a.json", f"{server.address}/a.json"
+    fetch(address, path)
+    path.write_bytes(b"changed")
+    with pytest.raises(AnnotationError, match=r"a\.json: has changed since it was fetched.*delete it and run"):
+        fetch(address, path)
+    path.unlink()
+    server.files["/a.json"] = b"other"
+    with pytest.raises(AnnotationError, match=r"is not what http.* had at first.*delete .*a\.json\.sha256"):
+        fetch(address, path)
+    assert not path.exists()
+    (tmp_path / "a.json.sha256").unlink()
+    assert fetch(address, path)
+
+
+def test_what_the_check_refuses_is_not_kept(server: FileServer, tmp_path: Path) -> None:
+    def refuse(file: Path) -> None:
+        raise AnnotationError(f"{file.stat().st_size} bytes")
+
+    with pytest.raises(AnnotationError, match="10240 bytes"):
+        fetch(f"{server.address}/a.json", tmp_path / "a.json", check=refuse)
+    assert {entry.suffix for entry in tmp_path.iterdir()} == {".lock", ".json"}
+    (tmp_path / "a.json").write_bytes(b"by hand")
+    with pytest.raises(AnnotationError, match="7 bytes"):
+        fetch(f"{server.address}/a.json", tmp_path / "a.json", check=refuse)
+
+
+def test_a_file_put_by_hand_is_taken_and_recorded(server: FileServer, tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_bytes(b"by hand")
+    assert not fetch(f"{server.address}/a.json", tmp_path / "a.json")
+    assert (tmp_path / "a.json.sha256").is_file()
+    assert server.log == []
+
+
+def test_a_file_that_is_not_there_is_not_asked_for_again(server: FileServer, tmp_path: Path) -> None:
+    with pytest.raises(DatasetNotFoundError, match=r"answers 404 Not Found.*put it at .*b\.json$"):
+        fetch(f"{server.address}/b.json", tmp_path / "b.json")
+
+
+def test_a_server_in_trouble_is_asked_again(server: FileServer, tmp_path: Path) -> None:
+    server.status = 503
+    with pytest.raises(DatasetNotFoundError, match="503"):
+        fetch(f"{server.address}/a.json", tmp_path / "a.json", attempts=2)
+    server.status = 200
+    assert fetch(f"{server.address}/a.json", tmp_path / "a.json")
+
+
+def test_no_connection_is_said_with_the_way_out(tmp_path: Path) -> None:
+    with serving() as server:
+        address = server.address
+    with pytest.raises(DatasetNotFoundError, match=r"cannot be fetched .*fetch it where there is a connection"):
+        fetch(f"{address}/a.json", tmp_path / "a.json", attempts=2)
+
+
+@pytest.mark.parametrize("address", ["http://example.org/a.json", "ftp://localhost/a.json", "file:///etc/hosts", "a"])
+def test_only_safe_addresses_are_fetched(tmp_path: Path, address: str) -> None:
+    with pytest.raises(ConfigError, match="only https addresses are safe"):
+        fetch(address, tmp_path / "a.json")
