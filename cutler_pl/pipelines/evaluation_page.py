@@ -8,7 +8,7 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 
 from cutler_pl.evaluation.published import zero_shot
-from cutler_pl.evaluation.tables import Report, TextTable, all_tables, missing_table
+from cutler_pl.evaluation.tables import SUPERVISED, Report, TextTable, all_tables, missing_table
 from cutler_pl.pipelines.dataset_result import CURVES, PICTURES, DatasetResult
 from cutler_pl.visual.gallery import Page, Picture, Row, Section, Table, write_page
 
@@ -50,7 +50,7 @@ def write_evaluation_page(
 def _dataset(name: str, result: DatasetResult, folder: Path) -> Section:
     blocks: list[Table | Row | Picture] = []
     if (folder / CURVES).is_file():
-        blocks.append(Picture(folder / CURVES, caption="Boxes and masks, means over all categories."))
+        blocks.append(Picture(folder / CURVES, caption="Means over all categories, by what is compared."))
     for kind, title in _KINDS.items():
         pictures = [
             Picture(folder / PICTURES / shown["file"], caption=shown["caption"])
@@ -62,9 +62,10 @@ def _dataset(name: str, result: DatasetResult, folder: Path) -> Section:
     if result.pictures:
         text.append(
             "Ground truth left, prediction right: of each image as many of the best detections as it has objects. "
-            "Best and worst go by the AP50 of the image's own boxes."
+            "Best and worst go by the AP50 of the image's own boxes, all categories taken for one."
         )
-    return Section(zero_shot().titles.get(name, name), text, blocks)
+    titles = {**zero_shot().titles, SUPERVISED: "COCO, 80 classes"}
+    return Section(titles.get(name, name), text, blocks)
 
 
 def _table(table: TextTable) -> Table:

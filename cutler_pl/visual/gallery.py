@@ -35,6 +35,7 @@ _MEDIA_TYPES = {
     ".webp": "image/webp",
 }
 _SECTIONS_WORTH_A_MENU = 3
+_COLUMNS_AT_EASE = 9
 
 
 @dataclass(frozen=True)
@@ -221,7 +222,8 @@ def _attributes(source: np.ndarray | Path) -> str:
 
 def _table(table: Table) -> Iterator[str]:
     best = _best_cells(table)
-    yield f'<div class="scroll" tabindex="0" role="group" aria-label="{escape(table.caption or "Table")}">\n<table>'
+    yield f'<div class="scroll" tabindex="0" role="group" aria-label="{escape(table.caption or "Table")}">'
+    yield '<table class="wide">' if len(table.columns) > _COLUMNS_AT_EASE else "<table>"
     if table.caption:
         yield f"<caption>{escape(table.caption)}</caption>"
     heads = "".join(f'<th scope="col">{escape(column)}</th>' for column in table.columns)

@@ -130,3 +130,16 @@ def test_faulty_predictions_leave_no_results_behind(files: tuple[Path, Path], tm
 def test_masks_that_are_not_there_end_in_the_setting_to_change(files: tuple[Path, Path], tmp_path: Path) -> None:
     with pytest.raises(AnnotationError, match=r"has no mask; evaluate boxes only"):
         evaluate.run(settings(files, tmp_path / "out"))
+
+
+@pytest.mark.golden
+def test_the_original_s_numbers_are_written(golden_dir: Path, tmp_path: Path) -> None:
+    folder = golden_dir / "detector"
+    given = (f"annotations={folder}/eval_gt.json", f"predictions={folder}/eval_pred.json", f"output='{tmp_path}'")
+    results = json.loads(evaluate.run(config(*given, "dataset=golden")).read_text())["golden"]
+    golden = json.loads((folder / "eval_results.json").read_text())["default_fast_coco_eval"]
+    for iou_type, measures in golden["results"].items():
+        for name, value in measures.items():
+            assert results[iou_type][name] == pytest.approx(value, abs=1e-9)
+        recall = [results[iou_type][name] for name in ("AR1", "AR10", "AR100", "ARs", "ARm", "ARl")]
+        assert recall == pytest.approx([100 * value for value in golden["stats12"][iou_type][6:]], abs=1e-9)
