@@ -18,6 +18,7 @@ from cutler_pl.maskcut.finder import Found
 from cutler_pl.maskcut.generate import generate
 from cutler_pl.maskcut.output import OutputFolder, Part
 from cutler_pl.pipelines.build import build_trainer
+from cutler_pl.pipelines.maskcut_page import picture_of, write_maskcut_page
 from cutler_pl.pipelines.record import record_run
 from cutler_pl.runtime.logging import get_logger
 from cutler_pl.visual.draw import draw_heatmap, draw_instances, save_picture, side_by_side
@@ -58,7 +59,7 @@ def run(cfg: DictConfig) -> Path:
             f"of {cfg.maskcut.features.name}"
         )
     pictures = _Pictures(root, output) if cfg.overlays else None
-    generate(
+    report = generate(
         root,
         names,
         output,
@@ -80,6 +81,9 @@ def run(cfg: DictConfig) -> Path:
         on_found=pictures.draw if pictures else None,
         is_complete=pictures.are_drawn if pictures else None,
     )
+    if pictures and report:
+        write_maskcut_page(output, names, report)
+        log.info("open %s", output / "index.html")
     return OutputFolder(output, part).annotations
 
 
@@ -92,15 +96,15 @@ class _Pictures:
         self._steps = output / "steps"
 
     def are_drawn(self, name: str) -> bool:
-        return _picture(self._overlays, name).is_file() and _picture(self._steps, name).is_file()
+        return picture_of(self._overlays, name).is_file() and picture_of(self._steps, name).is_file()
 
     def draw(self, found: Found, record: ShardRecord) -> None:
         photo = Image.fromarray(read_image(self._root / found.name))
         photo.thumbnail((_PICTURE_SIDE, _PICTURE_SIDE), Image.Resampling.LANCZOS)
         masks = [_resized(rle.decode(a["segmentation"]), photo.size) for a in record["annotations"]]
         stack = np.stack(masks) if masks else np.zeros((0, photo.height, photo.width), bool)
-        save_picture(_picture(self._overlays, found.name), draw_instances(np.array(photo), stack))
-        save_picture(_picture(self._steps, found.name), _steps(found, photo))
+        save_picture(picture_of(self._overlays, found.name), draw_instances(np.array(photo), stack))
+        save_picture(picture_of(self._steps, found.name), _steps(found, photo))
 
 
 def _steps(found: Found, photo: Image.Image) -> np.ndarray:
@@ -120,10 +124,6 @@ def _steps(found: Found, photo: Image.Image) -> np.ndarray:
 
 def _resized(mask: np.ndarray, size_wh: tuple[int, int]) -> np.ndarray:
     return np.array(Image.fromarray(mask).resize(size_wh, Image.Resampling.NEAREST))
-
-
-def _picture(folder: Path, name: str) -> Path:
-    return folder / (name if name.endswith(".jpg") else f"{name}.jpg")
 
 
 def _plain(cfg: DictConfig) -> Any:

@@ -1,0 +1,295 @@
+"""What MaskCut costs, part by part, beside what it replaces and in one run.
+
+    python benchmarks/maskcut.py                      all parts on the CPU, about ten minutes on one core
+    python benchmarks/maskcut.py --parts cut crf      some of them: cut, crf, image, scaling, memory, gpu
+    python benchmarks/maskcut.py --parts gpu          on a GPU with CuPy: each step beside its floor, and photos to JSON
+
+CPU seconds on one thread, median (range) of the repeats; on a GPU wall seconds, waited for. Features are generated:
+ellipses of one feature direction each, in noise. Photos are those bundled with scikit-image. What is compiled is
+compiled before.
+"""
+
+import argparse
+import os
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import lightning as L
+import numpy as np
+import scipy.linalg
+import skimage.data
+import timm
+import torch
+from PIL import Image
+
+from cutler_pl.maskcut import MaskCutParams, build_feature_extractor, maskcut, refine_masks
+from cutler_pl.maskcut.affinity import PatchGraph, build_graph
+from cutler_pl.maskcut.annotate import annotate
+from cutler_pl.maskcut.crf import CrfParams
+from cutler_pl.maskcut.features import TransformerFeatures
+from cutler_pl.maskcut.finder import MaskFinder
+from cutler_pl.maskcut.generate import generate
+from cutler_pl.maskcut.ncut import LanczosSolver
+from cutler_pl.runtime.reproducibility import run_metadata
+
+DIM = 96
+SIZE = 480
+EPS, TAU = 1e-5, 0.15
+
+
+def image_features(side: int, seed: int, dim: int = DIM) -> torch.Tensor:
+    """Features of one image with a few ellipses."""
+    rng = np.random.default_rng(seed)
+    y, x = (np.mgrid[:side, :side] + 0.5) / side
+    label = (x * 2).astype(int)  # two halves of background
+    for blob in range(int(rng.integers(1, 5))):
+        cy, cx = rng.uniform(0.15, 0.85, 2)
+        ry, rx = rng.uniform(0.08, 0.25, 2)
+        label[((y - cy) / ry) ** 2 + ((x - cx) / rx) ** 2 <= 1] = 2 + blob
+    directions = rng.normal(size=(label.max() + 1, dim))
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    noise = rng.uniform(0.8, 2.0) * rng.normal(size=(side, side, dim)) / dim**0.5
+    return torch.from_numpy((directions[label] + noise).transpose(2, 0, 1)[None]).float()
+
+
+def photos(count: int) -> torch.Tensor:
+    """Real photos at the fixed size."""
+    bundled = [skimage.data.astronaut(), skimage.data.coffee(), skimage.data.chelsea(), skimage.data.rocket()]
+    chosen = [Image.fromarray(bundled[i % len(bundled)]).resize((SIZE, SIZE)) for i in range(count)]
+    return torch.from_numpy(np.stack([np.array(photo) for photo in chosen])).permute(0, 3, 1, 2).contiguous()
+
+
+def discs(rounds: int = 3) -> torch.Tensor:
+    """Masks of one photo, of the coarseness that the cut has."""
+    y, x = np.mgrid[:60, :60]
+    masks = [np.hypot(y - 20 - 8 * r, x - 25 - 4 * r) < 10 + 4 * r for r in range(rounds)]
+    return torch.from_numpy(np.stack(masks).repeat(8, 1).repeat(8, 2))[None]
+
+
+def seconds(work: Callable[[], object], repeats: int, *, cuda: bool = False) -> list[float]:
+    """CPU time of each repeat; wall time, waited for, on a GPU."""
+    times = []
+    for _ in range(repeats):
+        if cuda:
+            torch.cuda.synchronize()
+        clock = time.perf_counter if cuda else time.process_time
+        start = clock()
+        work()
+        if cuda:
+            torch.cuda.synchronize()
+        times.append(clock() - start)
+    return times
+
+
+def spread(times: list[float]) -> str:
+    """Median and range."""
+    return f"{statistics.median(times):.4f} ({min(times):.4f}-{max(times):.4f})"
+
+
+def eigh(graph: PatchGraph) -> Callable[[], object]:
+    """The original's call, its matrices made beforehand."""
+    W = graph.weights()[0].cpu().numpy()
+    D = np.diag(W.sum(1))
+    return lambda: scipy.linalg.eigh(D - W, D, subset_by_index=[1, 2])
+
+
+def cut(repeats: int) -> None:
+    """The second eigenvector, beside scipy's, on the same graphs; and whether three rounds give the same masks."""
+    print(
+        "\n| grid | scipy.linalg.eigh, CPU-s | ours, CPU-s | ratio | products | same masks |\n|---|---|---|---|---|---|"
+    )
+    solver = LanczosSolver()
+    for side, images in ((30, 3), (60, 3)):
+        slow: list[float] = []
+        fast: list[float] = []
+        products, same = [], 0
+        for seed in range(images):
+            features = image_features(side, seed)
+            graph = build_graph(features, tau=TAU, eps=EPS)
+            slow += seconds(eigh(graph), 1)
+            products.append(int(solver(graph).products))
+            fast += seconds(partial(solver, graph), repeats)
+            masks = [maskcut(features, MaskCutParams(), solver=name).masks for name in ("scipy", "lanczos")]
+            same += int(torch.equal(*masks))
+        ratio = statistics.median(slow) / statistics.median(fast)
+        print(
+            f"| {side}×{side} | {spread(slow)} | {spread(fast)} | {ratio:.1f} | {min(products)}-{max(products)} "
+            f"| {same} of {images} |"
+        )
+
+
+def crf(repeats: int) -> None:
+    """The refinement of three masks of one photo."""
+    masks, few = discs(), photos(3)
+    refine_masks(few[:1], masks)
+    times = [t for photo in few for t in seconds(partial(refine_masks, photo[None], masks), repeats)]
+    print(f"\nCRF, hole filling, acceptance of 3 masks at 480×480: {spread(times)} CPU-s a photo")
+
+
+def image(repeats: int) -> None:
+    """Everything after the ViT: three rounds at 60×60 patches, CRF, resizing, encoding."""
+    finder = MaskFinder(lambda _: features, MaskCutParams(), CrfParams())
+    few = photos(3)
+    times: list[float] = []
+    for seed, photo in enumerate(few):
+        features = image_features(60, seed, dim=768)
+
+        def work(photo: torch.Tensor = photo) -> None:
+            (found,) = finder.find(["photo"], photo[None])
+            assert found is not None
+            annotate(found.refined.numpy(), (375, 500))
+
+        work()
+        times += seconds(work, repeats)
+    print(f"\nA whole photo without the ViT, N = 3: {spread(times)} CPU-s")
+
+
+def scaling(repeats: int) -> None:
+    """Cost by patches and by images."""
+    print("\n| grid | patches n | cut, N = 3, CPU-s | CPU-s / n² · 10⁸ |\n|---|---|---|---|")
+    for side in (30, 60, 90):
+        features = [image_features(side, seed) for seed in range(3)]
+        times = [t for f in features for t in seconds(partial(maskcut, f, MaskCutParams()), repeats)]
+        n = side * side
+        print(f"| {side}×{side} | {n} | {spread(times)} | {statistics.median(times) / n**2 * 1e8:.2f} |")
+    print("\n| images | cut, N = 3, 60×60, CPU-s | CPU-s an image |\n|---|---|---|")
+    many = torch.cat([image_features(60, seed) for seed in range(8)])
+    for count in (1, 2, 4, 8):
+        times = seconds(partial(maskcut, many[:count], MaskCutParams()), repeats)
+        print(f"| {count} | {spread(times)} | {statistics.median(times) / count:.4f} |")
+
+
+def memory(repeats: int, count: int = 2000) -> None:
+    """Resident memory of a run over many small photos, patch descriptors at 128 pixels."""
+    del repeats
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / "photos"
+        source.mkdir()
+        rng = np.random.default_rng(0)
+        small = [Image.fromarray(p.permute(1, 2, 0).numpy()).resize((160, 120)) for p in photos(4)]
+        for i in range(count):
+            shifted = np.roll(np.array(small[i % 4]), int(rng.integers(0, 120)), axis=0)
+            Image.fromarray(shifted).save(source / f"{i:05d}.jpg")
+        resident: dict[int, float] = {}
+
+        def note(*_: object) -> None:
+            pages = int(Path("/proc/self/statm").read_text().split()[1])
+            resident[len(resident) + 1] = pages * os.sysconf("SC_PAGE_SIZE")
+
+        trainer = L.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False)
+        start = time.perf_counter()
+        generate(
+            source,
+            sorted(p.name for p in source.iterdir()),
+            Path(folder) / "out",
+            extractor=build_feature_extractor("patch_descriptors"),
+            params=MaskCutParams(tau=0.5),
+            trainer=trainer,
+            fixed_size=128,
+            num_workers=0,
+            on_found=note,
+        )
+        megabytes = {at: resident[at] / 1e6 for at in (count // 10, count // 2, count)}
+        print(f"\nResident memory in a run over {count} photos ({time.perf_counter() - start:.0f} s):")
+        print(", ".join(f"after {at}: {mb:.0f} MB" for at, mb in megabytes.items()))
+        print(f"growth from {count // 10} to {count}: {megabytes[count] - megabytes[count // 10]:.1f} MB (limit 50)")
+
+
+class TimedVit:
+    """A ViT-B/8 of random weights that does all its work, and then answers with features that can be cut."""
+
+    patch_size, dim = 8, 768
+
+    def __init__(self, batch: int) -> None:
+        model = timm.create_model("vit_base_patch8_224.dino", pretrained=False, num_classes=0, dynamic_img_size=True)
+        vit = TransformerFeatures(model, name="dino_vitb8", layer=-1, feature="key", pos_embed="original")
+        self.vit = vit.requires_grad_(False).eval().cuda()
+        self.features = torch.cat([image_features(60, seed, dim=768) for seed in range(8)]).cuda()
+        self.features = self.features.repeat(-(-batch // 8), 1, 1, 1)[:batch]
+
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        """The ViT's time, and features of ellipses."""
+        with torch.autocast("cuda", dtype=torch.bfloat16):
+            self.vit(images)
+        return self.features[: len(images)]
+
+
+def gpu(repeats: int, batch: int = 32, files: int = 1024) -> None:
+    """Each step of a batch on the GPU beside its floor, then photos on disk to JSON."""
+    vit, pixels = TimedVit(batch), photos(batch).cuda()
+    solver = LanczosSolver()
+    graph = build_graph(vit.features, tau=TAU, eps=EPS)
+    masks = discs().expand(batch, -1, -1, -1).contiguous().cuda()
+    steps: list[tuple[str, Callable[[], object], float, str]] = [
+        ("ViT-B/8, bf16", lambda: vit(pixels.float() / 255), 1.0, "1.01 TFLOP at 989 TFLOP/s"),
+        ("affinity, float32", lambda: build_graph(vit.features, tau=TAU, eps=EPS), 0.30, "20 GFLOP at 67 TFLOP/s"),
+        ("one round's eigenvector", lambda: solver(graph), 0.01, "20 × 1.6 MB at 3.35 TB/s"),
+        ("three rounds", lambda: maskcut(vit.features, MaskCutParams()), 0.33, "affinity + 3 eigenvectors"),
+        ("CRF, 3 masks", lambda: refine_masks(pixels, masks), 0.15, "0.5 GB at 3.35 TB/s"),
+    ]
+    print(f"\nBatch of {batch}\n\n| step | ms an image | floor, ms | what the floor is |\n|---|---|---|---|")
+    for name, work, floor, why in steps:
+        work()
+        times = [1000 * t / batch for t in seconds(work, repeats, cuda=True)]
+        print(f"| {name} | {spread(times)} | {floor:.2f} | {why} |")
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / "photos"
+        source.mkdir()
+        some = [Image.fromarray(p.permute(1, 2, 0).numpy()).resize((500, 375)) for p in photos(4)]
+        for i in range(files):
+            some[i % 4].save(source / f"{i:05d}.jpg", quality=90)
+        trainer = L.Trainer(accelerator="gpu", devices=1, logger=False, enable_checkpointing=False)
+        start = time.perf_counter()
+        generate(
+            source,
+            sorted(p.name for p in source.iterdir()),
+            Path(folder) / "out",
+            extractor=vit,
+            params=MaskCutParams(),
+            trainer=trainer,
+            batch_size=batch,
+            num_workers=12,
+            threads=8,
+        )
+        spent = time.perf_counter() - start
+        print(
+            f"\n{files} JPEGs of 500×375 to JSON: {1000 * spent / files:.2f} ms a photo, {files / spent:.0f} photos/s"
+        )
+
+
+PARTS: dict[str, Callable[[int], None]] = {
+    "cut": cut,
+    "crf": crf,
+    "image": image,
+    "scaling": scaling,
+    "memory": memory,
+    "gpu": gpu,
+}
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    on_cpu = [name for name in PARTS if name != "gpu"]
+    parser.add_argument("--parts", nargs="+", choices=list(PARTS), default=on_cpu)
+    parser.add_argument("--repeats", type=int, default=3)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    metadata = run_metadata()
+    on_gpu = "gpu" in arguments.parts
+    processor = torch.cuda.get_device_name() if on_gpu else platform.processor() or platform.machine()
+    print(f"commit {metadata['commit']}  torch {torch.__version__}  scipy {metadata['packages']['scipy']}  {processor}")
+    for name in arguments.parts:
+        PARTS[name](arguments.repeats)
+
+
+if __name__ == "__main__":
+    main()
