@@ -52,7 +52,7 @@ def read_records(path: str | Path, *, require: Collection[str] = LISTS) -> Itera
                 text.take(",", "a comma or the end of the object")
     for key in require:
         if key not in lists:
-            raise AnnotationError(f'{path}: the list "{key}" of a COCO annotation file is missing')
+            raise AnnotationError(f'{path}: the list "{key}" of a COCO annotation file is missing; give another file')
 
 
 class CocoWriter:

@@ -10,9 +10,13 @@ from PIL import Image, ImageDraw
 
 from cutler_pl.coco import rle
 from cutler_pl.coco.stream import read_records
+from cutler_pl.errors import ImageReadError
 from cutler_pl.images import read_image
+from cutler_pl.runtime.logging import get_logger
 from cutler_pl.visual.draw import draw_instances, save_picture
 from cutler_pl.visual.sheet import contact_sheet
+
+log = get_logger(__name__)
 
 _IGNORED = (255, 255, 0)
 
@@ -25,10 +29,7 @@ def write_sheet(output: Path, annotations: Path, photos: Path, *, prefix: str, i
         annotations: The COCO file; it is read in one pass, whatever its size.
         photos: Folder of the photos.
         prefix: What the file names have more than those in `photos`.
-        image_ids: Images to draw, at least one.
-
-    Raises:
-        ImageReadError: A photo cannot be read.
+        image_ids: Images to draw; photos that cannot be decoded are named in the log and left out.
     """
     images: dict[int, dict[str, Any]] = {number: {} for number in image_ids}
     objects: dict[int, list[dict[str, Any]]] = {number: [] for number in image_ids}
@@ -40,9 +41,15 @@ def write_sheet(output: Path, annotations: Path, photos: Path, *, prefix: str, i
     panels, titles = [], []
     for number, image in images.items():
         name = image["file_name"].removeprefix(prefix)
-        panels.append(_drawn(read_image(photos / name), image, objects[number]))
+        try:
+            photo = read_image(photos / name)
+        except ImageReadError as error:  # headers alone were read so far
+            log.warning("not on the picture sheet: %s", error)
+            continue
+        panels.append(_drawn(photo, image, objects[number]))
         titles.append(f"{len(objects[number])} in {name}")
-    save_picture(output, contact_sheet(panels, titles))
+    if panels:
+        save_picture(output, contact_sheet(panels, titles))
 
 
 def _drawn(

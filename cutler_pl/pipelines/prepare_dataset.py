@@ -118,8 +118,8 @@ def _show(name: str, report: ConversionReport) -> None:
 
 
 def _draw(sheet: Path, output: Path, download: Download, report: ConversionReport, *, most: int) -> None:
+    sheet.unlink(missing_ok=True)  # it may show an older file
     if download.photos is None or most < 1:
-        sheet.unlink(missing_ok=True)
         return
     numbers = sorted(report.objects)
     step = max(1, len(numbers) // most)

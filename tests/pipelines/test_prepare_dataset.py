@@ -75,6 +75,19 @@ def test_the_same_command_gives_the_same_bytes_and_asks_before_it_replaces(tmp_p
     assert not (output.with_name(f"{output.stem}_report") / "sheet.jpg").exists(), "no picture of an older file"
 
 
+def test_a_photo_that_ends_early_is_left_out_of_the_sheet_alone(tmp_path: Path, kitti: Path) -> None:
+    for path in sorted((kitti / "training" / "image_2").iterdir()):
+        jpeg = path.with_suffix(".jpg")
+        with Image.open(path) as photo:
+            photo.save(jpeg)
+        path.unlink()
+        jpeg.write_bytes(jpeg.read_bytes()[: -1000 if path.stem == "000001" else None])
+    output = prepare_dataset.run(settings(tmp_path, "kitti", kitti))
+    assert counts(output)["images"] == 2
+    with Image.open(output.with_name(f"{output.stem}_report") / "sheet.jpg") as sheet:
+        assert sheet.width < 500
+
+
 def test_what_is_left_out_is_printed_by_reason(tmp_path: Path, kitti: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (kitti / "training" / "image_2" / "000001.png").unlink()
     prepare_dataset.run(settings(tmp_path, "kitti", kitti, "max_faulty=1", "marked=drop"))
