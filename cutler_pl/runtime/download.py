@@ -146,10 +146,11 @@ def _go_on(address: str, part: Path) -> None:
     """Fetch what is missing of `part`; all of it where the server has another file by now or cannot resume."""
     had = part.stat().st_size if part.is_file() else 0
     notes = json.loads(_notes(part).read_text(encoding="utf-8")) if had and _notes(part).is_file() else {}
-    if notes.get("address") != address or not notes.get("version"):
-        had = 0
-    elif had == notes["size"]:
+    size = notes.get("size")
+    if had and had == size and notes.get("address") == address:
         return
+    if notes.get("address") != address or not notes.get("version") or (size is not None and had > size):
+        had = 0
     headers = {"Range": f"bytes={had}-", "If-Range": notes["version"]} if had else {}
     with urllib.request.urlopen(urllib.request.Request(address, headers=headers), timeout=_TIMEOUT_SECONDS) as answer:
         resumed = answer.status == http.client.PARTIAL_CONTENT and _start(answer) == had
@@ -158,11 +159,19 @@ def _go_on(address: str, part: Path) -> None:
         version = answer.headers.get("ETag") or answer.headers.get("Last-Modified")
         write_json(_notes(part), {"address": address, "version": version, "size": size})
         with part.open("ab" if resumed else "wb") as file:
-            while piece := answer.read(_PIECE):
+            while piece := _read(answer):
                 file.write(piece)
     found = part.stat().st_size
     if size is not None and found != size:
         raise _BrokenOffError(f"the connection ended after {found:,} of {size:,} bytes")
+
+
+def _read(answer: Any) -> bytes:
+    try:
+        piece: bytes = answer.read(_PIECE)
+    except (OSError, http.client.HTTPException) as error:
+        raise _BrokenOffError(f"the connection broke off: {error}") from error
+    return piece
 
 
 def _start(answer: Any) -> int | None:

@@ -56,7 +56,7 @@ def test_a_second_run_goes_on_too(server: FileServer, tmp_path: Path) -> None:
     assert server.log[-1] == "/a.json from 3000"
 
 
-@pytest.mark.parametrize("case", ["the server cannot resume", "the file has changed"])
+@pytest.mark.parametrize("case", ["the server cannot resume", "the file has changed", "too much is there"])
 @pytest.mark.usefixtures("small_pieces")
 def test_what_cannot_be_resumed_starts_anew(server: FileServer, tmp_path: Path, case: str) -> None:
     server.break_off_after = 3000
@@ -64,6 +64,8 @@ def test_what_cannot_be_resumed_starts_anew(server: FileServer, tmp_path: Path, 
         fetch(f"{server.address}/a.json", tmp_path / "a.json", attempts=1)
     if case == "the server cannot resume":
         server.resumes = False
+    elif case == "too much is there":
+        (tmp_path / "a.json.part").write_bytes(CONTENT * 2)
     else:
         server.files["/a.json"] = CONTENT[::-1]
     assert fetch(f"{server.address}/a.json", tmp_path / "a.json")

@@ -52,7 +52,7 @@ def _stems(folder: Path, splits: Sequence[str]) -> Iterator[tuple[str, Path]]:
                 f"{path}: no such list; unpack the part of the download that holds it, or choose lists by "
                 "'splits=[trainval]', or every annotation file by 'splits=[all]'"
             )
-        for line in path.read_text(encoding="utf-8-sig").splitlines():
+        for line in path.read_text(encoding="utf-8-sig", errors="replace").splitlines():
             if line.strip():
                 yield line.split()[0], path
 
