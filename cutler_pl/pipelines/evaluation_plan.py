@@ -67,10 +67,11 @@ def make_plan(cfg: DictConfig) -> Plan:
         else:
             tasks.append(_from_catalog(cfg, name, predictions))
     if not tasks:
-        reasons = "; ".join(f"{name}: {reason}" for name, reason in missing.items())
+        first, reason = next(iter(missing.items()))
+        others = f"; likewise {', '.join(list(missing)[1:])}" if len(missing) > 1 else ""
         raise DatasetNotFoundError(
             f"none of the {len(missing)} datasets can be measured below paths.datasets={cfg.paths.datasets} "
-            f"({reasons}); for data of your own give annotations=<json>"
+            f"({first}: {reason}{others}); for data of your own give annotations=<json>"
         )
     return Plan(tasks, missing)
 
