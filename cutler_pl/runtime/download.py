@@ -156,6 +156,8 @@ def _go_on(address: str, part: Path) -> None:
         resumed = answer.status == http.client.PARTIAL_CONTENT and _start(answer) == had
         length = answer.headers.get("Content-Length")
         size = None if length is None else int(length) + (had if resumed else 0)
+        if not resumed:
+            part.unlink(missing_ok=True)  # before the notes, which would say that its bytes are of this version
         version = answer.headers.get("ETag") or answer.headers.get("Last-Modified")
         write_json(_notes(part), {"address": address, "version": version, "size": size})
         with part.open("ab" if resumed else "wb") as file:
