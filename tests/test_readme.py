@@ -23,7 +23,7 @@ def commands(page: str) -> Iterator[str]:
 
 
 COMMANDS = list(commands("README.md"))
-IN_DOCS = [f".venv/bin/{c}" for page in ("docs/datasets.md", "docs/evaluation.md") for c in commands(page)]
+IN_DOCS = [f".venv/bin/{c}" for page in ("docs/datasets.md", "docs/evaluation.md", "docs/maskcut.md") for c in commands(page)]
 
 
 def test_readme_has_the_two_commands() -> None:

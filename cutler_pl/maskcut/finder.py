@@ -69,6 +69,7 @@ class MaskFinder:
         self._solver = solver
         self._backend = backend
         self._most_at_once: int | None = None
+        self._no_mask = "repeated or small" if params.stop == "never" else "repeated, small, or none left"
 
     def find(self, names: Sequence[str], pixels: UInt8[Tensor, "batch 3 height width"]) -> list[Found | None]:
         """Find the masks of a batch of photos; None for a photo that alone is too large for the memory."""
@@ -99,7 +100,7 @@ class MaskFinder:
         refined = refine_masks(pixels, coarse, backend=self._backend, params=self._crf_params)
         cut_out, separate, kept = (masks.flatten(2).any(2) for masks in (cut.masks, apart, refined))
         reasons = {
-            "repeated or small": (~cut_out).sum(1).tolist(),
+            self._no_mask: (~cut_out).sum(1).tolist(),
             "covered by earlier": (cut_out & ~separate).sum(1).tolist(),
             "not supported by the image": (separate & ~kept).sum(1).tolist(),
         }

@@ -82,6 +82,8 @@ def explain(error: BaseException) -> str | None:
     if isinstance(error, HydraException) and str(error).startswith("Error in call to target") and len(chain) > 1:
         return None if not isinstance(chain[-1], TypeError) else _one_line(str(error))
     text = str(error)
+    if "Could not load 'hydra/launcher/submitit" in text:
+        return "hydra/launcher=slurm needs the package hydra-submitit-launcher: pip install 'cutler_pl[slurm]'"
     if "is not in struct" in " ".join(map(str, chain)) and "'" in text:
         key = text.split("'")[1]
         return f"there is no setting {key!r}{_suggestion(key)}; the option --cfg job prints all settings"

@@ -17,7 +17,7 @@ def picture_of(folder: Path, name: str) -> Path:
 
 
 def write_maskcut_page(output: Path, names: Sequence[str], report: MergeReport) -> None:
-    """Write `<output>/index.html` from the pictures in `overlays/` and `steps/`.
+    """Write `<output>/index.html` from the pictures in `steps/`.
 
     Args:
         output: Folder of the run.
@@ -27,15 +27,9 @@ def write_maskcut_page(output: Path, names: Sequence[str], report: MergeReport) 
     there = [name for name in names if name not in report.failed]
     shown = there[:: -(-len(there) // MOST_SHOWN)] if there else []
     rows = [
-        Row(
-            title=name,
-            pictures=(
-                Picture(picture_of(output / "steps", name), alt=f"Steps of MaskCut for {name}"),
-                Picture(picture_of(output / "overlays", name), alt=f"Masks of {name}"),
-            ),
-        )
+        Row(title=name, pictures=(Picture(picture_of(output / "steps", name), alt=f"Steps of MaskCut for {name}"),))
         for name in shown
-        if picture_of(output / "steps", name).is_file() and picture_of(output / "overlays", name).is_file()
+        if picture_of(output / "steps", name).is_file()
     ]
     counts = [
         ("photos", report.images),
@@ -50,7 +44,8 @@ def write_maskcut_page(output: Path, names: Sequence[str], report: MergeReport) 
             "Photos",
             text=(
                 f"{len(rows)} of {report.images} photos. Left to right: the photo, the second smallest generalised "
-                "eigenvector of each round (warm is the object's side), masks before and after the CRF.",
+                "eigenvector of each round (warm is the object's side), masks before and after the CRF. `overlays/` "
+                "has the masks alone, larger.",
             ),
             blocks=tuple(rows),
         ),

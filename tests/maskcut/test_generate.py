@@ -1,5 +1,6 @@
 import json
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from PIL import Image
 from cutler_pl.coco.io import load_coco
 from cutler_pl.coco.shard_merge import MergeReport
 from cutler_pl.coco.shards import ShardRecord
-from cutler_pl.errors import ConfigError, OutputLockedError, TooManyFailuresError
+from cutler_pl.errors import ConfigError, OutputLockedError, OutputWriteError, TooManyFailuresError
 from cutler_pl.images import list_images, read_image
 from cutler_pl.maskcut import MaskCutParams, build_feature_extractor
 from cutler_pl.maskcut.finder import Found
@@ -230,6 +231,45 @@ def test_photos_whose_pictures_are_missing_are_done_once_more(photos: Path, tmp_
     )
     assert "2.png" in again
     assert files(tmp_path / "out") == before
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 48 KiB; needs the right to mount one."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    made = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=48k", "tmpfs", disk], check=False, capture_output=True, text=True
+    )
+    if made.returncode:
+        pytest.skip(f"no small disk can be mounted here: {made.stderr.strip()}")
+    yield disk
+    subprocess.run(["umount", disk], check=True)
+
+
+def test_a_full_disk_stops_the_run_with_a_way_out_and_costs_nothing_done(
+    photos: Path, tmp_path: Path, small_disk: Path
+) -> None:
+    (photos / "b/broken.jpg").unlink()
+    run(photos, tmp_path / "whole")
+    output = small_disk / "out"
+    filler = small_disk / "filler"
+
+    def fill_up(found: Found, record: ShardRecord) -> None:
+        if record["file"].endswith("2.png"):
+            with pytest.raises(OSError, match="No space left"), filler.open("wb") as file:  # noqa: PT012
+                while True:
+                    file.write(bytes(1024))
+                    file.flush()
+
+    with pytest.raises(OutputWriteError, match=r"cannot be written \(No space left on device\); free space or choose"):
+        run(photos, output, on_found=fill_up)
+    done = sum(len(shard.read_text().splitlines()) for shard in (output / "shards").glob("*.jsonl"))
+    assert done >= 2
+    filler.unlink()
+    subprocess.run(["mount", "-o", "remount,size=1m", small_disk], check=True)
+    assert run(photos, output) is not None
+    assert files(output) == files(tmp_path / "whole")
 
 
 def test_every_kind_of_image_file_is_handled_right_or_listed(tmp_path: Path) -> None:

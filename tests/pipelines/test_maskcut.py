@@ -62,7 +62,7 @@ def test_a_folder_becomes_annotations_pictures_and_a_record_of_the_run(photos: P
     height, width, _ = read_image(output / "steps/three.jpg").shape
     assert width > 6 * height  # photo, three eigenvectors, masks before and after
     page = (output / "index.html").read_text()
-    assert all(f"{folder}/a/one.jpg" in page for folder in ("overlays", "steps"))
+    assert "steps/a/one.jpg" in page
     assert "3 of 3 photos" in page
     assert "patch_descriptors" in (output / "config.yaml").read_text()
     assert json.loads((output / "run.json").read_text())["commit"]

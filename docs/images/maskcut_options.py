@@ -1,0 +1,86 @@
+"""Draws docs/images/maskcut_options.jpg: each option of MaskCut beyond the original on a scene where it matters.
+
+    python docs/images/maskcut_options.py
+
+Scenes are generated, features are `patch_descriptors`; for every option the first scene of a fixed order is taken in
+which it changes the masks.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from cutler_pl.coco import rle
+from cutler_pl.data.scenes import SceneParams, generate_scene
+from cutler_pl.maskcut import MaskCutParams, build_feature_extractor
+from cutler_pl.maskcut.annotate import AnnotationParams, annotate
+from cutler_pl.maskcut.crf import CrfParams
+from cutler_pl.maskcut.finder import MaskFinder
+from cutler_pl.visual.draw import draw_instances, save_picture
+from cutler_pl.visual.sheet import contact_sheet
+
+SIDE = 240
+DEFAULT = MaskCutParams(tau=0.5, num_masks=4)
+OPTIONS: Sequence[tuple[str, MaskCutParams, AnnotationParams]] = (
+    ("stop=adaptive", replace(DEFAULT, stop="adaptive", max_cut_value=0.2), AnnotationParams()),
+    ("annotation.scores=true", DEFAULT, AnnotationParams(scores=True)),
+    ("annotation.split_parts=true", DEFAULT, AnnotationParams(split_parts=True)),
+    ("annotation.min_area=0.005", DEFAULT, AnnotationParams(min_area=0.005)),
+    ("corner_rule=invariant", replace(DEFAULT, corner_rule="invariant"), AnnotationParams()),
+)
+
+
+class Drawer:
+    """Draws what MaskCut finds in generated scenes."""
+
+    def __init__(self) -> None:
+        self._extractor = build_feature_extractor("patch_descriptors")
+
+    def found(self, photo: np.ndarray, params: MaskCutParams, annotation: AnnotationParams) -> list[dict]:
+        """Annotations of one photo."""
+        pixels = torch.from_numpy(photo).permute(2, 0, 1)[None]
+        finder = MaskFinder(self._extractor, params, CrfParams())
+        (one,) = finder.find(["scene"], pixels)
+        annotations, _ = annotate(
+            one.refined.numpy(),
+            (SIDE, SIDE),
+            coarse=one.coarse.numpy(),
+            cut_values=one.cut_values.numpy(),
+            params=annotation,
+        )
+        return annotations
+
+    def picture(self, photo: np.ndarray, annotations: list[dict]) -> np.ndarray:
+        """The photo with its masks, and scores where they have any."""
+        masks = [rle.decode(a["segmentation"]) for a in annotations]
+        stack = np.stack(masks) if masks else np.zeros((0, SIDE, SIDE), bool)
+        scores = [a["score"] for a in annotations] if annotations and "score" in annotations[0] else None
+        return draw_instances(photo, stack, scores=scores)
+
+
+def shows(option: str, before: list[dict], after: list[dict]) -> bool:
+    """Whether the option matters here: what is split becomes more, all else differs."""
+    return len(after) > len(before) if "split" in option else before != after
+
+
+def main() -> None:
+    """Search the scenes and write the sheet."""
+    drawer = Drawer()
+    panels, titles = [], []
+    for option, params, annotation in OPTIONS:
+        for seed in range(200):
+            photo = generate_scene(SceneParams(height=SIDE, width=SIDE), seed=seed).image
+            before = drawer.found(photo, DEFAULT, AnnotationParams())
+            after = drawer.found(photo, params, annotation)
+            if len(before) >= 2 and after and shows(option, before, after):
+                panels += [photo, drawer.picture(photo, before), drawer.picture(photo, after)]
+                titles += ["scene", "default, N = 4", option]
+                break
+    save_picture(Path(__file__).with_name("maskcut_options.jpg"), contact_sheet(panels, titles, columns=3, height=SIDE))
+
+
+if __name__ == "__main__":
+    main()
