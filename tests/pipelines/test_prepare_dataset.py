@@ -11,6 +11,7 @@ from PIL import Image
 
 from cutler_pl.coco import load_coco
 from cutler_pl.data.catalog import CATALOG, resolve
+from cutler_pl.data.convert import CONVERTED, Options, open_download
 from cutler_pl.errors import ConfigError, DatasetNotFoundError
 from cutler_pl.pipelines import prepare_dataset
 from cutler_pl.pipelines.entry import CONFIG_DIR
@@ -115,15 +116,18 @@ def test_settings_that_cannot_work_are_refused(
         prepare_dataset.run(settings(tmp_path, "kitti", kitti, *overrides))
 
 
-@pytest.mark.parametrize("name", ["coco", "lvis", "voc", "uvo", "comic", "kitti", "objects365", "openimages"])
+@pytest.mark.parametrize("name", CONVERTED)
 def test_missing_parts_are_named_with_where_they_were_looked_for(tmp_path: Path, name: str) -> None:
+    def find(root: Path, annotations: Path | None = None) -> None:
+        open_download(name, root, datasets=tmp_path, options=Options(annotations=annotations))
+
     with pytest.raises(DatasetNotFoundError, match="gone: no such folder; give root="):
-        prepare_dataset.run(settings(tmp_path, name, tmp_path / "gone"))
+        find(tmp_path / "gone")
     with pytest.raises(DatasetNotFoundError, match=f"no annotations of {name}: looked for .*annotations=<path>"):
-        prepare_dataset.run(settings(tmp_path, name, tmp_path))
+        find(tmp_path)
     (tmp_path / "a").touch()
     with pytest.raises(DatasetNotFoundError, match=f"no photos of {name}: looked for .*; give images=<folder>"):
-        prepare_dataset.run(settings(tmp_path, name, tmp_path, f"annotations='{tmp_path / 'a'}'"))
+        find(tmp_path, tmp_path / "a")
 
 
 def test_faults_end_the_command_with_one_sentence(tmp_path: Path, command: Callable[..., Any], kitti: Path) -> None:
@@ -194,7 +198,7 @@ def test_real_samples_have_the_counts_of_their_description(
     tmp_path: Path, data_dir: Path, name: str, root: str, more: list[str], expected: tuple[int, int, int]
 ) -> None:
     overrides = [text.format(data_dir / root) for text in more]
-    output = prepare_dataset.run(settings(tmp_path, name, data_dir / root, "sheet=2", *overrides))
+    output = prepare_dataset.run(settings(tmp_path, name, data_dir / root, f"sheet={int(name == 'coco')}", *overrides))
     found = counts(output)
     assert (found["images"], found["annotations"], found["uncounted"]) == expected
     assert load_coco(output).dropped == []
