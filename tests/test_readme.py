@@ -23,7 +23,8 @@ def commands(page: str) -> Iterator[str]:
 
 
 COMMANDS = list(commands("README.md"))
-IN_DOCS = [f".venv/bin/{c}" for page in ("docs/datasets.md", "docs/evaluation.md", "docs/maskcut.md") for c in commands(page)]
+GUIDES = ("docs/datasets.md", "docs/evaluation.md", "docs/maskcut.md")
+IN_DOCS = [f".venv/bin/{command}" for page in GUIDES for command in commands(page)]
 
 
 def test_readme_has_the_two_commands() -> None:
