@@ -1,0 +1,392 @@
+"""Learning from few labels: a detector from scratch beside one that this project pretrained without any label.
+
+    python benchmarks/low_label.py                        everything, three seeds: about two hours on one core
+    python benchmarks/low_label.py --pretrained a.ckpt b.ckpt c.ckpt    detectors of finished quickstarts, one a seed
+    python benchmarks/low_label.py --quick                one seed, a few steps: does the script run?
+
+Scenes are generated as in the quickstart. Without labels (one seed = one set of scenes): the quickstart's recipe, that
+is MaskCut of the training scenes, a cascade, one round of self-training. With labels: 5 and 20 % of the same training
+scenes, the 5 % among the 20 %, for the same number of steps from (a) scratch and (b) the pretrained weights, measured
+on scenes that neither has seen. The two trainings differ in their start weights and in nothing else (`arm_overrides`):
+data, order, views, steps, learning rates, and the multiplier of the last layers, which the semi-supervised experiments
+have as well. "Same budget" means the steps with labels; what pretraining took stands apart, in its recipe's folder.
+
+Everything finished is kept in the output folder, and the same command goes on from there.
+"""
+
+import argparse
+import hashlib
+import itertools
+import json
+import os
+import platform
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+from cutler_pl.data.scenes import write_scenes
+from cutler_pl.data.splits import draw_images, read_images, write_splits
+from cutler_pl.errors import ConfigError
+from cutler_pl.pipelines import evaluate, recipe, train
+from cutler_pl.pipelines.build import SCRATCH
+from cutler_pl.pipelines.entry import CONFIG_DIR, ROOT
+from cutler_pl.pipelines.finished import content_digest, finished_with, write_finished
+from cutler_pl.runtime.files import write_json
+from cutler_pl.runtime.logging import configure_logging
+from cutler_pl.runtime.reproducibility import run_metadata
+from cutler_pl.visual.colors import line_color
+from cutler_pl.visual.curves import Curve, plot_curves, read_metrics, save_figure
+
+MEASURES = ("bbox/AP", "bbox/AP50", "segm/AP", "segm/AP50")
+NAMES = {"bbox/AP": "box AP", "bbox/AP50": "box AP50", "segm/AP": "mask AP", "segm/AP50": "mask AP50"}
+PRETRAINED = "pretrained"
+ARMS = (SCRATCH, PRETRAINED)
+QUICK = {"recipe.train_scenes": 40, "recipe.test_scenes": 8, "recipe.steps": 4, "recipe.steps_round_1": 2}
+WARMUP_STEPS, DECAY_AT = 10, 0.8  # as in the quickstart
+
+Points = dict[str, dict[str, float]]
+"""Measure by step, by name of the measure; the steps are strings, as in JSON."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What both arms get: steps with labels, and at how many points of them the test scenes are measured."""
+
+    steps: int
+    points: int
+    overrides: tuple[str, ...] = ()
+
+    @property
+    def interval(self) -> int:
+        """Steps between two measurements."""
+        return self.steps // self.points
+
+
+@dataclass(frozen=True)
+class Scenes:
+    """Generated scenes of one seed; those of `test` are in no way part of the training."""
+
+    train_images: Path
+    test_images: Path
+    test_annotations: Path
+    labels: Mapping[float, Path]
+    """Ground truth of a share of the training scenes, by percent."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one training came to."""
+
+    seed: int
+    percent: float
+    arm: str
+    points: Points
+    seconds: float
+
+
+def main() -> None:
+    """Pretrain or take what was pretrained, train with labels, print and draw."""
+    options = read_options()
+    torch.set_num_threads(1)
+    configure_logging()
+    os.environ.setdefault("PROJECT_ROOT", str(ROOT))
+    budget = Budget(options.steps, options.points, tuple(options.set))
+    sources: dict[int, str] = {}
+    results: list[Result] = []
+    raw = options.output / "low_label.json"
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        for seed, given in zip(options.seeds, options.pretrained or itertools.repeat(None), strict=False):
+            for result, source in run_seed(seed, given, options, budget):
+                results.append(result)
+                sources[seed] = source
+                write_raw(raw, results, sources, budget)
+    report(results, sources, budget)
+    svg = options.svg or options.output / "low_label.svg"
+    save_figure(svg, draw(results, quick=options.quick))
+    print(f"\nraw numbers: {raw}; curves: {svg}")
+
+
+def run_seed(
+    seed: int, given: Path | None, options: argparse.Namespace, budget: Budget
+) -> Iterator[tuple[Result, str]]:
+    """All trainings of one seed, and where its pretrained weights are from."""
+    folder = options.output.resolve() / f"seed_{seed}"
+    settings = compose_recipe(seed, folder / "pretraining", quick=options.quick)
+    scenes = write_data(settings, folder / "scenes", percents=options.shares)
+    start, source, before = None, "not needed", {}
+    if PRETRAINED in options.arms:
+        start = pretrained_weights(settings, given)
+        source = describe_source(settings, given)
+        before = measure_unsupervised(start, scenes, folder / "unsupervised")
+    for percent, arm in itertools.product(options.shares, options.arms):
+        init = SCRATCH if arm == SCRATCH else str(start)
+        target = folder / f"{percent:g}_percent_{arm}"
+        result = train_arm(scenes, percent, arm, init=init, seed=seed, budget=budget, folder=target)
+        yield (with_start(result, before) if arm == PRETRAINED else result), source
+
+
+def read_options() -> argparse.Namespace:
+    """The command line, checked."""
+    parser = argparse.ArgumentParser(
+        description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="each has scenes of its own")
+    parser.add_argument("--shares", type=float, nargs="+", default=[5.0, 20.0], help="labelled scenes in percent")
+    parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=ARMS, help="start weights")
+    parser.add_argument("--steps", type=int, default=80, help="of each training with labels")
+    parser.add_argument("--points", type=int, default=4, help="how often each training is measured")
+    parser.add_argument("--pretrained", type=Path, nargs="+", help="a checkpoint for each seed, instead of pretraining")
+    parser.add_argument("--output", type=Path, default=Path("outputs/low_label"), help="folder; finished work is kept")
+    parser.add_argument("--svg", type=Path, help="where the curves go; by default into the output folder")
+    parser.add_argument("--set", nargs="+", default=[], help="Hydra overrides for every training with labels")
+    parser.add_argument("--quick", action="store_true", help="one seed, a few steps: a test of this script")
+    options = parser.parse_args()
+    if options.quick:
+        options.seeds, options.steps, options.points = options.seeds[:1], 4, 2
+    if options.pretrained and len(options.pretrained) != len(options.seeds):
+        parser.error(f"--pretrained needs {len(options.seeds)} checkpoints, one for each of --seeds")
+    if options.points < 1 or options.steps % options.points:
+        parser.error(f"--steps {options.steps} must be a multiple of --points {options.points}")
+    return options
+
+
+def compose_recipe(seed: int, output: Path, *, quick: bool) -> DictConfig:
+    """The quickstart's recipe, which says what the scenes look like and how pretraining goes."""
+    settings: dict[str, Any] = {"recipe": "quickstart", "recipe.output": str(output.resolve()), "seed": seed}
+    return compose("recipe", overrides=recipe.format_overrides(settings | (QUICK if quick else {})))
+
+
+def write_data(cfg: DictConfig, folder: Path, *, percents: Sequence[float]) -> Scenes:
+    """Write the recipe's scenes, this time with labels, and their labelled shares, unless they are there.
+
+    Raises:
+        ConfigError: A test scene is among the training scenes.
+    """
+    settings = cfg.recipe.stages.data.call
+    look = instantiate(settings.scene)
+    train_folder, test_folder = folder / "train", folder / "test"
+    labelled = train_folder / "annotations.json"
+    labels = {percent: train_folder / f"labels_{percent:g}_percent.json" for percent in percents}
+    scenes = Scenes(train_folder / "images", test_folder / "images", test_folder / "annotations.json", labels)
+    wanted = {"train": settings.train_scenes, "test": settings.test_scenes, "look": repr(look), "seed": cfg.seed}
+    if finished_with(folder / "scenes.json", wanted) is None:
+        shutil.rmtree(folder, ignore_errors=True)
+        write_scenes(scenes.train_images, settings.train_scenes, look, seed=2 * cfg.seed)
+        write_scenes(scenes.test_images, settings.test_scenes, look, seed=2 * cfg.seed + 1)
+        write_finished(folder / "scenes.json", wanted)
+    if pictures(scenes.train_images) & pictures(scenes.test_images):
+        raise ConfigError(f"{folder}: a scene to test on is among those to train on")
+    images = read_images(labelled)
+    chosen = {path: draw_images(images.ids, p, seed=cfg.seed, nested=True) for p, path in labels.items()}
+    write_splits(labelled, chosen, images.head)
+    return scenes
+
+
+def pictures(folder: Path) -> set[bytes]:
+    """What distinguishes the scenes of a folder: a digest of each file."""
+    return {hashlib.sha256(path.read_bytes()).digest() for path in folder.glob("*.png")}
+
+
+def pretrained_weights(cfg: DictConfig, given: Path | None) -> Path:
+    """The checkpoint that the recipe makes without labels, or the given one."""
+    if given is None:
+        recipe.run(cfg)
+        return Path(cfg.recipe.second)
+    if not given.is_file():
+        raise ConfigError(f"{given}: no such checkpoint (--pretrained)")
+    return given.resolve()
+
+
+def describe_source(cfg: DictConfig, given: Path | None) -> str:
+    """Where the pretrained weights of a seed are from."""
+    if given is not None:
+        return f"{given}, given by --pretrained (SHA-256 {content_digest(given)[:12]})"
+    seconds = sum(
+        json.loads(path.read_text())["seconds"] for path in Path(cfg.recipe.output).glob("stages/*/stage.json")
+    )
+    settings = cfg.recipe
+    return f"made by this run: {settings.steps} + {settings.steps_round_1} steps without labels, {seconds:.0f} s in all"
+
+
+def measure_unsupervised(checkpoint: Path, scenes: Scenes, output: Path) -> dict[str, float]:
+    """The pretrained detector before it sees a label."""
+    settings = {
+        "checkpoint": str(checkpoint),
+        "images": str(scenes.test_images),
+        "annotations": str(scenes.test_annotations),
+        "output": str(output),
+        "gallery": 0,
+        "num_workers": 0,
+        "trainer": "cpu",
+    }
+    results = evaluate.run(compose("evaluate", overrides=recipe.format_overrides(settings)))
+    (measures,) = json.loads(results.read_text()).values()
+    return {name: measures[name.split("/")[0]][name.split("/")[1]] for name in MEASURES}
+
+
+def arm_overrides(
+    scenes: Scenes, percent: float, *, init: str, seed: int, budget: Budget, output: Path
+) -> dict[str, Any]:
+    """Settings of a training with labels; of the two arms, all are equal but `model.init` and where results go."""
+    return {
+        "experiment": "few_shot",
+        "model": "cascade_mask_rcnn_tiny",
+        "model/loss": "plain",
+        "data": "quickstart",
+        "optimizer": "quickstart",
+        "optimizer.head_lr_multiplier": 4.0,
+        "scheduler": "quickstart",
+        "scheduler.warmup_steps": min(WARMUP_STEPS, budget.steps // 2),
+        "scheduler.milestones": [round(DECAY_AT * budget.steps)],
+        "trainer": "cpu",
+        "trainer.max_steps": budget.steps,
+        "trainer.val_check_interval": budget.interval,
+        "+trainer.enable_checkpointing": False,
+        "+trainer.enable_progress_bar": False,
+        "trainer.log_every_n_steps": min(10, budget.interval),
+        "callbacks": "validate",
+        "callbacks.checkpoint": None,
+        "callbacks.visual_samples": None,
+        "callbacks.progress": None,
+        "callbacks.precise_bn.num_batches": 6,
+        "data.num_workers": 0,
+        "data.images": str(scenes.train_images),
+        "data.annotations": str(scenes.labels[percent]),
+        "data.validation.images": str(scenes.test_images),
+        "data.validation.annotations": str(scenes.test_annotations),
+        "model.init": init,
+        "seed": seed,
+        "paths.output_dir": str(output),
+    }
+
+
+def train_arm(
+    scenes: Scenes, percent: float, arm: str, *, init: str, seed: int, budget: Budget, folder: Path
+) -> Result:
+    """Train with labels and read the measures, unless that was done before with the same settings."""
+    overrides = arm_overrides(scenes, percent, init=init, seed=seed, budget=budget, output=folder)
+    arguments = [*recipe.format_overrides(overrides), *budget.overrides]
+    settings = {
+        "overrides": arguments,
+        "weights": init if init == SCRATCH else content_digest(init),
+        "data": [content_digest(scenes.labels[percent]), content_digest(scenes.test_annotations)],
+    }
+    done = finished_with(folder / "result.json", settings)
+    if done is None:
+        shutil.rmtree(folder, ignore_errors=True)
+        started = time.monotonic()
+        train.run(compose("train", overrides=arguments))
+        curves = read_metrics(sorted(folder.glob("logs/version_*/metrics.csv")))
+        points = {name: points_of(curves[f"val/{name}"]) for name in MEASURES}
+        done = {"points": points, "seconds": round(time.monotonic() - started, 1)}
+        write_finished(folder / "result.json", settings, **done)
+    return Result(seed, percent, arm, done["points"], done["seconds"])
+
+
+def points_of(curve: Curve) -> dict[str, float]:
+    """Measure by number of finished steps; Lightning counts from 0."""
+    return {str(int(step) + 1): float(value) for step, value in zip(curve.steps, curve.values, strict=True)}
+
+
+def with_start(result: Result, before: Mapping[str, float]) -> Result:
+    """The result with the measures before the first step."""
+    points = {name: {"0": before[name], **result.points[name]} for name in MEASURES}
+    return Result(result.seed, result.percent, result.arm, points, result.seconds)
+
+
+def write_raw(path: Path, results: Sequence[Result], sources: Mapping[int, str], budget: Budget) -> None:
+    """All numbers, and how they were made."""
+    content = {
+        "budget": {"steps": budget.steps, "points": budget.points, "overrides": list(budget.overrides)},
+        "pretrained": {str(seed): source for seed, source in sources.items()},
+        "run": run_metadata(None),
+        "results": [vars(result) for result in results],
+    }
+    write_json(path, content, indent=2)
+
+
+def groups(results: Sequence[Result]) -> Iterator[tuple[float, str, list[Result]]]:
+    """Share, arm and the results of all seeds, shares ascending, scratch first."""
+    keys = sorted({(r.percent, ARMS.index(r.arm)) for r in results})
+    for percent, arm in keys:
+        yield percent, ARMS[arm], [r for r in results if (r.percent, r.arm) == (percent, ARMS[arm])]
+
+
+def over_seeds(results: Sequence[Result], measure: str) -> dict[int, list[float]]:
+    """Values of all seeds by step."""
+    return {int(step): [r.points[measure][step] for r in results] for step in results[0].points[measure]}
+
+
+def report(results: Sequence[Result], sources: Mapping[int, str], budget: Budget) -> None:
+    """Print where the weights are from, the table, and the curves."""
+    print(
+        f"\n{platform.processor() or platform.machine()}, {os.cpu_count()} cores, one used; torch {torch.__version__}"
+    )
+    for seed, source in sources.items():
+        print(f"pretrained weights of seed {seed}: {source}")
+    seconds = [result.seconds for result in results]
+    print(f"{len(results)} trainings of {budget.steps} steps, {min(seconds):.0f} to {max(seconds):.0f} s each")
+    print_table(results)
+    print_curves(results, "bbox/AP50")
+    print_curves(results, "segm/AP50")
+
+
+def print_table(results: Sequence[Result]) -> None:
+    """Mean and range over the seeds, at every measured step."""
+    print("\nmean over the seeds (smallest to largest), percent\n")
+    print(f"| labels | start | step | {' | '.join(NAMES[name] for name in MEASURES)} |\n|---|---|---|{'---|' * 4}")
+    for percent, arm, group in groups(results):
+        by_measure = {name: over_seeds(group, name) for name in MEASURES}
+        for step in by_measure[MEASURES[0]]:
+            cells = [mean_and_range(by_measure[name][step]) for name in MEASURES]
+            print(f"| {percent:g} % | {arm} | {step} | {' | '.join(cells)} |")
+
+
+def mean_and_range(values: Sequence[float]) -> str:
+    """Mean (smallest to largest); of one value only itself."""
+    mean = f"{np.mean(values):.1f}"
+    return mean if len(values) == 1 else f"{mean} ({min(values):.1f}–{max(values):.1f})"
+
+
+def print_curves(results: Sequence[Result], measure: str) -> None:
+    """The means as bars, one character for 2 %."""
+    print(f"\n{NAMES[measure]} over training steps, mean over the seeds")
+    for percent, arm, group in groups(results):
+        print(f"{percent:g} % labelled, {arm}")
+        for step, values in over_seeds(group, measure).items():
+            print(f"  {step:>5} {'#' * round(np.mean(values) / 2):<50} {np.mean(values):5.1f}")
+
+
+def draw(results: Sequence[Result], *, quick: bool) -> Any:
+    """Box AP50 of all arms over the steps: mean of the seeds as a line, smallest to largest as a band."""
+    by_name = {f"{p:g} % labelled, {arm}": over_seeds(group, "bbox/AP50") for p, arm, group in groups(results)}
+    curves = {
+        name: Curve(np.array(list(values), dtype=np.float64), np.array([np.mean(v) for v in values.values()]))
+        for name, values in by_name.items()
+    }
+    seeds = len({result.seed for result in results})
+    title = "few labels: from scratch and pretrained without labels" + (" (test of the script)" if quick else "")
+    label = f"box AP50 (%), mean and range of {seeds} seeds" if seeds > 1 else "box AP50 (%)"
+    figure = plot_curves(curves, title=title, y_label=label, x_label="step with labels", size_inches=(8.0, 4.5))
+    axes = figure.axes[0]
+    for index, values in enumerate(by_name.values()):
+        low, high = [min(v) for v in values.values()], [max(v) for v in values.values()]
+        axes.fill_between(list(values), low, high, color=line_color(index) / 255, alpha=0.15, linewidth=0)
+    axes.set_ylim(bottom=0)
+    return figure
+
+
+if __name__ == "__main__":
+    main()
