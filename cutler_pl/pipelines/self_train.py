@@ -8,14 +8,15 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from cutler_pl.coco.io import load_coco, load_predictions, save_coco
+from cutler_pl.coco.io import save_coco
 from cutler_pl.errors import ConfigError
 from cutler_pl.pipelines.entry import require
 from cutler_pl.pipelines.predict import predict_annotated
 from cutler_pl.pipelines.record import record_run
 from cutler_pl.runtime.distributed import global_rank
+from cutler_pl.runtime.files import write_text
 from cutler_pl.runtime.logging import get_logger
-from cutler_pl.self_training import merge_annotations
+from cutler_pl.self_training import merge
 
 log = get_logger(__name__)
 
@@ -33,23 +34,16 @@ def run(cfg: DictConfig) -> Path:
     if not 0.0 <= cfg.threshold <= 1.0:
         raise ConfigError(f"threshold={cfg.threshold} must lie in 0..1; the original uses 0.7 and then 0.65")
     output = Path(cfg.output)
-    previous = load_coco(cfg.annotations).coco
-    predictions_path = predict_annotated(cfg, output / "predictions")
+    predictions = predict_annotated(cfg, output / "predictions")
     target = output / "annotations.json"
     if global_rank() != 0:
         return target
     record_run(output, cfg)
-    predictions = load_predictions(predictions_path, previous, on_error=cfg.on_error).results
-    merged = merge_annotations(previous, predictions, cfg.threshold, on_error=cfg.on_error)
-    save_coco(target, merged)
-    kept = sum(1 for p in predictions if p["score"] >= cfg.threshold)
-    log.info(
-        "self-training: %d of %d predictions reach %.2f; %d annotations before, %d now, in %s",
-        kept,
-        len(predictions),
-        cfg.threshold,
-        len(previous["annotations"]),
-        len(merged["annotations"]),
-        target,
-    )
+    merged = merge(cfg.annotations, predictions, cfg.threshold, on_error=cfg.on_error)
+    save_coco(target, merged.coco)
+    rejected = output / "rejected.txt"
+    write_text(rejected, "".join(f"{reason}\n" for reason in merged.dropped))
+    log.info("%d annotations for the next round in %s", len(merged.coco["annotations"]), target)
+    if merged.dropped:
+        log.warning("%d faulty records were left out, listed in %s", len(merged.dropped), rejected)
     return target
