@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
+import orjson
+
 from cutler_pl.coco import checks, records
 from cutler_pl.coco.rejects import OnError, Rejects
 from cutler_pl.coco.schema import Coco, Image, Result
@@ -181,9 +183,13 @@ def read_json(source: Any, where: str | None = None) -> tuple[Any, str]:
     path = Path(source)
     if not path.is_file():
         raise DatasetNotFoundError(f"no such annotation file: {source}")
+    content = path.read_bytes()
     try:
-        with path.open(encoding="utf-8") as file:
-            return json.load(file), str(source)
+        return orjson.loads(content), str(source)
+    except orjson.JSONDecodeError:
+        pass  # perhaps only stricter than Python, whose NaN and long integers other programs do write
+    try:
+        return json.loads(content), str(source)
     except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise AnnotationError(f"{source}: not a JSON file ({error}); download or write it again") from error
 

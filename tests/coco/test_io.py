@@ -1,5 +1,6 @@
 import copy
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 
 from cutler_pl.coco import load_coco, load_predictions, rle, save_coco
+from cutler_pl.coco.io import read_json
 from cutler_pl.errors import AnnotationError, DatasetNotFoundError
 
 HEIGHT, WIDTH = 20, 30
@@ -305,3 +307,13 @@ def test_the_original_s_pseudo_masks_have_all_their_sizes_put_right(golden_dir: 
     checked = load_coco(golden_dir / "detector" / "selftrain_prev_ann.json")
     assert checked.swapped == len(checked.coco["images"]) == 11
     assert checked.dropped == ["annotation 13 (image 9) has no area inside its image: [0.0, 0.0, 0.0, 0.0]"]
+
+
+def test_what_other_programs_write_beyond_strict_json_is_read_and_judged(tmp_path: Path) -> None:
+    path = tmp_path / "predictions.json"
+    path.write_text('[{"image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4], "score": NaN}]')
+    read, where = read_json(path)
+    assert math.isnan(read[0]["score"])
+    assert where == str(path)
+    path.write_bytes(b"\xef\xbb\xbf[123456789012345678901234567890]")
+    assert read_json(path)[0] == [123456789012345678901234567890]
