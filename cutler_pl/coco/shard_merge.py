@@ -263,6 +263,9 @@ def _log_report(output: Path, report: MergeReport) -> None:
         len(report.missing),
         report.unexpected,
     )
+    if report.dropped:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(report.dropped.items()))
+        log.info("found and then dropped: %s", reasons)
     if report.missing:
         log.warning("%s: missing are %s", output, _some(report.missing))
     if report.faults:

@@ -1,4 +1,5 @@
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -45,8 +46,11 @@ def maskcut_config(source: Path, output: Path, **overrides: object) -> DictConfi
     return config("maskcut", input=source, output=output, **{**small, **overrides})
 
 
-def test_a_folder_becomes_annotations_pictures_and_a_record_of_the_run(photos: Path, tmp_path: Path) -> None:
+def test_a_folder_becomes_annotations_pictures_and_a_record_of_the_run(
+    photos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     output = tmp_path / "found (1), [2]"
+    caplog.set_level("INFO", "cutler_pl")
     assert maskcut.run(maskcut_config(photos, output, overlays="true")) == output / "annotations.json"
     coco = load_coco(output / "annotations.json").coco
     assert [image["file_name"] for image in coco["images"]] == ["a/one.jpg", "a/two.png", "three.jpg"]
@@ -61,6 +65,8 @@ def test_a_folder_becomes_annotations_pictures_and_a_record_of_the_run(photos: P
     assert np.abs(overlay - read_image(photos / "three.jpg")).max() > 30  # something is drawn
     height, width, _ = read_image(output / "steps/three.jpg").shape
     assert width > 6 * height  # photo, three eigenvectors, masks before and after
+    assert re.search(r"3 images, \d+ annotations", caplog.text)
+    assert re.search(r"found and then dropped: \d+ ", caplog.text)
     page = (output / "index.html").read_text()
     assert "steps/a/one.jpg" in page
     assert "3 of 3 photos" in page
