@@ -1,7 +1,7 @@
 """What MaskCut costs, part by part, beside what it replaces and in one run.
 
     python benchmarks/maskcut.py                      all parts on the CPU, about ten minutes on one core
-    python benchmarks/maskcut.py --parts cut crf      some of them: cut, crf, image, scaling, memory, gpu
+    python benchmarks/maskcut.py --parts cut crf      some of them: cut, crf, image, scaling, precision, memory, gpu
     python benchmarks/maskcut.py --parts gpu          on a GPU with CuPy: each step beside its floor, and photos to JSON
 
 CPU seconds on one thread, median (range) of the repeats; on a GPU wall seconds, waited for. Features are generated:
@@ -167,6 +167,22 @@ def scaling(repeats: int) -> None:
         print(f"| {count} | {spread(times)} | {statistics.median(times) / count:.4f} |")
 
 
+def precision(repeats: int) -> None:
+    """What rounding the features to half precision does to the masks; the cut itself stays in full precision."""
+    del repeats
+    agreement: dict[str, list[float]] = {"bfloat16": [], "float16": []}
+    for seed in range(8):
+        features = image_features(60, seed)
+        expected = maskcut(features, MaskCutParams()).masks[0]
+        for name, found in agreement.items():
+            masks = maskcut(features.to(getattr(torch, name)), MaskCutParams()).masks[0]
+            union = (masks | expected).flatten(1).sum(1)
+            found += ((masks & expected).flatten(1).sum(1) / union)[union > 0].tolist()
+    for name, found in agreement.items():
+        same = sum(iou == 1 for iou in found)
+        print(f"\nFeatures in {name}: {same} of {len(found)} masks the same, lowest IoU {min(found):.4f}")
+
+
 def memory(repeats: int, count: int = 2000) -> None:
     """Resident memory of a run over many small photos, patch descriptors at 128 pixels."""
     del repeats
@@ -270,6 +286,7 @@ PARTS: dict[str, Callable[[int], None]] = {
     "crf": crf,
     "image": image,
     "scaling": scaling,
+    "precision": precision,
     "memory": memory,
     "gpu": gpu,
 }
