@@ -2,6 +2,7 @@
 
     python benchmarks/detector.py                         inference and a training iteration (some minutes)
     python benchmarks/detector.py --part inference
+    python benchmarks/detector.py --part options          inference of ours with each option that is to make it faster
     python benchmarks/detector.py --channels-last         ours in the faster memory layout that training uses
     python benchmarks/detector.py --profile               also what dominates ours
 
@@ -32,6 +33,12 @@ from cutler_pl.runtime.reproducibility import run_metadata
 
 SIDES = {"ours": "Cascade Mask R-CNN R50-FPN, ours", "torchvision": "Mask R-CNN R50-FPN, torchvision"}
 PARTS = {"inference": "photo 480×640", "training": "iteration of 2 images 480×640"}
+OPTIONS: dict[str, dict[str, bool]] = {
+    "neither": {},
+    "channels_last": {"channels_last": True},
+    "compile_backbone": {"compile_backbone": True},
+    "both": {"channels_last": True, "compile_backbone": True},
+}
 SIZE_HW = (480, 640)
 
 
@@ -50,26 +57,24 @@ def target() -> dict[str, torch.Tensor]:
     return {"boxes": boxes, "labels": torch.ones(3, dtype=torch.int64), "masks": masks}
 
 
-def ours(channels_last: bool) -> torch.nn.Module:
+def ours(**options: bool) -> torch.nn.Module:
     """The cascade with the golden rule's weights."""
     path = Path(__file__).resolve().parents[1] / "tests" / "models" / "conftest.py"
     spec = importlib.util.spec_from_file_location("golden_rule", path)
     rule: Any = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(rule)
-    detector = build_detector(
-        "cascade_mask_rcnn_r50_fpn", classification_weights=DropLoss(), channels_last=channels_last
-    )
+    detector = build_detector("cascade_mask_rcnn_r50_fpn", classification_weights=DropLoss(), **options)
     state = detector.state_dict()
     names = zip(state, to_detectron2(state), strict=True)
     detector.load_state_dict({k: torch.from_numpy(rule.rule_weight(n, list(state[k].shape))) for k, n in names})
     return detector
 
 
-def task(side: str, part: str, channels_last: bool) -> Callable[[], object]:
-    """What is timed."""
+def task(side: str, part: str, options: dict[str, bool]) -> Callable[[], object]:
+    """What is timed; the options are those of ours."""
     images, targets = [photo(0), photo(1)], [target(), target()]
     if side == "ours":
-        model = ours(channels_last)
+        model = ours(**options)
     else:
         model = maskrcnn_resnet50_fpn(weights=None, weights_backbone=None, num_classes=2, box_score_thresh=0)
         images = [image.float() / 255 for image in images]
@@ -80,12 +85,12 @@ def task(side: str, part: str, channels_last: bool) -> Callable[[], object]:
     return lambda: sum(model(images, targets).values()).backward()
 
 
-def measure(side: str, part: str, args: argparse.Namespace, answers: Any) -> None:
+def measure(side: str, part: str, options: dict[str, bool], args: argparse.Namespace, answers: Any) -> None:
     """Time one side in this process."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    run = task(side, part, args.channels_last)
-    run()
+    run = task(side, part, options)
+    run()  # what is compiled is compiled here
     seconds = []
     for _ in range(args.repeats):
         start = time.process_time()
@@ -102,28 +107,48 @@ def measure(side: str, part: str, args: argparse.Namespace, answers: Any) -> Non
 def main() -> None:
     """Run both sides of the parts asked for and print medians."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--part", choices=PARTS, help="only this one")
+    parser.add_argument("--part", choices=[*PARTS, "options"], help="only this one")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--channels-last", action="store_true")
     parser.add_argument("--profile", action="store_true")
     args = parser.parse_args()
 
-    context = multiprocessing.get_context("spawn")
     print(json.dumps(run_metadata(), ensure_ascii=False))
+    if args.part == "options":
+        compare_options(args)
+        return
     for part in [args.part] if args.part else PARTS:
         medians = {}
         for side, name in SIDES.items():
-            answers = context.Queue()
-            process = context.Process(target=measure, args=(side, part, args, answers))
-            process.start()
-            seconds, gibibytes, table = answers.get()
-            process.join()
-            medians[side] = statistics.median(seconds)
-            spread = f"{min(seconds):.2f} to {max(seconds):.2f}"
-            print(f"{part} ({PARTS[part]}), {name}: {medians[side]:.2f} s ({spread}), peak {gibibytes:.2f} GiB")
-            if table:
-                print(table)
+            medians[side] = in_own_process(f"{part} ({PARTS[part]}), {name}", side, part, args)
         print(f"{part}: ours takes {medians['ours'] / medians['torchvision']:.2f} of torchvision's time")
+
+
+def compare_options(args: argparse.Namespace) -> None:
+    """Inference of ours with the options, beside that without."""
+    medians = {}
+    for name, options in OPTIONS.items():
+        title = f"inference ({PARTS['inference']}), ours with {name}"
+        medians[name] = in_own_process(title, "ours", "inference", args, options)
+        print(f"{name}: {medians[name] / medians['neither']:.2f} of the time with neither")
+
+
+def in_own_process(
+    title: str, side: str, part: str, args: argparse.Namespace, options: dict[str, bool] | None = None
+) -> float:
+    """Time one side in a fresh process, print what it took; returns the median in seconds."""
+    context = multiprocessing.get_context("spawn")
+    answers = context.Queue()
+    options = {"channels_last": args.channels_last} if options is None else options
+    process = context.Process(target=measure, args=(side, part, options, args, answers))
+    process.start()
+    seconds, gibibytes, table = answers.get()
+    process.join()
+    spread = f"{min(seconds):.2f} to {max(seconds):.2f}"
+    print(f"{title}: {statistics.median(seconds):.2f} s ({spread}), peak {gibibytes:.2f} GiB")
+    if table:
+        print(table)
+    return statistics.median(seconds)
 
 
 if __name__ == "__main__":

@@ -110,7 +110,7 @@ class BoxCascade(nn.ModuleList):
         limits: Float[Tensor, "batch 4"],
     ) -> list[ScoredBoxes]:
         """Mean scores of all stages and boxes of the last one, for every proposal of each image."""
-        rois, counts = to_rois(proposals), [len(boxes) for boxes in proposals]
+        rois, counts = to_rois(proposals), [boxes.shape[0] for boxes in proposals]
         probabilities = []
         for stage in range(len(self)):
             output = self(features, rois, stage)

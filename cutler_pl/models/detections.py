@@ -5,7 +5,7 @@ from typing import NamedTuple, TypedDict
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
-from torchvision.ops import batched_nms
+from torchvision.ops import batched_nms, nms
 
 from cutler_pl.models.cascade import ScoredBoxes
 from cutler_pl.ops.boxes import clip_boxes, nonempty
@@ -50,7 +50,11 @@ def select_detections(
     finite = boxes.isfinite().all(dim=2) & scored.scores.isfinite()
     rows, classes = torch.nonzero(finite & (scored.scores > score_threshold), as_tuple=True)
     candidates, scores = clip_boxes(boxes[rows, classes], size_hw), scored.scores[rows, classes]
-    kept = batched_nms(candidates, scores, classes, nms_threshold)[:limit]
+    if torch.compiler.is_exporting():  # batched_nms chooses its way by the number of boxes, which a graph cannot
+        side = torch.sym_max(*size_hw) + 1
+        kept = nms(candidates + classes[:, None] * side, scores, nms_threshold)[:limit]
+    else:
+        kept = batched_nms(candidates, scores, classes, nms_threshold)[:limit]
     return Detections(candidates[kept], scores[kept], classes[kept])
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
@@ -45,7 +46,11 @@ def batch_images(
         channels_last: Memory layout of the batch.
     """
     sizes = [(image.shape[1], image.shape[2]) for image in images]
-    height, width = (-(-max(side) // divisor) * divisor for side in zip(*sizes, strict=True))
+    height, width = ((max(side) + divisor - 1) // divisor * divisor for side in zip(*sizes, strict=True))
+    if torch.compiler.is_exporting():  # a graph has no memory layout and writes nothing in place
+        normal = [(image.float() - mean[:, None, None]) / std[:, None, None] for image in images]
+        padded = [F.pad(image, (0, width - w, 0, height - h)) for image, (h, w) in zip(normal, sizes, strict=True)]
+        return ImageBatch(torch.stack(padded), sizes)
     layout = torch.channels_last if channels_last else torch.contiguous_format
     pixels = torch.empty((len(images), 3, height, width), device=mean.device, memory_format=layout).zero_()
     for canvas, image, (h, w) in zip(pixels, images, sizes, strict=True):

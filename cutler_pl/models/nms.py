@@ -54,6 +54,6 @@ def _nms_by_loop(boxes: Tensor, usable: Tensor, threshold: float) -> Tensor:
     kept = torch.zeros_like(usable)
     for group, (group_boxes, group_usable) in enumerate(zip(boxes, usable, strict=True)):
         indices = torch.nonzero(group_usable)[:, 0]
-        falling = -torch.arange(len(indices), dtype=boxes.dtype)
+        falling = -torch.arange(indices.shape[0], dtype=boxes.dtype)
         kept[group, indices[nms(group_boxes[indices], falling, threshold)]] = True
     return kept

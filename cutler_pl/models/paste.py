@@ -5,8 +5,10 @@ upright box that is separable: rows' weights times mask times columns' weights, 
 """
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
+from torch._higher_order_ops.scan import scan
 
 MASK_THRESHOLD = 0.5
 _BYTES_AT_ONCE = 2**26
@@ -28,6 +30,8 @@ def paste_masks(
         threshold: Pixels of at least this probability belong to the mask.
     """
     height, width = size_hw
+    if torch.compiler.is_exporting():
+        return _paste_one_by_one(probabilities, boxes, size_hw, threshold)
     masks = torch.zeros((len(boxes), height, width), dtype=torch.bool, device=boxes.device)
     at_once = 1 if boxes.device.type == "cpu" else max(1, _BYTES_AT_ONCE // (4 * height * width))
     for start in range(0, len(boxes), at_once):
@@ -38,6 +42,23 @@ def paste_masks(
         columns = _weights(part[:, 0], part[:, 2], x0, x1, small.shape[2])
         masks[chunk, y0:y1, x0:x1] = rows @ small @ columns.mT >= threshold
     return masks
+
+
+def _paste_one_by_one(small: Tensor, boxes: Tensor, size_hw: tuple[int, int], threshold: float) -> Tensor:
+    """The same as a loop that a graph can hold, one full-size mask of floats at a time.
+
+    An empty mask comes last and is taken off again, since onnxruntime refuses to loop over nothing.
+    """
+
+    def paste(count: Tensor, item: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        rows, mask, columns = item
+        return count + 1, rows @ mask @ columns.mT >= threshold
+
+    rows = _weights(boxes[:, 1], boxes[:, 3], 0, size_hw[0], small.shape[1])
+    columns = _weights(boxes[:, 0], boxes[:, 2], 0, size_hw[1], small.shape[2])
+    items = tuple(F.pad(part, (0, 0, 0, 0, 0, 1)) for part in (rows, small, columns))
+    masks: Tensor = scan(paste, torch.zeros((), dtype=torch.int64), items)[1]
+    return masks[: boxes.shape[0]]
 
 
 def _weights(low: Tensor, high: Tensor, start: int, stop: int, cells: int) -> Float[Tensor, "boxes pixels cells"]:

@@ -27,9 +27,8 @@ def assign_levels(boxes: Float[Tensor, "boxes 4"]) -> Int64[Tensor, " boxes"]:
 
 def to_rois(boxes: Sequence[Float[Tensor, "_ 4"]]) -> Float[Tensor, "regions 5"]:
     """Boxes of all images in one tensor, each behind the index of its image; images in order."""
-    counts = torch.tensor([len(b) for b in boxes])
     together = torch.cat(list(boxes)).float()
-    image = torch.repeat_interleave(torch.arange(len(boxes)), counts)
+    image = torch.cat([torch.full((b.shape[0],), i) for i, b in enumerate(boxes)])
     return torch.cat([image[:, None].to(together, non_blocking=True), together], dim=1)
 
 
@@ -53,6 +52,8 @@ def pool_regions(
         size: Cells along each side of the result.
     """
     levels = assign_levels(rois[:, 1:])
+    if torch.compiler.is_exporting():
+        return _pool_every_level(features, rois, levels, size)
     order = levels.argsort(stable=True)
     counts = torch.bincount(levels, minlength=len(POOLED_STRIDES)).tolist()
     pooled = [
@@ -61,6 +62,16 @@ def pool_regions(
         if len(part) or len(rois) == 0
     ]
     return torch.cat(pooled)[order.argsort()]
+
+
+def _pool_every_level(features: Sequence[Tensor], rois: Tensor, levels: Tensor, size: int) -> Tensor:
+    """The same without a choice that depends on values, for a graph: levels without regions are pooled, too."""
+    chosen = [torch.nonzero(levels == k)[:, 0] for k in range(len(POOLED_STRIDES))]
+    pooled = [
+        _roi_align(level, rois[part], size, 1 / stride)
+        for level, part, stride in zip(features, chosen, POOLED_STRIDES, strict=False)
+    ]
+    return torch.cat(pooled)[torch.cat(chosen).argsort()]
 
 
 def _roi_align(level: Tensor, rois: Tensor, size: int, spatial_scale: float) -> Tensor:

@@ -21,6 +21,8 @@ def resized_size_hw(size_hw: tuple[int, int], *, shortest: int, longest: int) ->
 
     The aspect ratio is kept up to rounding half up.
     """
+    if torch.compiler.is_exporting():
+        return _resized_size_in_graph(size_hw, shortest=shortest, longest=longest)
     height, width = size_hw
     scale = shortest / min(height, width)
     new_height = shortest if height <= width else scale * height
@@ -33,6 +35,8 @@ def resized_size_hw(size_hw: tuple[int, int], *, shortest: int, longest: int) ->
 
 def resize_image(image: ImageTensor, size_hw: tuple[int, int]) -> ImageTensor:
     """Resize 8-bit RGB on its device: Pillow itself on the CPU, its arithmetic elsewhere."""
+    if torch.compiler.is_exporting():
+        return resize_by_matrices(image, size_hw)
     if image.shape[1:] == size_hw:
         return image
     if image.device.type == "cpu":
@@ -58,12 +62,23 @@ def resize_by_matrices(image: ImageTensor, size_hw: tuple[int, int]) -> ImageTen
 
 def _pillow_weights(old: int, new: int, device: torch.device) -> Float[Tensor, "new old"]:
     """How much each of `old` pixels counts in each of `new`: a triangle as wide as the step, or two pixels."""
-    step = old / new
-    reach = max(step, 1.0)
+    step = torch.full((), old, dtype=torch.float64, device=device) / new
+    reach = step.clamp(min=1.0)
     centers = (torch.arange(new, dtype=torch.float64, device=device) + 0.5) * step
     places = torch.arange(old, dtype=torch.float64, device=device) + 0.5
     weights = (1 - (places - centers[:, None]).abs() / reach).clamp(min=0)
     return (weights / weights.sum(dim=1, keepdim=True) * _UNIT + 0.5).floor()
+
+
+def _resized_size_in_graph(size_hw: tuple[int, int], *, shortest: int, longest: int) -> tuple[int, int]:
+    """`resized_size_hw` without choices that depend on the size, so that a graph computes it for each image."""
+    old = torch.stack([torch.full((), side, dtype=torch.float64) for side in size_hw])
+    new = torch.where(old == old.min(), float(shortest), shortest / old.min() * old)
+    new = torch.where(new.max() > longest, new * (longest / new.max()), new)
+    height, width = (new + 0.5).floor().clamp(min=1).long().tolist()
+    torch._check(height >= 1)
+    torch._check(width >= 1)
+    return height, width
 
 
 def _round_to_8_bit(sums: Tensor) -> Tensor:

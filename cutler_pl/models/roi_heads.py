@@ -85,8 +85,8 @@ class RoIHeads(nn.Module):
         ]
         logits = self.mask_logits(features, to_rois([d.boxes for d in detections]))
         classes = torch.cat([d.classes for d in detections])
-        own = logits[torch.arange(len(logits), device=logits.device), classes].float().sigmoid()
-        return list(zip(detections, torch.split(own, [len(d.boxes) for d in detections]), strict=True))
+        own = logits[torch.arange(logits.shape[0], device=logits.device), classes].float().sigmoid()
+        return list(zip(detections, torch.split(own, [d.boxes.shape[0] for d in detections]), strict=True))
 
     def mask_logits(
         self, features: Sequence[Tensor], rois: Float[Tensor, "regions 5"]

@@ -78,7 +78,7 @@ class RPN(nn.Module):
         limits = box_limits(sizes_hw, output.logits[0].device)
         levels = [self._best_of_level(*level, limits, before) for level in zip(*output, strict=True)]
         boxes, logits = (torch.cat(parts, dim=1) for parts in zip(*levels, strict=True))
-        best, order = logits.topk(min(after, logits.shape[1]), dim=1)
+        best, order = logits.topk(torch.sym_min(after, logits.shape[1]), dim=1)
         boxes = take_rows(boxes, order)
         counts = (best > -torch.inf).sum(dim=1).tolist()
         return [Proposals(b[:n], s[:n]) for b, s, n in zip(boxes, best, counts, strict=True)]
@@ -98,7 +98,7 @@ class RPN(nn.Module):
         self, anchors: Tensor, logits: Tensor, deltas: Tensor, limits: Tensor, count: int
     ) -> tuple[Float[Tensor, "batch boxes 4"], Float[Tensor, "batch boxes"]]:
         """Boxes of the best anchors, no others are decoded; the logit of those that do not stay is minus infinity."""
-        best, chosen = logits.topk(min(count, len(anchors)), dim=1)
+        best, chosen = logits.topk(torch.sym_min(count, anchors.shape[0]), dim=1)
         boxes = decode_boxes(anchors[chosen], take_rows(deltas, chosen), _WEIGHTS)
         boxes = boxes.clamp(min=0).minimum(limits[:, None])
         usable = nonempty(boxes) & boxes.isfinite().all(dim=2) & best.isfinite()

@@ -1,0 +1,162 @@
+"""The whole detector as one ONNX file: an 8-bit photo of any size in; boxes, scores, labels and full-size masks out.
+
+The graph is traced from the detector's own inference. Where that chooses its way by values (sizes, numbers of boxes),
+it takes another one under `torch.compiler.is_exporting()`, with the same result: Pillow's resizing as matrix products,
+pooling from every level, masks pasted in a loop. With several classes, boxes of different classes are kept apart by
+shifting them before suppression, which rounds their overlap in the fifth digit.
+"""
+
+import logging
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from cutler_pl.models.detector import Detector
+from cutler_pl.runtime.optional import require
+from cutler_pl.types import ImageTensor
+
+OPSET = 18
+INPUT = "image"
+OUTPUTS = {
+    "boxes": "float32 (detections, 4), xyxy in pixels of the image given, best score first",
+    "scores": "float32 (detections)",
+    "labels": "int64 (detections), the first class is 1",
+    "masks": "bool (detections, height, width), of the size of the image given",
+}
+_INPUT_NOTE = "uint8 RGB (3, height, width), upright, of any size; it is resized and normalised inside"
+_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
+_EXAMPLE_HW = (60, 80)
+
+
+class Deviation(NamedTuple):
+    """How far an ONNX file is from the detector it was made of, on one image."""
+
+    detections: int
+    """What the detector finds."""
+    detections_onnx: int
+    """What the file finds; the rest compares each detection with the file's nearest box, since the order of almost
+    equal scores is chance."""
+    boxes: float
+    """Largest difference of a coordinate, in pixels."""
+    scores: float
+    """Largest difference of a score."""
+    labels: int
+    """Detections with different labels."""
+    mask_pixels: float
+    """Share of the pixels of all masks that differ."""
+
+
+class _OneImage(nn.Module):
+    """A detector of one image with plain tensors as its result."""
+
+    def __init__(self, detector: Detector) -> None:
+        super().__init__()
+        self.detector = detector
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        (prediction,) = self.detector([image])
+        return prediction["boxes"], prediction["scores"], prediction["labels"], prediction["masks"]
+
+
+def require_export_packages() -> None:
+    """Make sure that what the export needs is installed.
+
+    Raises:
+        OptionalDependencyError: A package of the extra `export` is missing.
+    """
+    for package in _PACKAGES:
+        require(package, extra="export", purpose="the ONNX export")
+
+
+@torch.no_grad()
+def export_onnx(detector: Detector, path: str | Path, *, notes: Mapping[str, str] | None = None) -> None:
+    """Write a detector as an ONNX file with its weights inside; takes a minute or two.
+
+    Args:
+        detector: Any detector; it is not changed.
+        path: The file.
+        notes: What the file says about itself in its metadata, beside its input and outputs.
+
+    Raises:
+        OptionalDependencyError: A package of the extra `export` is missing.
+    """
+    require_export_packages()
+    optimizer: Any = require("onnxscript.optimizer", extra="export", purpose="the ONNX export")
+    twin = Detector(replace(detector.params, compile_backbone=False))
+    twin.load_state_dict(detector.state_dict())
+    sides = {1: torch.export.Dim.DYNAMIC, 2: torch.export.Dim.DYNAMIC}
+    with _silenced():
+        traced = torch.export.export(
+            _OneImage(twin.eval()),
+            (torch.zeros(3, *_EXAMPLE_HW, dtype=torch.uint8),),
+            dynamic_shapes={INPUT: sides},
+            strict=False,
+        )
+        program = torch.onnx.export(
+            traced,
+            input_names=[INPUT],
+            output_names=list(OUTPUTS),
+            opset_version=OPSET,
+            dynamo=True,
+            optimize=False,  # its rewriting takes most of the time and leaves the runtime's own speed as it is
+            verbose=False,
+        )
+    assert program is not None  # it is None only where torch.onnx.export writes the file by itself
+    optimizer.inline(program.model)
+    optimizer.fold_constants(program.model)
+    optimizer.remove_unused_nodes(program.model)
+    program.model.metadata_props.update({INPUT: _INPUT_NOTE, **OUTPUTS, **(notes or {})})
+    program.save(str(path), external_data=False)
+
+
+def compare_onnx(detector: Detector, path: str | Path, image: ImageTensor) -> Deviation:
+    """Run a file in onnxruntime, on the CPU, and the detector it was made of, on the same image.
+
+    Args:
+        detector: In eval mode, on the CPU.
+        path: As `export_onnx` wrote it.
+        image: uint8 RGB (3, height, width).
+
+    Raises:
+        OptionalDependencyError: onnxruntime is missing.
+    """
+    runtime: Any = require("onnxruntime", extra="export", purpose="checking an ONNX file")
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    found = dict(zip(OUTPUTS, session.run(list(OUTPUTS), {INPUT: image.numpy()}), strict=True))
+    (prediction,) = detector([image])
+    boxes, scores, labels = (prediction[name].numpy() for name in ("boxes", "scores", "labels"))
+    counts = len(boxes), len(found["boxes"])
+    if 0 in counts:
+        return Deviation(*counts, boxes=0.0, scores=0.0, labels=0, mask_pixels=0.0)
+    distances = np.abs(boxes[:, None] - found["boxes"]).max(axis=2) + (labels[:, None] != found["labels"])
+    nearest = distances.argmin(axis=1)
+    return Deviation(
+        *counts,
+        boxes=float(np.abs(boxes - found["boxes"][nearest]).max()),
+        scores=float(np.abs(scores - found["scores"][nearest]).max()),
+        labels=int((labels != found["labels"][nearest]).sum()),
+        mask_pixels=float((prediction["masks"].numpy() != found["masks"][nearest]).mean()),
+    )
+
+
+@contextmanager
+def _silenced() -> Iterator[None]:
+    """Without the messages of torchvision and onnx_ir about their own insides."""
+    logger = logging.getLogger("onnx_ir._convenience")  # "Attribute type is ambiguous": the loop over masks has none
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "`create_unbacked_symint` is deprecated", FutureWarning)
+            yield
+    finally:
+        logger.setLevel(level)
