@@ -1,6 +1,6 @@
 """Learning from few labels: a detector from scratch beside one that this project pretrained without any label.
 
-    python benchmarks/low_label.py                        everything, three seeds: about two hours on one core
+    python benchmarks/low_label.py                        everything, three seeds: over an hour on one core
     python benchmarks/low_label.py --pretrained a.ckpt b.ckpt c.ckpt    detectors of finished quickstarts, one a seed
     python benchmarks/low_label.py --quick                one seed, a few steps: does the script run?
 
