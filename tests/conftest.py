@@ -87,7 +87,17 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Name the golden tests that were skipped without need."""
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add `--deviations`."""
+    parser.addoption("--deviations", action="store_true", help="print how far golden tests stay from what they allow")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Name the golden tests that were skipped without need, and print deviations on request."""
+    if config.getoption("--deviations"):
+        import deviations  # not above: this file alone is tested, too
+
+        for line in deviations.table():
+            terminalreporter.write_line(line)
     for nodeid in _skipped_golden:
         terminalreporter.write_line(f"golden test skipped although {GOLDEN} is there: {nodeid}", red=True)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import deviations
 import numpy as np
 import pytest
 import torch
@@ -101,6 +102,8 @@ def losses_on_fixed_proposals(
 def assert_losses(found: Mapping[str, Tensor], expected: Mapping[str, float]) -> None:
     assert set(found) == set(expected)
     for name, loss in expected.items():
+        if loss:
+            deviations.note("losses, relative", abs(found[name].item() / loss - 1), LOSS_RTOL)
         assert found[name].item() == pytest.approx(loss, rel=LOSS_RTOL), name
 
 
@@ -131,6 +134,8 @@ def check_backward(case: str, golden, arrays, batch, detector_of) -> None:
     gradients = {key: p.grad for key, p in parameters.items()}
     assert set(gradients) == set(expected["grad_norms"])
     for key, norm in expected["grad_norms"].items():
+        if norm:
+            deviations.note("gradient norms, relative", abs(gradients[key].norm().item() / norm - 1), GRADIENT_RTOL)
         assert gradients[key].norm().item() == pytest.approx(norm, rel=GRADIENT_RTOL), key
     compare_slices(gradients, arrays, f"{case}_grad_")
     total = torch.stack([g.norm() for g in gradients.values()]).norm().item()
@@ -141,6 +146,8 @@ def check_backward(case: str, golden, arrays, batch, detector_of) -> None:
     optimizer.step()
     deltas = {key: p.detach() - before[key] for key, p in parameters.items()}
     for key, norm in expected["step_delta_norms"].items():
+        if norm > 1e-9:
+            deviations.note("step of weights, relative", abs(deltas[key].norm().item() / norm - 1), GRADIENT_RTOL)
         assert deltas[key].norm().item() == pytest.approx(norm, rel=GRADIENT_RTOL, abs=1e-9), key
     compare_slices(deltas, arrays, f"{case}_stepdelta_")
 
