@@ -90,8 +90,9 @@ class DetectorParams:
     pixel_std: tuple[float, float, float] = (58.395, 57.12, 57.375)
     """Deviation of red, green and blue the pixels are divided by."""
     channels_last: bool = False
-    """Hand the images to the convolutions in the channels-last memory layout: faster, by 8 % on a CPU and 20 % on a GPU
-    with bf16, but sums run in another order than the original's, which moves a box by up to a quarter of a pixel."""
+    """Hand the images to the convolutions in the channels-last memory layout: faster, by 20 % on a GPU with bf16 and by
+    little or nothing on a CPU (docs/BENCHMARKS.md), but sums run in another order than the original's, which moves a
+    box by up to a quarter of a pixel."""
     compile_backbone: bool = False
     """Compile backbone and FPN with `torch.compile`."""
 
