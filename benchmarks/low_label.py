@@ -21,6 +21,8 @@ import json
 import os
 import platform
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -123,11 +125,12 @@ def run_seed(
 ) -> Iterator[tuple[Result, str]]:
     """All trainings of one seed, and where its pretrained weights are from."""
     folder = options.output.resolve() / f"seed_{seed}"
-    settings = compose_recipe(seed, folder / "pretraining", quick=options.quick)
+    overrides = recipe_overrides(seed, folder / "pretraining", quick=options.quick)
+    settings = compose("recipe", overrides=overrides)
     scenes = write_data(settings, folder / "scenes", percents=options.shares)
     start, source, before = None, "not needed", {}
     if PRETRAINED in options.arms:
-        start = pretrained_weights(settings, given)
+        start = pretrain(settings, overrides) if given is None else existing(given)
         source = describe_source(settings, given)
         before = measure_unsupervised(start, scenes, folder / "unsupervised")
     for percent, arm in itertools.product(options.shares, options.arms):
@@ -162,10 +165,10 @@ def read_options() -> argparse.Namespace:
     return options
 
 
-def compose_recipe(seed: int, output: Path, *, quick: bool) -> DictConfig:
-    """The quickstart's recipe, which says what the scenes look like and how pretraining goes."""
+def recipe_overrides(seed: int, output: Path, *, quick: bool) -> list[str]:
+    """How the quickstart's recipe is called; it says what the scenes look like and how pretraining goes."""
     settings: dict[str, Any] = {"recipe": "quickstart", "recipe.output": str(output.resolve()), "seed": seed}
-    return compose("recipe", overrides=recipe.format_overrides(settings | (QUICK if quick else {})))
+    return recipe.format_overrides(settings | (QUICK if quick else {}))
 
 
 def write_data(cfg: DictConfig, folder: Path, *, percents: Sequence[float]) -> Scenes:
@@ -199,14 +202,21 @@ def pictures(folder: Path) -> set[bytes]:
     return {hashlib.sha256(path.read_bytes()).digest() for path in folder.glob("*.png")}
 
 
-def pretrained_weights(cfg: DictConfig, given: Path | None) -> Path:
-    """The checkpoint that the recipe makes without labels, or the given one."""
-    if given is None:
-        recipe.run(cfg)
-        return Path(cfg.recipe.second)
-    if not given.is_file():
-        raise ConfigError(f"{given}: no such checkpoint (--pretrained)")
-    return given.resolve()
+def pretrain(cfg: DictConfig, overrides: Sequence[str]) -> Path:
+    """Run the recipe, which keeps what is finished, as a user would; the checkpoint of its self-training round."""
+    subprocess.run([sys.executable, str(ROOT / "scripts" / "recipe.py"), *overrides], check=True)
+    return Path(cfg.recipe.second)
+
+
+def existing(checkpoint: Path) -> Path:
+    """The checkpoint, if it is one.
+
+    Raises:
+        ConfigError: There is no such file.
+    """
+    if not checkpoint.is_file():
+        raise ConfigError(f"{checkpoint}: no such checkpoint (--pretrained)")
+    return checkpoint.resolve()
 
 
 def describe_source(cfg: DictConfig, given: Path | None) -> str:

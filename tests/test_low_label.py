@@ -37,7 +37,7 @@ def _hydra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
 
 
 def scenes_of(low_label: ModuleType, folder: Path) -> Any:
-    cfg = low_label.compose_recipe(3, folder / "pretraining", quick=True)
+    cfg = compose("recipe", overrides=low_label.recipe_overrides(3, folder / "pretraining", quick=True))
     cfg.recipe.train_scenes, cfg.recipe.test_scenes = 20, 2
     cfg.recipe.stages.data.call.scene.height = cfg.recipe.stages.data.call.scene.width = 32
     return low_label.write_data(cfg, folder / "scenes", percents=[5.0, 20.0])
