@@ -65,7 +65,7 @@ def _lacks_hardware(item: pytest.Item) -> bool:
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip what needs hardware that is not there."""
     if _lacks_hardware(item):
-        pytest.skip("needs a CUDA device")
+        pytest.skip("needs a CUDA device: runs where torch.cuda.is_available()")
 
 
 _skipped_golden: list[str] = []

@@ -3,6 +3,7 @@
 The images are shared out among the ranks one by one; none is seen twice, so that ranks may differ by one image.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -74,7 +75,7 @@ class ImageFiles(Dataset[Item]):
         return image, ImageMeta(int(self.image_ids[number]), name, *pixels.shape[:2])
 
 
-class ImageDataModule(L.LightningDataModule):
+class ImageDataModule(L.LightningDataModule, ABC):
     """Base of the datamodules that read images at their own size.
 
     Steps receive `(images, metas)`: a list of uint8 RGB tensors and a list of `ImageMeta`. Unreadable images are
@@ -91,9 +92,9 @@ class ImageDataModule(L.LightningDataModule):
         self.num_workers = num_workers
         self.failures = Failures()
 
+    @abstractmethod
     def image_files(self) -> ImageFiles:
         """The images of all ranks."""
-        raise NotImplementedError
 
     def predict_dataloader(self) -> SizedStream[EvalBatch]:
         """Batches of this rank's share of the images."""

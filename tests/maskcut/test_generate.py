@@ -242,7 +242,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         ["mount", "-t", "tmpfs", "-o", "size=48k", "tmpfs", disk], check=False, capture_output=True, text=True
     )
     if made.returncode:
-        pytest.skip(f"no small disk can be mounted here: {made.stderr.strip()}")
+        pytest.skip(f"no small disk can be mounted here, run as root: {made.stderr.strip()}")
     yield disk
     subprocess.run(["umount", disk], check=True)
 

@@ -205,7 +205,6 @@ def test_a_copy_has_the_same_weights_and_constants_are_not_saved():
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_gpu_predicts_and_learns_what_the_cpu_does(name):
     images, targets = _images(), _targets(*TWO_AND_ONE)

@@ -52,7 +52,6 @@ def test_nothing_to_suppress(suppress, shape):
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_gpu_keeps_the_same_boxes():
     low = torch.rand(4, 2000, 2) * 800
     boxes = torch.cat([low, low + 5 + torch.rand(4, 2000, 2) * 200], dim=2)

@@ -73,7 +73,6 @@ def test_masks_are_left_as_they_were() -> None:
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_counts_on_the_gpu_equal_those_on_the_cpu() -> None:
     masks = torch.rand(20, 300, 400) > 0.5
     assert torch.equal(mask_intersections(masks.cuda(), masks.cuda()).cpu(), mask_intersections(masks, masks))
