@@ -159,8 +159,10 @@ class LanczosSolver:
         settled = (offdiagonals[:, -1] * last).abs() < self.tolerance * pairs.gaps
         # a graph has parts that the first patch hardly sees: has half of the steps found the same?
         weak = offdiagonals.abs().amin(1) < _WEAK_LINK
-        if weak.any():
-            half = size // 2
+        half = size // 2
+        if half < 2:
+            settled = settled & ~weak
+        elif weak.any():
             before = second_ritz_pairs(diagonals[:, :half], offdiagonals[:, : half - 1], kernels=graph.kernels)
             settled = settled & (~weak | ((before.values - pairs.values).abs() < _ROUNDING))
         return found.add(pairs, settled)

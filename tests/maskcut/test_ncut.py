@@ -132,6 +132,13 @@ def test_a_solver_that_does_not_get_there_falls_back_and_says_so(caplog: pytest.
     torch.testing.assert_close(pairs.vectors, full.vectors)
 
 
+def test_weak_links_and_too_few_steps_fall_back() -> None:
+    graph = graph_of(torch.block_diag(torch.ones(40, 40), torch.ones(30, 30)).int().tolist())
+    pairs = LanczosSolver(max_steps=3)(graph)
+    assert pairs.fallbacks.all()
+    torch.testing.assert_close(pairs.values, ScipySolver()(graph).values)
+
+
 def test_auto_decomposes_small_graphs_in_full() -> None:
     assert AutoSolver()(noisy_graph(0, 4, 4)).products.item() == 0
     assert AutoSolver()(noisy_graph(0, 12, 12)).products.item() > 0
