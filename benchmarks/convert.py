@@ -126,7 +126,7 @@ MAKERS: dict[str, Callable[[Path, list[int], np.random.Generator], None]] = {
 
 def convert(name: str, root: Path, count: int, pipe: Any) -> None:
     """Convert one size as `scripts/prepare_dataset.py` does, without the picture sheet."""
-    from cutler_pl.data.convert import Options, open_download, write_records
+    from cutler_pl.datasets.converters import Options, open_download, write_records
 
     files = {"openimages": root / f"{count}.csv", "objects365": root / f"{count}.json"}
     options = Options(annotations=files.get(name), splits=(str(count),))

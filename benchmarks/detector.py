@@ -27,9 +27,9 @@ import torch.nn.functional as F
 from torchvision.models.detection import maskrcnn_resnet50_fpn
 
 from cutler_pl.models import build_detector
-from cutler_pl.models.detectron2_keys import to_detectron2
 from cutler_pl.models.droploss import DropLoss
 from cutler_pl.runtime.reproducibility import run_metadata
+from cutler_pl.weights.detectron2_keys import to_detectron2
 
 SIDES = {"ours": "Cascade Mask R-CNN R50-FPN, ours", "torchvision": "Mask R-CNN R50-FPN, torchvision"}
 PARTS = {"inference": "photo 480×640", "training": "iteration of 2 images 480×640"}

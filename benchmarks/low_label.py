@@ -38,13 +38,13 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from cutler_pl.data.scenes import write_scenes
-from cutler_pl.data.splits import draw_images, read_images, write_splits
+from cutler_pl.cli import CONFIG_DIR, ROOT
+from cutler_pl.commands import evaluate, recipe, train
+from cutler_pl.commands.instantiate import SCRATCH
+from cutler_pl.commands.result_cache import content_digest, finished_with, write_finished
+from cutler_pl.datasets.scenes import write_scenes
+from cutler_pl.datasets.splits import draw_images, read_images, write_splits
 from cutler_pl.errors import ConfigError
-from cutler_pl.pipelines import evaluate, recipe, train
-from cutler_pl.pipelines.build import SCRATCH
-from cutler_pl.pipelines.entry import CONFIG_DIR, ROOT
-from cutler_pl.pipelines.finished import content_digest, finished_with, write_finished
 from cutler_pl.runtime.files import write_json
 from cutler_pl.runtime.logging import configure_logging
 from cutler_pl.runtime.reproducibility import run_metadata

@@ -32,12 +32,12 @@ from PIL import Image
 
 from cutler_pl.maskcut import MaskCutParams, build_feature_extractor, maskcut, refine_masks
 from cutler_pl.maskcut.affinity import PatchGraph, build_graph
-from cutler_pl.maskcut.annotate import annotate
 from cutler_pl.maskcut.crf import CrfParams
+from cutler_pl.maskcut.encoding import annotate
 from cutler_pl.maskcut.features import TransformerFeatures
-from cutler_pl.maskcut.finder import MaskFinder
-from cutler_pl.maskcut.generate import generate
 from cutler_pl.maskcut.ncut import LanczosSolver
+from cutler_pl.maskcut.predictor import MaskFinder
+from cutler_pl.pseudo_masks.generate import generate
 from cutler_pl.runtime.reproducibility import run_metadata
 
 DIM = 96

@@ -3,12 +3,13 @@
 import hydra
 from omegaconf import DictConfig
 
-from cutler_pl.pipelines import convert_checkpoint, entry
+from cutler_pl import cli
+from cutler_pl.commands import convert_checkpoint
 
 
-@entry.command
+@cli.command
 @hydra.main(version_base="1.3", config_path="../conf", config_name="convert_checkpoint")
-@entry.task
+@cli.task
 def main(cfg: DictConfig) -> None:
     """Run the convert_checkpoint pipeline."""
     convert_checkpoint.run(cfg)

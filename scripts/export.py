@@ -3,12 +3,13 @@
 import hydra
 from omegaconf import DictConfig
 
-from cutler_pl.pipelines import entry, export
+from cutler_pl import cli
+from cutler_pl.commands import export
 
 
-@entry.command
+@cli.command
 @hydra.main(version_base="1.3", config_path="../conf", config_name="export")
-@entry.task
+@cli.task
 def main(cfg: DictConfig) -> None:
     """Run the export pipeline."""
     export.run(cfg)

@@ -3,12 +3,13 @@
 import hydra
 from omegaconf import DictConfig
 
-from cutler_pl.pipelines import entry, make_coco_splits
+from cutler_pl import cli
+from cutler_pl.commands import make_coco_splits
 
 
-@entry.command
+@cli.command
 @hydra.main(version_base="1.3", config_path="../conf", config_name="make_coco_splits")
-@entry.task
+@cli.task
 def main(cfg: DictConfig) -> None:
     """Run the make_coco_splits pipeline."""
     make_coco_splits.run(cfg)

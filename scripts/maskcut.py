@@ -3,12 +3,13 @@
 import hydra
 from omegaconf import DictConfig
 
-from cutler_pl.pipelines import entry, maskcut
+from cutler_pl import cli
+from cutler_pl.commands import maskcut
 
 
-@entry.command
+@cli.command
 @hydra.main(version_base="1.3", config_path="../conf", config_name="maskcut")
-@entry.task
+@cli.task
 def main(cfg: DictConfig) -> None:
     """Run the maskcut pipeline."""
     maskcut.run(cfg)

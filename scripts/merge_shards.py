@@ -3,12 +3,13 @@
 import hydra
 from omegaconf import DictConfig
 
-from cutler_pl.pipelines import entry, merge_shards
+from cutler_pl import cli
+from cutler_pl.commands import merge_shards
 
 
-@entry.command
+@cli.command
 @hydra.main(version_base="1.3", config_path="../conf", config_name="merge_shards")
-@entry.task
+@cli.task
 def main(cfg: DictConfig) -> None:
     """Run the merge_shards pipeline."""
     merge_shards.run(cfg)

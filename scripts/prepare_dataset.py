@@ -3,12 +3,13 @@
 import hydra
 from omegaconf import DictConfig
 
-from cutler_pl.pipelines import entry, prepare_dataset
+from cutler_pl import cli
+from cutler_pl.commands import prepare_dataset
 
 
-@entry.command
+@cli.command
 @hydra.main(version_base="1.3", config_path="../conf", config_name="prepare_dataset")
-@entry.task
+@cli.task
 def main(cfg: DictConfig) -> None:
     """Run the prepare_dataset pipeline."""
     prepare_dataset.run(cfg)

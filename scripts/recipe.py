@@ -3,12 +3,13 @@
 import hydra
 from omegaconf import DictConfig
 
-from cutler_pl.pipelines import entry, recipe
+from cutler_pl import cli
+from cutler_pl.commands import recipe
 
 
-@entry.command
+@cli.command
 @hydra.main(version_base="1.3", config_path="../conf", config_name="recipe")
-@entry.task
+@cli.task
 def main(cfg: DictConfig) -> None:
     """Run the recipe pipeline."""
     recipe.run(cfg)

@@ -3,12 +3,13 @@
 import hydra
 from omegaconf import DictConfig
 
-from cutler_pl.pipelines import entry, self_train
+from cutler_pl import cli
+from cutler_pl.commands import self_train
 
 
-@entry.command
+@cli.command
 @hydra.main(version_base="1.3", config_path="../conf", config_name="self_train")
-@entry.task
+@cli.task
 def main(cfg: DictConfig) -> None:
     """Run the self-training pipeline."""
     self_train.run(cfg)

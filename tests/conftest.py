@@ -1,5 +1,6 @@
 """Fixtures every test may use: where the golden numbers and the small real photo sets lie, and one tolerance table."""
 
+import logging
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -56,6 +57,16 @@ def write_photo(tmp_path: Path) -> Callable[..., Path]:
 def _same_seed_everywhere() -> None:
     torch.manual_seed(0)
     np.random.seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _same_logging_everywhere() -> Iterator[None]:
+    """What a test configures, as commands do, is undone: no other test sees its messages."""
+    logger = logging.getLogger("cutler_pl")
+    handlers, level, propagate = list(logger.handlers), logger.level, logger.propagate
+    yield
+    logger.handlers[:], logger.propagate = handlers, propagate
+    logger.setLevel(level)
 
 
 def _lacks_hardware(item: pytest.Item) -> bool:

@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "cutler_pl"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 MAX_LINES = 400
-SPEAKS_TO_THE_USER = "pipelines/entry.py"  # the one place that ends a command with a sentence
+SPEAKS_TO_THE_USER = "cli.py"  # the one place that ends a command with a sentence
 VAGUE_NAMES = {"utils", "util", "helpers", "helper", "misc", "common", "tools"}
 # Folders of one person's machine; a user's own are written as ~, $HOME or /path/to.
 MACHINE_PATH = re.compile(r"(?<![\w./~}-])/(?:work|root|home|Users)/\w")

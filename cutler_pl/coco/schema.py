@@ -74,3 +74,12 @@ class Coco(TypedDict):
     categories: list[Category]
     info: NotRequired[dict[str, Any]]
     licenses: NotRequired[list[dict[str, Any]]]
+
+
+class ShardAnnotation(TypedDict):
+    """One object of an image; ids are given when shards are merged."""
+
+    area: int
+    bbox: list[float]
+    segmentation: RLE
+    score: NotRequired[float]

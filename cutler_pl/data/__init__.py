@@ -2,7 +2,7 @@
 
 from cutler_pl.data.copy_paste import CopyPasteParams
 from cutler_pl.data.eval_datamodule import EvalDataModule
-from cutler_pl.data.image_stream import ImageMeta
+from cutler_pl.data.image_datamodule import ImageMeta
 from cutler_pl.data.predict_datamodule import PredictDataModule
 from cutler_pl.data.train_datamodule import TrainDataModule
 

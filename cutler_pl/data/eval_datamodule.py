@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from cutler_pl.coco.index import InstanceIndex, open_index
-from cutler_pl.data.image_stream import ImageDataModule, ImageFiles
+from cutler_pl.data.image_datamodule import ImageDataModule, ImageFiles
 from cutler_pl.errors import AnnotationError, DatasetNotFoundError
 
 

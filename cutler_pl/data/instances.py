@@ -15,7 +15,7 @@ from jaxtyping import Int64
 from torch.utils.data import Dataset
 
 from cutler_pl.coco.index import InstanceIndex
-from cutler_pl.data.reading import Failure, read_in_frame
+from cutler_pl.data.image_io import Failure, read_in_frame
 from cutler_pl.data.sampler import SampleKey
 from cutler_pl.data.transforms import draw_view, view_boxes, view_image, view_mask
 from cutler_pl.errors import ImageReadError

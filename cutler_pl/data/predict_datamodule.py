@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from cutler_pl.coco.packed_strings import PackedStrings
-from cutler_pl.data.image_stream import ImageDataModule, ImageFiles
+from cutler_pl.data.image_datamodule import ImageDataModule, ImageFiles
 from cutler_pl.images import list_images
 
 

@@ -16,10 +16,10 @@ from torch.utils.data import DataLoader
 from cutler_pl.coco.index import InstanceIndex, open_index
 from cutler_pl.data.copy_paste import CopyPasteParams, copy_paste
 from cutler_pl.data.eval_datamodule import EvalDataModule
+from cutler_pl.data.image_io import Failures
 from cutler_pl.data.instances import InstanceDataset, TrainBatch, collate, collate_plain
-from cutler_pl.data.reading import Failures
+from cutler_pl.data.loader import Stream, loader_settings
 from cutler_pl.data.sampler import StepSampler, batch_size_per_rank
-from cutler_pl.data.streams import Stream, loader_settings
 from cutler_pl.errors import AnnotationError, ConfigError, DatasetNotFoundError, ImageReadError
 from cutler_pl.runtime.distributed import global_rank, world_size
 from cutler_pl.runtime.logging import get_logger

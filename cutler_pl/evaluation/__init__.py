@@ -1,8 +1,7 @@
 """COCO measures of detections, and how they stand beside the published ones."""
 
 from cutler_pl.evaluation.coco_eval import Comparison, compare, evaluate, evaluate_coco
-from cutler_pl.evaluation.measures import NOT_MEASURED, Curves, IouType
-from cutler_pl.evaluation.report import write_report
+from cutler_pl.evaluation.metrics import NOT_MEASURED, Curves, IouType
 
 __all__ = [
     "NOT_MEASURED",
@@ -12,5 +11,4 @@ __all__ = [
     "compare",
     "evaluate",
     "evaluate_coco",
-    "write_report",
 ]

@@ -16,7 +16,7 @@ from cutler_pl.coco.io import load_coco, load_predictions
 from cutler_pl.coco.schema import RLE, Annotation, Category, Coco, Result
 from cutler_pl.errors import AnnotationError, ConfigError
 from cutler_pl.evaluation.matching import Objects, precision_and_recall
-from cutler_pl.evaluation.measures import Curves, IouType
+from cutler_pl.evaluation.metrics import Curves, IouType
 from cutler_pl.runtime.logging import get_logger
 
 _AGNOSTIC: Category = {"id": 1, "name": "object"}

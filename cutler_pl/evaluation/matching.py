@@ -14,7 +14,7 @@ from faster_coco_eval import COCOeval_faster
 from jaxtyping import Float64
 from pycocotools import mask as coco_mask
 
-from cutler_pl.evaluation.measures import AREA_RANGES, IOU_THRESHOLDS, RECALLS
+from cutler_pl.evaluation.metrics import AREA_RANGES, IOU_THRESHOLDS, RECALLS
 from cutler_pl.runtime.logging import get_logger
 
 _log = get_logger(__name__)

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from cutler_pl.errors import ConfigError, InputError
 from cutler_pl.maskcut.descriptors import PatchDescriptors
-from cutler_pl.maskcut.weights import WeightSource, find_weights, load_exactly
+from cutler_pl.weights.backbones import WeightSource, find_weights, load_exactly
 
 Feature = Literal["query", "key", "value", "token"]
 PositionEmbedding = Literal["original", "timm"]

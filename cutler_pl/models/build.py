@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from cutler_pl.models.config import detector_params
 from cutler_pl.models.detector import Detector
-from cutler_pl.models.params import detector_params
 
 
 def build_detector(name: str, num_classes: int = 1, **options: Any) -> Detector:

@@ -12,13 +12,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from cutler_pl.models.box_coder import BoxWeights, decode_boxes, encode_boxes
+from cutler_pl.models.config import DetectorParams
 from cutler_pl.models.droploss import ScoredRegions
 from cutler_pl.models.ground_truth import GroundTruth
 from cutler_pl.models.heads import BOX_CELLS, BoxStage
 from cutler_pl.models.losses import box_regression_loss, classification_loss
-from cutler_pl.models.params import DetectorParams
 from cutler_pl.models.pooler import pool_regions, to_rois
-from cutler_pl.models.regions import LabelledRegions, label_regions, stage_matcher
+from cutler_pl.models.proposals import LabelledRegions, label_regions, stage_matcher
 from cutler_pl.ops.boxes import nonempty
 
 

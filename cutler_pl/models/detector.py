@@ -7,14 +7,14 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from cutler_pl.models.backbone import build_backbone
+from cutler_pl.models.config import SIZE_DIVISOR, DetectorParams
 from cutler_pl.models.detections import CompactPrediction, to_photo
 from cutler_pl.models.image_batch import ImageBatch, batch_images, check_images
 from cutler_pl.models.matching import RandomSampler
-from cutler_pl.models.params import SIZE_DIVISOR, DetectorParams
-from cutler_pl.models.paste import paste_masks
-from cutler_pl.models.resize import resize_image, resized_size_hw
 from cutler_pl.models.roi_heads import RoIHeads
 from cutler_pl.models.rpn import RPN
+from cutler_pl.ops.paste import paste_masks
+from cutler_pl.ops.resize import resize_image, resized_size_hw
 from cutler_pl.types import Prediction, Target
 
 

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from cutler_pl.models.detector import Detector
-from cutler_pl.runtime.optional import require
+from cutler_pl.runtime.imports import require
 from cutler_pl.types import ImageTensor
 
 OPSET = 18

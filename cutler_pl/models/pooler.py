@@ -11,8 +11,8 @@ from torch import Tensor
 from torchvision.ops import roi_align
 
 from cutler_pl.models.backbone import STRIDES
-from cutler_pl.models.roi_align_cpu import roi_align_cpu
 from cutler_pl.ops.boxes import box_area
+from cutler_pl.ops.roi_align import roi_align_cpu
 
 POOLED_STRIDES = STRIDES[:4]
 _CANONICAL_SIDE, _CANONICAL_LEVEL = 224, 2  # a box of 224 pixels belongs to p4, the third level

@@ -7,15 +7,15 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from cutler_pl.models.cascade import BoxCascade
+from cutler_pl.models.config import DetectorParams
 from cutler_pl.models.detections import Detections, select_detections
 from cutler_pl.models.ground_truth import pad_targets
 from cutler_pl.models.heads import MASK_CELLS, MASK_SIZE, MaskHead
 from cutler_pl.models.image_batch import box_limits
 from cutler_pl.models.losses import mask_loss, mask_targets
 from cutler_pl.models.matching import Sampler
-from cutler_pl.models.params import DetectorParams
 from cutler_pl.models.pooler import pool_regions, to_poolable, to_rois
-from cutler_pl.models.regions import LabelledRegions, sample_regions
+from cutler_pl.models.proposals import LabelledRegions, sample_regions
 from cutler_pl.types import Target
 
 

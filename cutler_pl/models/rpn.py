@@ -10,14 +10,14 @@ from torch import Tensor, nn
 from cutler_pl.models.anchors import cell_anchors, grid_anchors
 from cutler_pl.models.backbone import STRIDES
 from cutler_pl.models.box_coder import BoxWeights, decode_boxes, encode_boxes
+from cutler_pl.models.config import DetectorParams
 from cutler_pl.models.ground_truth import GroundTruth, pad_targets, take_rows
 from cutler_pl.models.heads import RPNHead
 from cutler_pl.models.image_batch import box_limits
 from cutler_pl.models.losses import rpn_losses
 from cutler_pl.models.matching import IGNORED, NEGATIVE, POSITIVE, Matcher, Sampler, sample_labels
-from cutler_pl.models.nms import nms_sorted
-from cutler_pl.models.params import DetectorParams
 from cutler_pl.ops.boxes import box_iou, nonempty
+from cutler_pl.ops.nms import nms_sorted
 from cutler_pl.types import Target
 
 _WEIGHTS: BoxWeights = (1.0, 1.0, 1.0, 1.0)

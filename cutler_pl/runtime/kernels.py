@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from cutler_pl.errors import InputError
-from cutler_pl.runtime.optional import cupy_or_none, require
+from cutler_pl.runtime.imports import cupy_or_none, require
 
 THREADS = 256
 """Threads of a block."""

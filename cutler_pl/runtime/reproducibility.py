@@ -23,10 +23,10 @@ def generator(*key: int) -> torch.Generator:
 
 def run_metadata(seed: int | None = None) -> dict[str, Any]:
     """Commit, versions, hardware and seed, to be written beside every output."""
-    from cutler_pl import __version__
+    from cutler_pl.runtime.version import VERSION
 
     return {
-        "cutler_pl": __version__,
+        "cutler_pl": VERSION,
         "commit": _commit(),
         "seed": seed,
         "python": platform.python_version(),

@@ -13,8 +13,8 @@ from lightning.pytorch.loggers import MLFlowLogger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from cutler_pl.runtime.files import write_text
+from cutler_pl.runtime.imports import require
 from cutler_pl.runtime.logging import get_logger
-from cutler_pl.runtime.optional import require
 
 log = get_logger(__name__)
 

@@ -18,15 +18,15 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from cutler_pl.errors import ConfigError, TrainingDivergedError
+from cutler_pl.models.checkpoint import MODEL_CONFIG_KEY
+from cutler_pl.models.predictions import Predictions
 from cutler_pl.runtime.logging import get_logger
 from cutler_pl.runtime.reproducibility import generator
 from cutler_pl.training.clipping import all_finite, clip_tensor_norms_, tensor_norms
-from cutler_pl.training.predictions import Predictions
 from cutler_pl.types import Target
 
 log = get_logger(__name__)
 
-MODEL_CONFIG_KEY = "model_config"
 # Pairs; loaders that pin memory make lists of tuples.
 TrainBatch = Sequence[Sequence[Tensor] | Sequence[Target]]
 EvalBatch = Sequence[Sequence[Any]]

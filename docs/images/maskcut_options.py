@@ -14,13 +14,13 @@ import numpy as np
 import torch
 
 from cutler_pl.coco import rle
-from cutler_pl.data.scenes import SceneParams, generate_scene
+from cutler_pl.datasets.scenes import SceneParams, generate_scene
 from cutler_pl.maskcut import MaskCutParams, build_feature_extractor
-from cutler_pl.maskcut.annotate import AnnotationParams, annotate
 from cutler_pl.maskcut.crf import CrfParams
-from cutler_pl.maskcut.finder import MaskFinder
+from cutler_pl.maskcut.encoding import AnnotationParams, annotate
+from cutler_pl.maskcut.predictor import MaskFinder
+from cutler_pl.visual.contact_sheet import contact_sheet
 from cutler_pl.visual.draw import draw_instances, save_picture
-from cutler_pl.visual.sheet import contact_sheet
 
 SIDE = 240
 DEFAULT = MaskCutParams(tau=0.5, num_masks=4)

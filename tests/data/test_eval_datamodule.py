@@ -55,10 +55,10 @@ def test_ranks_share_the_images_without_repeats(
     make_folder: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = make_folder([(24, 40)] * 5)
-    monkeypatch.setattr("cutler_pl.data.image_stream.world_size", lambda: 2)
+    monkeypatch.setattr("cutler_pl.data.image_datamodule.world_size", lambda: 2)
     seen = []
     for rank in range(2):
-        monkeypatch.setattr("cutler_pl.data.image_stream.global_rank", lambda rank=rank: rank)
+        monkeypatch.setattr("cutler_pl.data.image_datamodule.global_rank", lambda rank=rank: rank)
         data = EvalDataModule(folder.images, folder.annotations, num_workers=0)
         seen.append([metas[0].image_id for _, metas in data.val_dataloader()])
     assert seen == [[100, 102, 104], [101, 103]]

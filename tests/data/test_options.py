@@ -7,7 +7,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
 from cutler_pl.data import CopyPasteParams, TrainDataModule
-from cutler_pl.data.catalog import CATALOG, SEMI_PERCENTS
+from cutler_pl.datasets.catalog import CATALOG, SEMI_PERCENTS
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 NAMES = {

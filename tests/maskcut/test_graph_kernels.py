@@ -7,8 +7,8 @@ import torch
 from cuda_twin import CpuTwin
 
 from cutler_pl.maskcut.affinity import SOURCE, PackedEdges, build_graph
+from cutler_pl.maskcut.eigen.ritz import second_ritz_pairs
 from cutler_pl.maskcut.ncut import LanczosSolver
-from cutler_pl.maskcut.ritz import second_ritz_pairs
 
 
 @pytest.fixture(scope="module")

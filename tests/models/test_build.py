@@ -5,8 +5,8 @@ from torch import nn
 from cutler_pl.errors import ConfigError
 from cutler_pl.models import build_detector
 from cutler_pl.models.backbone import build_backbone
-from cutler_pl.models.detectron2_keys import from_detectron2, to_detectron2
-from cutler_pl.models.params import DetectorParams, detector_params
+from cutler_pl.models.config import DetectorParams, detector_params
+from cutler_pl.weights.detectron2_keys import from_detectron2, to_detectron2
 
 SMALL = {"backbone": "resnet18", "fpn_channels": 32, "box_head_dim": 16, "mask_head_channels": 8, "mask_head_convs": 1}
 

@@ -2,11 +2,11 @@ import pytest
 import torch
 
 from cutler_pl.models.cascade import BoxCascade
+from cutler_pl.models.config import detector_params
 from cutler_pl.models.ground_truth import pad_targets
 from cutler_pl.models.image_batch import box_limits
-from cutler_pl.models.params import detector_params
 from cutler_pl.models.pooler import POOLED_STRIDES, to_rois
-from cutler_pl.models.regions import label_regions
+from cutler_pl.models.proposals import label_regions
 from cutler_pl.ops.boxes import clip_boxes
 
 SIZE = (128, 128)

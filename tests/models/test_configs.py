@@ -8,8 +8,8 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
 from cutler_pl.models import Detector
+from cutler_pl.models.config import detector_params
 from cutler_pl.models.droploss import DropLoss
-from cutler_pl.models.params import detector_params
 
 FASTER = {"channels_last": True}  # where speed matters more than the last digit
 CONF = Path(__file__).resolve().parents[2] / "conf"

@@ -8,7 +8,7 @@ import torch
 
 from cutler_pl.models import build_detector
 from cutler_pl.models.image_batch import batch_images
-from cutler_pl.models.resize import resize_image, resized_size_hw
+from cutler_pl.ops.resize import resize_image, resized_size_hw
 
 SMALL = {
     "backbone": "timm/test_resnet",

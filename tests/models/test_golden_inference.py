@@ -12,10 +12,10 @@ import torch
 from pycocotools import mask as coco_mask
 
 from cutler_pl.images import read_image
-from cutler_pl.models.paste import paste_masks
 from cutler_pl.models.pooler import to_rois
-from cutler_pl.models.resize import resize_image, resized_size_hw
 from cutler_pl.ops.boxes import box_iou, clip_boxes
+from cutler_pl.ops.paste import paste_masks
+from cutler_pl.ops.resize import resize_image, resized_size_hw
 
 pytestmark = pytest.mark.golden
 

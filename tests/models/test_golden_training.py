@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from cutler_pl.models import Detector
-from cutler_pl.models.detectron2_keys import to_detectron2_key
 from cutler_pl.models.droploss import DropLoss, DropLossOriginal
 from cutler_pl.models.matching import FirstK
 from cutler_pl.training.clipping import clip_tensor_norms_, tensor_norms
 from cutler_pl.training.optim import sgd
 from cutler_pl.types import Target
+from cutler_pl.weights.detectron2_keys import to_detectron2_key
 
 pytestmark = pytest.mark.golden
 

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
+from cutler_pl.models.config import detector_params
 from cutler_pl.models.matching import FirstK
-from cutler_pl.models.params import detector_params
 from cutler_pl.models.rpn import RPN, RPNOutput
 from cutler_pl.ops.boxes import box_iou
 

@@ -11,9 +11,10 @@ import pytest
 import torch
 
 from cutler_pl.data import CopyPasteParams, EvalDataModule, TrainDataModule
-from cutler_pl.data.scenes import SceneParams, write_scenes
+from cutler_pl.datasets.scenes import SceneParams, write_scenes
 from cutler_pl.models import Detector, build_detector
-from cutler_pl.training import DetectorModule, describe_detector, restore_detector
+from cutler_pl.models.checkpoint import describe_detector, restore_detector
+from cutler_pl.training import DetectorModule
 from cutler_pl.training.callbacks import PreciseBatchNorm, PredictionWriter, StepCheckpoint
 from cutler_pl.training.optim import sgd
 from cutler_pl.training.schedules import WarmupMultiStepLR

@@ -8,7 +8,7 @@ import wandb
 from lightning.pytorch.loggers import CSVLogger
 
 from cutler_pl.errors import OptionalDependencyError
-from cutler_pl.runtime import optional
+from cutler_pl.runtime import imports
 from cutler_pl.training.loggers import flatten, mlflow_logger, wandb_logger
 
 Make = Callable[..., Any]
@@ -26,7 +26,7 @@ def test_a_missing_package_is_one_sentence_with_the_command(
     def missing(module: str) -> None:
         raise ImportError(module)
 
-    monkeypatch.setattr(optional.importlib, "import_module", missing)
+    monkeypatch.setattr(imports.importlib, "import_module", missing)
     make: dict[str, Callable[[], object]] = {
         "mlflow": lambda: mlflow_logger(tracking_uri="sqlite:///x", run_id_file=tmp_path / "id", experiment_name="x"),
         "wandb": lambda: wandb_logger(save_dir=tmp_path, offline=True, project="x"),

@@ -9,8 +9,8 @@ from torch import nn
 
 from cutler_pl.errors import ConfigError
 from cutler_pl.models import build_detector
-from cutler_pl.models.detectron2_keys import from_detectron2_key
 from cutler_pl.training.optim import parameter_groups, sgd
+from cutler_pl.weights.detectron2_keys import from_detectron2_key
 
 
 class Heads(nn.Module):

@@ -18,8 +18,8 @@ from torch import Tensor
 
 from cutler_pl.coco import rle
 from cutler_pl.errors import ConfigError
+from cutler_pl.models.predictions import AnyPrediction, full_masks
 from cutler_pl.runtime.files import replacing
-from cutler_pl.training.predictions import AnyPrediction, full_masks
 
 _MASKS_AT_ONCE = 8  # full-size masks of one image in memory
 

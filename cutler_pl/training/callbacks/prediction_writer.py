@@ -6,9 +6,9 @@ from typing import Any
 
 import lightning as L
 
+from cutler_pl.models.predictions import Predictions
 from cutler_pl.runtime.logging import get_logger
 from cutler_pl.training.callbacks.coco_results import ResultParts
-from cutler_pl.training.predictions import Predictions
 
 log = get_logger(__name__)
 

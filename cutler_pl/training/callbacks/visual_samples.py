@@ -8,7 +8,7 @@ import lightning as L
 import torch
 from torch import Tensor, nn
 
-from cutler_pl.training.predictions import AnyPrediction, Predictions, full_masks
+from cutler_pl.models.predictions import AnyPrediction, Predictions, full_masks
 from cutler_pl.types import Target
 from cutler_pl.visual.draw import draw_instances, save_picture, side_by_side
 

@@ -1,0 +1,132 @@
+"""How every command starts and ends: the project's root for the configs, and errors as one sentence.
+
+A mistake in what the user gave ends with one line on standard error and exit code 1. A bug keeps its traceback, and
+`HYDRA_FULL_ERROR=1` shows the traceback of either.
+"""
+
+import difflib
+import functools
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+
+from cutler_pl.errors import CutlerError
+from cutler_pl.runtime.logging import configure_logging
+
+ROOT = Path(__file__).resolve().parents[1]
+CONFIG_DIR = ROOT / "conf"
+_SHOW_TRACEBACKS = "CUTLER_PL_TRACEBACKS"
+
+
+def command(main: Callable[[], None]) -> Callable[[], None]:
+    """Decorate a `@hydra.main` function: sets `PROJECT_ROOT` for the configs, reports faulty settings."""
+
+    @functools.wraps(main)
+    def run() -> None:
+        os.environ.setdefault(_SHOW_TRACEBACKS, os.environ.get("HYDRA_FULL_ERROR", "0"))
+        os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises to here instead of printing for itself
+        os.environ.setdefault("PROJECT_ROOT", str(ROOT))
+        configure_logging()
+        with _sentences():
+            main()
+
+    return run
+
+
+def task(main: Callable[[DictConfig], None]) -> Callable[[DictConfig], None]:
+    """Decorate the function below `@hydra.main`: reports what goes wrong in the work itself, before Hydra sees it."""
+
+    @functools.wraps(main)
+    def run(cfg: DictConfig) -> None:
+        with _sentences():
+            main(cfg)
+
+    return run
+
+
+@contextmanager
+def _sentences() -> Iterator[None]:
+    """Turn what the user can mend into one line on standard error and exit code 1."""
+    try:
+        yield
+    except (CutlerError, HydraException, OmegaConfBaseException) as error:
+        sentence = explain(error)
+        if sentence is None or os.environ[_SHOW_TRACEBACKS] not in ("", "0"):
+            raise
+        print(f"error: {sentence}", file=sys.stderr, flush=True)  # noqa: T201 (what the command says to its user)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from what is finished", file=sys.stderr)  # noqa: T201
+        sys.exit(128 + signal.SIGINT)
+
+
+def explain(error: BaseException) -> str | None:
+    """Say in one line what the user can do about an error; None where the cause is a bug that needs its traceback."""
+    chain = _causes(error)
+    for cause in chain:
+        if isinstance(cause, CutlerError):
+            return _one_line(str(cause))
+    for cause in chain:
+        if isinstance(cause, MissingMandatoryValue):
+            key = str(cause).split(":")[-1].split("\n")[0].strip()
+            return f"{key} has no value and needs one: add {key}=<value>"
+    if isinstance(error, HydraException) and str(error).startswith("Error in call to target") and len(chain) > 1:
+        return None if not isinstance(chain[-1], TypeError) else _one_line(str(error))
+    text = str(error)
+    if "Could not load 'hydra/launcher/submitit" in text:
+        return "hydra/launcher=slurm needs the package hydra-submitit-launcher: pip install 'cutler_pl[slurm]'"
+    if "is not in struct" in " ".join(map(str, chain)) and "'" in text:
+        key = text.split("'")[1]
+        return f"there is no setting {key!r}{_suggestion(key)}; the option --cfg job prints all settings"
+    return _one_line(text)
+
+
+def _causes(error: BaseException) -> list[BaseException]:
+    chain: list[BaseException] = []
+    current: BaseException | None = error
+    while current is not None and current not in chain:
+        chain.append(current)
+        current = current.__cause__ or current.__context__
+    return chain
+
+
+def _one_line(text: str) -> str:
+    return "; ".join(line.strip() for line in text.splitlines() if line.strip())
+
+
+def _suggestion(key: str) -> str:
+    """Closest existing settings, found by composing the same command without its single-value overrides."""
+    name = Path(sys.argv[0]).stem
+    groups = [a for a in sys.argv[1:] if "=" in a and _is_group(a.split("=")[0])]
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+            known = _flat_keys(compose(name, overrides=groups))
+    except (HydraException, OmegaConfBaseException):
+        return ""
+    close = difflib.get_close_matches(key, known, n=3, cutoff=0.6)
+    return f"; did you mean {' or '.join(close)}?" if close else ""
+
+
+def _is_group(name: str) -> bool:
+    return (CONFIG_DIR / name.split("@")[0].lstrip("+~")).is_dir()
+
+
+def _flat_keys(config: DictConfig, prefix: str = "") -> list[str]:
+    keys = []
+    for name in map(str, config):
+        keys.append(f"{prefix}{name}")
+        if OmegaConf.is_missing(config, name) or OmegaConf.is_interpolation(config, name):
+            continue
+        if isinstance(config[name], DictConfig):
+            keys += _flat_keys(config[name], f"{prefix}{name}.")
+    return keys

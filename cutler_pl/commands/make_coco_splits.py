@@ -1,0 +1,107 @@
+"""Write K % files of a COCO file, or put the original's into place and say what is in them."""
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from omegaconf import DictConfig, ListConfig
+
+from cutler_pl.coco.stream import read_records
+from cutler_pl.commands.console import print_table
+from cutler_pl.datasets.catalog import CATALOG
+from cutler_pl.datasets.released_annotations import extract_member
+from cutler_pl.datasets.splits import ImageList, draw_images, listed_images, read_images, write_splits
+from cutler_pl.errors import ConfigError, DatasetNotFoundError
+from cutler_pl.runtime.files import replacing
+from cutler_pl.runtime.logging import get_logger
+
+log = get_logger(__name__)
+
+
+def run(cfg: DictConfig) -> list[Path]:
+    """Make splits as `conf/make_coco_splits.yaml` describes.
+
+    Returns:
+        The files, in the order of `percents`.
+
+    Raises:
+        ConfigError: Settings do not go together, or a file is there already.
+        DatasetNotFoundError: A file is missing.
+        AnnotationError: A file is of another format than expected.
+    """
+    _check(cfg)
+    whole = CATALOG["coco_100"].annotations
+    source = Path(cfg.annotations) if cfg.annotations else Path(cfg.paths.datasets) / whole
+    folder = Path(cfg.output) if cfg.output else (Path(cfg.paths.datasets) / whole).parent
+    files = {float(percent): folder / f"{percent:g}perc_{source.name}" for percent in cfg.percents}
+    original = Path(cfg.original) if cfg.original else None
+    there = [path for path in files.values() if path.exists()]
+    if there and not cfg.overwrite and folder != original:
+        raise ConfigError(
+            f"{there[0]}: there is such a file; give another output=<folder>, or replace it by overwrite=true"
+        )
+    if original is not None:
+        chosen, annotations = _take(original, files)
+    else:
+        images = read_images(source)
+        chosen = {percent: _choose(cfg, percent, images) for percent in files}
+        annotations = write_splits(source, {files[percent]: chosen[percent] for percent in files}, images.head)
+    _show(files, chosen, annotations)
+    return list(files.values())
+
+
+def _check(cfg: DictConfig) -> None:
+    if not isinstance(cfg.percents, ListConfig) or not cfg.percents:
+        raise ConfigError(f"percents={cfg.percents}: expected a list, such as 'percents=[1,10]'")
+    for percent in cfg.percents:
+        if isinstance(percent, bool) or not isinstance(percent, int | float) or not 0 < percent <= 100:
+            raise ConfigError(f"percents={cfg.percents}: {percent!r} is no share in percent, from 0 to 100")
+    if cfg.lists and cfg.original:
+        raise ConfigError("lists= and original= both say which images are taken; give one of them")
+
+
+def _choose(cfg: DictConfig, percent: float, images: ImageList) -> frozenset[int]:
+    if cfg.lists:
+        return listed_images(Path(cfg.lists), percent, seed=cfg.seed, images=images)
+    return draw_images(images.ids, percent, seed=cfg.seed, nested=cfg.nested)
+
+
+def _take(original: Path, files: Mapping[float, Path]) -> tuple[dict[float, frozenset[int]], dict[Path, int]]:
+    """Copy the original's files from their archive or folder; find out what is in them."""
+    chosen: dict[float, frozenset[int]] = {}
+    annotations: dict[Path, int] = {}
+    for percent, path in files.items():
+        _copy(original, path)
+        ids: set[int] = set()
+        annotations[path] = 0
+        for key, record in read_records(path):
+            if key == "images" and isinstance(record, Mapping):
+                ids.add(record.get("id", 0))
+            annotations[path] += key == "annotations"
+        chosen[percent] = frozenset(ids)
+    return chosen, annotations
+
+
+def _copy(original: Path, path: Path) -> None:
+    if not original.exists():
+        raise DatasetNotFoundError(f"{original}: no such file or folder; give original=<annotations.zip or its folder>")
+    if original.is_file():
+        extract_member(original, path)
+        return
+    source = original / path.name
+    if not source.is_file():
+        raise DatasetNotFoundError(f"{source}: no such file; choose others by 'percents=[…]', or another original=")
+    if source.resolve() != path.resolve():
+        with replacing(path) as temporary:
+            shutil.copyfile(source, temporary)
+
+
+def _show(files: Mapping[float, Path], chosen: Mapping[float, frozenset[int]], annotations: Mapping[Path, int]) -> None:
+    rows = []
+    for percent, path in sorted(files.items()):
+        larger = min((other for other in files if other > percent), default=None)
+        within = (
+            "–" if larger is None else f"{len(chosen[percent] & chosen[larger]) / max(1, len(chosen[percent])):.0%}"
+        )
+        rows.append([f"{percent:g} %", f"{len(chosen[percent]):,}", f"{annotations[path]:,}", within, str(path)])
+    print_table(["share", "images", "annotations", "of them in the next larger", "file"], rows)

@@ -1,0 +1,134 @@
+"""Make a dataset's class-agnostic annotation file from its original download, or fetch the released one."""
+
+from pathlib import Path
+
+from omegaconf import DictConfig, ListConfig
+
+from cutler_pl.commands.console import print_table
+from cutler_pl.commands.run_metadata import record_run
+from cutler_pl.commands.settings import require
+from cutler_pl.datasets.catalog import CATALOG, how_to_get
+from cutler_pl.datasets.converters import CONVERTED, ConversionReport, Download, Options, open_download, write_records
+from cutler_pl.datasets.released_annotations import fetch_ready_made
+from cutler_pl.errors import ConfigError
+from cutler_pl.reports.contact_sheet import write_sheet
+from cutler_pl.runtime.files import write_json
+from cutler_pl.runtime.logging import get_logger
+
+log = get_logger(__name__)
+
+_MARKED = ("keep", "ignore", "drop")
+
+
+def run(cfg: DictConfig) -> Path:
+    """Convert or fetch as `conf/prepare_dataset.yaml` describes.
+
+    Returns:
+        The annotation file. A converted one has a folder `<stem>_report` beside it, with the counts, the list of what
+        was left out, the picture sheet and the settings.
+
+    Raises:
+        ConfigError: Settings are missing or do not go together, or the dataset is not made by this command.
+        DatasetNotFoundError: A part of the download is missing, or the released file cannot be had.
+        AnnotationError: A file is of another format than expected.
+        TooManyFailuresError: More is missing or faulty than `max_faulty` accepts.
+    """
+    require(cfg, "name")
+    datasets = Path(cfg.paths.datasets)
+    if cfg.name not in CATALOG:
+        raise ConfigError(f"there is no dataset {cfg.name!r}; choose among {' '.join(CATALOG)}")
+    if cfg.fetch:
+        return _fetch(cfg, datasets)
+    _check(cfg)
+    output = Path(cfg.output) if cfg.output else datasets / CATALOG[cfg.name].annotations
+    if output.exists() and not cfg.overwrite:
+        raise ConfigError(
+            f"{output}: there is such a file; give output=<another file>, or replace it by overwrite=true"
+        )
+    download = open_download(cfg.name, Path(cfg.root), datasets=datasets, options=_options(cfg))
+    folder = output.with_name(f"{output.stem}_report")
+    report = write_records(
+        download.records,
+        output,
+        skipped=folder / "skipped.jsonl",
+        info={"description": f"{cfg.name}, class-agnostic, converted by cutler_pl"},
+        max_faulty=float(cfg.max_faulty),
+    )
+    record_run(folder, cfg)
+    write_json(folder / "counts.json", _counts(report), indent=2)
+    _show(cfg.name, report)
+    _draw(folder / "sheet.jpg", output, download, report, most=cfg.sheet)
+    log.info("%s: written; counts, what was left out and the picture sheet are in %s", output, folder)
+    _say_where_photos_belong(datasets / CATALOG[cfg.name].images, download, report)
+    return output
+
+
+def _check(cfg: DictConfig) -> None:
+    if cfg.name not in CONVERTED:
+        raise ConfigError(f"name={cfg.name} is not converted from another format: {how_to_get(cfg.name)}")
+    if cfg.root is None:
+        raise ConfigError("needed and not given: root=<folder of the original download>, or fetch=true")
+    if cfg.marked not in (None, *_MARKED):
+        raise ConfigError(f"marked={cfg.marked} must be one of {' '.join(_MARKED)}")
+    if not 0 <= cfg.max_faulty <= 1:
+        raise ConfigError(f"max_faulty={cfg.max_faulty} must be a share from 0 to 1")
+    if cfg.splits is not None and not isinstance(cfg.splits, ListConfig):
+        raise ConfigError(f"splits={cfg.splits}: expected a list, such as 'splits=[{cfg.splits}]'")
+
+
+def _options(cfg: DictConfig) -> Options:
+    paths = {key: None if cfg[key] is None else Path(cfg[key]) for key in ("annotations", "images", "ids", "synsets")}
+    splits = None if cfg.splits is None else tuple(map(str, cfg.splits))
+    return Options(**paths, check_images=cfg.check_images, marked=cfg.marked, splits=splits)
+
+
+def _fetch(cfg: DictConfig, datasets: Path) -> Path:
+    if cfg.root is not None or cfg.output is not None:
+        raise ConfigError("fetch=true puts the released file into its place; it goes with neither root= nor output=")
+    path, counts = fetch_ready_made(cfg.name, datasets, mirror=cfg.mirror)
+    print_table([cfg.name, "images", "annotations", "categories"], [["", *(f"{number:,}" for number in counts)]])
+    log.info("%s: complete and as at the first download", path)
+    return path
+
+
+def _counts(report: ConversionReport) -> dict[str, object]:
+    skipped = [
+        {"kind": kind, "reason": reason, "fault": fault, "count": count}
+        for (kind, reason, fault), count in report.skipped.most_common()
+    ]
+    return {
+        "images": report.images,
+        "images_without_objects": report.empty,
+        "annotations": report.annotations,
+        "uncounted": report.uncounted,
+        "skipped": skipped,
+    }
+
+
+def _show(name: str, report: ConversionReport) -> None:
+    rows = [
+        ["images", f"{report.images:,}"],
+        ["  without objects", f"{report.empty:,}"],
+        ["annotations", f"{report.annotations:,}"],
+        ["  that do not count (iscrowd)", f"{report.uncounted:,}"],
+    ]
+    for (kind, reason, fault), count in report.skipped.most_common():
+        rows.append([f"{kind}s left out: {reason}{' (fault)' if fault else ''}", f"{count:,}"])
+    print_table([name, "count"], rows)
+
+
+def _draw(sheet: Path, output: Path, download: Download, report: ConversionReport, *, most: int) -> None:
+    sheet.unlink(missing_ok=True)  # it may show an older file
+    if download.photos is None or most < 1:
+        return
+    numbers = sorted(report.objects)
+    step = max(1, len(numbers) // most)
+    write_sheet(sheet, output, download.photos, prefix=download.prefix, image_ids=numbers[::step][:most])
+
+
+def _say_where_photos_belong(folder: Path, download: Download, report: ConversionReport) -> None:
+    if (folder / report.first).is_file():
+        return
+    place = (folder / download.prefix).absolute()
+    link = f", for example: ln -s '{download.photos.absolute()}' '{place}'" if download.photos else ""
+    log.warning("the photos of these annotations are expected in %s; put or link them there%s", place, link)

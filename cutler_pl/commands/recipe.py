@@ -1,0 +1,151 @@
+"""Run several pipelines one after another, each a stage with a folder of its own, as `conf/recipe/*.yaml` lists them.
+
+A stage that is finished is not run again; a stage that was interrupted starts anew in an empty folder. What a stage
+depends on is its own settings and those of the stages before it, so a changed setting redoes what comes after.
+"""
+
+import hashlib
+import json
+import re
+import shlex
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra import compose
+from hydra.utils import get_method, instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from cutler_pl.commands.run_metadata import record_run
+from cutler_pl.errors import ConfigError
+from cutler_pl.runtime.files import write_json
+from cutler_pl.runtime.locks import exclusive
+from cutler_pl.runtime.logging import get_logger
+from cutler_pl.runtime.version import VERSION
+
+log = get_logger(__name__)
+
+DONE = "stage.json"
+_BARE = re.compile(r"[\w./+-]+")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of a recipe: either a pipeline with overrides, as one would type them, or a function call."""
+
+    name: str
+    folder: Path
+    pipeline: str | None
+    overrides: Mapping[str, Any]
+    call: DictConfig | None
+
+    @property
+    def command(self) -> str | None:
+        """The command that does the same by hand; None for a function call."""
+        if self.pipeline is None:
+            return None
+        script = "train.py" if self.pipeline == "train" else f"scripts/{self.pipeline}.py"
+        return " ".join(["python", script, *(shlex.quote(o) for o in format_overrides(self.overrides))])
+
+    def settings(self) -> dict[str, Any]:
+        """What the result of the stage depends on."""
+        call = None if self.call is None else OmegaConf.to_container(self.call, resolve=True)
+        return {"name": self.name, "pipeline": self.pipeline, "overrides": dict(self.overrides), "call": call}
+
+    def run(self) -> None:
+        """Do the work of the stage, into its folder."""
+        if self.call is not None:
+            instantiate(self.call)
+            return
+        pipeline: Callable[[DictConfig], Any] = get_method(f"cutler_pl.commands.{self.pipeline}.run")
+        pipeline(compose(str(self.pipeline), overrides=format_overrides(self.overrides)))
+
+
+def run(cfg: DictConfig) -> None:
+    """Run the stages of `cfg.recipe` that are not finished yet.
+
+    Raises:
+        OutputLockedError: Another run works in the same output folder.
+        CutlerError: Whatever a stage raises; the stages before it stay finished.
+    """
+    output = Path(cfg.recipe.output)
+    output.mkdir(parents=True, exist_ok=True)
+    stages = read_stages(cfg.recipe, output)
+    with exclusive(output, purpose="recipe"):
+        record_run(output, cfg)
+        fingerprint = VERSION
+        for number, stage in enumerate(stages, start=1):
+            fingerprint = _digest([fingerprint, stage.settings()])
+            _run_stage(stage, fingerprint, f"stage {number} of {len(stages)}, {stage.name}")
+    for line in cfg.recipe.closing_lines:
+        log.info(line)
+
+
+def read_stages(recipe: DictConfig, output: Path) -> list[Stage]:
+    """Read the stages of a recipe; each gets the folder `<output>/stages/<number>_<name>`, numbered from 1.
+
+    Raises:
+        ConfigError: A stage names neither a pipeline nor a call, or both.
+    """
+    stages = []
+    for number, (name, entry) in enumerate(recipe.stages.items(), start=1):
+        if ("pipeline" in entry) == ("call" in entry):
+            raise ConfigError(f"recipe.stages.{name} needs either 'pipeline' or 'call', not both and not neither")
+        overrides = OmegaConf.to_container(entry.get("overrides") or OmegaConf.create(), resolve=True)
+        assert isinstance(overrides, dict)
+        stages.append(
+            Stage(
+                name=str(name),
+                folder=output / "stages" / f"{number}_{name}",
+                pipeline=entry.get("pipeline"),
+                overrides={str(k): v for k, v in overrides.items()},
+                call=entry.get("call"),
+            )
+        )
+    return stages
+
+
+def format_overrides(overrides: Mapping[str, Any]) -> list[str]:
+    """Write settings as Hydra overrides, quoted where Hydra's grammar needs it (a path with spaces, say)."""
+    return [f"{key}={_format(value)}" for key, value in overrides.items()]
+
+
+def _format(value: Any) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        return f"[{','.join(map(_format, value))}]"
+    text = str(value)
+    if not isinstance(value, str) or _BARE.fullmatch(text):
+        return text
+    # Hydra's grammar: inside quotes a backslash counts only before a quote, and is then doubled
+    return "'" + re.sub(r"(\\+)$", r"\1\1", re.sub(r"(\\*)'", r"\1\1\\'", text)) + "'"
+
+
+def _run_stage(stage: Stage, fingerprint: str, title: str) -> None:
+    if _finished(stage.folder, fingerprint):
+        log.info("%s: finished before, kept", title)
+        return
+    log.info("%s: %s", title, stage.command or stage.call._target_)  # type: ignore[union-attr]
+    if stage.folder.exists():
+        shutil.rmtree(stage.folder)
+    stage.folder.mkdir(parents=True)
+    start = time.monotonic()
+    stage.run()
+    seconds = round(time.monotonic() - start, 1)
+    write_json(stage.folder / DONE, {"fingerprint": fingerprint, "command": stage.command, "seconds": seconds})
+    log.info("%s: done in %.0f s", title, seconds)
+
+
+def _finished(folder: Path, fingerprint: str) -> bool:
+    marker = folder / DONE
+    return marker.is_file() and json.loads(marker.read_text())["fingerprint"] == fingerprint
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,49 @@
+"""Make the annotations of the next self-training round: predict on the training images, select, merge.
+
+Section 3.4 of the paper: confident predictions join the masks of the round before, and replace those they overlap.
+Training on the result is an ordinary `train.py` run that starts from the same checkpoint.
+"""
+
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from cutler_pl.coco.io import save_coco
+from cutler_pl.commands.predict import predict_annotated
+from cutler_pl.commands.run_metadata import record_run
+from cutler_pl.commands.settings import require
+from cutler_pl.errors import ConfigError
+from cutler_pl.runtime.distributed import global_rank
+from cutler_pl.runtime.files import write_text
+from cutler_pl.runtime.logging import get_logger
+from cutler_pl.self_training import merge
+
+log = get_logger(__name__)
+
+
+def run(cfg: DictConfig) -> Path:
+    """Write `<output>/annotations.json` for the next round, as `conf/self_train.yaml` describes.
+
+    Raises:
+        ConfigError: The threshold is outside 0..1.
+        CheckpointError: The checkpoint cannot be read.
+        DatasetNotFoundError: Images or annotations are missing.
+        AnnotationError: Annotations or predictions break the format.
+    """
+    require(cfg, "checkpoint", "images", "annotations", "output")
+    if not 0.0 <= cfg.threshold <= 1.0:
+        raise ConfigError(f"threshold={cfg.threshold} must lie in 0..1; the original uses 0.7 and then 0.65")
+    output = Path(cfg.output)
+    predictions = predict_annotated(cfg, output / "predictions")
+    target = output / "annotations.json"
+    if global_rank() != 0:
+        return target
+    record_run(output, cfg)
+    merged = merge(cfg.annotations, predictions, cfg.threshold, on_error=cfg.on_error)
+    save_coco(target, merged.coco)
+    rejected = output / "rejected.txt"
+    write_text(rejected, "".join(f"{reason}\n" for reason in merged.dropped))
+    log.info("%d annotations for the next round in %s", len(merged.coco["annotations"]), target)
+    if merged.dropped:
+        log.warning("%d faulty records were left out, listed in %s", len(merged.dropped), rejected)
+    return target

@@ -1,0 +1,55 @@
+"""Train a detector on a folder of images and a COCO file: data first, then weights, then hardware, then the run."""
+
+from pathlib import Path
+
+import lightning as L
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+from cutler_pl.commands.instantiate import build_detector_from, build_trainer
+from cutler_pl.commands.run_metadata import plain, record_run
+from cutler_pl.models.checkpoint import describe_detector
+from cutler_pl.runtime.logging import get_logger
+from cutler_pl.training import DetectorModule
+
+log = get_logger(__name__)
+
+
+def run(cfg: DictConfig) -> Path:
+    """Train as `conf/train.yaml` describes.
+
+    Returns:
+        The checkpoint of the last step.
+
+    Raises:
+        DatasetNotFoundError: Images or annotations are missing.
+        AnnotationError: The COCO file is not usable.
+        CheckpointError: Start weights cannot be had or do not fit.
+        ConfigError: Settings contradict one another or the hardware.
+    """
+    L.seed_everything(cfg.seed, workers=True, verbose=False)
+    torch.set_float32_matmul_precision("high")
+
+    datamodule = instantiate(cfg.data)
+    datamodule.check()
+    model = build_detector_from(cfg.model, num_classes=datamodule.num_classes)
+    trainer = build_trainer(cfg)
+
+    module = DetectorModule(
+        model,
+        optimizer=instantiate(cfg.optimizer),
+        scheduler=instantiate(cfg.scheduler),
+        model_config=describe_detector(model, category_ids=datamodule.category_ids, class_names=datamodule.class_names),
+        seed=cfg.seed,
+    )
+    output = Path(cfg.paths.output_dir)
+    if trainer.is_global_zero:
+        record_run(output, cfg)
+        log.info("training for %d steps, output in %s", trainer.max_steps, output)
+    for logger in trainer.loggers:
+        logger.log_hyperparams(plain(cfg))
+    trainer.fit(module, datamodule=datamodule, ckpt_path=cfg.resume, weights_only=True)
+    checkpoint = output / "checkpoints" / "last.ckpt"
+    log.info("trained; weights in %s", checkpoint)
+    return checkpoint

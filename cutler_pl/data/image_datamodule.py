@@ -1,0 +1,122 @@
+"""Images at their own size, one after another, each once: what validation, evaluation and prediction read.
+
+The images are shared out among the ranks one by one; none is seen twice, so that ranks may differ by one image.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import lightning as L
+import numpy as np
+import torch
+from jaxtyping import Int64
+from torch.utils.data import DataLoader, Dataset
+
+from cutler_pl.data.image_io import Failure, Failures, read_in_frame
+from cutler_pl.data.loader import SizedStream, loader_settings
+from cutler_pl.errors import ConfigError, ImageReadError
+from cutler_pl.images import read_image
+from cutler_pl.runtime.distributed import global_rank, world_size
+from cutler_pl.types import ImageTensor
+
+
+class ImageMeta(NamedTuple):
+    """Which image it is; height and width are those of the pixels that come with this."""
+
+    image_id: int
+    file_name: str
+    height: int
+    width: int
+
+
+Item = tuple[ImageTensor, ImageMeta] | Failure
+EvalBatch = tuple[list[ImageTensor], list[ImageMeta]]
+
+
+class ImageFiles(Dataset[Item]):
+    """Image files below a root.
+
+    Args:
+        root: Image folder.
+        file_names: Paths relative to it.
+        image_ids: Id of each image.
+        sizes_hw: Size each image must have; None for any.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        file_names: Sequence[str],
+        image_ids: Int64[np.ndarray, " images"],
+        sizes_hw: Int64[np.ndarray, "images 2"] | None = None,
+    ) -> None:
+        self.root = root
+        self.file_names = file_names
+        self.image_ids = image_ids
+        self.sizes_hw = sizes_hw
+
+    def __len__(self) -> int:
+        return len(self.image_ids)
+
+    def __getitem__(self, number: int) -> Item:
+        name = self.file_names[number]
+        path = self.root / name
+        try:
+            if self.sizes_hw is None:
+                pixels = read_image(path)
+            else:
+                height, width = self.sizes_hw[number]
+                pixels = read_in_frame(path, (int(height), int(width)))
+        except ImageReadError as error:
+            return Failure(name, str(error))
+        image = torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
+        return image, ImageMeta(int(self.image_ids[number]), name, *pixels.shape[:2])
+
+
+class ImageDataModule(L.LightningDataModule, ABC):
+    """Base of the datamodules that read images at their own size.
+
+    Steps receive `(images, metas)`: a list of uint8 RGB tensors and a list of `ImageMeta`. Unreadable images are
+    recorded in `failures` and left out, so that a batch may be smaller, or even empty.
+    """
+
+    allow_zero_length_dataloader_with_multiple_devices = True
+
+    def __init__(self, *, batch_size: int = 1, num_workers: int = 4) -> None:
+        super().__init__()
+        if batch_size < 1 or num_workers < 0:
+            raise ConfigError(f"batch_size={batch_size} must be at least 1 and num_workers={num_workers} at least 0")
+        self.batch_size = batch_size
+        self.num_workers = num_workers
+        self.failures = Failures()
+
+    @abstractmethod
+    def image_files(self) -> ImageFiles:
+        """The images of all ranks."""
+
+    def predict_dataloader(self) -> SizedStream[EvalBatch]:
+        """Batches of this rank's share of the images."""
+        dataset = self.image_files()
+        loader = DataLoader(
+            dataset,
+            batch_size=self.batch_size,
+            sampler=range(global_rank(), len(dataset), world_size()),
+            collate_fn=list,
+            **loader_settings(self.num_workers),
+        )
+        return SizedStream(loader, self._receive)
+
+    def val_dataloader(self) -> SizedStream[EvalBatch]:
+        """As `predict_dataloader`."""
+        return self.predict_dataloader()
+
+    def test_dataloader(self) -> SizedStream[EvalBatch]:
+        """As `predict_dataloader`."""
+        return self.predict_dataloader()
+
+    def _receive(self, items: list[Item]) -> EvalBatch:
+        read = [item for item in items if not isinstance(item, Failure)]
+        self.failures.add(item for item in items if isinstance(item, Failure))
+        return [image for image, _ in read], [meta for _, meta in read]

@@ -1,0 +1,1 @@
+"""The datasets of the recipe: catalogue, converters, downloads, splits and generated scenes."""

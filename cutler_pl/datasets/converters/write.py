@@ -1,0 +1,116 @@
+"""From the converters' records to a COCO file, counted, with a list of what was left out."""
+
+import json
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cutler_pl.coco.stream import CocoWriter, writing_coco
+from cutler_pl.datasets.converters.records import Found, Photo, Record, Skipped
+from cutler_pl.errors import TooManyFailuresError
+from cutler_pl.runtime.files import replacing
+
+FOREGROUND = {"id": 1, "name": "fg", "supercategory": "fg"}
+
+
+@dataclass
+class ConversionReport:
+    """Counts of a conversion.
+
+    Attributes:
+        images: Images written.
+        annotations: Annotations written, regions that do not count among them.
+        uncounted: Regions that do not count (`iscrowd` 1).
+        objects: Annotations of each image that has any, by image id.
+        first: File name of the first image.
+        skipped: How many were left out, by kind ("image", "object"), reason and whether that is a fault.
+    """
+
+    images: int = 0
+    annotations: int = 0
+    uncounted: int = 0
+    objects: Counter[int] = field(default_factory=Counter)
+    first: str = ""
+    skipped: Counter[tuple[str, str, bool]] = field(default_factory=Counter)
+
+    @property
+    def empty(self) -> int:
+        """Images without any annotation."""
+        return self.images - len(self.objects)
+
+    def share_faulty(self, kind: str) -> float:
+        """Share of images or objects that were left out because something is wrong with them."""
+        faulty = sum(count for (of, _, fault), count in self.skipped.items() if fault and of == kind)
+        there = self.images if kind == "image" else self.annotations
+        return faulty / (faulty + there) if faulty else 0.0
+
+
+def write_records(
+    records: Iterable[Record], output: Path, *, skipped: Path, info: dict[str, Any], max_faulty: float
+) -> ConversionReport:
+    """Write a class-agnostic COCO file, unless too much is missing from it.
+
+    Args:
+        records: What a converter yields.
+        output: The file; an older one stays if the new one is refused.
+        skipped: File for one JSON line a thing left out; written in any case.
+        info: The `info` of the file.
+        max_faulty: Share of images, and of objects, that may be left out for a fault.
+
+    Raises:
+        TooManyFailuresError: More is faulty than accepted, or nothing is left.
+        OutputWriteError: There is no space or no permission.
+    """
+    report = ConversionReport()
+    head = {"info": info, "licenses": [], "categories": [FOREGROUND]}
+    with writing_coco(output, head) as writer:
+        with replacing(skipped) as temporary, temporary.open("w", encoding="utf-8", errors="replace") as listing:
+            for record in records:
+                if isinstance(record, Skipped):
+                    report.skipped[record.kind, record.reason, record.fault] += 1
+                    if record.item:
+                        listing.write(json.dumps(record._asdict()) + "\n")
+                else:
+                    _write(record, writer, report)
+        _refuse(report, output, skipped, max_faulty)
+    return report
+
+
+def _write(record: Photo | Found, writer: CocoWriter, report: ConversionReport) -> None:
+    if isinstance(record, Photo):
+        report.images += 1
+        report.first = report.first or record.file_name
+        writer.image(record._asdict())
+        return
+    report.annotations += 1
+    report.uncounted += record.crowd
+    report.objects[record.image_id] += 1
+    annotation: dict[str, Any] = {
+        "id": report.annotations if record.id is None else record.id,
+        "image_id": record.image_id,
+        "category_id": FOREGROUND["id"],
+        "bbox": record.bbox,
+        "area": record.area,
+        "iscrowd": int(record.crowd),
+    }
+    if record.segmentation is not None:
+        annotation["segmentation"] = record.segmentation
+    writer.annotation(annotation)
+
+
+def _refuse(report: ConversionReport, output: Path, skipped: Path, max_faulty: float) -> None:
+    kinds = [kind for kind in ("image", "object") if report.share_faulty(kind) > max_faulty]
+    if not kinds and report.annotations:
+        return
+    faults = Counter({key: count for key, count in report.skipped.items() if key[2]})
+    reasons = ", ".join(f"{kind}s: {reason} {count:,}×" for (kind, reason, _), count in faults.most_common(4))
+    listed = f" ({reasons}; all are listed in {skipped})" if reasons else ""
+    if not report.annotations:
+        raise TooManyFailuresError(f"{output}: not written, since no annotation is left{listed}; check the paths given")
+    shares = " and ".join(f"{report.share_faulty(kind):.1%} of the {kind}s" for kind in kinds)
+    raise TooManyFailuresError(
+        f"{output}: not written, since {shares} are missing or faulty, more than max_faulty={max_faulty:g}{listed}; "
+        "complete the download, or accept it by max_faulty=1"
+    )

@@ -1,0 +1,105 @@
+"""The annotation files that CutLER's authors released, by dataset of the catalogue. They published no checksums."""
+
+import shutil
+import zipfile
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+from cutler_pl.coco.stream import read_records
+from cutler_pl.datasets.catalog import CATALOG, SEMI_PERCENTS
+from cutler_pl.errors import AnnotationError, ConfigError
+from cutler_pl.runtime.download import fetch_file
+from cutler_pl.runtime.files import replacing
+
+SPLITS_ARCHIVE = "coco/annotations/coco-smi_annotations.zip"
+"""Where the archive of the K % files is kept, below the datasets folder."""
+
+_SPLITS_ADDRESS = "coco-smi/annotations.zip"
+_FOLDERS = {
+    "coco": "coco", "coco20k": "coco", "lvis": "coco", "voc": "voc", "objects365": "objects365",
+    "openimages": "openImages", "uvo": "uvo", "kitti": "kitti", "watercolor": "watercolor", "comic": "comic",
+    "clipart": "clipart", "imagenet_maskcut": "maskcut", "imagenet_r1": "maskcut", "imagenet_r2": "maskcut",
+}  # fmt: skip
+READY_MADE: dict[str, str] = {
+    **{name: f"{folder}/{PurePosixPath(CATALOG[name].annotations).name}" for name, folder in _FOLDERS.items()},
+    **{f"coco_semi_{percent}": _SPLITS_ADDRESS for percent in SEMI_PERCENTS},
+}
+"""Address below the mirror by dataset."""
+
+
+class Counts(NamedTuple):
+    """What is in a COCO file."""
+
+    images: int
+    annotations: int
+    categories: int
+
+
+def fetch_ready_made(name: str, datasets: Path, *, mirror: str) -> tuple[Path, Counts]:
+    """Get a released annotation file into its place; one that is there is checked against its recorded SHA-256.
+
+    Args:
+        name: Dataset of the catalogue.
+        datasets: The datasets folder.
+        mirror: Address that the files lie below.
+
+    Returns:
+        The file, and what is in it.
+
+    Raises:
+        ConfigError: No file was released for this dataset.
+        DatasetNotFoundError: The file cannot be had.
+        AnnotationError: It is not COCO, or not what it was at first.
+    """
+    if name not in READY_MADE:
+        raise ConfigError(f"no file was released for name={name}; there are {' '.join(READY_MADE)}")
+    address, path = f"{mirror.rstrip('/')}/{READY_MADE[name]}", datasets / CATALOG[name].annotations
+    if READY_MADE[name] == _SPLITS_ADDRESS and not path.is_file():
+        archive = datasets / SPLITS_ARCHIVE
+        fetch_file(address, archive, check=lambda file: _check_archive(file, address))
+        extract_member(archive, path)
+    fetch_file(address, path, check=lambda file: _check(file, address))
+    return path, count(path)
+
+
+def count(path: Path) -> Counts:
+    """Count the records of a COCO file of any size.
+
+    Raises:
+        DatasetNotFoundError: There is no such file.
+        AnnotationError: The file is not JSON or not COCO.
+    """
+    found = {"images": 0, "annotations": 0, "categories": 0}
+    for key, _ in read_records(path):
+        if key in found:
+            found[key] += 1
+    return Counts(**found)
+
+
+def extract_member(archive: Path, path: Path) -> None:
+    """Take the file of the same name out of an archive, wherever in it that lies.
+
+    Raises:
+        AnnotationError: The archive is no zip file, or has no such file or a damaged one.
+    """
+    try:
+        with zipfile.ZipFile(archive) as files:
+            inside = [name for name in files.namelist() if PurePosixPath(name).name == path.name]
+            if not inside:
+                raise AnnotationError(f"{archive}: holds no {path.name}; delete the archive to fetch it again")
+            with files.open(inside[0]) as source, replacing(path) as temporary, temporary.open("wb") as target:
+                shutil.copyfileobj(source, target)
+    except zipfile.BadZipFile as error:
+        raise AnnotationError(f"{archive}: damaged ({error}); delete the archive to fetch it again") from error
+
+
+def _check(file: Path, address: str) -> None:
+    try:
+        count(file)
+    except AnnotationError as error:
+        raise AnnotationError(f"what {address} sent is no annotation file: {error}") from error
+
+
+def _check_archive(file: Path, address: str) -> None:
+    if not zipfile.is_zipfile(file):
+        raise AnnotationError(f"{file}: what {address} sent is no zip archive; run the same command again later")

@@ -1,0 +1,1 @@
+"""Eigensolvers: the second generalised eigenvector of many small dense graphs at once."""

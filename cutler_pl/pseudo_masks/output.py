@@ -1,0 +1,103 @@
+"""The output folder of a MaskCut run: who may write there, what is done, and the merge at the end.
+
+`shards/` holds what is done so far, `annotations.json` and `failures.jsonl` are made of it when all is done. A run
+without parts has the folder to itself; the parts of a job array share it, each has its own place in it, and the one
+that finishes last merges.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cutler_pl.errors import AnnotationError, ConfigError, OutputLockedError
+from cutler_pl.pseudo_masks.merge import MergeReport, merge_shards
+from cutler_pl.pseudo_masks.shards import Progress, begin_run, read_progress
+from cutler_pl.runtime.files import write_text
+from cutler_pl.runtime.locks import exclusive, shared
+from cutler_pl.runtime.logging import get_logger
+
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Part:
+    """Which of how many parts of a job array this is; the whole run by default."""
+
+    index: int = 0
+    count: int = 1
+
+
+class OutputFolder:
+    """One run's, or one part's, view of the output folder.
+
+    Raises:
+        ConfigError: The part does not exist.
+    """
+
+    def __init__(self, folder: str | Path, part: Part | None = None) -> None:
+        part = part or Part()
+        if not 0 <= part.index < part.count:
+            raise ConfigError(
+                f"job.index={part.index} with job.count={part.count}: the index runs from 0 to {part.count - 1}"
+            )
+        self.annotations = Path(folder) / "annotations.json"
+        self.failures = Path(folder) / "failures.jsonl"
+        self.shards = Path(folder) / "shards"
+        self._folder = Path(folder)
+        self._part = part
+        self._name = f"part-{part.index:05d}-of-{part.count:05d}"
+        self._finished = self.shards / f"{self._name}.done"
+
+    @contextmanager
+    def claimed(self) -> Iterator[None]:
+        """Hold the folder against other runs.
+
+        Raises:
+            OutputLockedError: Another run, or another process with the same part, is writing there.
+        """
+        if self._part.count == 1:
+            with exclusive(self._folder, purpose="maskcut"):
+                yield
+            return
+        purpose = f"maskcut part {self._part.index} of {self._part.count}"
+        with (
+            shared(self._folder, purpose=purpose),
+            exclusive(self._folder, purpose=purpose, name=f".lock-{self._name}"),
+        ):
+            yield
+
+    def begin(self, parameters: Mapping[str, Any], names: Sequence[str]) -> None:
+        """Record what the results depend on, or find it unchanged; see `begin_run`."""
+        begin_run(self.shards, parameters, names)
+        self._finished.unlink(missing_ok=True)
+
+    def progress(self) -> Progress:
+        """What is done already, by this and all other parts."""
+        return read_progress(self.shards)
+
+    def shard(self, rank: int) -> Path:
+        """The shard file of one process of this part."""
+        return self.shards / f"{self._name}-rank-{rank:05d}.jsonl"
+
+    def mark_finished(self) -> None:
+        """Say that this part has nothing left to do."""
+        write_text(self._finished, "")
+
+    def merge(self, names: Sequence[str]) -> MergeReport:
+        """Write annotations and failures from all shards; see `merge_shards`."""
+        return merge_shards([self.shards], self.annotations, expected=names, failures=self.failures)
+
+    def merge_if_last(self, names: Sequence[str]) -> MergeReport | None:
+        """Merge if all parts of the array have finished and none is running; None otherwise."""
+        finished = len(list(self.shards.glob(f"part-*-of-{self._part.count:05d}.done")))
+        if finished < self._part.count:
+            log.info("%d of %d parts are finished; the last one merges", finished, self._part.count)
+            return None
+        try:
+            with exclusive(self._folder, purpose="merge"):
+                return self.merge(names)
+        except (OutputLockedError, AnnotationError) as error:
+            log.info("not merged by this part: %s", error)
+            return None

@@ -1,0 +1,1 @@
+"""HTML pages and tables: what people look at after a run."""

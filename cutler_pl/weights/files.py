@@ -1,0 +1,114 @@
+"""Weights in and out of files: what is in a file is told from its first bytes, not from its name."""
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from cutler_pl.errors import CheckpointError
+from cutler_pl.runtime.files import replacing
+from cutler_pl.weights.safe_pickle import load_pickle, load_torch
+
+_ZIP = b"PK\x03\x04"
+_OLD_TORCH = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # the number that torch.save began with before version 1.6
+_WRAPPERS = ("model", "state_dict")
+_PREFIXES = ("_orig_mod.", "module.", "model.")  # of torch.compile, DistributedDataParallel, our LightningModule
+_READABLE = (".pth", ".pkl", ".safetensors", ".ckpt")
+WRITABLE = (".pth", ".pkl", ".safetensors")
+
+
+def read_state(path: str | Path) -> dict[str, Tensor]:
+    """Read the weights of a checkpoint, under the names the file has, without running anything in it.
+
+    Args:
+        path: A file of `torch.save` (.pth, .ckpt), a pickle of arrays (.pkl) or .safetensors.
+
+    Raises:
+        CheckpointError: The file is missing, damaged, of another kind, or holds no weights.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(
+            f"{path}: no such file; give the path of a checkpoint, an https address or a released name"
+        )
+    with path.open("rb") as file:
+        start = file.read(16)
+    content: Any
+    if start.startswith((_ZIP, _OLD_TORCH)):
+        content = load_torch(path)
+    elif start[8:9] == b"{":
+        content = _load_safetensors(path)
+    elif start[:1] in (b"\x80", b"(", b"c", b"}"):
+        content = load_pickle(path)
+    else:
+        raise CheckpointError(f"{path}: not a checkpoint; expected a file of one of the kinds {' '.join(_READABLE)}")
+    if not isinstance(content, Mapping):
+        raise CheckpointError(f"{path}: holds no weights by name, but {type(content).__name__}")
+    return unwrap(content, where=str(path))
+
+
+def unwrap(content: Mapping[Any, Any], *, where: str) -> dict[str, Tensor]:
+    """The bare state dict inside a checkpoint: out of its wrappers, without prefixes, arrays as tensors.
+
+    Args:
+        content: A state dict, bare, or under "model" or "state_dict" beside other things.
+        where: What to call it in messages.
+
+    Raises:
+        CheckpointError: There are no weights in it.
+    """
+    for wrapper in _WRAPPERS:
+        if isinstance(content.get(wrapper), Mapping):
+            content = content[wrapper]
+    state = {
+        key: torch.from_numpy(value) if isinstance(value, np.ndarray) else value
+        for key, value in content.items()
+        if isinstance(key, str) and isinstance(value, Tensor | np.ndarray)
+    }
+    if not state:
+        raise CheckpointError(f"{where}: holds no weights; expected tensors by name, bare or under 'model'")
+    for prefix in _PREFIXES:
+        if any(key.startswith(prefix) for key in state):
+            state = {key.removeprefix(prefix): value for key, value in state.items()}
+    return {key.replace("._orig_mod.", "."): value for key, value in state.items()}
+
+
+def write_state(path: str | Path, state: Mapping[str, Tensor]) -> None:
+    """Write weights in the form that the file's ending says; the file is whole or not there.
+
+    Args:
+        path: `.pth` is detectron2's form of `torch.save`, `.pkl` its pickle of arrays, `.safetensors` bare weights.
+        state: The weights.
+
+    Raises:
+        CheckpointError: The ending is none of these.
+    """
+    path = Path(path)
+    state = {key: value.detach().cpu().contiguous() for key, value in state.items()}
+    if path.suffix not in WRITABLE:
+        raise CheckpointError(f"{path}: cannot tell what to write from {path.suffix!r}; end it in {' '.join(WRITABLE)}")
+    with replacing(path) as temporary:
+        if path.suffix == ".safetensors":
+            safetensors.torch.save_file(state, temporary)
+        elif path.suffix == ".pkl":
+            arrays = {key: value.numpy() for key, value in state.items()}
+            # detectron2 takes a pickle with an author for one of its own, and not for Caffe2's.
+            temporary.write_bytes(pickle.dumps({"model": arrays, "__author__": "cutler_pl"}, protocol=4))
+        else:
+            torch.save({"model": state}, temporary)
+
+
+def _load_safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        loaded: dict[str, Tensor] = safetensors.torch.load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(
+            f"{path}: not readable as safetensors ({error}); fetch or write the file again"
+        ) from error
+    return loaded

@@ -1,0 +1,165 @@
+"""What users get wrong ends with one sentence that names the file and the way out, and a non-zero exit code."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from cutler_pl.datasets.scenes import SceneParams, write_scenes
+
+from .conftest import Command, Outcome
+
+TINY = ("experiment=quickstart", "trainer.max_steps=1", "data.num_workers=0", "callbacks.precise_bn=null")
+
+
+@pytest.fixture
+def scenes(tmp_path: Path) -> tuple[Path, Path]:
+    """A folder of images and its annotation file."""
+    write_scenes(tmp_path / "set" / "images", 3, SceneParams(height=64, width=64), seed=0)
+    return tmp_path / "set" / "images", tmp_path / "set" / "annotations.json"
+
+
+def sentence(outcome: Outcome) -> str:
+    """The one error line of a command that failed."""
+    assert outcome.code == 1
+    assert "Traceback" not in outcome.err
+    lines = [line for line in outcome.err.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1
+    assert outcome.err.splitlines()[-1] == lines[0]
+    assert "Error executing job" not in outcome.err
+    return lines[0]
+
+
+def change(path: Path, edit: Callable[[dict[str, Any]], None]) -> None:
+    coco = json.loads(path.read_text())
+    edit(coco)
+    path.write_text(json.dumps(coco))
+
+
+def train(command: Command, images: Path, annotations: Path, *more: str) -> Outcome:
+    return command("train.py", *TINY, f"data.images='{images}'", f"data.annotations='{annotations}'", *more)
+
+
+def test_setting_that_does_not_exist_is_named_with_the_closest(command: Command) -> None:
+    line = sentence(command("train.py", "trainer.max_step=3"))
+    assert "'trainer.max_step'" in line
+    assert "trainer.max_steps" in line
+
+
+def test_option_that_does_not_exist_is_named_with_the_others(command: Command) -> None:
+    line = sentence(command("train.py", "experiment=cutler"))
+    assert "experiment/cutler" in line
+    assert "cutler_cascade" in line
+
+
+def test_value_that_is_needed_is_named(command: Command) -> None:
+    assert "data.images" in sentence(command("train.py", "data=folder", "data.annotations=a.json"))
+    line = sentence(command("scripts/predict.py", "input=a"))
+    assert "checkpoint=<value> output=<value>" in line
+
+
+def test_missing_folder_is_named(command: Command, scenes: tuple[Path, Path], tmp_path: Path) -> None:
+    assert f"{tmp_path}/none" in sentence(train(command, tmp_path / "none", scenes[1]))
+    line = sentence(command("scripts/maskcut.py", "input=none", "output=out", "maskcut=patch_descriptors"))
+    assert "none" in line
+
+
+def test_empty_folder_is_named(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    overrides = (f"input={tmp_path}/empty", f"output={tmp_path}/out", "maskcut=patch_descriptors")
+    assert f"{tmp_path}/empty" in sentence(command("scripts/maskcut.py", *overrides))
+
+
+def test_file_that_is_not_json_is_named(command: Command, scenes: tuple[Path, Path]) -> None:
+    scenes[1].write_text("{'images': []")
+    line = sentence(train(command, *scenes))
+    assert str(scenes[1]) in line
+    assert "JSON" in line
+
+
+def test_unknown_image_id_is_named(command: Command, scenes: tuple[Path, Path]) -> None:
+    change(scenes[1], lambda coco: coco["annotations"][0].update(image_id=77))
+    line = sentence(train(command, *scenes))
+    assert "77" in line
+    assert str(scenes[1]) in line
+
+
+def test_file_without_annotations_is_named(command: Command, scenes: tuple[Path, Path]) -> None:
+    change(scenes[1], lambda coco: coco.update(annotations=[]))
+    assert str(scenes[1]) in sentence(train(command, *scenes))
+
+
+def test_start_weights_that_cannot_be_had_name_the_setting(command: Command, scenes: tuple[Path, Path]) -> None:
+    line = sentence(train(command, *scenes, "model.init=/no/such.pth"))
+    assert "/no/such.pth" in line
+    assert "model.init=" in line
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+def test_missing_gpu_names_the_way_out(command: Command, scenes: tuple[Path, Path]) -> None:
+    assert "trainer=cpu" in sentence(train(command, *scenes, "trainer=default"))
+
+
+def test_annotation_without_area_is_dropped_and_training_goes_on(
+    command: Command, scenes: tuple[Path, Path], tmp_path: Path
+) -> None:
+    def flatten(coco: dict[str, Any]) -> None:
+        coco["annotations"][0].update(bbox=[3, 3, 0, 5], segmentation=[[3, 3, 3, 8, 3, 5]], area=0)
+
+    change(scenes[1], flatten)
+    outcome = train(command, *scenes, f"paths.output_dir={tmp_path}/run")
+    assert outcome.code == 0, outcome.err
+    assert (tmp_path / "run" / "checkpoints" / "last.ckpt").is_file()
+    assert "1 " in outcome.err
+
+
+def test_photos_of_every_kind(command: Command, scenes: tuple[Path, Path], tmp_path: Path) -> None:
+    """One command over a folder with odd names and files; what cannot be read is listed, the rest is done."""
+    assert train(command, *scenes, f"paths.output_dir={tmp_path}/run").code == 0
+    checkpoint = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    folder = tmp_path / "my photos (1), new"
+    shutil.copytree(scenes[0], folder)
+    pixels = np.random.default_rng(0).integers(0, 255, (40, 60, 3), dtype=np.uint8)
+    photo = Image.fromarray(pixels)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    photo.save(folder / "turned.jpg", exif=exif)
+    photo.convert("RGBA").save(folder / "alpha.png")
+    photo.convert("L").save(folder / "grey.jpg")
+    photo.convert("CMYK").save(folder / "cmyk.jpg")
+    photo.resize((1, 1)).save(folder / "dot.png")
+    photo.resize((6000, 4000)).save(folder / "large.jpg")
+    photo.resize((400, 300)).save(folder / "cut.jpg")
+    (folder / "cut.jpg").write_bytes((folder / "cut.jpg").read_bytes()[:4000])
+    out = tmp_path / "out [1]"
+    outcome = command(
+        "scripts/predict.py", f"checkpoint={checkpoint}", f"input='{folder}'", f"output='{out}'", "trainer=cpu",
+        "num_workers=0",
+    )  # fmt: skip
+    assert outcome.code == 0, outcome.err
+    images = {
+        i["file_name"]: (i["height"], i["width"]) for i in json.loads((out / "images.json").read_text())["images"]
+    }
+    assert images["turned.jpg"] == (60, 40)
+    assert images["large.jpg"] == (4000, 6000)
+    assert set(images) == {p.name for p in folder.iterdir()} - {"dot.png", "cut.jpg"}
+    failures = [json.loads(line) for line in (out / "failures.jsonl").read_text().splitlines()]
+    assert [f["file_name"] for f in failures] == ["cut.jpg", "dot.png"]
+    assert {p.name for p in (out / "overlays").iterdir()} == {f"{name}.jpg" for name in images}
+
+
+def test_checkpoint_of_another_model_is_refused(command: Command, scenes: tuple[Path, Path], tmp_path: Path) -> None:
+    torch.save({"state_dict": {"fc.weight": torch.zeros(3)}}, tmp_path / "other.ckpt")
+    torch.save({"model": {"fc.weight": torch.zeros(3)}}, tmp_path / "other.pth")
+    for name in ("other.ckpt", "other.pth"):
+        outcome = command(
+            "scripts/predict.py", f"checkpoint={tmp_path}/{name}", f"input={scenes[0]}", f"output={tmp_path}/o",
+            "trainer=cpu", "model=cascade_mask_rcnn_tiny",
+        )  # fmt: skip
+        assert f"{tmp_path}/{name}" in sentence(outcome)

@@ -1,0 +1,312 @@
+"""Several datasets of the catalogue in one command, from predictions that exist or from a checkpoint."""
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+from PIL import Image
+
+from cutler_pl.cli import CONFIG_DIR
+from cutler_pl.commands import evaluate
+from cutler_pl.commands.evaluate import predict
+from cutler_pl.commands.evaluate.plan import Plan, make_plan
+from cutler_pl.commands.predict import LoadedDetector
+from cutler_pl.datasets.catalog import CATALOG
+from cutler_pl.errors import ConfigError, DatasetNotFoundError, OutputLockedError, TooManyFailuresError
+from cutler_pl.evaluation.published import zero_shot
+from cutler_pl.models import Detector, build_detector
+from cutler_pl.runtime.locks import exclusive
+
+BOX = [2.0, 3.0, 20.0, 12.0]
+MASK = [[2, 3, 22, 3, 22, 15, 2, 15]]
+
+
+def config(root: Path, *overrides: str) -> DictConfig:
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        given = [f"paths.datasets='{root / 'sets'}'", f"paths.root_dir='{root}'", f"output='{root / 'out'}'"]
+        return compose("evaluate", overrides=[*given, *overrides])
+
+
+def make_dataset(root: Path, name: str, *, names: tuple[str, ...] = ("fg",), images: int = 2) -> dict[str, Any]:
+    """A dataset of the catalogue with one object an image, its photos among them."""
+    info = CATALOG[name]
+    photos = root / "sets" / info.images
+    photos.mkdir(parents=True, exist_ok=True)
+    coco: dict[str, Any] = {"images": [], "annotations": [], "categories": []}
+    coco["categories"] = [{"id": 3 * n, "name": title} for n, title in enumerate(names, 1)]
+    for n in range(1, images + 1):
+        pixels = np.random.default_rng(n).integers(0, 255, (30, 40, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(photos / f"{n}.jpg")
+        coco["images"].append({"id": n, "file_name": f"{n}.jpg", "height": 30, "width": 40})
+        record = {"id": n, "image_id": n, "category_id": coco["categories"][n % len(names)]["id"], "bbox": BOX}
+        coco["annotations"].append(record | {"area": 240.0, "iscrowd": 0, "segmentation": MASK})
+    path = root / "sets" / info.annotations
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(coco))
+    return coco
+
+
+def write_found(root: Path, name: str, coco: dict[str, Any], **changed: Any) -> None:
+    """Predictions `<root>/found/<name>.json` that are right in the first image, with one record changed."""
+    truth = coco["annotations"][0]
+    found = {"image_id": 1, "category_id": truth["category_id"], "bbox": BOX, "score": 0.9, "segmentation": MASK}
+    (root / "found").mkdir(exist_ok=True)
+    (root / "found" / f"{name}.json").write_text(json.dumps([found | changed]))
+
+
+def plan(root: Path, *overrides: str) -> Plan:
+    return make_plan(config(root, *overrides))
+
+
+def read(root: Path, name: str) -> Any:
+    return json.loads((root / "out" / name).read_text())
+
+
+def test_each_dataset_is_measured_as_the_recipe_says(tmp_path: Path) -> None:
+    for name in ("coco", "lvis", "voc", "coco_80"):
+        make_dataset(tmp_path, name)
+    tasks = plan(
+        tmp_path, "checkpoint=a.ckpt", "eval.datasets=[voc,lvis,coco,coco_80]", "eval.class_agnostic=false"
+    ).tasks
+    assert [task.name for task in tasks] == ["voc", "lvis", "coco", "coco_80"]
+    assert [task.iou_types for task in tasks] == [("bbox",), *[("bbox", "segm")] * 3]
+    assert [task.max_dets for task in tasks] == [(1, 10, 100), (1, 10, 100, 300), (1, 10, 100), (1, 10, 100)]
+    assert [(task.ap_max_dets, task.max_detections) for task in tasks] == [
+        (None, None),
+        (100, 300),
+        *[(None, None)] * 2,
+    ]
+    assert [task.class_agnostic for task in tasks] == [True, True, True, False]
+    (task,) = plan(tmp_path, "checkpoint=a.ckpt", "eval.datasets=coco_80", "eval.iou_types=[segm]").tasks
+    assert (task.class_agnostic, task.iou_types) == (True, ("segm",))
+    with pytest.raises(ConfigError, match="'voc' has no masks"):
+        plan(tmp_path, "checkpoint=a.ckpt", "eval.datasets=[voc]", "eval.iou_types=[segm]")
+
+
+def test_datasets_that_are_not_there_are_reported_and_the_others_measured(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("coco", "voc", "kitti"):
+        write_found(tmp_path, name, make_dataset(tmp_path, name))
+    (tmp_path / "found" / "kitti.json").unlink()
+    evaluate.run(config(tmp_path, "eval=zero_shot_11", f"predictions='{tmp_path / 'found'}'", "gallery=1"))
+    results = read(tmp_path, "results.json")
+    assert list(results) == ["coco", "voc"]
+    assert (results["coco"]["segm"]["AR100"], list(results["voc"])) == (50.0, ["bbox"])
+    report = (tmp_path / "out" / "report.md").read_text()
+    page = (tmp_path / "out" / "index.html").read_text()
+    for text in (report, page, capsys.readouterr().out):
+        assert "python scripts/prepare_dataset.py name=clipart root=" in text
+        assert "clipart/annotations/traintest_cls_agnostic.json" in text
+        assert "no predictions kitti.json" in text
+    assert all(title in report for title in zero_shot().titles.values())
+    assert (tmp_path / "out" / "coco" / "pictures" / "best_0.jpg").is_file()
+    assert "1.jpg: 1 of 1 object found" in page
+
+
+def test_none_of_the_datasets_there_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(DatasetNotFoundError, match=r"none of the 2 datasets.*image folder.*annotations=<json>"):
+        plan(tmp_path, "checkpoint=a.ckpt", "eval.datasets=[coco,voc]")
+
+
+def test_finished_datasets_are_kept_until_something_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    coco = make_dataset(tmp_path, "coco")
+    write_found(tmp_path, "coco", coco)
+    cfg = config(tmp_path, "eval.datasets=[coco]", f"predictions='{tmp_path / 'found'}'", "gallery=0")
+    evaluate.run(cfg)
+    first = read(tmp_path, "coco/result.json")
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise AssertionError("measured again")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("cutler_pl.commands.evaluate.measure.compare", fail)
+        evaluate.run(cfg)
+    assert read(tmp_path, "coco/result.json") == first
+    assert read(tmp_path, "results.json")["coco"] == first["result"]["measures"]
+    write_found(tmp_path, "coco", coco, bbox=[0.0, 0.0, 3.0, 3.0])
+    evaluate.run(cfg)
+    assert read(tmp_path, "results.json")["coco"]["bbox"]["AP"] == 0.0
+
+
+def test_one_faulty_dataset_does_not_stop_the_others(tmp_path: Path) -> None:
+    for name in ("coco", "kitti"):
+        write_found(tmp_path, name, make_dataset(tmp_path, name))
+    (tmp_path / "sets" / CATALOG["coco"].annotations).write_text("{}")
+    with pytest.raises(TooManyFailuresError, match=r"1 of 2 datasets could not be measured \(coco: .*images"):
+        evaluate.run(config(tmp_path, "eval.datasets=[coco,kitti]", f"predictions='{tmp_path / 'found'}'"))
+    assert list(read(tmp_path, "results.json")) == ["kitti"]
+    assert "coco" in (tmp_path / "out" / "report.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("fault", "sentence"),
+    [
+        ({"image_id": 77}, "unknown image 77"),
+        ({"category_id": 77}, "unknown category 77"),
+        ({"score": float("nan")}, "score nan"),
+        ({"bbox": [100.0, 3.0, 5.0, 5.0]}, "outside its image"),
+        ({"segmentation": {"size": [31, 40], "counts": [1240]}}, "31×40 pixels, but image 1 has 30×40"),
+    ],
+)
+def test_faulty_detections_are_an_error_or_a_counted_and_listed_rejection(
+    tmp_path: Path, fault: dict[str, Any], sentence: str
+) -> None:
+    coco = make_dataset(tmp_path, "coco_80")
+    write_found(tmp_path, "coco_80", coco, **fault)
+    given = ("eval=coco_supervised", f"predictions='{tmp_path / 'found'}'", "gallery=0")
+    with pytest.raises(ValueError, match=f"detection 0 .*{sentence}.*on_error=skip"):
+        evaluate.run(config(tmp_path, *given))
+    evaluate.run(config(tmp_path, *given, "on_error=skip"))
+    (line,) = (tmp_path / "out" / "coco_80" / "rejected.txt").read_text().splitlines()
+    assert sentence in line
+    counts = read(tmp_path, "coco_80/result.json")["result"]["counts"]
+    assert (counts["detections"], counts["rejected_detections"]) == (0, 1)
+    assert read(tmp_path, "results.json")["coco_80"]["bbox"]["AP"] == 0.0
+
+
+def test_duplicate_image_ids_are_an_error_or_a_counted_and_listed_rejection(tmp_path: Path) -> None:
+    coco = make_dataset(tmp_path, "coco")
+    write_found(tmp_path, "coco", coco)
+    coco["images"].append(coco["images"][0])
+    (tmp_path / "sets" / CATALOG["coco"].annotations).write_text(json.dumps(coco))
+    given = ("eval.datasets=[coco]", f"predictions='{tmp_path / 'found'}'", "gallery=0")
+    with pytest.raises(ValueError, match="image id 1 occurs more than once"):
+        evaluate.run(config(tmp_path, *given))
+    evaluate.run(config(tmp_path, *given, "on_error=skip"))
+    assert read(tmp_path, "coco/result.json")["result"]["counts"]["rejected_annotations"] == 1
+    assert read(tmp_path, "results.json")["coco"]["bbox"]["AR100"] == 50.0
+
+
+def test_ground_truth_without_annotations_and_empty_predictions_give_no_wrong_number(tmp_path: Path) -> None:
+    coco = make_dataset(tmp_path, "coco")
+    write_found(tmp_path, "coco", coco)
+    (tmp_path / "found" / "kitti.json").write_text("[]")
+    make_dataset(tmp_path, "kitti")
+    (tmp_path / "sets" / CATALOG["coco"].annotations).write_text(json.dumps(coco | {"annotations": []}))
+    evaluate.run(config(tmp_path, "eval.datasets=[coco,kitti]", f"predictions='{tmp_path / 'found'}'"))
+    results = read(tmp_path, "results.json")
+    assert set(results["coco"]["bbox"].values()) == {-1.0}
+    assert (results["kitti"]["bbox"]["AP"], results["kitti"]["bbox"]["APl"]) == (0.0, -1.0)
+
+
+def test_category_names_reach_results_pictures_and_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    coco = make_dataset(tmp_path, "coco_80", names=("cat", "dog"))
+    write_found(tmp_path, "coco_80", coco)
+    drawn: list[Any] = []
+    from cutler_pl.reports import evaluation_figures
+
+    draw = evaluation_figures.draw_instances
+    monkeypatch.setattr(
+        evaluation_figures, "draw_instances", lambda *a, **k: (drawn.append(k["labels"]), draw(*a, **k))[1]
+    )
+    evaluate.run(config(tmp_path, "eval=coco_supervised", f"predictions='{tmp_path / 'found'}'", "labels=10"))
+    assert ["dog"] in drawn
+    by_name = read(tmp_path, "categories.json")["coco_80"]["segm"]
+    assert {name: row["AP"] for name, row in by_name.items()} == {"cat": 0.0, "dog": 100.0}
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert "dog" in page
+    assert "Learning from few labels" in page
+
+
+class Predicting:
+    """Stands in for detector and trainer: what was asked of them, and predictions right in the first image."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, names: tuple[str, ...] = ("fg",)) -> None:
+        self.asked: list[tuple[str, int | None, list[int]]] = []
+        self.most: int | None = None
+        self.names = names
+        monkeypatch.setattr(predict, "load_detector", self.load)
+        monkeypatch.setattr(predict, "write_predictions", self.write)
+
+    def load(self, cfg: DictConfig, *, max_detections: int | None) -> LoadedDetector:
+        self.most = max_detections
+        return LoadedDetector(any_detector(), list(range(1, len(self.names) + 1)), list(self.names))
+
+    def write(self, cfg: DictConfig, detector: LoadedDetector, datamodule: Any, results: Path) -> set[str]:
+        self.asked.append((results.parent.name, self.most, list(detector.category_ids)))
+        found = {"image_id": 1, "category_id": detector.category_ids[-1], "bbox": BOX, "score": 0.9}
+        results.parent.mkdir(parents=True, exist_ok=True)
+        results.write_text(json.dumps([found | {"segmentation": MASK}]))
+        results.with_name("failures.jsonl").write_text('{"file_name": "2.jpg", "reason": "broken"}\n')
+        return {"2.jpg"}
+
+
+@cache
+def any_detector() -> Detector:
+    with torch.device("meta"):
+        return build_detector("mask_rcnn_r50_fpn", num_classes=1)
+
+
+def test_a_dataset_of_the_same_checkpoint_is_predicted_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("coco", "lvis"):
+        make_dataset(tmp_path, name)
+    (tmp_path / "a.ckpt").write_bytes(b"weights")
+    predicting = Predicting(monkeypatch)
+    given = (f"checkpoint='{tmp_path / 'a.ckpt'}'", "eval.datasets=[coco,lvis]", "gallery=0")
+    evaluate.run(config(tmp_path, *given))
+    assert predicting.asked == [("coco", None, [1]), ("lvis", 300, [1])]
+    assert read(tmp_path, "results.json")["lvis"]["bbox"]["AR300"] == 50.0
+    assert read(tmp_path, "coco/result.json")["result"]["counts"]["unreadable_images"] == 1
+    evaluate.run(config(tmp_path, *given))
+    assert len(predicting.asked) == 2
+    (tmp_path / "out" / "lvis" / "finished.json").unlink()  # as if it had been killed in between
+    evaluate.run(config(tmp_path, *given))
+    assert [name for name, *_ in predicting.asked[2:]] == ["lvis"]
+    (tmp_path / "a.ckpt").write_bytes(b"better weights")
+    evaluate.run(config(tmp_path, *given))
+    assert [name for name, *_ in predicting.asked[3:]] == ["coco", "lvis"]
+
+
+def test_without_an_output_the_same_checkpoint_finds_its_folder_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_dataset(tmp_path, "kitti")
+    (tmp_path / "a.ckpt").write_bytes(b"weights")
+    Predicting(monkeypatch)
+    given = (f"checkpoint='{tmp_path / 'a.ckpt'}'", "eval.datasets=[kitti]", "output=null", "gallery=0")
+    first = evaluate.run(config(tmp_path, *given))
+    assert first.parent.parent == tmp_path / "outputs" / "evaluate"
+    assert evaluate.run(config(tmp_path, *given)) == first
+    (tmp_path / "a.ckpt").write_bytes(b"better weights")
+    assert evaluate.run(config(tmp_path, *given)) != first
+
+
+def test_classes_are_matched_by_name_and_others_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_dataset(tmp_path, "coco_80", names=("cat", "dog"))
+    given = ("eval=coco_supervised", "checkpoint=released.pth", "gallery=0")
+    for names, expected in ((("dog", "cat"), [6, 3]), (("1", "2"), [3, 6])):
+        predicting = Predicting(monkeypatch, names=names)
+        evaluate.run(config(tmp_path, *given, f"output='{tmp_path / ''.join(names)}'"))
+        assert predicting.asked[0][2] == expected
+    Predicting(monkeypatch, names=("dog", "cow"))
+    with pytest.raises(ConfigError, match=r"2 classes are not those of the annotations \(2\): cow; .*eval=agnostic"):
+        evaluate.run(config(tmp_path, *given))
+    Predicting(monkeypatch, names=("1", "2", "3"))
+    with pytest.raises(ConfigError, match="3 classes"):
+        evaluate.run(config(tmp_path, *given))
+
+
+def test_an_image_folder_that_is_empty_is_reported_with_the_dataset(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("coco", "kitti"):
+        make_dataset(tmp_path, name)
+    (tmp_path / "sets" / CATALOG["kitti"].images / "1.jpg").unlink()
+    Predicting(monkeypatch)
+    with pytest.raises(TooManyFailuresError, match=r"kitti: no image file .*1\.jpg"):
+        evaluate.run(config(tmp_path, "checkpoint=released.pth", "eval.datasets=[coco,kitti]", "gallery=0"))
+    assert list(read(tmp_path, "results.json")) == ["coco"]
+
+
+def test_two_evaluations_do_not_share_a_folder(tmp_path: Path) -> None:
+    write_found(tmp_path, "coco", make_dataset(tmp_path, "coco"))
+    cfg = config(tmp_path, "eval.datasets=[coco]", f"predictions='{tmp_path / 'found'}'")
+    with exclusive(tmp_path / "out", purpose="evaluate"), pytest.raises(OutputLockedError):
+        evaluate.run(cfg)

@@ -1,0 +1,138 @@
+"""Every experiment composes, says in its head what it is, and its parts can be built."""
+
+import inspect
+from collections.abc import Iterator
+from pathlib import Path
+
+import lightning as L
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from cutler_pl.commands import train
+from cutler_pl.commands.instantiate import instantiate_all
+from cutler_pl.errors import DatasetNotFoundError
+
+CONF = Path(__file__).resolve().parents[2] / "conf"
+EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
+HEAD = ("What:", "Table:", "Hardware:", "Time:", "Expected:", "Command:")
+
+
+@pytest.fixture(autouse=True)
+def _hydra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    monkeypatch.setenv("PROJECT_ROOT", str(tmp_path))
+    monkeypatch.setenv("DETECTRON2_DATASETS", "/no datasets")
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        yield
+
+
+def composed(*overrides: str, tmp_path: Path) -> DictConfig:
+    return compose("train", overrides=[f"paths.output_dir='{tmp_path}'", *overrides])
+
+
+def given(name: str) -> list[str]:
+    """The values an experiment leaves to the user."""
+    needed = []
+    if name.startswith(("self_train", "quickstart_self_train")):
+        needed.append("model.init=scratch")
+    if name.startswith(("quickstart", "few_shot")):
+        needed += ["data.images=a", "data.annotations=b"]
+    return needed
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_head_says_what_the_experiment_is(name: str) -> None:
+    text = (CONF / "experiment" / f"{name}.yaml").read_text()
+    assert [key for key in HEAD if f"# {key}" not in text] == []
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_experiment_only_selects_options(name: str) -> None:
+    own = OmegaConf.load(CONF / "experiment" / f"{name}.yaml")
+    assert set(own) == {"defaults", "name"}
+    assert own.name == name
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_parts_of_the_experiment_can_be_built(name: str, tmp_path: Path) -> None:
+    cfg = composed(f"experiment={name}", *given(name), tmp_path=tmp_path)
+    datamodule = instantiate(cfg.data)
+    assert datamodule.batch_size == (8 if name.startswith("quickstart") else 16)
+    with torch.device("meta"):
+        model = instantiate(cfg.model.detector)(num_classes=80 if "pct" in name else 1)
+    optimizer = instantiate(cfg.optimizer)(model)
+    schedule = instantiate(cfg.scheduler)(optimizer)
+    assert schedule.optimizer is optimizer
+    settings = {k: v for k, v in OmegaConf.to_container(cfg.trainer, resolve=True).items() if k != "_target_"}
+    inspect.signature(L.Trainer).bind(**settings)
+    assert settings["max_steps"] == cfg.scheduler.max_steps
+    assert all(isinstance(callback, L.Callback) for callback in instantiate_all(cfg.callbacks))
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("cutler_cascade", {"lr": 0.01, "decay": 5e-5, "steps": 160_000, "drop": True, "ratio": 0.3, "post": 4000}),
+        ("cutler_mask_rcnn", {"lr": 0.01, "decay": 5e-5, "steps": 160_000, "drop": True, "ratio": 0.3, "post": 4000}),
+        ("self_train_r1", {"lr": 0.005, "decay": 1e-4, "steps": 80_000, "drop": False, "ratio": 0.5, "post": 1000}),
+        ("semi_1pct", {"lr": 0.04, "decay": 1e-4, "steps": 3_600, "drop": False, "ratio": None, "post": 2000}),
+        ("semi_10pct", {"lr": 0.04, "decay": 1e-4, "steps": 9_000, "drop": False, "ratio": None, "post": 2000}),
+        ("fully_100pct", {"lr": 0.02, "decay": 1e-4, "steps": 90_000, "drop": False, "ratio": None, "post": 2000}),
+    ],
+)
+def test_recipe_page_is_what_the_experiment_composes(name: str, expected: dict[str, float], tmp_path: Path) -> None:
+    cfg = composed(f"experiment={name}", *given(name), tmp_path=tmp_path)
+    copy_paste = cfg.data.copy_paste
+    assert {
+        "lr": cfg.optimizer.lr,
+        "decay": cfg.optimizer.weight_decay,
+        "steps": cfg.trainer.max_steps,
+        "drop": cfg.model.detector.classification_weights is not None,
+        "ratio": None if copy_paste is None else copy_paste.ratio_min,
+        "post": cfg.model.detector.rpn_post_nms_train,
+    } == expected
+
+
+def test_missing_imagenet_is_named_before_anything_else_is_looked_at(tmp_path: Path) -> None:
+    cfg = composed("experiment=cutler_cascade", "model.init=/no/weights.pth", tmp_path=tmp_path)
+    wanted = "/no datasets/imagenet/annotations/imagenet_train_fixsize480_tau0.15_N3.json"
+    with pytest.raises(DatasetNotFoundError) as error:
+        train.run(cfg)
+    message = str(error.value)
+    assert wanted in message
+    assert "data.annotations=" in message
+    assert "scripts/quickstart.sh" in message
+    assert "\n" not in message
+
+
+LABELS = {  # learning rate, steps of the schedule, length, head multiplier: the recipe page's second table
+    "semi_1pct": (0.04, [2400, 3200], 3600, 4), "semi_2pct": (0.04, [2400, 3200], 3600, 4),
+    "semi_5pct": (0.04, [3000, 4000], 4500, 4), "semi_10pct": (0.04, [6000, 8000], 9000, 4),
+    "semi_20pct": (0.04, [12000, 16000], 18000, 4), "semi_30pct": (0.04, [18000, 24000], 27000, 4),
+    "semi_40pct": (0.04, [24000, 32000], 36000, 4), "semi_50pct": (0.02, [30000, 40000], 45000, 2),
+    "semi_60pct": (0.02, [36000, 48000], 54000, 2), "semi_80pct": (0.02, [48000, 64000], 72000, 2),
+    "fully_100pct": (0.02, [60000, 80000], 90000, 2), "few_shot": (0.04, [2400, 3200], 3600, 4),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "expected"), LABELS.items())
+def test_training_with_labels_follows_the_recipe_page(name: str, expected: tuple[object, ...], tmp_path: Path) -> None:
+    cfg = composed(f"experiment={name}", *given(name), tmp_path=tmp_path)
+    solver, schedule, model = cfg.optimizer, cfg.scheduler, cfg.model.detector
+    assert (solver.lr, list(schedule.milestones), schedule.max_steps, solver.head_lr_multiplier) == expected
+    assert (schedule.gamma, solver.max_tensor_norm, cfg.model.init) == (0.1, None, "cutler_cascade_final.pth")
+    assert (model.rpn_nms_threshold, model.score_threshold, cfg.model.reset_head) == (0.7, 0.05, True)
+    assert not cfg.data.class_agnostic
+    share = "" if name in ("fully_100pct", "few_shot") else f"{name.removeprefix('semi_').removesuffix('pct')}perc_"
+    if name != "few_shot":
+        assert cfg.data.annotations == f"/no datasets/coco/annotations/{share}instances_train2017.json"
+
+
+@pytest.mark.parametrize("name", ["semi_10pct", "few_shot"])
+def test_training_with_labels_can_be_validated_by_class(name: str, tmp_path: Path) -> None:
+    cfg = composed(f"experiment={name}", *given(name), "callbacks=validate", tmp_path=tmp_path)
+    assert cfg.trainer.val_check_interval == 5000
+    assert cfg.data.validation.annotations == "/no datasets/coco/annotations/instances_val2017.json"
+    assert not cfg.callbacks.coco_evaluator.class_agnostic

@@ -1,0 +1,117 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hypothesis import given
+from hypothesis import strategies as st
+from omegaconf import DictConfig, OmegaConf
+
+from cutler_pl.commands import recipe
+from cutler_pl.errors import ConfigError, OutputLockedError
+from cutler_pl.runtime.locks import exclusive
+
+RecipeFactory = Callable[..., DictConfig]
+
+
+def append(path: str, text: str, fail: bool = False) -> None:
+    """A stage's work: leaves a trace of each call, and part of a result when it fails."""
+    with Path(path).open("a", encoding="utf-8") as file:
+        file.write(text)
+    if fail:
+        raise RuntimeError("killed")
+
+
+def make(tmp_path: Path, *texts: str, failing: str | None = None) -> DictConfig:
+    stages = {
+        text: {
+            "call": {
+                "_target_": "cutler_pl.commands.recipe_test_stage.append",
+                "path": str(tmp_path / "stages" / f"{number}_{text}" / "result.txt"),
+                "text": text,
+            }
+        }
+        for number, text in enumerate(texts, start=1)
+    }
+    if failing is not None:
+        stages[failing]["call"]["fail"] = True
+    return OmegaConf.create(
+        {"seed": 0, "recipe": {"output": str(tmp_path), "stages": stages, "closing_lines": ["open it"]}}
+    )
+
+
+@pytest.fixture(autouse=True)
+def _stage_module(monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+    from types import ModuleType
+
+    module = ModuleType("cutler_pl.commands.recipe_test_stage")
+    module.append = append  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setattr(recipe, "recipe_test_stage", module, raising=False)
+    monkeypatch.setattr("cutler_pl.commands.recipe_test_stage", module, raising=False)
+
+
+def results(folder: Path) -> dict[str, str]:
+    return {p.parent.name: p.read_text() for p in sorted(folder.glob("stages/*/result.txt"))}
+
+
+def test_finished_stages_are_not_run_again(tmp_path: Path) -> None:
+    cfg = make(tmp_path, "a", "b")
+    recipe.run(cfg)
+    recipe.run(cfg)
+    assert results(tmp_path) == {"1_a": "a", "2_b": "b"}
+
+
+def test_interrupted_stage_starts_anew_and_the_one_before_is_kept(tmp_path: Path) -> None:
+    with pytest.raises(Exception, match="killed"):
+        recipe.run(make(tmp_path, "a", "b", failing="b"))
+    before = (tmp_path / "stages/1_a/result.txt").stat().st_mtime_ns
+    recipe.run(make(tmp_path, "a", "b"))
+    assert results(tmp_path) == {"1_a": "a", "2_b": "b"}
+    assert (tmp_path / "stages/1_a/result.txt").stat().st_mtime_ns == before
+
+
+def test_changed_stage_redoes_what_comes_after(tmp_path: Path) -> None:
+    recipe.run(make(tmp_path, "a", "b", "c"))
+    changed = make(tmp_path, "a", "b", "c")
+    changed.recipe.stages["b"].call.text = "B"
+    marks = {n: (tmp_path / "stages" / n / "stage.json").stat().st_mtime_ns for n in ("1_a", "2_b", "3_c")}
+    recipe.run(changed)
+    redone = {n for n, t in marks.items() if (tmp_path / "stages" / n / "stage.json").stat().st_mtime_ns != t}
+    assert redone == {"2_b", "3_c"}
+
+
+def test_two_runs_in_one_folder_are_refused(tmp_path: Path) -> None:
+    with exclusive(tmp_path, purpose="recipe"), pytest.raises(OutputLockedError):
+        recipe.run(make(tmp_path, "a"))
+
+
+def test_stage_needs_a_pipeline_or_a_call(tmp_path: Path) -> None:
+    cfg = make(tmp_path, "a")
+    cfg.recipe.stages["a"].pipeline = "train"
+    with pytest.raises(ConfigError, match="a needs either"):
+        recipe.run(cfg)
+
+
+@given(st.text(st.characters(min_codepoint=32, max_codepoint=0x2FF)))
+def test_formatted_paths_come_back_whole_from_hydras_parser(text: str) -> None:
+    (formatted,) = recipe.format_overrides({"input": f"/photos {text}"})
+    assert OverridesParser.create().parse_override(formatted).value() == f"/photos {text}"
+
+
+def test_values_keep_their_kind() -> None:
+    values = {"a": None, "b": True, "c": 0.5, "d": [480, 640], "e": "my photos (1), new", "f": "x/y.json"}
+    parser = OverridesParser.create()
+    parsed = {o.key_or_group: o.value() for o in map(parser.parse_override, recipe.format_overrides(values))}
+    assert parsed == values
+
+
+def test_marker_names_the_command(tmp_path: Path) -> None:
+    stage = recipe.Stage(
+        name="x", folder=tmp_path, pipeline="maskcut", overrides={"input": "my photos", "maskcut": "m"}, call=None
+    )
+    assert stage.command == """python scripts/maskcut.py 'input='"'"'my photos'"'"'' maskcut=m"""
+    recipe.run(make(tmp_path, "a"))
+    assert json.loads((tmp_path / "stages/1_a/stage.json").read_text())["command"] is None

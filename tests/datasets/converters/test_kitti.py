@@ -1,0 +1,62 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from cutler_pl.datasets.converters import Found, Photo, Record, Skipped
+from cutler_pl.datasets.converters.kitti import read_kitti
+
+CAR = "Car 0.00 0 1.85 10.25 12.50 30.25 20.00 1.67 1.87 3.69 -16.53 2.39 58.49 1.57"
+DONT_CARE = "DontCare -1 -1 -10 3.5 4 8 9 -1 -1 -1 -1000 -1000 -1000 -10"
+
+
+@pytest.fixture
+def read(tmp_path: Path, write_photo: Callable[..., Path]) -> Callable[..., list[Record]]:
+    def read(*lines: str, marked: str = "ignore") -> list[Record]:
+        (tmp_path / "label_2").mkdir()
+        (tmp_path / "label_2" / "000001.txt").write_text("\n".join(lines) + "\n")
+        write_photo("image_2/000001.png", (30, 40))
+        return list(
+            read_kitti(tmp_path / "label_2", photos=tmp_path / "image_2", prefix="JPEGImages/", marked=marked)  # type: ignore[arg-type]
+        )
+
+    return read
+
+
+def test_corners_count_from_zero_and_the_size_is_the_photos(read: Callable[..., list[Record]]) -> None:
+    assert read(CAR, CAR.replace("Car", "Misc")) == [
+        Photo(1, "JPEGImages/000001.png", 30, 40),
+        Found(1, [10.25, 12.5, 20.0, 7.5], 150.0),
+        Found(1, [10.25, 12.5, 20.0, 7.5], 150.0),
+    ]
+
+
+@pytest.mark.parametrize(("marked", "crowds"), [("ignore", [True]), ("keep", [False]), ("drop", [])])
+def test_dont_care_regions_do_not_count_unless_asked_for(
+    read: Callable[..., list[Record]], marked: str, crowds: list[bool]
+) -> None:
+    records = read(DONT_CARE, marked=marked)
+    assert [record.crowd for record in records if isinstance(record, Found)] == crowds
+    assert len(records) == 2, "dropped ones are listed"
+
+
+def test_broken_lines_are_listed_with_their_number(read: Callable[..., list[Record]]) -> None:
+    records = read(CAR, "", "Car 0 0 0 1 2 3", CAR.replace("10.25", "ten"), CAR.replace("30.25", "nan"))
+    skipped = [record for record in records if isinstance(record, Skipped)]
+    assert [record.reason for record in skipped] == [
+        "line is not a label of 15 columns",
+        "line is not a label of 15 columns",
+        "box without area inside its image",
+    ]
+    assert "000001.txt, line 3: 'Car 0 0 0 1 2 3'" in skipped[0].item
+
+
+def test_labels_without_photo_and_damaged_photos_are_listed(tmp_path: Path, read: Callable[..., list[Record]]) -> None:
+    read(CAR)
+    (tmp_path / "label_2" / "000002.txt").write_text(CAR)
+    (tmp_path / "image_2" / "000001.png").write_bytes(b"no photo")
+    records = list(read_kitti(tmp_path / "label_2", photos=tmp_path / "image_2", prefix="", marked="keep"))
+    assert [record.reason for record in records if isinstance(record, Skipped)] == [
+        "photo not readable",
+        "photo missing",
+    ]

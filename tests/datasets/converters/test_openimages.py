@@ -1,0 +1,87 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from cutler_pl.datasets.converters import Found, Photo, Record, Skipped
+from cutler_pl.datasets.converters.openimages import read_openimages
+from cutler_pl.errors import AnnotationError
+
+HEAD = "ImageID,Source,LabelName,Confidence,XMin,XMax,YMin,YMax,IsOccluded,IsTruncated,IsGroupOf,IsDepiction,IsInside"
+
+
+def row(image: str, corners: str, *, group: str = "0") -> str:
+    return f"{image},xclick,/m/01g317,1,{corners},0,0,{group},0,0"
+
+
+@pytest.fixture
+def read(tmp_path: Path, write_photo: Callable[..., Path]) -> Callable[..., list[Record]]:
+    write_photo("validation/a.jpg", (50, 100))
+    write_photo("validation/b.jpg", (40, 80))
+
+    def read(*lines: str, marked: str = "ignore") -> list[Record]:
+        (tmp_path / "boxes.csv").write_text("\n".join(lines) + "\n")
+        records = read_openimages(tmp_path / "boxes.csv", photos=tmp_path / "validation", prefix="", marked=marked)  # type: ignore[arg-type]
+        return list(records)
+
+    return read
+
+
+def test_shares_in_the_order_of_the_table_become_pixels(read: Callable[..., list[Record]]) -> None:
+    assert read(HEAD, row("a", "0.1,0.3,0.5,1")) == [Photo(1, "a.jpg", 50, 100), Found(1, [10, 25, 20, 25], 500)]
+
+
+def test_rows_of_an_image_need_not_stand_together(read: Callable[..., list[Record]]) -> None:
+    records = read(HEAD, row("b", "0,1,0,1"), row("a", "0,0.5,0,1"), row("b", "0,0.5,0,0.5"))
+    assert [(type(record).__name__, record[0], record[1]) for record in records] == [
+        ("Photo", 1, "b.jpg"),
+        ("Found", 1, [0, 0, 80, 40]),
+        ("Found", 1, [0, 0, 40, 20]),
+        ("Photo", 2, "a.jpg"),
+        ("Found", 2, [0, 0, 50, 50]),
+    ]
+
+
+def test_columns_are_found_by_name(read: Callable[..., list[Record]]) -> None:
+    assert read("YMax,YMin,XMax,XMin,ImageID", "1,0.5,0.3,0.1,a")[1] == Found(1, [10, 25, 20, 25], 500)
+
+
+@pytest.mark.parametrize(("marked", "crowds"), [("ignore", [True, False]), ("keep", [False, False]), ("drop", [False])])
+def test_groups_do_not_count_unless_asked_for(
+    read: Callable[..., list[Record]], marked: str, crowds: list[bool]
+) -> None:
+    records = read(HEAD, row("a", "0,1,0,1", group="1"), row("a", "0,1,0,1"), marked=marked)
+    assert [record.crowd for record in records if isinstance(record, Found)] == crowds
+
+
+def test_broken_rows_and_missing_photos_are_listed(read: Callable[..., list[Record]]) -> None:
+    records = read(
+        HEAD,
+        "a,xclick,0.1",
+        row("a", "x,1,0,1"),
+        row("a", "0,1.5,0,1"),
+        row("a", "0.5,0.5,0,1"),
+        "",
+        row("gone", "0,1,0,1"),
+    )
+    skipped = [record for record in records if isinstance(record, Skipped)]
+    assert [(record.kind, record.reason) for record in skipped] == [
+        ("object", "row is not a box"),
+        ("object", "row is not a box"),
+        ("object", "row is not a box"),
+        ("object", "box without area inside its image"),
+        ("image", "photo missing"),
+        ("object", "its image: photo missing"),
+    ]
+    assert "boxes.csv, row 2: 3 columns instead of 13" in skipped[0].item
+
+
+def test_another_table_is_refused(read: Callable[..., list[Record]]) -> None:
+    with pytest.raises(AnnotationError, match="no column XMin YMin XMax YMax"):
+        read("ImageID,Source,LabelName,Confidence", "a,verification,/m/0,1")
+    with pytest.raises(AnnotationError, match="no column ImageID"):
+        read("")
+
+
+def test_a_table_without_rows_gives_nothing(read: Callable[..., list[Record]]) -> None:
+    assert read(HEAD) == []

@@ -1,0 +1,86 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from cutler_pl.coco import rle
+from cutler_pl.errors import ConfigError
+from cutler_pl.maskcut.encoding import AnnotationParams, annotate, mask_score
+
+
+def test_masks_are_resized_bicubically_and_split_at_half() -> None:
+    mask = np.zeros((12, 12), bool)
+    mask[3:9, 2:7] = True
+    (annotation,), vanished = annotate(mask[None], (30, 50))
+    grey = np.asarray(Image.fromarray(mask.astype(np.uint8) * 255).resize((50, 30)))
+    np.testing.assert_array_equal(rle.decode(annotation["segmentation"]), grey > 127)
+    assert not vanished
+    assert annotation["area"] == (grey > 127).sum()
+    ys, xs = np.nonzero(grey > 127)
+    assert annotation["bbox"] == [xs.min(), ys.min(), np.ptp(xs) + 1, np.ptp(ys) + 1]
+
+
+def test_a_mask_of_the_whole_photo_stays_whole() -> None:
+    (annotation,), _ = annotate(np.ones((1, 8, 8), bool), (5, 7))
+    assert (annotation["area"], annotation["bbox"]) == (35, [0.0, 0.0, 7.0, 5.0])
+
+
+def test_a_spot_that_shrinks_below_half_grey_is_kept() -> None:
+    mask = np.zeros((64, 64), bool)
+    mask[32, 32] = True
+    (annotation,), vanished = annotate(mask[None], (16, 16))
+    assert 1 <= annotation["area"] <= 4
+    assert not vanished
+
+
+def test_a_spot_that_shrinks_to_nothing_is_counted() -> None:
+    mask = np.zeros((480, 480), bool)
+    mask[200, 200] = True
+    assert annotate(np.stack([mask, np.zeros_like(mask)]), (8, 8)) == ([], {"vanished when resized": 1})
+
+
+def two_spots() -> np.ndarray:
+    mask = np.zeros((20, 20), bool)
+    mask[2:12, 2:12] = True
+    mask[15:17, 15:18] = True
+    return mask
+
+
+def test_disconnected_parts_become_objects_and_specks_can_be_left_out() -> None:
+    mask = two_spots()[None]
+    whole, _ = annotate(mask, (20, 20))
+    parts, left_out = annotate(mask, (20, 20), params=AnnotationParams(split_parts=True))
+    assert [a["area"] for a in whole] == [106]
+    assert [a["area"] for a in parts] == [100, 6]
+    assert not left_out
+    large, left_out = annotate(mask, (20, 20), params=AnnotationParams(split_parts=True, min_area=0.05))
+    assert [a["area"] for a in large] == [100]
+    assert left_out == {"below the smallest area": 1}
+
+
+def test_a_score_falls_with_the_cut_value_the_disagreement_and_an_extreme_size() -> None:
+    assert mask_score(0.0, 1.0, 0.02) == pytest.approx(0.98)
+    assert mask_score(0.25, 0.8, 0.5) == pytest.approx(0.3)
+    assert mask_score(0.0, 1.0, 0.005) == pytest.approx(0.5 * 0.995)
+    assert mask_score(0.0, 1.0, 1.0) == 0
+    assert mask_score(1.7, 1.0, 0.5) == 0
+
+
+def test_scores_are_written_on_request() -> None:
+    refined = np.stack([two_spots(), np.zeros((20, 20), bool), two_spots()])
+    coarse = refined.copy()
+    coarse[2, 2:12, 2:12] = False
+    coarse[2, 2:7, 2:12] = True
+    params = AnnotationParams(scores=True)
+    annotations, _ = annotate(refined, (30, 30), coarse=coarse, cut_values=np.array([0.2, np.nan, 0.2]), params=params)
+    assert [a["score"] for a in annotations] == [
+        pytest.approx(0.8 * (1 - 106 / 400), abs=1e-4),
+        pytest.approx(0.8 * (1 - 106 / 400) * 56 / 106, abs=1e-4),
+    ]
+    with pytest.raises(ConfigError, match="before the refinement"):
+        annotate(refined, (30, 30), params=params)
+
+
+@pytest.mark.parametrize("min_area", [-0.1, 1.0])
+def test_a_smallest_area_is_a_share(min_area: float) -> None:
+    with pytest.raises(ConfigError, match=r"annotation.min_area is .*0 ≤ min_area < 1"):
+        AnnotationParams(min_area=min_area)

@@ -1,0 +1,358 @@
+import json
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from cutler_pl.coco.io import load_coco
+from cutler_pl.errors import ConfigError, OutputLockedError, OutputWriteError, TooManyFailuresError
+from cutler_pl.images import list_images, read_image
+from cutler_pl.maskcut import MaskCutParams, build_feature_extractor
+from cutler_pl.maskcut.predictor import Found
+from cutler_pl.pseudo_masks.generate import MaskCutProgressBar, generate
+from cutler_pl.pseudo_masks.merge import MergeReport
+from cutler_pl.pseudo_masks.output import Part
+from cutler_pl.pseudo_masks.shards import ShardRecord
+from cutler_pl.runtime.locks import exclusive
+
+Extractor = Callable[[torch.Tensor], torch.Tensor]
+
+
+def run(source: Path, output: Path, *, extractor: Extractor | None = None, **options: Any) -> MergeReport | None:
+    """A small run on the CPU; photos at 64 pixels, so on a grid of 8 × 8."""
+    root, names = list_images(source)
+    trainer = L.Trainer(
+        accelerator="cpu",
+        devices=1,
+        logger=False,
+        callbacks=options.get("callbacks"),
+        enable_progress_bar=options.pop("callbacks", None) is not None,
+        enable_model_summary=False,
+        enable_checkpointing=False,
+        use_distributed_sampler=False,
+    )
+    options = {"fixed_size": 64, "batch_size": 2, "num_workers": 0, "params": MaskCutParams(tau=0.5), **options}
+    extractor = extractor or build_feature_extractor("patch_descriptors")
+    return generate(root, names, output, extractor=extractor, trainer=trainer, **options)
+
+
+def photo(path: Path, seed: int, size_hw: tuple[int, int] = (60, 80), *, mode: str = "RGB", **save: Any) -> Path:
+    """A bright disc and a dark box on grey, with a little noise."""
+    y, x = np.mgrid[: size_hw[0], : size_hw[1]]
+    rng = np.random.default_rng(seed)
+    pixels = rng.normal(120, 4, (*size_hw, 3))
+    cy, cx = rng.uniform(0.3, 0.7, 2) * size_hw
+    pixels[(y - cy) ** 2 + (x - cx) ** 2 < (min(size_hw) * 0.25) ** 2] += (90, 40, -60)
+    pixels[: size_hw[0] // 4, : size_hw[1] // 4] -= (20, 60, 90)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).convert(mode).save(path, **save)
+    return path
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "my photos (1), new"
+    for number in range(4):
+        photo(folder / f"a/{number}.png", number)
+    photo(folder / "b/0.png", 7, (90, 50))  # a base name that exists already
+    (folder / "b/broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 not a jpeg")
+    photo(folder / "größe.png", 8)
+    return folder
+
+
+def files(output: Path) -> dict[str, bytes]:
+    return {name: (output / name).read_bytes() for name in ("annotations.json", "failures.jsonl")}
+
+
+def test_all_photos_are_done_and_the_broken_one_is_listed(
+    photos: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    report = run(photos, tmp_path / "out", max_failed_share=0.2, callbacks=[MaskCutProgressBar()])
+    assert report is not None
+    shown = capfd.readouterr().out
+    assert "7/7" in shown
+    assert f"kept={report.annotations}, dropped={sum(report.dropped.values())}, failed=1" in shown
+    coco = load_coco(tmp_path / "out/annotations.json").coco
+    assert [(i["id"], i["file_name"], i["height"], i["width"]) for i in coco["images"]] == [
+        (1, "a/0.png", 60, 80),
+        (2, "a/1.png", 60, 80),
+        (3, "a/2.png", 60, 80),
+        (4, "a/3.png", 60, 80),
+        (5, "b/0.png", 90, 50),
+        (6, "größe.png", 60, 80),
+    ]
+    assert report.annotations == len(coco["annotations"]) > 0
+    assert report.annotations + sum(report.dropped.values()) == 6 * 3  # every round is a mask or has a reason
+    (failure,) = (tmp_path / "out/failures.jsonl").read_text().splitlines()
+    assert json.loads(failure)["file"] == "b/broken.jpg"
+    assert json.loads(failure)["reason"].startswith("not readable as an image")
+
+
+@pytest.mark.parametrize("survivors", [0, 1, 4])
+def test_an_interrupted_run_goes_on_and_ends_with_the_same_bytes(photos: Path, tmp_path: Path, survivors: int) -> None:
+    run(photos, tmp_path / "whole", max_failed_share=0.2)
+    seen: list[str] = []
+
+    def die(found: Found, record: ShardRecord) -> None:
+        seen.append(found.name)
+        if len(seen) > survivors:
+            raise KeyError("power cut")
+
+    with pytest.raises(KeyError, match="power cut"):
+        run(photos, tmp_path / "out", max_failed_share=0.2, on_found=die)
+    assert not (tmp_path / "out/annotations.json").exists()
+    again: list[str] = []
+    run(photos, tmp_path / "out", max_failed_share=0.2, on_found=lambda found, record: again.append(found.name))
+    assert files(tmp_path / "out") == files(tmp_path / "whole")
+    assert len(again) == 6 - survivors // 2 * 2  # whole batches stay done
+
+
+def test_a_finished_run_computes_nothing_again(photos: Path, tmp_path: Path) -> None:
+    (photos / "b/broken.jpg").unlink()
+    run(photos, tmp_path / "out")
+    before = files(tmp_path / "out")
+
+    def refuse(images: torch.Tensor) -> torch.Tensor:
+        raise AssertionError("computed again")
+
+    run(photos, tmp_path / "out", extractor=refuse)
+    assert files(tmp_path / "out") == before
+
+
+def test_a_photo_that_was_repaired_is_done_by_the_next_run(photos: Path, tmp_path: Path) -> None:
+    run(photos, tmp_path / "out", max_failed_share=0.2)
+    (photos / "b/broken.jpg").unlink()
+    photo(photos / "b/broken.jpg", 3, quality=95)
+    report = run(photos, tmp_path / "out")
+    assert report is not None
+    assert (report.images, report.failed) == (7, {})
+    run(photos, tmp_path / "fresh")
+    assert files(tmp_path / "out") == files(tmp_path / "fresh")
+
+
+def test_parts_of_an_array_give_the_same_file_and_the_last_one_merges(photos: Path, tmp_path: Path) -> None:
+    run(photos, tmp_path / "whole", max_failed_share=0.2)
+    for index in (2, 0):
+        assert run(photos, tmp_path / "out", part=Part(index, 3), max_failed_share=0.5) is None
+        assert not (tmp_path / "out/annotations.json").exists()
+    assert run(photos, tmp_path / "out", part=Part(1, 3), max_failed_share=0.5) is not None
+    assert files(tmp_path / "out") == files(tmp_path / "whole")
+
+
+def test_a_part_that_does_not_exist_is_refused(photos: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"job\.index=3 with job\.count=3"):
+        run(photos, tmp_path / "out", part=Part(3, 3))
+
+
+def test_loader_processes_change_nothing(photos: Path, tmp_path: Path) -> None:
+    run(photos, tmp_path / "a", max_failed_share=0.2)
+    run(photos, tmp_path / "b", max_failed_share=0.2, num_workers=2)
+    assert files(tmp_path / "a") == files(tmp_path / "b")
+
+
+def test_too_many_failures_end_in_an_error_after_the_rest_is_done(photos: Path, tmp_path: Path) -> None:
+    with pytest.raises(TooManyFailuresError, match=r"1 of 7 photos failed.*b/broken\.jpg: not readable"):
+        run(photos, tmp_path / "out")
+    assert len(load_coco(tmp_path / "out/annotations.json").coco["images"]) == 6
+
+
+def test_a_single_unreadable_photo_is_an_error(photos: Path, tmp_path: Path) -> None:
+    with pytest.raises(TooManyFailuresError, match=r"broken\.jpg: not readable"):
+        run(photos / "b/broken.jpg", tmp_path / "out", max_failed_share=0.9)
+
+
+def test_other_parameters_and_other_inputs_are_refused_in_a_used_folder(photos: Path, tmp_path: Path) -> None:
+    run(photos / "a", tmp_path / "out", settings={"input": "a"})
+    with pytest.raises(ConfigError, match=r"cut\.tau=0\.5 where 0\.6"):
+        run(photos / "a", tmp_path / "out", settings={"input": "a"}, params=MaskCutParams(tau=0.6))
+    with pytest.raises(ConfigError, match="input=a where b"):
+        run(photos / "b", tmp_path / "out", settings={"input": "b"})
+
+
+def test_a_folder_that_another_run_writes_to_is_refused(photos: Path, tmp_path: Path) -> None:
+    with exclusive(tmp_path / "out", purpose="maskcut"), pytest.raises(OutputLockedError):
+        run(photos, tmp_path / "out")
+
+
+class LittleMemory:
+    """Patch descriptors for as many photos at once as memory allows, and none for small ones' dark twins."""
+
+    patch_size = 8
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.asked: list[int] = []
+        self.descriptors = build_feature_extractor("patch_descriptors")
+
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        self.asked.append(len(images))
+        if len(images) > self.most:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB")
+        return self.descriptors(images)
+
+
+def test_running_out_of_memory_halves_the_batch_and_changes_nothing(photos: Path, tmp_path: Path) -> None:
+    run(photos / "a", tmp_path / "whole", batch_size=4)
+    extractor = LittleMemory(most=1)
+    run(photos / "a", tmp_path / "out", batch_size=4, extractor=extractor)
+    assert files(tmp_path / "out") == files(tmp_path / "whole")
+    assert extractor.asked == [4, 2, 1, 1, 1, 1]  # and it remembers
+
+
+def test_a_photo_too_large_for_the_memory_even_alone_is_a_failure(photos: Path, tmp_path: Path) -> None:
+    with pytest.raises(TooManyFailuresError, match="out of memory, even alone"):
+        run(photos / "a", tmp_path / "out", extractor=LittleMemory(most=0))
+    assert len((tmp_path / "out/failures.jsonl").read_text().splitlines()) == 4
+
+
+def test_any_other_error_of_the_extractor_is_not_swallowed(photos: Path, tmp_path: Path) -> None:
+    def broken(images: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("shape mismatch")
+
+    with pytest.raises(RuntimeError, match="shape mismatch"):
+        run(photos, tmp_path / "out", extractor=broken)
+
+
+def test_photos_whose_pictures_are_missing_are_done_once_more(photos: Path, tmp_path: Path) -> None:
+    run(photos / "a", tmp_path / "out")
+    before = files(tmp_path / "out")
+    again: list[str] = []
+    run(
+        photos / "a",
+        tmp_path / "out",
+        on_found=lambda found, record: again.append(found.name),
+        is_complete=lambda name: name != "2.png",
+    )
+    assert "2.png" in again
+    assert files(tmp_path / "out") == before
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 48 KiB; needs the right to mount one."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    made = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=48k", "tmpfs", disk], check=False, capture_output=True, text=True
+    )
+    if made.returncode:
+        pytest.skip(f"no small disk can be mounted here, run as root: {made.stderr.strip()}")
+    yield disk
+    subprocess.run(["umount", disk], check=True)
+
+
+def test_a_full_disk_stops_the_run_with_a_way_out_and_costs_nothing_done(
+    photos: Path, tmp_path: Path, small_disk: Path
+) -> None:
+    (photos / "b/broken.jpg").unlink()
+    run(photos, tmp_path / "whole")
+    output = small_disk / "out"
+    filler = small_disk / "filler"
+
+    def fill_up(found: Found, record: ShardRecord) -> None:
+        if record["file"].endswith("2.png"):
+            with pytest.raises(OSError, match="No space left"), filler.open("wb") as file:  # noqa: PT012
+                while True:
+                    file.write(bytes(1024))
+                    file.flush()
+
+    with pytest.raises(OutputWriteError, match=r"cannot be written \(No space left on device\); free space or choose"):
+        run(photos, output, on_found=fill_up)
+    done = sum(len(shard.read_text().splitlines()) for shard in (output / "shards").glob("*.jsonl"))
+    assert done >= 2
+    filler.unlink()
+    subprocess.run(["mount", "-o", "remount,size=1m", small_disk], check=True)
+    assert run(photos, output) is not None
+    assert files(output) == files(tmp_path / "whole")
+
+
+def test_every_kind_of_image_file_is_handled_right_or_listed(tmp_path: Path) -> None:
+    folder = tmp_path / "kinds"
+    upright = photo(folder / "rgb.png", 1)
+    photo(folder / "grey.jpg", 1, mode="L", quality=95)
+    photo(folder / "cmyk.jpg", 1, mode="CMYK", quality=95)
+    photo(folder / "palette.png", 1, mode="P")
+    photo(folder / "alpha.png", 1, mode="RGBA")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.open(upright).rotate(90, expand=True).save(folder / "turned.png", exif=exif)
+    deep = np.asarray(Image.open(upright).convert("L")).astype(np.uint16) * 257
+    Image.fromarray(deep).save(folder / "deep.png")
+    whole = photo(folder / "truncated.jpg", 1, quality=95).read_bytes()
+    (folder / "truncated.jpg").write_bytes(whole[: len(whole) // 2])
+    (folder / "empty.jpg").touch()
+    photo(folder / "dot.png", 1, (1, 1))
+    photo(folder / "thin.png", 1, (2, 300))
+    run(folder, tmp_path / "out", max_failed_share=0.5)
+    coco = load_coco(tmp_path / "out/annotations.json").coco
+    sizes = {i["file_name"]: (i["height"], i["width"]) for i in coco["images"]}
+    good = ["alpha.png", "cmyk.jpg", "deep.png", "grey.jpg", "palette.png", "rgb.png", "turned.png"]
+    assert sizes == {"thin.png": (2, 300), **dict.fromkeys(good, (60, 80))}
+    failed = [json.loads(line)["file"] for line in (tmp_path / "out/failures.jsonl").read_text().splitlines()]
+    assert failed == ["dot.png", "empty.jpg", "truncated.jpg"]
+    found = {
+        i["file_name"]: [a["segmentation"] for a in coco["annotations"] if a["image_id"] == i["id"]]
+        for i in coco["images"]
+    }
+    assert found["turned.png"] == found["rgb.png"] == found["alpha.png"] != []
+
+
+class RecordedFeatures:
+    """Gives each photo the features that were recorded for it; knows the photo by its pixels."""
+
+    patch_size = 8
+
+    def __init__(self, dataset: Path, features: Path) -> None:
+        self.known = {}
+        for path in features.glob("*.npz"):
+            folder, stem = path.stem.split("__")
+            original = Image.fromarray(read_image(dataset / folder / f"{stem}.JPEG"))
+            square = np.array(original.resize((480, 480), Image.Resampling.LANCZOS))
+            (key,) = np.load(path).files
+            recorded = torch.from_numpy(np.load(path)[key].astype(np.float32))
+            self.known[square.tobytes()] = recorded.unflatten(-1, (60, 60))
+
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        pixels = (images * 255).round().byte().permute(0, 2, 3, 1).numpy()
+        return torch.stack([self.known[one.tobytes()] for one in pixels])
+
+
+@pytest.mark.golden
+def test_golden_annotations_of_the_original_are_met_byte_for_byte(golden_dir: Path, tmp_path: Path) -> None:
+    folder = golden_dir / "maskcut/pipeline"
+    report = run(
+        folder / "dataset",
+        tmp_path,
+        extractor=RecordedFeatures(folder / "dataset", folder / "features"),
+        params=MaskCutParams(),
+        fixed_size=480,
+        batch_size=1,
+        max_failed_share=0.2,
+    )
+    ours = json.loads((tmp_path / "annotations.json").read_text())
+    theirs = json.loads((folder / "merged.json").read_text())
+
+    def by_name(coco: dict) -> dict[str, list[dict]]:
+        names = {image["id"]: image["file_name"] for image in coco["images"]}
+        found: dict[str, list[dict]] = {name: [] for name in names.values()}
+        for annotation in coco["annotations"]:
+            values = {key: value for key, value in annotation.items() if key not in ("id", "image_id")}
+            found[names[annotation["image_id"]]].append(values)
+        return found
+
+    assert by_name(ours) == by_name(theirs)
+    sizes = {i["file_name"]: (i["width"], i["height"]) for i in ours["images"]}
+    assert sizes == {i["file_name"]: (i["height"], i["width"]) for i in theirs["images"]}  # exchanged there
+    assert [i["file_name"] for i in ours["images"]] == sorted(sizes)
+    assert [i["id"] for i in ours["images"]] == [1, 2, 3, 4, 5]
+    assert report is not None
+    assert report.without_annotations == 1
+    assert by_name(ours)["n_aa/img_04_noise.JPEG"] == []
+    failures = [json.loads(line) for line in (tmp_path / "failures.jsonl").read_text().splitlines()]
+    assert [failure["file"] for failure in failures] == ["n_aa/img_03_broken.JPEG"]

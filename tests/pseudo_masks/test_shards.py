@@ -1,0 +1,209 @@
+import errno
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from cutler_pl.coco import rle
+from cutler_pl.coco.io import load_coco
+from cutler_pl.errors import AnnotationError, ConfigError, DatasetNotFoundError, OutputWriteError
+from cutler_pl.pseudo_masks.merge import merge_shards
+from cutler_pl.pseudo_masks.shards import ShardRecord, ShardWriter, begin_run, read_inputs, read_progress, read_shard
+
+several_examples = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def done(name: str, *boxes_xyxy: tuple[int, int, int, int], size_hw: tuple[int, int] = (20, 30)) -> ShardRecord:
+    annotations = []
+    for x0, y0, x1, y1 in boxes_xyxy:
+        mask = np.zeros(size_hw, bool)
+        mask[y0:y1, x0:x1] = True
+        encoded = rle.encode(mask)
+        annotations.append({"area": rle.area(encoded), "bbox": rle.bbox(encoded), "segmentation": encoded})
+    return {"file": name, "height": size_hw[0], "width": size_hw[1], "annotations": annotations, "dropped": {}}
+
+
+def write(path: Path, *records: ShardRecord) -> Path:
+    with ShardWriter(path) as writer:
+        writer.append(records)
+    return path
+
+
+def names_in(path: Path) -> list[str | None]:
+    return [record and record["file"] for _, record in read_shard(path)]
+
+
+RECORDS = [
+    done("b/2.jpg", (0, 0, 5, 5)),
+    done("a/1.jpg", (1, 2, 11, 7), (3, 3, 4, 4)),
+    done("c/größe, [3].jpg"),
+    {"file": "a/broken.jpg", "failure": "damaged"},
+    done("a/10.jpg", (0, 0, 30, 20)),
+]
+
+
+def test_records_are_read_as_they_were_written_with_their_offsets(tmp_path: Path) -> None:
+    path = write(tmp_path / "new/s.jsonl", *RECORDS)
+    read = list(read_shard(path))
+    assert [record for _, record in read] == RECORDS
+    content = path.read_bytes()
+    assert [json.loads(content[offset:].split(b"\n")[0])["file"] for offset, _ in read] == names_in(path)
+
+
+@several_examples
+@given(st.data())
+def test_a_file_cut_anywhere_keeps_its_whole_records_and_can_be_continued(tmp_path: Path, data: st.DataObject) -> None:
+    path = tmp_path / "s.jsonl"
+    path.unlink(missing_ok=True)
+    whole = write(path, *RECORDS[:3]).read_bytes()
+    path.write_bytes(whole[: data.draw(st.integers(0, len(whole)))])
+    kept = [name for name in names_in(path) if name is not None]
+    assert kept == [r["file"] for r in RECORDS[: len(kept)]]
+    write(path, RECORDS[4])
+    assert names_in(path) == [*kept, "a/10.jpg"]
+
+
+def test_a_damaged_line_in_the_middle_costs_its_image_only(tmp_path: Path) -> None:
+    path = write(tmp_path / "s.jsonl", *RECORDS[:3])
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(lines[0] + b"\0\0\0" + lines[1][3:] + b'["no record"]\n' + lines[2])
+    assert names_in(path) == ["b/2.jpg", None, None, "c/größe, [3].jpg"]
+    assert read_progress(tmp_path).unreadable_lines == 2
+
+
+def test_a_full_disk_leaves_the_file_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path / "s.jsonl", RECORDS[0])
+    before = path.read_bytes()
+    real = os.write
+
+    def nearly_full(descriptor: int, content: bytes) -> int:
+        if os.fstat(descriptor).st_size > len(before):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(descriptor, content[:10])
+
+    with ShardWriter(path) as writer:
+        monkeypatch.setattr(os, "write", nearly_full)
+        with pytest.raises(OutputWriteError, match=r"s\.jsonl: cannot be written \(No space left on device\)"):
+            writer.append(RECORDS[1:3])
+        monkeypatch.undo()
+        assert path.read_bytes() == before
+        writer.append(RECORDS[1:3])
+    assert names_in(path) == [r["file"] for r in RECORDS[:3]]
+
+
+def test_an_image_that_failed_and_was_done_later_is_done(tmp_path: Path) -> None:
+    write(tmp_path / "1.jsonl", {"file": "x.jpg", "failure": "damaged"}, {"file": "y.jpg", "failure": "too small"})
+    write(tmp_path / "0.jsonl", done("x.jpg"))
+    progress = read_progress(tmp_path)
+    assert progress.done == {"x.jpg"}
+    assert progress.failed == {"y.jpg": "too small"}
+
+
+def test_a_run_with_other_parameters_is_refused_and_the_difference_is_named(tmp_path: Path) -> None:
+    parameters = {"cut": {"tau": 0.15, "num_masks": 3}, "size": (480, 480), "input": "photos"}
+    begin_run(tmp_path / "out/shards", parameters, ["a", "b"])
+    begin_run(tmp_path / "out/shards", parameters, ["a", "b", "c"])
+    assert read_inputs(tmp_path / "out/shards") == ["a", "b", "c"]
+    other = {**parameters, "cut": {"tau": 0.2, "num_masks": 3, "eps": 1}}
+    with pytest.raises(ConfigError, match=r"out: .*cut\.tau=0\.15 where 0\.2 .*; cut\.eps=None where 1"):
+        begin_run(tmp_path / "out/shards", other, ["a", "b", "c"])
+
+
+@several_examples
+@given(st.randoms(use_true_random=False), st.integers(1, 5))
+def test_merged_file_is_the_same_however_records_are_divided(tmp_path: Path, random: object, shards: int) -> None:
+    reference = tmp_path / "reference.json"
+    merge_shards([write(tmp_path / "all.jsonl", *RECORDS)], reference)
+    (tmp_path / "all.jsonl").unlink()
+    folder = tmp_path / "divided"
+    for path in folder.glob("*"):
+        path.unlink()
+    shuffled = [*RECORDS, RECORDS[0]]  # one image was done twice
+    random.shuffle(shuffled)  # type: ignore[attr-defined]
+    for number in range(shards):
+        write(folder / f"{number}.jsonl", *shuffled[number::shards])
+    merge_shards([folder], tmp_path / "merged.json")
+    assert (tmp_path / "merged.json").read_bytes() == reference.read_bytes()
+
+
+def test_merged_file_is_sorted_numbered_and_sound(tmp_path: Path) -> None:
+    failures = tmp_path / "failures.jsonl"
+    report = merge_shards([write(tmp_path / "s.jsonl", *RECORDS)], tmp_path / "out/a.json", failures=failures)
+    coco = load_coco(tmp_path / "out/a.json")
+    assert (coco.swapped, coco.dropped) == (0, [])
+    assert [(i["id"], i["file_name"]) for i in coco.coco["images"]] == [
+        (1, "a/1.jpg"),
+        (2, "a/10.jpg"),
+        (3, "b/2.jpg"),
+        (4, "c/größe, [3].jpg"),
+    ]
+    assert [(a["id"], a["image_id"], a["area"]) for a in coco.coco["annotations"]] == [
+        (1, 1, 50),
+        (2, 1, 1),
+        (3, 2, 600),
+        (4, 3, 25),
+    ]
+    assert (report.images, report.annotations, report.without_annotations) == (4, 4, 1)
+    assert json.loads(failures.read_text()) == {"file": "a/broken.jpg", "reason": "damaged"}
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a.json"]
+
+
+def test_images_that_no_shard_speaks_of_are_counted_and_named(tmp_path: Path) -> None:
+    shard = write(tmp_path / "s.jsonl", *RECORDS)
+    expected = ["a/1.jpg", "a/broken.jpg", "d/4.jpg"]
+    with pytest.raises(AnnotationError, match=r"1 of 3 images are in no shard \(d/4\.jpg\).*allow_missing"):
+        merge_shards([shard], tmp_path / "a.json", expected=expected, failures=tmp_path / "f.jsonl")
+    assert not (tmp_path / "a.json").exists()
+    assert [json.loads(line)["file"] for line in (tmp_path / "f.jsonl").read_text().splitlines()] == [
+        "a/broken.jpg",
+        "d/4.jpg",
+    ]
+    report = merge_shards([shard], tmp_path / "a.json", expected=expected, allow_missing=True)
+    assert (report.missing, report.unexpected, report.images) == (["d/4.jpg"], 3, 1)
+
+
+def test_nothing_to_merge_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(DatasetNotFoundError, match="no such file"):
+        merge_shards([tmp_path / "nowhere"], tmp_path / "a.json")
+    with pytest.raises(DatasetNotFoundError, match="no shard files"):
+        merge_shards([tmp_path], tmp_path / "a.json")
+
+
+def test_a_merge_that_fails_leaves_the_former_file_and_no_scraps(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text("former")
+    (tmp_path / "bad.json").write_text("{")
+    with pytest.raises(AnnotationError, match=r"bad\.json"):
+        merge_shards([write(tmp_path / "s.jsonl", *RECORDS), tmp_path / "bad.json"], tmp_path / "a.json")
+    assert (tmp_path / "a.json").read_text() == "former"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.json", "bad.json", "s.jsonl"]
+
+
+@pytest.mark.golden
+def test_golden_jobs_of_the_original_are_merged_with_their_sizes_put_right(golden_dir: Path, tmp_path: Path) -> None:
+    folder = golden_dir / "maskcut/pipeline"
+    report = merge_shards([folder / "jobs"], tmp_path / "a.json")
+    ours = json.loads((tmp_path / "a.json").read_text())
+    theirs = json.loads((folder / "merged.json").read_text())
+    assert {(i["file_name"], i["height"], i["width"]) for i in ours["images"]} == {
+        (i["file_name"], i["width"], i["height"]) for i in theirs["images"]
+    }
+
+    def without_ids(coco: dict) -> list[str]:
+        names = {i["id"]: i["file_name"] for i in coco["images"]}
+        kept = ("segmentation", "bbox", "area", "iscrowd", "category_id", "width", "height")
+        return sorted(json.dumps([names[a["image_id"]], *(a[key] for key in kept)]) for a in coco["annotations"])
+
+    assert without_ids(ours) == without_ids(theirs)
+    assert (report.images, report.annotations, report.without_annotations) == (5, 7, 1)
+
+
+@pytest.mark.golden
+def test_golden_annotations_whose_image_record_the_original_lost_are_listed(golden_dir: Path, tmp_path: Path) -> None:
+    report = merge_shards([golden_dir / "maskcut/pipeline/single_job_two_folders"], tmp_path / "a.json")
+    assert (report.images, report.annotations) == (4, 5)
+    assert len(report.faults) == 2
+    assert all("unknown image 3" in fault for fault in report.faults)
