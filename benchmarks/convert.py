@@ -134,7 +134,7 @@ def convert(name: str, root: Path, count: int, pipe: Any) -> None:
     download = open_download(name, root, datasets=root, options=options)
     with tempfile.TemporaryDirectory(dir=root) as out:
         report = write_records(
-            download.records, Path(out) / "out.json", skipped=Path(out) / "skipped.jsonl", info={}, max_faulty=0.0
+            download.records, Path(out) / "out.json", skipped=Path(out) / "skipped.jsonl", info={}, max_failure_rate=0.0
         )
     seconds = time.process_time() - started
     pipe.send(Run(report.images, report.annotations, seconds, before, peak_mebibytes()))

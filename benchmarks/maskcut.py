@@ -36,7 +36,7 @@ from cutler_pl.maskcut.crf import CrfParams
 from cutler_pl.maskcut.encoding import annotate
 from cutler_pl.maskcut.features import TransformerFeatures
 from cutler_pl.maskcut.ncut import LanczosSolver
-from cutler_pl.maskcut.predictor import MaskFinder
+from cutler_pl.maskcut.predictor import MaskCutPredictor
 from cutler_pl.pseudo_masks.generate import generate
 from cutler_pl.runtime.reproducibility import run_metadata
 
@@ -136,7 +136,7 @@ def crf(repeats: int) -> None:
 
 def image(repeats: int) -> None:
     """Everything after the ViT: three rounds at 60×60 patches, CRF, resizing, encoding."""
-    finder = MaskFinder(lambda _: features, MaskCutParams(), CrfParams())
+    finder = MaskCutPredictor(lambda _: features, MaskCutParams(), CrfParams())
     few = photos(3)
     times: list[float] = []
     for seed, photo in enumerate(few):

@@ -15,4 +15,5 @@ step mypy
 step import-linter
 .venv/bin/lint-imports --no-logo
 step pytest
-"$python" -m pytest "$@"
+export OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1  # one thread a worker
+"$python" -m pytest -n auto "$@"

@@ -38,8 +38,8 @@ def data_dir() -> Path:
 
 
 @pytest.fixture
-def write_photo(tmp_path: Path) -> Callable[..., Path]:
-    """Factory of small photo files: `write_photo("a/b.jpg", (height, width))`."""
+def write_image(tmp_path: Path) -> Callable[..., Path]:
+    """Factory of small photo files: `write_image("a/b.jpg", (height, width))`."""
 
     def write(
         name: str, size_hw: tuple[int, int] = (48, 64), *, seed: int = 0, mode: str = "RGB", **save: object

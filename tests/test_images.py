@@ -166,15 +166,15 @@ def test_16_bit_color_png_keeps_the_high_byte(tmp_path: Path) -> None:
     assert read_image(path)[0, 0].tolist() == [255, 128, 0]
 
 
-def test_pixels_can_be_written_to(write_photo: Callable[..., Path]) -> None:
-    pixels = read_image(write_photo("photo.png"))
+def test_pixels_can_be_written_to(write_image: Callable[..., Path]) -> None:
+    pixels = read_image(write_image("photo.png"))
     pixels[0, 0] = 1
     assert pixels[0, 0].tolist() == [1, 1, 1]
 
 
 @pytest.mark.parametrize("name", ["my photos (1), new/a b.jpg", "[x]/{y}=z.jpg", "a<b>&'\".jpg", "ümläut/日本.jpg"])
-def test_names_may_hold_anything(write_photo: Callable[..., Path], name: str) -> None:
-    assert read_image(write_photo(name, (8, 9))).shape == (8, 9, 3)
+def test_names_may_hold_anything(write_image: Callable[..., Path], name: str) -> None:
+    assert read_image(write_image(name, (8, 9))).shape == (8, 9, 3)
 
 
 @pytest.mark.parametrize("read", [read_image, read_image_size])
@@ -204,16 +204,16 @@ def test_missing_file_and_folder_are_errors_with_their_names(tmp_path: Path, rea
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp", "bmp"])
-def test_truncated_file_is_an_error_with_its_name(write_photo: Callable[..., Path], suffix: str) -> None:
-    path = write_photo(f"photo.{suffix}", (200, 200))
+def test_truncated_file_is_an_error_with_its_name(write_image: Callable[..., Path], suffix: str) -> None:
+    path = write_image(f"photo.{suffix}", (200, 200))
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2])
     with pytest.raises(ImageReadError, match=rf"photo\.{suffix}: not readable as an image"):
         read_image(path)
 
 
-def test_truncated_jpeg_still_tells_its_size(write_photo: Callable[..., Path]) -> None:
-    path = write_photo("photo.jpg", (120, 200))
+def test_truncated_jpeg_still_tells_its_size(write_image: Callable[..., Path]) -> None:
+    path = write_image("photo.jpg", (120, 200))
     path.write_bytes(path.read_bytes()[:2000])
     assert read_image_size(path) == (120, 200)
 
@@ -221,14 +221,14 @@ def test_truncated_jpeg_still_tells_its_size(write_photo: Callable[..., Path]) -
 @pytest.mark.parametrize("read", [read_image, read_image_size])
 @pytest.mark.parametrize("size_hw", [(1, 1), (1, 50), (50, 1)])
 def test_image_of_one_row_or_column_is_an_error(
-    write_photo: Callable[..., Path], read: Callable[[Path], object], size_hw: tuple[int, int]
+    write_image: Callable[..., Path], read: Callable[[Path], object], size_hw: tuple[int, int]
 ) -> None:
     with pytest.raises(ImageReadError, match=rf"photo\.png: the image is {size_hw[1]}×{size_hw[0]} pixels, too small"):
-        read(write_photo("photo.png", size_hw))
+        read(write_image("photo.png", size_hw))
 
 
-def test_image_of_two_by_two_pixels_is_read(write_photo: Callable[..., Path]) -> None:
-    assert read_image(write_photo("photo.png", (2, 2))).shape == (2, 2, 3)
+def test_image_of_two_by_two_pixels_is_read(write_image: Callable[..., Path]) -> None:
+    assert read_image(write_image("photo.png", (2, 2))).shape == (2, 2, 3)
 
 
 @pytest.mark.parametrize("read", [read_image, read_image_size])
@@ -240,8 +240,8 @@ def test_decompression_bomb_is_refused_on_its_header(tmp_path: Path, read: Calla
         read(path)
 
 
-def test_limit_of_pixels_is_the_callers(write_photo: Callable[..., Path]) -> None:
-    path = write_photo("photo.png", (10, 20))
+def test_limit_of_pixels_is_the_callers(write_image: Callable[..., Path]) -> None:
+    path = write_image("photo.png", (10, 20))
     assert read_image(path, max_pixels=200).shape == (10, 20, 3)
     with pytest.raises(ImageReadError, match="20×10 pixels, over the limit of 199 in all; shrink it"):
         read_image(path, max_pixels=199)
@@ -287,41 +287,41 @@ def test_damaged_file_is_read_or_refused_but_never_breaks_the_run(
 
 
 def test_program_error_is_not_hidden_as_a_bad_photo(
-    write_photo: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+    write_image: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(_: Image.Image) -> Image.Image:
         raise AttributeError("a bug of ours")
 
     monkeypatch.setattr(images, "_to_rgb", broken)
     with pytest.raises(AttributeError, match="a bug of ours"):
-        read_image(write_photo("photo.png"))
+        read_image(write_image("photo.png"))
 
 
-def test_folder_is_searched_through_all_levels_and_sorted(write_photo: Callable[..., Path], tmp_path: Path) -> None:
+def test_folder_is_searched_through_all_levels_and_sorted(write_image: Callable[..., Path], tmp_path: Path) -> None:
     names = ["b.JPG", "a.png", "z/y/x.jpeg", "my photos (1), new/1, 2.jpg", "[x].webp", "B.bmp"]
     for name in names:
-        write_photo(name, (4, 4))
+        write_image(name, (4, 4))
     (tmp_path / "notes.txt").write_text("x")
     (tmp_path / "photo.jpg.part").write_text("x")
     (tmp_path / "folder.jpg").mkdir()
     assert list_images(tmp_path) == (tmp_path, sorted(names))
 
 
-def test_hidden_files_and_folders_are_left_out(write_photo: Callable[..., Path], tmp_path: Path) -> None:
+def test_hidden_files_and_folders_are_left_out(write_image: Callable[..., Path], tmp_path: Path) -> None:
     for name in ("a.jpg", "._a.jpg", ".thumbnails/a.jpg", "b/.cache/c.png", ".jpg"):
-        write_photo("x.jpg", (4, 4)).rename(tmp_path / "moved")
+        write_image("x.jpg", (4, 4)).rename(tmp_path / "moved")
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "moved").rename(tmp_path / name)
     assert list_images(tmp_path)[1] == ["a.jpg"]
 
 
-def test_hidden_folder_given_by_name_is_searched(write_photo: Callable[..., Path], tmp_path: Path) -> None:
-    write_photo(".photos/a.jpg", (4, 4))
+def test_hidden_folder_given_by_name_is_searched(write_image: Callable[..., Path], tmp_path: Path) -> None:
+    write_image(".photos/a.jpg", (4, 4))
     assert list_images(tmp_path / ".photos")[1] == ["a.jpg"]
 
 
-def test_linked_folders_are_searched_once_and_circles_end(write_photo: Callable[..., Path], tmp_path: Path) -> None:
-    write_photo("elsewhere/a.jpg", (4, 4))
+def test_linked_folders_are_searched_once_and_circles_end(write_image: Callable[..., Path], tmp_path: Path) -> None:
+    write_image("elsewhere/a.jpg", (4, 4))
     root = tmp_path / "root"
     root.mkdir()
     (root / "one").symlink_to(tmp_path / "elsewhere")
@@ -330,8 +330,8 @@ def test_linked_folders_are_searched_once_and_circles_end(write_photo: Callable[
     assert list_images(root)[1] == ["one/a.jpg"]
 
 
-def test_single_image_is_its_folder_and_name(write_photo: Callable[..., Path]) -> None:
-    path = write_photo("my photos (1), new/a.jpg", (4, 4))
+def test_single_image_is_its_folder_and_name(write_image: Callable[..., Path]) -> None:
+    path = write_image("my photos (1), new/a.jpg", (4, 4))
     assert list_images(path) == (path.parent, ["a.jpg"])
     assert list_images(str(path)) == (path.parent, ["a.jpg"])
 
@@ -367,10 +367,10 @@ def test_folder_and_list_without_images_are_errors(tmp_path: Path) -> None:
 
 
 def test_folder_that_cannot_be_read_is_an_error_not_a_shorter_list(
-    write_photo: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    write_image: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_photo("a.jpg", (4, 4))
-    write_photo("locked/b.jpg", (4, 4))
+    write_image("a.jpg", (4, 4))
+    write_image("locked/b.jpg", (4, 4))
     scandir = os.scandir
 
     def guarded(path: str) -> object:

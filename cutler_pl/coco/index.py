@@ -132,7 +132,7 @@ def open_index(annotations: str | Path, *, index_dir: str | Path | None = None) 
     place = index_place(path, index_dir=index_dir)
     folder = place / f"v{FORMAT}-{state.st_size:x}-{state.st_mtime_ns:x}"
     if not folder.is_dir():
-        with exclusive(place, purpose="index", patience=math.inf):
+        with exclusive(place, purpose="index", timeout=math.inf):
             if not folder.is_dir():
                 _build(path, folder)
     return InstanceIndex(folder)

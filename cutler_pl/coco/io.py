@@ -15,7 +15,7 @@ from typing import Any, cast
 import orjson
 
 from cutler_pl.coco import checks, records
-from cutler_pl.coco.rejects import OnError, Rejects
+from cutler_pl.coco.rejects import InvalidRecords, OnError
 from cutler_pl.coco.schema import Coco, Image, Result
 from cutler_pl.errors import AnnotationError, DatasetNotFoundError
 from cutler_pl.runtime.files import write_json
@@ -72,7 +72,7 @@ def load_coco(
     for key in ("images", "annotations", "categories"):
         if not isinstance(raw.get(key), list):
             raise AnnotationError(f'{where}: the list "{key}" of a COCO annotation file is missing')
-    rejects = Rejects(where, on_error)
+    rejects = InvalidRecords(where, on_error)
 
     images: dict[int, Image] = {}
     for record in raw["images"]:
@@ -90,13 +90,13 @@ def load_coco(
             categories[record["id"]] = record
 
     annotations = _well_formed(raw["annotations"], images, categories, rejects)
-    swapped = records.put_sizes_right(images, annotations)
+    swapped = records.fix_swapped_sizes(images, annotations)
     if swapped:
         _log.info("%s: width and height put right for %d of %d images", where, swapped, len(images))
     kept = []
     for annotation in annotations:
         image = images[annotation["image_id"]]
-        if fault := records.misfit(annotation, image):
+        if fault := records.mask_size_mismatch(annotation, image):
             rejects.add(f"{_label(annotation)} {fault}")
         elif not keep_empty_boxes and records.is_empty(annotation, image):
             rejects.note(f"{_label(annotation)} has no area inside its image: {annotation['bbox']!r}")
@@ -138,7 +138,7 @@ def load_predictions(
         raw = raw and [{"score": 1.0, **record} if isinstance(record, Mapping) else record for record in raw]
     if not isinstance(raw, list | tuple):
         raise AnnotationError(f"{where}: expected a list of detections or a COCO file, found {_kind_of(raw)}")
-    rejects = Rejects(where, on_error)
+    rejects = InvalidRecords(where, on_error)
     images = {image["id"]: image for image in ground_truth["images"]}
     categories = {category["id"] for category in ground_truth["categories"]}
 
@@ -152,14 +152,14 @@ def load_predictions(
             rejects.add(f"detection {number} has the unknown category {record['category_id']}")
         else:
             image = images[record["image_id"]]
-            if fault := records.misfit(record, image) or records.outside(record, image):
+            if fault := records.mask_size_mismatch(record, image) or records.outside(record, image):
                 rejects.add(f"detection {number} (image {image['id']}) {fault}")
             else:
                 formed.append(record)
     formed = _with_sound_counts(
         formed, rejects, lambda r: f"the detection of score {r['score']} (image {r['image_id']})"
     )
-    results = [records.result_of(record, images[record["image_id"]]) for record in formed]
+    results = [records.to_result(record, images[record["image_id"]]) for record in formed]
     rejects.report()
     return PredictionFile(results, rejects.reasons)
 
@@ -199,7 +199,7 @@ def _kind_of(raw: Any) -> str:
 
 
 def _well_formed(
-    given: list[Any], images: Mapping[int, Image], categories: Mapping[int, Any], rejects: Rejects
+    given: list[Any], images: Mapping[int, Image], categories: Mapping[int, Any], rejects: InvalidRecords
 ) -> list[dict[str, Any]]:
     seen: set[int] = set()
     formed = []
@@ -219,10 +219,10 @@ def _well_formed(
 
 
 def _with_sound_counts(
-    formed: list[dict[str, Any]], rejects: Rejects, label: Callable[[Mapping[str, Any]], str]
+    formed: list[dict[str, Any]], rejects: InvalidRecords, label: Callable[[Mapping[str, Any]], str]
 ) -> list[dict[str, Any]]:
     """Leave out records with broken run lengths; all are checked at once, which is what is fast."""
-    broken = records.broken_counts(formed)
+    broken = records.invalid_rles(formed)
     for i in broken:
         height, width = formed[i]["segmentation"]["size"]
         rejects.add(f"{label(formed[i])} has run lengths that do not add up to its size {height}×{width}")

@@ -16,7 +16,7 @@ def with_file_name(image: Mapping[str, Any]) -> Image:
     return cast(Image, {**image, "file_name": urlparse(image["coco_url"]).path.lstrip("/")})
 
 
-def broken_counts(records: Sequence[Mapping[str, Any]]) -> list[int]:
+def invalid_rles(records: Sequence[Mapping[str, Any]]) -> list[int]:
     """Positions of the records whose compressed run lengths do not add up to their size."""
     compressed = [i for i, record in enumerate(records) if _is_compressed(record)]
     sound = rle.are_consistent([records[i]["segmentation"] for i in compressed])
@@ -29,7 +29,7 @@ def mask_size(record: Mapping[str, Any]) -> tuple[int, int] | None:
     return (segmentation["size"][0], segmentation["size"][1]) if is_mapping(segmentation) else None
 
 
-def put_sizes_right(images: dict[int, Image], annotations: list[dict[str, Any]]) -> int:
+def fix_swapped_sizes(images: dict[int, Image], annotations: list[dict[str, Any]]) -> int:
     """Exchange width and height of the records that contradict their masks; return how many.
 
     Where all records that can be judged are exchanged, so are those of images without annotations: the whole file
@@ -55,7 +55,7 @@ def put_sizes_right(images: dict[int, Image], annotations: list[dict[str, Any]])
     return len(swapped)
 
 
-def misfit(record: Mapping[str, Any], image: Image) -> str | None:
+def mask_size_mismatch(record: Mapping[str, Any], image: Image) -> str | None:
     """Fault of a mask that has another size than its image."""
     size = mask_size(record)
     if size is None or size == (image["height"], image["width"]):
@@ -99,7 +99,7 @@ def complete(annotation: dict[str, Any], image: Image) -> dict[str, Any]:
     return {**annotation, "iscrowd": annotation.get("iscrowd", 0), "area": area}
 
 
-def result_of(record: Mapping[str, Any], image: Image) -> Result:
+def to_result(record: Mapping[str, Any], image: Image) -> Result:
     """Detection with a compressed mask, and the mask's tight box where it has none."""
     result: dict[str, Any] = {
         "image_id": record["image_id"],

@@ -11,7 +11,7 @@ OnError = Literal["raise", "skip"]
 _log = get_logger(__name__)
 
 
-class Rejects:
+class InvalidRecords:
     """The list of what was left out of a source, and the rule whether anything may be.
 
     Attributes:

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float64, Int64, UInt8
 from pycocotools import mask as coco_mask
 
 from cutler_pl.coco.schema import RLE, Segmentation
-from cutler_pl.runtime.jit import compiled
+from cutler_pl.runtime.jit import njit_cached
 
 
 def encode(mask: Bool[np.ndarray, "height width"] | UInt8[np.ndarray, "height width"]) -> RLE:
@@ -113,7 +113,7 @@ def _scan(rles: Sequence[RLE]) -> tuple[Bool[np.ndarray, " masks"], Int64[np.nda
 
 @cache
 def _scan_kernel() -> Callable[..., None]:
-    return compiled(_scan_counts)
+    return njit_cached(_scan_counts)
 
 
 def _scan_counts(

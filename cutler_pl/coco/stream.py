@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TextIO, cast
 
 from cutler_pl.errors import AnnotationError, DatasetNotFoundError
-from cutler_pl.runtime.files import replacing
+from cutler_pl.runtime.files import atomic_write
 
 LISTS = ("images", "annotations", "categories")
 _PIECE = 1 << 20
@@ -74,7 +74,7 @@ def writing_coco(path: str | Path, head: Mapping[str, Any]) -> Iterator[CocoWrit
         OutputWriteError: There is no space or no permission.
     """
     with (
-        replacing(path) as temporary,
+        atomic_write(path) as temporary,
         tempfile.TemporaryFile("w+", dir=temporary.parent, encoding="ascii", newline="\n") as spool,
         temporary.open("w", encoding="ascii", newline="\n") as file,
     ):

@@ -8,12 +8,12 @@ import torch
 import torch.nn.functional as F
 from omegaconf import DictConfig
 
-from cutler_pl.commands.predict import LoadedDetector, load_detector
+from cutler_pl.commands.predict import LoadedDetector, load_for_prediction
 from cutler_pl.commands.settings import require
 from cutler_pl.errors import ConfigError, OutputWriteError
 from cutler_pl.images import read_image
 from cutler_pl.models.export import Deviation, compare_onnx, export_onnx, require_export_packages
-from cutler_pl.runtime.files import replacing
+from cutler_pl.runtime.files import atomic_write
 from cutler_pl.runtime.logging import get_logger
 from cutler_pl.runtime.reproducibility import generator
 from cutler_pl.runtime.version import VERSION
@@ -45,8 +45,8 @@ def run(cfg: DictConfig) -> Path:
     _check_output(output)
     require_export_packages()
     picture = _picture() if cfg.photo is None else _photo(cfg.photo)
-    detector = load_detector(_plain(cfg))
-    with replacing(output) as temporary:
+    detector = load_for_prediction(_plain(cfg))
+    with atomic_write(output) as temporary:
         export_onnx(detector.model, temporary, notes=_notes(cfg, detector))
         deviation = compare_onnx(detector.model, temporary, picture)
         _report(deviation, output, "a generated picture" if cfg.photo is None else cfg.photo)

@@ -12,7 +12,7 @@ from cutler_pl.datasets.catalog import CATALOG
 from cutler_pl.datasets.released_annotations import extract_member
 from cutler_pl.datasets.splits import ImageList, draw_images, listed_images, read_images, write_splits
 from cutler_pl.errors import ConfigError, DatasetNotFoundError
-from cutler_pl.runtime.files import replacing
+from cutler_pl.runtime.files import atomic_write
 from cutler_pl.runtime.logging import get_logger
 
 log = get_logger(__name__)
@@ -92,7 +92,7 @@ def _copy(original: Path, path: Path) -> None:
     if not source.is_file():
         raise DatasetNotFoundError(f"{source}: no such file; choose others by 'percents=[…]', or another original=")
     if source.resolve() != path.resolve():
-        with replacing(path) as temporary:
+        with atomic_write(path) as temporary:
             shutil.copyfile(source, temporary)
 
 

@@ -15,9 +15,9 @@ from cutler_pl.commands.run_metadata import record_run
 from cutler_pl.errors import ConfigError
 from cutler_pl.images import list_images, read_image
 from cutler_pl.maskcut import MaskCutParams
-from cutler_pl.maskcut.predictor import Found
+from cutler_pl.maskcut.predictor import ImageMasks
 from cutler_pl.pseudo_masks.generate import generate
-from cutler_pl.pseudo_masks.output import OutputFolder, Part
+from cutler_pl.pseudo_masks.output import JobShard, OutputFolder
 from cutler_pl.pseudo_masks.shards import ShardRecord
 from cutler_pl.reports.maskcut_page import picture_of, write_maskcut_page
 from cutler_pl.runtime.logging import get_logger
@@ -49,7 +49,7 @@ def run(cfg: DictConfig) -> Path:
             "conf/maskcut/ holds all options"
         )
     output = Path(cfg.output)
-    part = Part(int(cfg.job.index), int(cfg.job.count))
+    part = JobShard(int(cfg.job.index), int(cfg.job.count))
     root, names = list_images(cfg.input)
     params = MaskCutParams(**{field.name: cfg.maskcut[field.name] for field in fields(MaskCutParams)})
     extractor = instantiate(cfg.maskcut.features)
@@ -76,7 +76,7 @@ def run(cfg: DictConfig) -> Path:
         solver=cfg.maskcut.solver,
         backend=cfg.crf.backend,
         settings={"input": str(Path(cfg.input).resolve()), "features": _plain(cfg.maskcut.features)},
-        max_failed_share=cfg.max_failed_share,
+        max_failure_rate=cfg.max_failure_rate,
         on_begin=lambda: record_run(output, cfg),
         on_found=pictures.draw if pictures else None,
         is_complete=pictures.are_drawn if pictures else None,
@@ -98,7 +98,7 @@ class _Pictures:
     def are_drawn(self, name: str) -> bool:
         return picture_of(self._overlays, name).is_file() and picture_of(self._steps, name).is_file()
 
-    def draw(self, found: Found, record: ShardRecord) -> None:
+    def draw(self, found: ImageMasks, record: ShardRecord) -> None:
         photo = Image.fromarray(read_image(self._root / found.name))
         photo.thumbnail((_PICTURE_SIDE, _PICTURE_SIDE), Image.Resampling.LANCZOS)
         masks = [_resized(rle.decode(a["segmentation"]), photo.size) for a in record["annotations"]]
@@ -107,7 +107,7 @@ class _Pictures:
         save_picture(picture_of(self._steps, found.name), _steps(found, photo))
 
 
-def _steps(found: Found, photo: Image.Image) -> np.ndarray:
+def _steps(found: ImageMasks, photo: Image.Image) -> np.ndarray:
     """Photo, eigenvector of each round, masks before and after the refinement, in the photo's proportions."""
     width = max(1, round(photo.width * _PANEL_HEIGHT / photo.height))
     small = np.array(photo.resize((width, _PANEL_HEIGHT), Image.Resampling.LANCZOS))

@@ -20,7 +20,7 @@ from cutler_pl.data.image_datamodule import ImageFiles
 from cutler_pl.errors import DatasetNotFoundError
 from cutler_pl.images import read_image, read_image_size
 from cutler_pl.models import Detector
-from cutler_pl.models.checkpoint import restore_detector
+from cutler_pl.models.checkpoint import load_detector
 from cutler_pl.runtime.distributed import gather, global_rank
 from cutler_pl.runtime.files import write_json, write_text
 from cutler_pl.runtime.logging import get_logger
@@ -53,7 +53,7 @@ def run(cfg: DictConfig) -> Path:
     require(cfg, "checkpoint", "input", "output")
     datamodule = PredictDataModule(cfg.input, batch_size=cfg.batch_size, num_workers=cfg.num_workers)
     datamodule.check()
-    detector = load_detector(cfg)
+    detector = load_for_prediction(cfg)
     output = Path(cfg.output)
     record_run(output, cfg)
     results = output / "predictions.json"
@@ -77,7 +77,7 @@ def predict_annotated(cfg: DictConfig, output: Path) -> Path:
     """
     datamodule = annotated_images(cfg, cfg.images, cfg.annotations)
     results = output / "predictions.json"
-    write_predictions(cfg, load_detector(cfg), datamodule, results)
+    write_predictions(cfg, load_for_prediction(cfg), datamodule, results)
     return results
 
 
@@ -93,7 +93,7 @@ def annotated_images(cfg: DictConfig, images: str | Path, annotations: str | Pat
     return datamodule
 
 
-def load_detector(cfg: DictConfig, *, max_detections: int | None = None) -> LoadedDetector:
+def load_for_prediction(cfg: DictConfig, *, max_detections: int | None = None) -> LoadedDetector:
     """Load `cfg.checkpoint`: ours says how its model is built; for any other file `cfg.model` does.
 
     Args:
@@ -106,9 +106,9 @@ def load_detector(cfg: DictConfig, *, max_detections: int | None = None) -> Load
     options: dict[str, Any] = {}
     most = cfg.max_detections if cfg.max_detections is not None else max_detections
     if most is not None:
-        options["detections_per_image"] = most
+        options["max_detections"] = most
     if str(cfg.checkpoint).endswith(".ckpt"):
-        model, config = restore_detector(cfg.checkpoint, **options)
+        model, config = load_detector(cfg.checkpoint, **options)
         ids = config["category_ids"]
         names = config["class_names"] or [str(i) for i in ids]
     else:

@@ -7,7 +7,7 @@ from omegaconf import DictConfig, ListConfig
 from cutler_pl.commands.console import print_table
 from cutler_pl.commands.run_metadata import record_run
 from cutler_pl.commands.settings import require
-from cutler_pl.datasets.catalog import CATALOG, how_to_get
+from cutler_pl.datasets.catalog import CATALOG, download_hint
 from cutler_pl.datasets.converters import CONVERTED, ConversionReport, Download, Options, open_download, write_records
 from cutler_pl.datasets.released_annotations import fetch_ready_made
 from cutler_pl.errors import ConfigError
@@ -31,7 +31,7 @@ def run(cfg: DictConfig) -> Path:
         ConfigError: Settings are missing or do not go together, or the dataset is not made by this command.
         DatasetNotFoundError: A part of the download is missing, or the released file cannot be had.
         AnnotationError: A file is of another format than expected.
-        TooManyFailuresError: More is missing or faulty than `max_faulty` accepts.
+        TooManyFailuresError: More is missing or faulty than `max_failure_rate` accepts.
     """
     require(cfg, "name")
     datasets = Path(cfg.paths.datasets)
@@ -52,7 +52,7 @@ def run(cfg: DictConfig) -> Path:
         output,
         skipped=folder / "skipped.jsonl",
         info={"description": f"{cfg.name}, class-agnostic, converted by cutler_pl"},
-        max_faulty=float(cfg.max_faulty),
+        max_failure_rate=float(cfg.max_failure_rate),
     )
     record_run(folder, cfg)
     write_json(folder / "counts.json", _counts(report), indent=2)
@@ -65,13 +65,13 @@ def run(cfg: DictConfig) -> Path:
 
 def _check(cfg: DictConfig) -> None:
     if cfg.name not in CONVERTED:
-        raise ConfigError(f"name={cfg.name} is not converted from another format: {how_to_get(cfg.name)}")
+        raise ConfigError(f"name={cfg.name} is not converted from another format: {download_hint(cfg.name)}")
     if cfg.root is None:
         raise ConfigError("needed and not given: root=<folder of the original download>, or fetch=true")
     if cfg.marked not in (None, *_MARKED):
         raise ConfigError(f"marked={cfg.marked} must be one of {' '.join(_MARKED)}")
-    if not 0 <= cfg.max_faulty <= 1:
-        raise ConfigError(f"max_faulty={cfg.max_faulty} must be a share from 0 to 1")
+    if not 0 <= cfg.max_failure_rate <= 1:
+        raise ConfigError(f"max_failure_rate={cfg.max_failure_rate} must be a share from 0 to 1")
     if cfg.splits is not None and not isinstance(cfg.splits, ListConfig):
         raise ConfigError(f"splits={cfg.splits}: expected a list, such as 'splits=[{cfg.splits}]'")
 
@@ -100,7 +100,7 @@ def _counts(report: ConversionReport) -> dict[str, object]:
         "images": report.images,
         "images_without_objects": report.empty,
         "annotations": report.annotations,
-        "uncounted": report.uncounted,
+        "ignored": report.ignored,
         "skipped": skipped,
     }
 
@@ -110,7 +110,7 @@ def _show(name: str, report: ConversionReport) -> None:
         ["images", f"{report.images:,}"],
         ["  without objects", f"{report.empty:,}"],
         ["annotations", f"{report.annotations:,}"],
-        ["  that do not count (iscrowd)", f"{report.uncounted:,}"],
+        ["  that do not count (iscrowd)", f"{report.ignored:,}"],
     ]
     for (kind, reason, fault), count in report.skipped.most_common():
         rows.append([f"{kind}s left out: {reason}{' (fault)' if fault else ''}", f"{count:,}"])

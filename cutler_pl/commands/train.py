@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 
 from cutler_pl.commands.instantiate import build_detector_from, build_trainer
 from cutler_pl.commands.run_metadata import plain, record_run
-from cutler_pl.models.checkpoint import describe_detector
+from cutler_pl.models.checkpoint import detector_config
 from cutler_pl.runtime.logging import get_logger
 from cutler_pl.training import DetectorModule
 
@@ -40,7 +40,7 @@ def run(cfg: DictConfig) -> Path:
         model,
         optimizer=instantiate(cfg.optimizer),
         scheduler=instantiate(cfg.scheduler),
-        model_config=describe_detector(model, category_ids=datamodule.category_ids, class_names=datamodule.class_names),
+        model_config=detector_config(model, category_ids=datamodule.category_ids, class_names=datamodule.class_names),
         seed=cfg.seed,
     )
     output = Path(cfg.paths.output_dir)

@@ -37,7 +37,7 @@ class CopyPasteParams:
         ratio_min: Smallest size of the scaled source image as a share of the target's size.
         ratio_max: Largest, likewise.
         random_num: Paste a random number of objects, 1 to all but one; else all.
-        max_ioy: A copy that covers this share or more of any object of the target is dropped.
+        max_ioa: A copy that covers this share or more of any object of the target is dropped.
         reproduce: Repeat what the original does where it is wrong, to check against it.
     """
 
@@ -45,7 +45,7 @@ class CopyPasteParams:
     ratio_min: float = 0.3
     ratio_max: float = 1.0
     random_num: bool = True
-    max_ioy: float = 0.5
+    max_ioa: float = 0.5
     reproduce: bool = False
 
     def __post_init__(self) -> None:
@@ -175,8 +175,8 @@ def _uncovering(
         return copies.new_ones(len(copies))
     shared = mask_intersections(copies, masks[window])  # type: ignore[index]  # a tuple of slices
     areas = masks.sum(dim=(1, 2)).float()
-    ioy = shared / (areas if params.reproduce else areas.clamp(min=1))
-    return ioy.amax(dim=1) < params.max_ioy  # false for NaN, which an empty mask gives in the original
+    ioa = shared / (areas if params.reproduce else areas.clamp(min=1))
+    return ioa.amax(dim=1) < params.max_ioa  # false for NaN, which an empty mask gives in the original
 
 
 def _scale_masks(

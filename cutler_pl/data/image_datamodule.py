@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Int64
 from torch.utils.data import DataLoader, Dataset
 
-from cutler_pl.data.image_io import Failure, Failures, read_in_frame
+from cutler_pl.data.image_io import Failure, Failures, read_oriented
 from cutler_pl.data.loader import SizedStream, loader_settings
 from cutler_pl.errors import ConfigError, ImageReadError
 from cutler_pl.images import read_image
@@ -68,7 +68,7 @@ class ImageFiles(Dataset[Item]):
                 pixels = read_image(path)
             else:
                 height, width = self.sizes_hw[number]
-                pixels = read_in_frame(path, (int(height), int(width)))
+                pixels = read_oriented(path, (int(height), int(width)))
         except ImageReadError as error:
             return Failure(name, str(error))
         image = torch.from_numpy(pixels).permute(2, 0, 1).contiguous()

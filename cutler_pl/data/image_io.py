@@ -37,7 +37,7 @@ class Failures(list[Failure]):
                 _log.warning("left out an image: %s", failure.reason)
 
 
-def read_in_frame(
+def read_oriented(
     path: Path, size_hw: tuple[int, int], *, exchangeable: bool = False
 ) -> UInt8[np.ndarray, "height width 3"]:
     """Read an image such that pixels and annotations share one frame.

@@ -15,9 +15,9 @@ from jaxtyping import Int64
 from torch.utils.data import Dataset
 
 from cutler_pl.coco.index import InstanceIndex
-from cutler_pl.data.image_io import Failure, read_in_frame
+from cutler_pl.data.image_io import Failure, read_oriented
 from cutler_pl.data.sampler import SampleKey
-from cutler_pl.data.transforms import draw_view, view_boxes, view_image, view_mask
+from cutler_pl.data.transforms import apply_boxes, apply_image, apply_mask, sample_params
 from cutler_pl.errors import ImageReadError
 from cutler_pl.ops.boxes import nonempty
 from cutler_pl.runtime.reproducibility import generator
@@ -99,13 +99,13 @@ class InstanceDataset(Dataset[Sample]):
         objects = self.index.objects(number)
         use = [i for i in range(len(objects.is_crowd)) if not objects.is_crowd[i]]
         segmentations = [objects.segmentations[i] for i in use]
-        pixels = read_in_frame(
+        pixels = read_oriented(
             self.root / self.index.file_names[number],
             self.index.size_hw(number),
             exchangeable=not any(isinstance(segmentation, dict) for segmentation in segmentations),
         )
         size_hw = pixels.shape[0], pixels.shape[1]
-        view = draw_view(
+        view = sample_params(
             size_hw,
             train_sizes=self.train_sizes,
             max_size=self.max_size,
@@ -113,14 +113,14 @@ class InstanceDataset(Dataset[Sample]):
             generator=draws,
         )
         xywh = objects.boxes_xywh[use]
-        boxes = view_boxes(np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1), size_hw, view)
+        boxes = apply_boxes(np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1), size_hw, view)
         masks = np.zeros((len(use), *view.size_hw), dtype=bool)
         for i, segmentation in enumerate(segmentations):
             if segmentation is not None:
-                masks[i] = view_mask(segmentation, size_hw, view)
+                masks[i] = apply_mask(segmentation, size_hw, view)
         target = _target(boxes, masks, [self.labels[int(c)] for c in objects.category_ids[use]])
         target["image_id"] = int(self.index.image_ids[number])
-        return torch.from_numpy(view_image(pixels, view)).permute(2, 0, 1).contiguous(), target
+        return torch.from_numpy(apply_image(pixels, view)).permute(2, 0, 1).contiguous(), target
 
 
 def collate(samples: Sequence[Sample]) -> TrainBatch:

@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 T_co = TypeVar("T_co", covariant=True)
 
 
-class Stream(Generic[T_co]):
+class LoaderWrapper(Generic[T_co]):
     """Batches of a `DataLoader`, each handed through a function of the main process.
 
     Lightning would put samplers of its own into a `DataLoader`, and warn of settings that are meant.
@@ -29,7 +29,7 @@ class Stream(Generic[T_co]):
             yield self.receive(batch)
 
 
-class SizedStream(Stream[T_co]):
+class SizedStream(LoaderWrapper[T_co]):
     """A stream with an end."""
 
     def __len__(self) -> int:

@@ -25,7 +25,7 @@ class SampleKey(NamedTuple):
     image_index: int
 
 
-class StepSampler(Sampler[list[SampleKey]]):
+class InfiniteBatchSampler(Sampler[list[SampleKey]]):
     """Endless batch sampler of one rank.
 
     Args:

@@ -18,8 +18,8 @@ from cutler_pl.data.copy_paste import CopyPasteParams, copy_paste
 from cutler_pl.data.eval_datamodule import EvalDataModule
 from cutler_pl.data.image_io import Failures
 from cutler_pl.data.instances import InstanceDataset, TrainBatch, collate, collate_plain
-from cutler_pl.data.loader import Stream, loader_settings
-from cutler_pl.data.sampler import StepSampler, batch_size_per_rank
+from cutler_pl.data.loader import LoaderWrapper, loader_settings
+from cutler_pl.data.sampler import InfiniteBatchSampler, batch_size_per_rank
 from cutler_pl.errors import AnnotationError, ConfigError, DatasetNotFoundError, ImageReadError
 from cutler_pl.runtime.distributed import global_rank, world_size
 from cutler_pl.runtime.logging import get_logger
@@ -111,7 +111,7 @@ class TrainDataModule(L.LightningDataModule):
         self._num_read = 0
         self._num_failed = 0
         self._index: InstanceIndex | None = None
-        self._sampler: StepSampler | None = None
+        self._sampler: InfiniteBatchSampler | None = None
 
     @property
     def index(self) -> InstanceIndex:
@@ -175,7 +175,7 @@ class TrainDataModule(L.LightningDataModule):
         """Build the index, on one process of each machine."""
         self._index = open_index(self.annotations, index_dir=self.index_dir)
 
-    def train_dataloader(self) -> Stream[TrainBatch]:
+    def train_dataloader(self) -> LoaderWrapper[TrainBatch]:
         """Endless batches from the next step on.
 
         Raises:
@@ -183,15 +183,15 @@ class TrainDataModule(L.LightningDataModule):
         """
         dataset = self._dataset()
         self._sampler = self._make_sampler(dataset, start_step=self.next_step)
-        return Stream(
+        return LoaderWrapper(
             DataLoader(dataset, batch_sampler=self._sampler, collate_fn=collate, **loader_settings(self.num_workers))
         )
 
-    def precise_bn_dataloader(self) -> Stream[tuple[list[ImageTensor], list[Target]]]:
+    def precise_bn_dataloader(self) -> LoaderWrapper[tuple[list[ImageTensor], list[Target]]]:
         """Endless batches of the same images in the same kinds of views, from the first step on, without copy-paste."""
         dataset = self._dataset()
         sampler = self._make_sampler(dataset, start_step=0)
-        return Stream(
+        return LoaderWrapper(
             DataLoader(dataset, batch_sampler=sampler, collate_fn=collate_plain, **loader_settings(self.num_workers))
         )
 
@@ -243,9 +243,9 @@ class TrainDataModule(L.LightningDataModule):
             seed=self.seed,
         )
 
-    def _make_sampler(self, dataset: InstanceDataset, *, start_step: int) -> StepSampler:
+    def _make_sampler(self, dataset: InstanceDataset, *, start_step: int) -> InfiniteBatchSampler:
         sizes_hw = self.index.sizes_hw[dataset.chosen]
-        return StepSampler(
+        return InfiniteBatchSampler(
             len(dataset),
             batch_size=self.batch_size,
             seed=self.seed,

@@ -20,21 +20,21 @@ SizeHW = tuple[int, int]
 
 
 @dataclass(frozen=True)
-class View:
+class TransformParams:
     """How an image is shown: resized to `size_hw`, then mirrored left to right if `flip`."""
 
     size_hw: SizeHW
     flip: bool = False
 
 
-def draw_view(
+def sample_params(
     size_hw: SizeHW,
     *,
     train_sizes: Sequence[int],
     max_size: int,
     flip_probability: float,
     generator: torch.Generator,
-) -> View:
+) -> TransformParams:
     """Draw the view of one image.
 
     Args:
@@ -46,7 +46,7 @@ def draw_view(
     """
     short_side = train_sizes[int(torch.randint(len(train_sizes), (), generator=generator))]
     flip = float(torch.rand((), generator=generator)) < flip_probability
-    return View(resized_size(size_hw, short_side=short_side, max_size=max_size), flip)
+    return TransformParams(resized_size(size_hw, short_side=short_side, max_size=max_size), flip)
 
 
 def resized_size(size_hw: SizeHW, *, short_side: int, max_size: int) -> SizeHW:
@@ -59,34 +59,36 @@ def resized_size(size_hw: SizeHW, *, short_side: int, max_size: int) -> SizeHW:
     return height, width
 
 
-def view_image(image: UInt8[np.ndarray, "height width 3"], view: View) -> UInt8[np.ndarray, "h w 3"]:
+def apply_image(image: UInt8[np.ndarray, "height width 3"], params: TransformParams) -> UInt8[np.ndarray, "h w 3"]:
     """Pixels of a view."""
-    height, width = view.size_hw
-    if image.shape[:2] != view.size_hw:
+    height, width = params.size_hw
+    if image.shape[:2] != params.size_hw:
         image = np.array(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
-    return np.ascontiguousarray(image[:, ::-1] if view.flip else image)
+    return np.ascontiguousarray(image[:, ::-1] if params.flip else image)
 
 
-def view_boxes(boxes_xyxy: Float[np.ndarray, "gt 4"], size_hw: SizeHW, view: View) -> Float[np.ndarray, "gt 4"]:
+def apply_boxes(
+    boxes_xyxy: Float[np.ndarray, "gt 4"], size_hw: SizeHW, params: TransformParams
+) -> Float[np.ndarray, "gt 4"]:
     """Boxes of an image of `size_hw` in a view of it, cut at its borders."""
-    height, width = view.size_hw
+    height, width = params.size_hw
     x, y = boxes_xyxy[:, 0::2] * (width / size_hw[1]), boxes_xyxy[:, 1::2] * (height / size_hw[0])
-    if view.flip:
+    if params.flip:
         x = (width - x)[:, ::-1]
     x, y = x.clip(0, width), y.clip(0, height)
     return np.stack([x[:, 0], y[:, 0], x[:, 1], y[:, 1]], axis=1)
 
 
-def view_mask(segmentation: Segmentation, size_hw: SizeHW, view: View) -> Bool[np.ndarray, "h w"]:
+def apply_mask(segmentation: Segmentation, size_hw: SizeHW, params: TransformParams) -> Bool[np.ndarray, "h w"]:
     """Mask of one object of an image of `size_hw` in a view of it."""
-    height, width = view.size_hw
+    height, width = params.size_hw
     if isinstance(segmentation, list):
         factor = np.array([width / size_hw[1], height / size_hw[0]])
         polygons = [(np.reshape(polygon, (-1, 2)) * factor).ravel().tolist() for polygon in segmentation]
         mask = rle.decode(rle.to_rle(polygons, height, width))
     else:
-        mask = _resize_nearest(rle.decode(rle.to_rle(segmentation, *size_hw)), view.size_hw)
-    return mask[:, ::-1] if view.flip else mask
+        mask = _resize_nearest(rle.decode(rle.to_rle(segmentation, *size_hw)), params.size_hw)
+    return mask[:, ::-1] if params.flip else mask
 
 
 def _resize_nearest(mask: Bool[np.ndarray, "height width"], size_hw: SizeHW) -> Bool[np.ndarray, "h w"]:

@@ -98,7 +98,7 @@ def missing(name: str, datasets_root: str | Path, *, with_images: bool = True) -
     return absent
 
 
-def how_to_get(name: str) -> str:
+def download_hint(name: str) -> str:
     """The command that makes a dataset's annotation file, or fetches it where it was released.
 
     Raises:
@@ -133,7 +133,7 @@ def resolve(name: str, datasets_root: str | Path, *, with_images: bool = True) -
     if absent := missing(name, root, with_images=with_images):
         raise DatasetNotFoundError(
             f"no {' and no '.join(absent)}; dataset {name!r} is expected below paths.datasets={datasets_root}: "
-            f"{how_to_get(name)}"
+            f"{download_hint(name)}"
         )
     return DatasetPaths(name, root / info.images, root / info.annotations, info)
 

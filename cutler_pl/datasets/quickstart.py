@@ -12,7 +12,7 @@ from cutler_pl.datasets.sample_images import write_sample_photos
 from cutler_pl.datasets.scenes import SceneParams, write_scenes
 from cutler_pl.errors import DatasetNotFoundError, ImageReadError
 from cutler_pl.images import list_images, read_image
-from cutler_pl.runtime.files import replacing, write_json
+from cutler_pl.runtime.files import atomic_write, write_json
 from cutler_pl.runtime.logging import get_logger
 
 log = get_logger(__name__)
@@ -25,7 +25,7 @@ def write_quickstart_data(
     test_scenes: int,
     scene: SceneParams,
     photos: str | Path | None = None,
-    max_photos: int = 100,
+    max_images: int = 100,
     max_side: int = 480,
     seed: int = 0,
 ) -> None:
@@ -37,7 +37,7 @@ def write_quickstart_data(
         test_scenes: Number of other scenes, with ground truth.
         scene: What the scenes look like.
         photos: The user's folder of photos; without one the photos bundled with scikit-image.
-        max_photos: Most photos that are taken from the user's folder, evenly spread over its sorted list.
+        max_images: Most photos that are taken from the user's folder, evenly spread over its sorted list.
         max_side: Photos are shrunk to this many pixels on the longer side.
         seed: Seed of the scenes.
 
@@ -50,12 +50,12 @@ def write_quickstart_data(
     if photos is None:
         write_sample_photos(folder / "train" / "photos", max_side=max_side)
     else:
-        _copy_photos(Path(photos), folder / "train" / "photos", max_photos=max_photos, max_side=max_side)
+        _copy_photos(Path(photos), folder / "train" / "photos", max_images=max_images, max_side=max_side)
 
 
-def _copy_photos(source: Path, target: Path, *, max_photos: int, max_side: int) -> None:
+def _copy_photos(source: Path, target: Path, *, max_images: int, max_side: int) -> None:
     root, names = list_images(source)
-    chosen = [names[i * len(names) // max_photos] for i in range(max_photos)] if len(names) > max_photos else names
+    chosen = [names[i * len(names) // max_images] for i in range(max_images)] if len(names) > max_images else names
     failures = []
     for name in chosen:
         try:
@@ -65,7 +65,7 @@ def _copy_photos(source: Path, target: Path, *, max_photos: int, max_side: int) 
             log.warning("%s", error)
             continue
         photo.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
-        with replacing(target / f"{name}.png") as temporary:
+        with atomic_write(target / f"{name}.png") as temporary:
             photo.save(temporary, format="PNG")
     write_json(target.parent / "photo_failures.json", failures, indent=2)
     log.info("photos: %d found, %d taken, %d unreadable", len(names), len(chosen) - len(failures), len(failures))

@@ -9,7 +9,7 @@ from cutler_pl.coco.stream import read_records
 from cutler_pl.datasets.catalog import CATALOG, SEMI_PERCENTS
 from cutler_pl.errors import AnnotationError, ConfigError
 from cutler_pl.runtime.download import fetch_file
-from cutler_pl.runtime.files import replacing
+from cutler_pl.runtime.files import atomic_write
 
 SPLITS_ARCHIVE = "coco/annotations/coco-smi_annotations.zip"
 """Where the archive of the K % files is kept, below the datasets folder."""
@@ -87,7 +87,7 @@ def extract_member(archive: Path, path: Path) -> None:
             inside = [name for name in files.namelist() if PurePosixPath(name).name == path.name]
             if not inside:
                 raise AnnotationError(f"{archive}: holds no {path.name}; delete the archive to fetch it again")
-            with files.open(inside[0]) as source, replacing(path) as temporary, temporary.open("wb") as target:
+            with files.open(inside[0]) as source, atomic_write(path) as temporary, temporary.open("wb") as target:
                 shutil.copyfileobj(source, target)
     except zipfile.BadZipFile as error:
         raise AnnotationError(f"{archive}: damaged ({error}); delete the archive to fetch it again") from error

@@ -5,7 +5,7 @@ from pathlib import Path
 import skimage.data
 from PIL import Image
 
-from cutler_pl.runtime.files import replacing
+from cutler_pl.runtime.files import atomic_write
 
 PHOTOS = ("astronaut", "camera", "cat", "clock", "coffee", "coins", "hubble_deep_field", "moon", "rocket")
 
@@ -21,7 +21,7 @@ def write_sample_photos(folder: Path, *, max_side: int = 480) -> list[Path]:
         photo = Image.fromarray(getattr(skimage.data, name)())
         photo.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
         path = folder / f"{name}.png"
-        with replacing(path) as temporary:
+        with atomic_write(path) as temporary:
             photo.save(temporary, format="PNG")
         paths.append(path)
     return paths

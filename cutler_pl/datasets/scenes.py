@@ -16,7 +16,7 @@ from scipy import ndimage
 
 from cutler_pl.coco import rle
 from cutler_pl.errors import ConfigError
-from cutler_pl.runtime.files import replacing, write_json
+from cutler_pl.runtime.files import atomic_write, write_json
 
 Grid = Float[np.ndarray, "height width"]
 
@@ -95,7 +95,7 @@ def write_scenes(folder: Path, count: int, params: SceneParams, *, seed: int, wi
     for index in range(count):
         scene = generate_scene(params, seed=seed * 1_000_003 + index)
         name = f"scene_{index:05d}.png"
-        with replacing(folder / name) as temporary:
+        with atomic_write(folder / name) as temporary:
             Image.fromarray(scene.image).save(temporary, format="PNG")
         images.append({"id": index + 1, "file_name": name, "height": height, "width": width})
         for mask in scene.masks:

@@ -16,7 +16,7 @@ from cutler_pl.coco.io import load_coco, load_predictions
 from cutler_pl.coco.schema import RLE, Annotation, Category, Coco, Result
 from cutler_pl.errors import AnnotationError, ConfigError
 from cutler_pl.evaluation.matching import Objects, precision_and_recall
-from cutler_pl.evaluation.metrics import Curves, IouType
+from cutler_pl.evaluation.metrics import IouType, PrecisionRecall
 from cutler_pl.runtime.logging import get_logger
 
 _AGNOSTIC: Category = {"id": 1, "name": "object"}
@@ -36,7 +36,7 @@ class Comparison:
         rejected_results: One reason for each detection that was left out.
     """
 
-    curves: dict[IouType, Curves]
+    curves: dict[IouType, PrecisionRecall]
     truth: Coco
     results: Sequence[Result]
     rejected_truth: Sequence[str] = field(default_factory=list)
@@ -83,7 +83,7 @@ def evaluate(
     class_agnostic: bool = True,
     max_dets: Sequence[int] = (1, 10, 100),
     on_error: Literal["raise", "skip"] = "raise",
-) -> dict[IouType, Curves]:
+) -> dict[IouType, PrecisionRecall]:
     """As `evaluate_coco`, but returns the whole curves: per-category measures, recall by size, curves to draw.
 
     Args:
@@ -141,7 +141,7 @@ def _checked(iou_types: Sequence[str], max_dets: Sequence[int]) -> tuple[list[Io
 
 def _curves(
     truth: Coco, results: Sequence[Result], iou_type: IouType, class_agnostic: bool, max_dets: tuple[int, ...]
-) -> Curves:
+) -> PrecisionRecall:
     categories = [_AGNOSTIC] if class_agnostic else sorted(truth["categories"], key=lambda category: category["id"])
     ids = [category["id"] for category in categories]
     order = {image_id: number for number, image_id in enumerate(sorted(image["id"] for image in truth["images"]))}
@@ -152,7 +152,7 @@ def _curves(
         categories=ids,
         max_dets=max_dets,
     )
-    return Curves(precision, recall, _distinct_names(categories), max_dets)
+    return PrecisionRecall(precision, recall, _distinct_names(categories), max_dets)
 
 
 def _distinct_names(categories: Sequence[Category]) -> tuple[str, ...]:

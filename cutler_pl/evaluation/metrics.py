@@ -25,7 +25,7 @@ AREA_RANGES = {"": (0.0, 1e10), "s": (0.0, 32.0**2), "m": (32.0**2, 96.0**2), "l
 
 
 @dataclass(frozen=True)
-class Curves:
+class PrecisionRecall:
     """What an evaluation leaves behind; every measure is a mean over a part of it.
 
     Attributes:

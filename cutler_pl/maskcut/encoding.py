@@ -44,7 +44,7 @@ def annotate(
     size_hw: tuple[int, int],
     *,
     coarse: Bool[np.ndarray, "rounds height width"] | None = None,
-    cut_values: Float[np.ndarray, " rounds"] | None = None,
+    ncut_values: Float[np.ndarray, " rounds"] | None = None,
     params: AnnotationParams | None = None,
 ) -> tuple[list[ShardAnnotation], Counter[str]]:
     """Resize the masks of one image as the original does, and encode them.
@@ -56,7 +56,7 @@ def annotate(
         refined: Masks after the refinement; empty ones are passed over.
         size_hw: Height and width of the photo.
         coarse: Masks before it, for scores.
-        cut_values: λ₂ of each round, for scores.
+        ncut_values: λ₂ of each round, for scores.
         params: What is written beyond the original's annotation.
 
     Returns:
@@ -66,7 +66,7 @@ def annotate(
         ConfigError: Scores are asked for without what they are made of.
     """
     params = params or AnnotationParams()
-    if params.scores and (coarse is None or cut_values is None):
+    if params.scores and (coarse is None or ncut_values is None):
         raise ConfigError("a score needs the masks before the refinement and the values of the cuts")
     annotations: list[ShardAnnotation] = []
     left_out: Counter[str] = Counter()
@@ -83,22 +83,22 @@ def annotate(
                 left_out["below the smallest area"] += 1
                 continue
             annotation: ShardAnnotation = {"area": area, "bbox": rle.bbox(encoded), "segmentation": encoded}
-            if params.scores and coarse is not None and cut_values is not None:
+            if params.scores and coarse is not None and ncut_values is not None:
                 agreement = _iou(mask, coarse[number])
-                annotation["score"] = round(mask_score(float(cut_values[number]), agreement, float(part.mean())), 4)
+                annotation["score"] = round(mask_score(float(ncut_values[number]), agreement, float(part.mean())), 4)
             annotations.append(annotation)
     return annotations, left_out
 
 
-def mask_score(cut_value: float, agreement: float, area_share: float) -> float:
+def mask_score(ncut_value: float, agreement: float, area_share: float) -> float:
     """How much a mask is to be trusted, from 0 to 1: the product of three doubts. A heuristic of this project.
 
     Args:
-        cut_value: λ₂ of the cut, 0 where object and rest are two pieces; 1 and more is noise.
+        ncut_value: λ₂ of the cut, 0 where object and rest are two pieces; 1 and more is noise.
         agreement: IoU of the mask before and after the refinement: the image's edges support it.
         area_share: Share of the image: masks below 2 % are often specks, masks of most of it are background.
     """
-    clear = 1.0 - min(max(cut_value, 0.0), 1.0)
+    clear = 1.0 - min(max(ncut_value, 0.0), 1.0)
     size = min(1.0, area_share / _SPECK_SHARE) ** 0.5 * (1.0 - area_share)
     return float(clear * agreement * size)
 

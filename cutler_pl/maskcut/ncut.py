@@ -39,7 +39,7 @@ class Eigenpairs:
         values: λ₂, the relaxed cost of the cut, 0 for a graph in two pieces.
         gaps: λ₃ - λ₂ as far as the solver has seen; near 0 another vector is as good. Infinite for two patches.
         residuals: ‖C x - λ₂ x‖ of the unit vector x = D^½ v.
-        tie_ratios: How close the entry that decides the sign comes to another one of opposite sign, in 0..1; NaN
+        sign_margin: How close the entry that decides the sign comes to another one of opposite sign, in 0..1; NaN
             where the solver does not know.
         products: Products with W that were needed; 0 for a full decomposition.
         fallbacks: True where the solver gave up and the full decomposition was used.
@@ -49,7 +49,7 @@ class Eigenpairs:
     values: Float64[Tensor, " batch"]
     gaps: Float64[Tensor, " batch"]
     residuals: Float64[Tensor, " batch"]
-    tie_ratios: Float64[Tensor, " batch"]
+    sign_margin: Float64[Tensor, " batch"]
     products: Int64[Tensor, " batch"]
     fallbacks: Bool[Tensor, " batch"]
 
@@ -98,7 +98,7 @@ class ScipySolver:
             values=torch.tensor(values, dtype=torch.float64, device=device),
             gaps=torch.tensor(gaps, dtype=torch.float64, device=device),
             residuals=torch.tensor(residuals, dtype=torch.float64, device=device),
-            tie_ratios=torch.full((count,), torch.nan, dtype=torch.float64, device=device),
+            sign_margin=torch.full((count,), torch.nan, dtype=torch.float64, device=device),
             products=torch.zeros(count, dtype=torch.int64, device=device),
             fallbacks=torch.zeros(count, dtype=torch.bool, device=device),
         )
@@ -132,7 +132,7 @@ class LanczosSolver:
             size = self._next_look(reduction.size, graph.patches, steps)
             while reduction.size < size:
                 reduction.step()
-            found = self._look(reduction, graph, found)
+            found = self._check_convergence(reduction, graph, found)
         pairs = self._assemble(operator, reduction, found)
         doubtful = pairs.residuals > 10 * (self.tolerance * pairs.gaps + _ROUNDING)
         failed = (doubtful | ~found.settled).nonzero().flatten().tolist()
@@ -146,7 +146,7 @@ class LanczosSolver:
         """Size of T at which its eigenpairs are worth looking at again."""
         return steps if patches <= self.complete_below else min(size + self.check_every, steps)
 
-    def _look(self, reduction: HouseholderTridiagonal, graph: PatchGraph, found: RitzPairs) -> RitzPairs:
+    def _check_convergence(self, reduction: HouseholderTridiagonal, graph: PatchGraph, found: RitzPairs) -> RitzPairs:
         """Add the graphs whose second eigenpair has settled to `found`."""
         size = reduction.size
         diagonals, offdiagonals = reduction.tridiagonals()
@@ -176,7 +176,7 @@ class LanczosSolver:
             values=found.values,
             gaps=found.gaps,
             residuals=torch.linalg.vector_norm(operator(x) - found.values[:, None] * x, dim=1),
-            tie_ratios=found.tie_ratios,
+            sign_margin=found.sign_margin,
             products=found.sizes + 1,
             fallbacks=torch.zeros_like(found.settled),
         )

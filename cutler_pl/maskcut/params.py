@@ -10,7 +10,7 @@ from typing import Literal, get_args
 from cutler_pl.errors import ConfigError
 
 CornerRule = Literal["original", "invariant"]
-Stop = Literal["never", "dropped", "cut_value", "foreground", "adaptive"]
+Stop = Literal["never", "dropped", "ncut_value", "foreground", "adaptive"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,9 +28,9 @@ class MaskCutParams:
         min_area: A round after the first whose mask covers no more than this share of the patches is dropped.
         stop: When to look for no more objects in an image. `never` runs all rounds, as the original does: after a
             round dropped for overlap, the next accepts the very same mask. `dropped` ends at the first dropped round;
-            `cut_value` also where the cut costs more than `max_cut_value`; `foreground` also where the object takes
+            `ncut_value` also where the cut costs more than `max_ncut_value`; `foreground` also where the object takes
             more than `max_border` of the image's border; `adaptive` for any of these reasons.
-        max_cut_value: Largest λ₂, the relaxed normalised cut in 0..2, of a cut that goes between object and rest.
+        max_ncut_value: Largest λ₂, the relaxed normalised cut in 0..2, of a cut that goes between object and rest.
         max_border: Largest share of the border's patches that an object covers; a background covers more.
     """
 
@@ -41,7 +41,7 @@ class MaskCutParams:
     max_overlap: float = 0.5
     min_area: float = 0.01
     stop: Stop = "never"
-    max_cut_value: float = 0.7
+    max_ncut_value: float = 0.7
     max_border: float = 0.5
 
     def __post_init__(self) -> None:
@@ -59,8 +59,8 @@ class MaskCutParams:
             raise ConfigError(f"maskcut.min_area is {self.min_area}; a share of the image lies in 0 ≤ min_area < 1")
         if self.stop not in get_args(Stop):
             raise ConfigError(f"maskcut.stop is {self.stop!r}; choose from {_names(Stop)}")
-        if not 0 < self.max_cut_value <= 2:
-            raise ConfigError(f"maskcut.max_cut_value is {self.max_cut_value}; a normalised cut lies in 0..2")
+        if not 0 < self.max_ncut_value <= 2:
+            raise ConfigError(f"maskcut.max_ncut_value is {self.max_ncut_value}; a normalised cut lies in 0..2")
         if not 0 < self.max_border <= 1:
             raise ConfigError(f"maskcut.max_border is {self.max_border}; a share of the border lies in 0..1")
 

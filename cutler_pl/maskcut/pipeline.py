@@ -28,7 +28,7 @@ class CutDiagnostics:
         eigenvalues: λ₂; NaN where there was nothing to cut.
         gaps: λ₃ - λ₂.
         residuals: Of the eigenvector.
-        tie_ratios: Near 1 the eigenvector's sign hangs on rounding; NaN unless Lanczos found it.
+        sign_margin: Near 1 the eigenvector's sign hangs on rounding; NaN unless Lanczos found it.
         products: Products with the graph; 0 for a reused or full decomposition.
         fallbacks: The fast solver gave up, the full decomposition was used.
         reused: The graph was the previous round's, and so was its eigenvector.
@@ -41,7 +41,7 @@ class CutDiagnostics:
     eigenvalues: Float64[Tensor, "batch rounds"]
     gaps: Float64[Tensor, "batch rounds"]
     residuals: Float64[Tensor, "batch rounds"]
-    tie_ratios: Float64[Tensor, "batch rounds"]
+    sign_margin: Float64[Tensor, "batch rounds"]
     products: Int64[Tensor, "batch rounds"]
     fallbacks: Bool[Tensor, "batch rounds"]
     reused: Bool[Tensor, "batch rounds"]
@@ -110,7 +110,7 @@ class _Solutions:
     eigenvalues: Float64[Tensor, " batch"]
     gaps: Float64[Tensor, " batch"]
     residuals: Float64[Tensor, " batch"]
-    tie_ratios: Float64[Tensor, " batch"]
+    sign_margin: Float64[Tensor, " batch"]
     products: Int64[Tensor, " batch"]
     fallbacks: Bool[Tensor, " batch"]
     reused: Bool[Tensor, " batch"]
@@ -172,23 +172,23 @@ def _next_round(
     if last is None:
         solutions = _solutions(graph, grid_hw, None, params, solve)
         masks = solutions.cut.masks
-        dropped = ~masks.flatten(1).any(1) | _ends(solutions, params)
+        dropped = ~masks.flatten(1).any(1) | _should_stop(solutions, params)
         return _Round(solutions, masks & ~dropped[:, None, None], dropped)
     changed = (~last.dropped).nonzero().flatten()
     fresh = _solutions(graph.select(changed.tolist()), grid_hw, last.masks[changed], params, solve)
     solutions = last.solutions.again().put(changed, fresh)
     masks = solutions.cut.masks
-    dropped = is_dropped(masks, last.masks, params) | _ends(solutions, params)
+    dropped = is_dropped(masks, last.masks, params) | _should_stop(solutions, params)
     if params.stop != "never":
         dropped = dropped | last.dropped
     return _Round(solutions, masks & ~dropped[:, None, None], dropped)
 
 
-def _ends(solutions: _Solutions, params: MaskCutParams) -> Bool[Tensor, " batch"]:
+def _should_stop(solutions: _Solutions, params: MaskCutParams) -> Bool[Tensor, " batch"]:
     """Images in which no object is left: the cut is too dear, or what it cuts out looks like background."""
     ends = torch.zeros_like(solutions.fallbacks)
-    if params.stop in ("cut_value", "adaptive"):
-        ends = ends | (solutions.eigenvalues > params.max_cut_value)
+    if params.stop in ("ncut_value", "adaptive"):
+        ends = ends | (solutions.eigenvalues > params.max_ncut_value)
     if params.stop in ("foreground", "adaptive"):
         ends = ends | (border_share(solutions.cut.masks) > params.max_border)
     return ends
@@ -224,7 +224,7 @@ def _solutions(
         eigenvalues=pairs.values,
         gaps=pairs.gaps,
         residuals=pairs.residuals,
-        tie_ratios=pairs.tie_ratios,
+        sign_margin=pairs.sign_margin,
         products=pairs.products,
         fallbacks=pairs.fallbacks,
         reused=torch.zeros_like(pairs.fallbacks),
@@ -244,7 +244,7 @@ def _collect(rounds: list[_Round]) -> MaskCutResult:
     def cut(name: str) -> Tensor:
         return torch.stack([getattr(r.solutions.cut, name) for r in rounds], 1)
 
-    names = ("eigenvalues", "gaps", "residuals", "tie_ratios", "products", "fallbacks", "reused")
+    names = ("eigenvalues", "gaps", "residuals", "sign_margin", "products", "fallbacks", "reused")
     return MaskCutResult(
         masks=torch.stack([r.masks for r in rounds], 1),
         eigenvectors=cut("vectors"),

@@ -21,14 +21,14 @@ Extractor = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
-class Found:
+class ImageMasks:
     """What MaskCut found in one photo, at the fixed size and on the CPU.
 
     Attributes:
         name: Path relative to the input's root.
         photo: The photo at the fixed size.
         eigenvectors: On the patch grid, positive on the object's side.
-        cut_values: λ₂ of each round, the relaxed normalised cut; NaN where there was nothing to cut.
+        ncut_values: λ₂ of each round, the relaxed normalised cut; NaN where there was nothing to cut.
         coarse: Masks before the refinement, without what earlier rounds found.
         refined: Masks after it; a rejected one is all False.
         dropped: Number of rounds that gave no mask, by reason.
@@ -37,13 +37,13 @@ class Found:
     name: str
     photo: UInt8[Tensor, "3 height width"]
     eigenvectors: Float[Tensor, "rounds h w"]
-    cut_values: Float[Tensor, " rounds"]
+    ncut_values: Float[Tensor, " rounds"]
     coarse: Bool[Tensor, "rounds height width"]
     refined: Bool[Tensor, "rounds height width"]
     dropped: Mapping[str, int]
 
 
-class MaskFinder:
+class MaskCutPredictor:
     """MaskCut and its refinement over batches; remembers how many photos fit into memory at once.
 
     Args:
@@ -71,7 +71,7 @@ class MaskFinder:
         self._most_at_once: int | None = None
         self._no_mask = "repeated or small" if params.stop == "never" else "repeated, small, or none left"
 
-    def find(self, names: Sequence[str], pixels: UInt8[Tensor, "batch 3 height width"]) -> list[Found | None]:
+    def find(self, names: Sequence[str], pixels: UInt8[Tensor, "batch 3 height width"]) -> list[ImageMasks | None]:
         """Find the masks of a batch of photos; None for a photo that alone is too large for the memory."""
         if not names:
             return []
@@ -93,7 +93,7 @@ class MaskFinder:
         log.warning("out of memory with %d photos at once: going on with %d", len(names), self._most_at_once)
         return self.find(names, pixels)
 
-    def _find_together(self, names: Sequence[str], pixels: UInt8[Tensor, "batch 3 height width"]) -> list[Found]:
+    def _find_together(self, names: Sequence[str], pixels: UInt8[Tensor, "batch 3 height width"]) -> list[ImageMasks]:
         cut = maskcut(self._extractor(pixels.float() / 255), self._params, solver=self._solver)
         apart = cut.masks & (cut.masks.int().cumsum(1) - cut.masks.int() == 0)  # the first to find a patch has it
         coarse = F.interpolate(apart.float(), pixels.shape[-2:], mode="nearest").bool()
@@ -107,12 +107,12 @@ class MaskFinder:
         here = {
             "photo": pixels.cpu(),
             "eigenvectors": cut.eigenvectors.cpu(),
-            "cut_values": cut.diagnostics.eigenvalues.cpu(),
+            "ncut_values": cut.diagnostics.eigenvalues.cpu(),
             "coarse": coarse.cpu(),
             "refined": refined.cpu(),
         }
         return [
-            Found(
+            ImageMasks(
                 name=name,
                 dropped={reason: n[i] for reason, n in reasons.items() if n[i]},
                 **{part: values[i] for part, values in here.items()},

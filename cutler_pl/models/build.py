@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from cutler_pl.models.config import detector_params
+from cutler_pl.models.config import make_config
 from cutler_pl.models.detector import Detector
 
 
@@ -16,9 +16,9 @@ def build_detector(name: str, num_classes: int = 1, **options: Any) -> Detector:
         name: `cascade_mask_rcnn_r50_fpn` or `mask_rcnn_r50_fpn`; both have the recipe of the paper's unsupervised
             training as their defaults, weights aside.
         num_classes: Classes without the background.
-        **options: Fields of `DetectorParams`.
+        **options: Fields of `DetectorConfig`.
 
     Raises:
         ConfigError: The name or an option does not exist, or a value cannot work.
     """
-    return Detector(detector_params(name, num_classes=num_classes, **options))
+    return Detector(make_config(name, num_classes=num_classes, **options))

@@ -12,13 +12,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from cutler_pl.models.box_coder import BoxWeights, decode_boxes, encode_boxes
-from cutler_pl.models.config import DetectorParams
+from cutler_pl.models.config import DetectorConfig
 from cutler_pl.models.droploss import ScoredRegions
 from cutler_pl.models.ground_truth import GroundTruth
-from cutler_pl.models.heads import BOX_CELLS, BoxStage
+from cutler_pl.models.heads import BOX_POOL_SIZE, BoxStage
 from cutler_pl.models.losses import box_regression_loss, classification_loss
-from cutler_pl.models.pooler import pool_regions, to_rois
-from cutler_pl.models.proposals import LabelledRegions, label_regions, stage_matcher
+from cutler_pl.models.pooler import pool_boxes, to_rois
+from cutler_pl.models.proposals import LabeledProposals, label_proposals, stage_matcher
 from cutler_pl.ops.boxes import nonempty
 
 
@@ -47,7 +47,7 @@ class BoxCascade(nn.ModuleList):
         params: Number of stages, their IoUs and box weights, and how large they are.
     """
 
-    def __init__(self, params: DetectorParams) -> None:
+    def __init__(self, params: DetectorConfig) -> None:
         num_boxes = 1 if params.class_agnostic_boxes else params.num_classes
         super().__init__(
             BoxStage(params.fpn_channels, params.box_head_dim, params.num_classes, num_boxes) for _ in params.stage_ious
@@ -63,7 +63,7 @@ class BoxCascade(nn.ModuleList):
             rois: Index of the image, then the box.
             stage: Which one; the first is 0.
         """
-        pooled = pool_regions(features, rois, BOX_CELLS)
+        pooled = pool_boxes(features, rois, BOX_POOL_SIZE)
         logits, deltas = self[stage](_scale_gradient(pooled, 1 / len(self)))
         choices = deltas.detach().unflatten(1, (-1, 4))
         boxes = rois[:, None, 1:].expand(-1, choices.shape[1], -1)
@@ -72,7 +72,7 @@ class BoxCascade(nn.ModuleList):
     def losses(
         self,
         features: Sequence[Tensor],
-        regions: LabelledRegions,
+        regions: LabeledProposals,
         truth: GroundTruth,
         gt_counts: Sequence[int],
         limits: Float[Tensor, "batch 4"],
@@ -100,7 +100,7 @@ class BoxCascade(nn.ModuleList):
             if stage + 1 < len(self):
                 rois = _next_rois(output, regions.rois, limits)
                 rois = rois[torch.nonzero(nonempty(rois[:, 1:]))[:, 0]]
-                regions = label_regions(rois, truth, self.matchers[stage + 1], num_classes=num_classes)
+                regions = label_proposals(rois, truth, self.matchers[stage + 1], num_classes=num_classes)
         return losses
 
     def predict(
@@ -123,7 +123,7 @@ class BoxCascade(nn.ModuleList):
     def _weigh(
         self,
         output: StageOutput,
-        regions: LabelledRegions,
+        regions: LabeledProposals,
         truth: GroundTruth,
         gt_counts: Sequence[int],
         stage: int,

@@ -10,7 +10,7 @@ import torch
 
 from cutler_pl.errors import CheckpointError
 from cutler_pl.models import Detector, build_detector
-from cutler_pl.models.config import DetectorParams
+from cutler_pl.models.config import DetectorConfig
 
 MODEL_CONFIG_KEY = "model_config"
 _PREFIX = "model."  # DetectorModule's name for its model
@@ -18,7 +18,7 @@ _PREFIX = "model."  # DetectorModule's name for its model
 _LEFT_OUT = ("classification_weights", "sampler", "compile_backbone", "channels_last")
 
 
-def describe_detector(
+def detector_config(
     model: Detector, *, category_ids: Sequence[int], class_names: Sequence[str] | None = None
 ) -> dict[str, Any]:
     """Plain values that say how a detector is built and what its labels mean, for `DetectorModule`'s `model_config`.
@@ -34,7 +34,7 @@ def describe_detector(
     """
     options = {
         field.name: _plain(getattr(model.params, field.name))
-        for field in fields(DetectorParams)
+        for field in fields(DetectorConfig)
         if field.name not in _LEFT_OUT
     }
     return {
@@ -44,12 +44,12 @@ def describe_detector(
     }
 
 
-def restore_detector(path: str | Path, **overrides: Any) -> tuple[Detector, dict[str, Any]]:
+def load_detector(path: str | Path, **overrides: Any) -> tuple[Detector, dict[str, Any]]:
     """Build the detector of a checkpoint and load its weights. Nothing in the file is executed.
 
     Args:
         path: A checkpoint of this project's training.
-        **overrides: Options of `build_detector` that differ from training, such as `detections_per_image`.
+        **overrides: Options of `build_detector` that differ from training, such as `max_detections`.
 
     Returns:
         The detector, in training mode as a fresh one is, on the CPU, and the stored `model_config`.

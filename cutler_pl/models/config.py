@@ -14,7 +14,7 @@ SIZE_DIVISOR = 32
 
 
 @dataclass(frozen=True, kw_only=True)
-class DetectorParams:
+class DetectorConfig:
     """Options of `build_detector`.
 
     The defaults make the three-stage cascade; `ARCHITECTURES` holds what a plain Mask R-CNN changes.
@@ -79,11 +79,11 @@ class DetectorParams:
     """Detections must score above it; 0.05 with labels."""
     nms_threshold: float = 0.5
     """IoU above which the weaker of two detections of a class goes."""
-    detections_per_image: int = 100
+    max_detections: int = 100
     """Most detections of an image; 300 for LVIS, 30 when predicting for self-training."""
-    test_size: int = 800
+    min_size_test: int = 800
     """Shortest side images are resized to in inference."""
-    test_max_size: int = 1333
+    max_size_test: int = 1333
     """Cap of the longest side then."""
     pixel_mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
     """Mean of red, green and blue taken off the pixels."""
@@ -122,8 +122,8 @@ class DetectorParams:
                 raise ConfigError(f"{name} must lie in 0 to 1, found {getattr(self, name)}")
 
 
-_POSITIVE_INTEGERS = tuple(field.name for field in fields(DetectorParams) if field.type is int)
-_FRACTIONS = tuple(field.name for field in fields(DetectorParams) if field.type is float)
+_POSITIVE_INTEGERS = tuple(field.name for field in fields(DetectorConfig) if field.type is int)
+_FRACTIONS = tuple(field.name for field in fields(DetectorConfig) if field.type is float)
 
 _SINGLE_STAGE: dict[str, Any] = {
     "stage_ious": (0.5,),
@@ -133,22 +133,22 @@ _SINGLE_STAGE: dict[str, Any] = {
 ARCHITECTURES: dict[str, dict[str, Any]] = {"cascade_mask_rcnn_r50_fpn": {}, "mask_rcnn_r50_fpn": _SINGLE_STAGE}
 
 
-def detector_params(name: str, **options: Any) -> DetectorParams:
+def make_config(name: str, **options: Any) -> DetectorConfig:
     """The options of an architecture, with some of them replaced.
 
     Args:
         name: A key of `ARCHITECTURES`.
-        **options: Fields of `DetectorParams`; lists and whole numbers are taken for tuples and floats.
+        **options: Fields of `DetectorConfig`; lists and whole numbers are taken for tuples and floats.
 
     Raises:
         ConfigError: The architecture or an option does not exist, or a value cannot work.
     """
     _check_choice("detector name", name, tuple(ARCHITECTURES))
-    known = fields(DetectorParams)
+    known = fields(DetectorConfig)
     for option in options:
         _check_choice("detector option", option, tuple(field.name for field in known))
     given = {field.name: _like(field.default, options[field.name]) for field in known if field.name in options}
-    return replace(DetectorParams(**ARCHITECTURES[name]), **given)
+    return replace(DetectorConfig(**ARCHITECTURES[name]), **given)
 
 
 def _like(default: Any, value: Any) -> Any:

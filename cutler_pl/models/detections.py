@@ -58,7 +58,7 @@ def select_detections(
     return Detections(candidates[kept], scores[kept], classes[kept])
 
 
-def to_photo(
+def rescale_to_original(
     detections: Detections,
     mask_probabilities: Float[Tensor, "boxes size size"],
     *,

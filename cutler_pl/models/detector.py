@@ -7,8 +7,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from cutler_pl.models.backbone import build_backbone
-from cutler_pl.models.config import SIZE_DIVISOR, DetectorParams
-from cutler_pl.models.detections import CompactPrediction, to_photo
+from cutler_pl.models.config import SIZE_DIVISOR, DetectorConfig
+from cutler_pl.models.detections import CompactPrediction, rescale_to_original
 from cutler_pl.models.image_batch import ImageBatch, batch_images, check_images
 from cutler_pl.models.matching import RandomSampler
 from cutler_pl.models.roi_heads import RoIHeads
@@ -31,7 +31,7 @@ class Detector(nn.Module):
     pixel_mean: Tensor
     pixel_std: Tensor
 
-    def __init__(self, params: DetectorParams) -> None:
+    def __init__(self, params: DetectorConfig) -> None:
         super().__init__()
         self.params = params
         self.sampler = RandomSampler() if params.sampler is None else params.sampler
@@ -74,7 +74,7 @@ class Detector(nn.Module):
         check_images(images)
         if not images:
             return []
-        size, cap = self.params.test_size, self.params.test_max_size
+        size, cap = self.params.min_size_test, self.params.max_size_test
         sizes = [(image.shape[1], image.shape[2]) for image in images]
         resized = [
             resize_image(image, resized_size_hw(size_hw, shortest=size, longest=cap))
@@ -85,7 +85,7 @@ class Detector(nn.Module):
         proposals = [p.boxes for p in self.rpn.propose(self.rpn(features), batch.sizes_hw)]
         results = self.roi_heads.predict(features, proposals, batch.sizes_hw)
         return [
-            to_photo(detections, masks, resized_hw=resized_hw, size_hw=size_hw)
+            rescale_to_original(detections, masks, resized_hw=resized_hw, size_hw=size_hw)
             for (detections, masks), resized_hw, size_hw in zip(results, batch.sizes_hw, sizes, strict=True)
         ]
 

@@ -95,7 +95,7 @@ class DropLossOriginal:
         iou_thresh: τ of the paper.
     """
 
-    LOOKED_AT = 100
+    MAX_MATCHES = 100
 
     def __init__(self, iou_thresh: float = 0.01) -> None:
         self.iou_thresh = iou_thresh
@@ -109,5 +109,5 @@ class DropLossOriginal:
     def _weights(self, image: ScoredRegions) -> Tensor:
         if len(image.gt_boxes) == 0 or len(image.predicted_boxes) == 0:
             return torch.zeros_like(image.predicted_boxes[:, 0], dtype=torch.float32)
-        num_different = len(torch.unique(image.matched_gt_boxes[: self.LOOKED_AT], dim=0))
+        num_different = len(torch.unique(image.matched_gt_boxes[: self.MAX_MATCHES], dim=0))
         return droploss_weights(image.predicted_boxes, image.matched_gt_boxes[:num_different], self.iou_thresh)

@@ -28,7 +28,7 @@ def pad_targets(targets: Sequence[Target]) -> GroundTruth:
     return GroundTruth(boxes, classes)
 
 
-def take_rows(
+def batched_gather(
     values: Shaped[Tensor, "batch rows *each"], indices: Int64[Tensor, "batch picked"]
 ) -> Shaped[Tensor, "batch picked *each"]:
     """For each image the rows of its own values that the indices name."""

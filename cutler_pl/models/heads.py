@@ -5,7 +5,7 @@ from collections import OrderedDict
 from jaxtyping import Float
 from torch import Tensor, nn
 
-BOX_CELLS, MASK_CELLS = 7, 14
+BOX_POOL_SIZE, MASK_CELLS = 7, 14
 MASK_SIZE = 2 * MASK_CELLS
 
 
@@ -48,7 +48,7 @@ class BoxStage(nn.Module):
 
     def __init__(self, channels: int, dim: int, num_classes: int, num_boxes: int) -> None:
         super().__init__()
-        fc1, fc2 = nn.Linear(channels * BOX_CELLS**2, dim), nn.Linear(dim, dim)
+        fc1, fc2 = nn.Linear(channels * BOX_POOL_SIZE**2, dim), nn.Linear(dim, dim)
         relu1, relu2 = nn.ReLU(inplace=True), nn.ReLU(inplace=True)
         self.head = nn.Sequential(
             OrderedDict(flatten=nn.Flatten(), fc1=fc1, relu1=relu1, fc2=fc2, relu2=relu2),

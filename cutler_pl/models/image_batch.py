@@ -58,7 +58,7 @@ def batch_images(
     return ImageBatch(pixels, sizes)
 
 
-def box_limits(sizes_hw: Sequence[tuple[int, int]], device: torch.device) -> Float[Tensor, "batch 4"]:
+def clip_bounds(sizes_hw: Sequence[tuple[int, int]], device: torch.device) -> Float[Tensor, "batch 4"]:
     """Width, height, width, height of each image: what its boxes are clipped to."""
     limits = torch.tensor([[width, height, width, height] for height, width in sizes_hw], dtype=torch.float32)
     return limits.to(device, non_blocking=True)

@@ -77,7 +77,7 @@ class Sampler(Protocol):
         """Finite priorities of `count` boxes."""
 
 
-class FirstK:
+class DeterministicSampler:
     """Takes candidates in index order: training steps that can be compared number by number."""
 
     def __call__(self, count: int, device: torch.device) -> Float[Tensor, " boxes"]:

@@ -32,7 +32,7 @@ def to_rois(boxes: Sequence[Float[Tensor, "_ 4"]]) -> Float[Tensor, "regions 5"]
     return torch.cat([image[:, None].to(together, non_blocking=True), together], dim=1)
 
 
-def to_poolable(features: Sequence[Tensor]) -> list[Tensor]:
+def prepare_features(features: Sequence[Tensor]) -> list[Tensor]:
     """The maps that regions are pooled from, in the precision and layout in which pooling reads them.
 
     Done once, since each stage and the mask head pool from the same maps.
@@ -41,7 +41,7 @@ def to_poolable(features: Sequence[Tensor]) -> list[Tensor]:
     return [level.float().contiguous(memory_format=layout) for level in features[: len(POOLED_STRIDES)]]
 
 
-def pool_regions(
+def pool_boxes(
     features: Sequence[Tensor], rois: Float[Tensor, "regions 5"], size: int
 ) -> Float[Tensor, "regions channels size size"]:
     """Pool regions, each from its image and level.

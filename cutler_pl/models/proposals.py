@@ -13,7 +13,7 @@ from cutler_pl.models.matching import IGNORED, NEGATIVE, POSITIVE, Matcher, Samp
 from cutler_pl.ops.boxes import box_iou
 
 
-class LabelledRegions(NamedTuple):
+class LabeledProposals(NamedTuple):
     """Regions of all images, images in order; classes count from 0 and the background is `num_classes`."""
 
     rois: Float[Tensor, "regions 5"]
@@ -36,9 +36,9 @@ class LabelledRegions(NamedTuple):
         """The index of each region's image."""
         return self.rois[:, 0].long()
 
-    def take(self, chosen: Int64[Tensor, " _"]) -> "LabelledRegions":
+    def take(self, chosen: Int64[Tensor, " _"]) -> "LabeledProposals":
         """Some of the regions."""
-        return LabelledRegions(*(part[chosen] for part in self))
+        return LabeledProposals(*(part[chosen] for part in self))
 
     def per_image(self, batch: int) -> list[int]:
         """Number of regions of each of so many images."""
@@ -52,20 +52,20 @@ def stage_matcher(iou: float) -> Matcher:
 
 
 @torch.no_grad()
-def label_regions(
+def label_proposals(
     rois: Float[Tensor, "regions 5"], truth: GroundTruth, matcher: Matcher, *, num_classes: int
-) -> LabelledRegions:
+) -> LabeledProposals:
     """Match regions with the ground truth of their image."""
     image = rois[:, 0].long()
     iou = box_iou(rois[:, None, 1:], truth.boxes[image])[:, 0]
     indices, labels = matcher(iou.T)
     gt_boxes, gt_classes = truth.boxes[image, indices], truth.classes[image, indices]
     classes = torch.where(labels == POSITIVE, gt_classes, num_classes)
-    return LabelledRegions(rois, classes, indices, gt_boxes, gt_classes)
+    return LabeledProposals(rois, classes, indices, gt_boxes, gt_classes)
 
 
 @torch.no_grad()
-def sample_regions(
+def sample_proposals(
     proposals: Sequence[Float[Tensor, "_ 4"]],
     truth: GroundTruth,
     gt_counts: Sequence[int],
@@ -75,7 +75,7 @@ def sample_regions(
     num_samples: int,
     positive_fraction: float,
     sampler: Sampler,
-) -> LabelledRegions:
+) -> LabeledProposals:
     """Add the ground truth to the proposals, match, and draw a sample of each image: foreground, then background.
 
     Args:
@@ -102,4 +102,4 @@ def sample_regions(
     image, slot = torch.nonzero(taken, as_tuple=True)
     chosen = drawn[image, slot]
     rois = torch.cat([image[:, None].to(candidates.dtype), candidates[image, chosen]], dim=1)
-    return label_regions(rois, truth, matcher, num_classes=num_classes)
+    return label_proposals(rois, truth, matcher, num_classes=num_classes)

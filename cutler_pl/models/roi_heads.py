@@ -7,15 +7,15 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from cutler_pl.models.cascade import BoxCascade
-from cutler_pl.models.config import DetectorParams
+from cutler_pl.models.config import DetectorConfig
 from cutler_pl.models.detections import Detections, select_detections
 from cutler_pl.models.ground_truth import pad_targets
 from cutler_pl.models.heads import MASK_CELLS, MASK_SIZE, MaskHead
-from cutler_pl.models.image_batch import box_limits
+from cutler_pl.models.image_batch import clip_bounds
 from cutler_pl.models.losses import mask_loss, mask_targets
 from cutler_pl.models.matching import Sampler
-from cutler_pl.models.pooler import pool_regions, to_poolable, to_rois
-from cutler_pl.models.proposals import LabelledRegions, sample_regions
+from cutler_pl.models.pooler import pool_boxes, prepare_features, to_rois
+from cutler_pl.models.proposals import LabeledProposals, sample_proposals
 from cutler_pl.types import Target
 
 
@@ -27,7 +27,7 @@ class RoIHeads(nn.Module):
         sampler: Which regions the losses look at.
     """
 
-    def __init__(self, params: DetectorParams, sampler: Sampler) -> None:
+    def __init__(self, params: DetectorConfig, sampler: Sampler) -> None:
         super().__init__()
         self.params = params
         self.sampler = sampler
@@ -51,9 +51,9 @@ class RoIHeads(nn.Module):
             targets: Ground truth of each image.
             sizes_hw: Size of each image without padding.
         """
-        features, limits = to_poolable(features), box_limits(sizes_hw, features[0].device)
+        features, limits = prepare_features(features), clip_bounds(sizes_hw, features[0].device)
         truth, gt_counts = pad_targets(targets), [len(target["boxes"]) for target in targets]
-        regions = sample_regions(
+        regions = sample_proposals(
             proposals,
             truth,
             gt_counts,
@@ -71,15 +71,15 @@ class RoIHeads(nn.Module):
         self, features: Sequence[Tensor], proposals: Sequence[Float[Tensor, "_ 4"]], sizes_hw: Sequence[tuple[int, int]]
     ) -> list[tuple[Detections, Float[Tensor, "_ size size"]]]:
         """Detections of each image in pixels of the batch, and the mask probabilities of each detection."""
-        params, features = self.params, to_poolable(features)
-        scored = self.stages.predict(features, proposals, box_limits(sizes_hw, features[0].device))
+        params, features = self.params, prepare_features(features)
+        scored = self.stages.predict(features, proposals, clip_bounds(sizes_hw, features[0].device))
         detections = [
             select_detections(
                 image,
                 size_hw,
                 score_threshold=params.score_threshold,
                 nms_threshold=params.nms_threshold,
-                limit=params.detections_per_image,
+                limit=params.max_detections,
             )
             for image, size_hw in zip(scored, sizes_hw, strict=True)
         ]
@@ -92,10 +92,10 @@ class RoIHeads(nn.Module):
         self, features: Sequence[Tensor], rois: Float[Tensor, "regions 5"]
     ) -> Float[Tensor, "regions classes size size"]:
         """Mask of each class in each region."""
-        logits: Tensor = self.mask_head(pool_regions(features, rois, MASK_CELLS))
+        logits: Tensor = self.mask_head(pool_boxes(features, rois, MASK_CELLS))
         return logits
 
-    def _mask_loss(self, features: Sequence[Tensor], foreground: LabelledRegions, targets: Sequence[Target]) -> Tensor:
+    def _mask_loss(self, features: Sequence[Tensor], foreground: LabeledProposals, targets: Sequence[Target]) -> Tensor:
         counts = foreground.per_image(len(targets))
         images = zip(
             targets, torch.split(foreground.boxes, counts), torch.split(foreground.gt_indices, counts), strict=True

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from cutler_pl.models.anchors import cell_anchors, grid_anchors
 from cutler_pl.models.backbone import STRIDES
 from cutler_pl.models.box_coder import BoxWeights, decode_boxes, encode_boxes
-from cutler_pl.models.config import DetectorParams
-from cutler_pl.models.ground_truth import GroundTruth, pad_targets, take_rows
+from cutler_pl.models.config import DetectorConfig
+from cutler_pl.models.ground_truth import GroundTruth, batched_gather, pad_targets
 from cutler_pl.models.heads import RPNHead
-from cutler_pl.models.image_batch import box_limits
+from cutler_pl.models.image_batch import clip_bounds
 from cutler_pl.models.losses import rpn_losses
 from cutler_pl.models.matching import IGNORED, NEGATIVE, POSITIVE, Matcher, Sampler, sample_labels
 from cutler_pl.ops.boxes import box_iou, nonempty
@@ -49,7 +49,7 @@ class RPN(nn.Module):
 
     cells: Tensor
 
-    def __init__(self, params: DetectorParams, sampler: Sampler) -> None:
+    def __init__(self, params: DetectorConfig, sampler: Sampler) -> None:
         super().__init__()
         self.params = params
         self.sampler = sampler
@@ -75,11 +75,11 @@ class RPN(nn.Module):
         """
         before = self.params.rpn_pre_nms_train if self.training else self.params.rpn_pre_nms_test
         after = self.params.rpn_post_nms_train if self.training else self.params.rpn_post_nms_test
-        limits = box_limits(sizes_hw, output.logits[0].device)
+        limits = clip_bounds(sizes_hw, output.logits[0].device)
         levels = [self._best_of_level(*level, limits, before) for level in zip(*output, strict=True)]
         boxes, logits = (torch.cat(parts, dim=1) for parts in zip(*levels, strict=True))
         best, order = logits.topk(torch.sym_min(after, logits.shape[1]), dim=1)
-        boxes = take_rows(boxes, order)
+        boxes = batched_gather(boxes, order)
         counts = (best > -torch.inf).sum(dim=1).tolist()
         return [Proposals(b[:n], s[:n]) for b, s, n in zip(boxes, best, counts, strict=True)]
 
@@ -99,7 +99,7 @@ class RPN(nn.Module):
     ) -> tuple[Float[Tensor, "batch boxes 4"], Float[Tensor, "batch boxes"]]:
         """Boxes of the best anchors, no others are decoded; the logit of those that do not stay is minus infinity."""
         best, chosen = logits.topk(torch.sym_min(count, anchors.shape[0]), dim=1)
-        boxes = decode_boxes(anchors[chosen], take_rows(deltas, chosen), _WEIGHTS)
+        boxes = decode_boxes(anchors[chosen], batched_gather(deltas, chosen), _WEIGHTS)
         boxes = boxes.clamp(min=0).minimum(limits[:, None])
         usable = nonempty(boxes) & boxes.isfinite().all(dim=2) & best.isfinite()
         kept = nms_sorted(boxes, usable, self.params.rpn_nms_threshold)
@@ -121,5 +121,5 @@ class RPN(nn.Module):
             positive_fraction=self.params.rpn_positive_fraction,
             sampler=self.sampler,
         )
-        matched = take_rows(truth.boxes, indices)
+        matched = batched_gather(truth.boxes, indices)
         return sampled, encode_boxes(anchors.expand_as(matched), matched, _WEIGHTS)

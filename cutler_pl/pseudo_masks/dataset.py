@@ -20,7 +20,7 @@ from cutler_pl.errors import ImageReadError
 from cutler_pl.images import read_image
 
 
-class PhotoBatch(NamedTuple):
+class MaskCutBatch(NamedTuple):
     """Photos of a batch that could be read, and why the others could not.
 
     `pixels` are RGB at the fixed size, `sizes_hw` the photos' own heights and widths; both in the order of `names`.
@@ -32,7 +32,7 @@ class PhotoBatch(NamedTuple):
     failures: dict[str, str]
 
 
-class PhotoBatches(Dataset[PhotoBatch]):
+class MaskCutDataset(Dataset[MaskCutBatch]):
     """The batches of a list of images that have something left to do.
 
     Args:
@@ -61,7 +61,7 @@ class PhotoBatches(Dataset[PhotoBatch]):
         # One block of bytes instead of a million strings: loader processes share it without ever copying it.
         encoded = [os.fsencode(name) for name in names]
         self._text = np.frombuffer(b"".join(encoded), np.uint8)
-        self._ends = np.cumsum([len(name) for name in encoded], dtype=np.int64)
+        self._should_stop = np.cumsum([len(name) for name in encoded], dtype=np.int64)
         batches = np.arange(-(-len(names) // batch_size))
         mine = batches[part[0] :: part[1]]
         self._batches = mine[[pending[b * batch_size : (b + 1) * batch_size].any() for b in mine]]
@@ -78,8 +78,8 @@ class PhotoBatches(Dataset[PhotoBatch]):
     def __len__(self) -> int:
         return len(self._batches)
 
-    def __getitem__(self, index: int) -> PhotoBatch:
-        members = range(len(self._ends))[self._range(int(self._batches[index]))]
+    def __getitem__(self, index: int) -> MaskCutBatch:
+        members = range(len(self._should_stop))[self._range(int(self._batches[index]))]
         names = [self._name(i) for i in members]
         left = {name for name, i in zip(names, members, strict=True) if self._pending[i]}
         batch = self._read([name for name in names if name in left])
@@ -87,7 +87,7 @@ class PhotoBatches(Dataset[PhotoBatch]):
             return self._read(names)
         return batch
 
-    def _read(self, names: Sequence[str]) -> PhotoBatch:
+    def _read(self, names: Sequence[str]) -> MaskCutBatch:
         pixels, read, sizes_hw, failures = [], [], [], {}
         for name in names:
             try:
@@ -103,11 +103,11 @@ class PhotoBatches(Dataset[PhotoBatch]):
             read.append(name)
             sizes_hw.append(photo.shape[:2])
         stacked = torch.stack(pixels) if pixels else torch.empty((0, 3, *self._size), dtype=torch.uint8)
-        return PhotoBatch(stacked, read, sizes_hw, failures)
+        return MaskCutBatch(stacked, read, sizes_hw, failures)
 
     def _range(self, batch: int) -> slice:
         return slice(batch * self._batch_size, (batch + 1) * self._batch_size)
 
     def _name(self, index: int) -> str:
-        start = self._ends[index - 1] if index else 0
-        return os.fsdecode(self._text[start : self._ends[index]].tobytes())
+        start = self._should_stop[index - 1] if index else 0
+        return os.fsdecode(self._text[start : self._should_stop[index]].tobytes())

@@ -27,10 +27,10 @@ from cutler_pl.maskcut.crf import CrfBackend, CrfParams
 from cutler_pl.maskcut.encoding import AnnotationParams, annotate
 from cutler_pl.maskcut.ncut import EigenSolver
 from cutler_pl.maskcut.params import MaskCutParams
-from cutler_pl.maskcut.predictor import Extractor, Found, MaskFinder
-from cutler_pl.pseudo_masks.dataset import PhotoBatch, PhotoBatches
+from cutler_pl.maskcut.predictor import Extractor, ImageMasks, MaskCutPredictor
+from cutler_pl.pseudo_masks.dataset import MaskCutBatch, MaskCutDataset
 from cutler_pl.pseudo_masks.merge import MergeReport
-from cutler_pl.pseudo_masks.output import OutputFolder, Part
+from cutler_pl.pseudo_masks.output import JobShard, OutputFolder
 from cutler_pl.pseudo_masks.shards import Progress, ShardRecord, ShardWriter
 from cutler_pl.runtime.distributed import barrier, global_rank
 from cutler_pl.runtime.logging import ROOT_NAME, get_logger
@@ -39,7 +39,7 @@ log = get_logger(__name__)
 
 _NO_MEMORY = "out of memory, even alone; choose a smaller fixed size"
 
-OnFound = Callable[[Found, ShardRecord], None]
+OnFound = Callable[[ImageMasks, ShardRecord], None]
 
 
 def generate(
@@ -56,11 +56,11 @@ def generate(
     batch_size: int = 16,
     num_workers: int = 2,
     threads: int = 2,
-    part: Part | None = None,
+    part: JobShard | None = None,
     solver: str | EigenSolver = "auto",
     backend: str | CrfBackend = "auto",
     settings: Mapping[str, Any] | None = None,
-    max_failed_share: float = 0.1,
+    max_failure_rate: float = 0.1,
     on_begin: Callable[[], None] | None = None,
     on_found: OnFound | None = None,
     is_complete: Callable[[str], bool] | None = None,
@@ -87,7 +87,7 @@ def generate(
         solver: As for `maskcut`.
         backend: As for `refine_masks`.
         settings: What else the results depend on, such as the input and the features' name, in JSON's types.
-        max_failed_share: Largest share of failed photos that still counts as success.
+        max_failure_rate: Largest share of failed photos that still counts as success.
         on_begin: Called by one process when the output folder has been found free and fitting.
         on_found: Called in a thread for each photo's result and record, before the photo counts as done.
         is_complete: Tells of a photo with a record whether it needs no second look (pictures are there, say).
@@ -101,12 +101,12 @@ def generate(
         OutputWriteError: The output's disk is full; what is done stays.
         TooManyFailuresError: Everything is done, but too many photos failed.
     """
-    part = part or Part()
+    part = part or JobShard()
     folder = OutputFolder(output, part)
     crf_params = crf_params or CrfParams()
     annotation = annotation or AnnotationParams()
     is_first = global_rank() == 0
-    with folder.claimed() if is_first else nullcontext():
+    with folder.lock() if is_first else nullcontext():
         if is_first:
             constants = {
                 "fixed_size": fixed_size,
@@ -118,7 +118,7 @@ def generate(
             if on_begin is not None:
                 on_begin()
         progress = folder.progress()
-        batches = PhotoBatches(
+        batches = MaskCutDataset(
             Path(root),
             names,
             pending=np.array(
@@ -130,7 +130,7 @@ def generate(
         )
         to_do = batches.num_photos
         log.info("%s: %d photos, %d of them to do in this run", root, len(names), to_do)
-        finder = MaskFinder(extractor, params, crf_params, solver=solver, backend=backend)
+        finder = MaskCutPredictor(extractor, params, crf_params, solver=solver, backend=backend)
         module = _MaskCutModule(
             finder, shard=folder.shard, progress=progress, annotation=annotation, on_found=on_found, threads=threads
         )
@@ -151,13 +151,13 @@ def generate(
     if part.count > 1:
         report = folder.merge_if_last(names)
     failures, seen = (report.failed, len(names)) if report else (module.failures, to_do)
-    if seen and len(failures) / seen > max_failed_share:
+    if seen and len(failures) / seen > max_failure_rate:
         name, reason = next(iter(failures.items()))
         if len(names) == 1:
             raise TooManyFailuresError(f"{Path(root) / name}: {reason}")
         raise TooManyFailuresError(
-            f"{root}: {len(failures)} of {seen} photos failed, more than the accepted share of {max_failed_share:g} "
-            f"(max_failed_share), for example {name}: {reason}; all are listed in {folder.failures}"
+            f"{root}: {len(failures)} of {seen} photos failed, more than the accepted share of {max_failure_rate:g} "
+            f"(max_failure_rate), for example {name}: {reason}; all are listed in {folder.failures}"
         )
     return report
 
@@ -167,7 +167,7 @@ class _MaskCutModule(L.LightningModule):
 
     def __init__(
         self,
-        finder: MaskFinder,
+        finder: MaskCutPredictor,
         *,
         shard: Callable[[int], Path],
         progress: Progress,
@@ -190,7 +190,7 @@ class _MaskCutModule(L.LightningModule):
     def on_predict_start(self) -> None:
         self._writer = ShardWriter(self._shard(self.global_rank))
 
-    def predict_step(self, batch: PhotoBatch, batch_idx: int) -> int:
+    def predict_step(self, batch: MaskCutBatch, batch_idx: int) -> int:
         found = self._finder.find(batch.names, batch.pixels)
         self._write()  # the batch before
         self._computed = [self._pool.submit(_failure, name, reason) for name, reason in batch.failures.items()]
@@ -210,12 +210,12 @@ class _MaskCutModule(L.LightningModule):
         if self._writer is not None:
             self._writer.close()
 
-    def _annotated(self, found: Found, size_hw: tuple[int, int]) -> ShardRecord:
+    def _annotated(self, found: ImageMasks, size_hw: tuple[int, int]) -> ShardRecord:
         annotations, left_out = annotate(
             found.refined.numpy(),
             size_hw,
             coarse=found.coarse.numpy(),
-            cut_values=found.cut_values.numpy(),
+            ncut_values=found.ncut_values.numpy(),
             params=self._annotation,
         )
         record: ShardRecord = {
@@ -260,7 +260,7 @@ def _as_it_is(batch: Any) -> Any:
 class _PhotoModule(L.LightningDataModule):
     """Divides the batches among the processes and loads them."""
 
-    def __init__(self, batches: PhotoBatches, *, num_workers: int) -> None:
+    def __init__(self, batches: MaskCutDataset, *, num_workers: int) -> None:
         super().__init__()
         self.allow_zero_length_dataloader_with_multiple_devices = True
         self.batches = batches
@@ -270,7 +270,7 @@ class _PhotoModule(L.LightningDataModule):
         assert self.trainer is not None  # Lightning calls this
         self.batches.split(self.trainer.global_rank, self.trainer.world_size)
 
-    def predict_dataloader(self) -> DataLoader[PhotoBatch]:
+    def predict_dataloader(self) -> DataLoader[MaskCutBatch]:
         return DataLoader(
             self.batches,
             batch_size=None,

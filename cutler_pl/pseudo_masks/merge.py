@@ -19,7 +19,7 @@ from cutler_pl.coco.io import load_coco
 from cutler_pl.coco.stream import list_writer
 from cutler_pl.errors import AnnotationError, DatasetNotFoundError
 from cutler_pl.pseudo_masks.shards import ShardRecord, ShardWriter, parse_line, read_shard, shard_files
-from cutler_pl.runtime.files import replacing, write_text
+from cutler_pl.runtime.files import atomic_write, write_text
 from cutler_pl.runtime.logging import get_logger
 
 log = get_logger(__name__)
@@ -195,7 +195,7 @@ def _index(shards: Sequence[Path], wanted: set[str] | None) -> _Index:
 def _write_coco(output: Path, places: Mapping[str, _Place], shards: Sequence[Path]) -> tuple[int, int]:
     """Write the file; return the numbers of annotations and of images without any."""
     count = empty = 0
-    with replacing(output) as temporary, temporary.open("w", encoding="ascii", newline="\n") as file:
+    with atomic_write(output) as temporary, temporary.open("w", encoding="ascii", newline="\n") as file:
         file.write(json.dumps(_HEAD, separators=(",", ":"))[:-1] + ',"images":[')
         put = list_writer(file)
         for image_id, (name, place) in enumerate(places.items(), start=1):

@@ -22,7 +22,7 @@ log = get_logger(__name__)
 
 
 @dataclass(frozen=True)
-class Part:
+class JobShard:
     """Which of how many parts of a job array this is; the whole run by default."""
 
     index: int = 0
@@ -36,8 +36,8 @@ class OutputFolder:
         ConfigError: The part does not exist.
     """
 
-    def __init__(self, folder: str | Path, part: Part | None = None) -> None:
-        part = part or Part()
+    def __init__(self, folder: str | Path, part: JobShard | None = None) -> None:
+        part = part or JobShard()
         if not 0 <= part.index < part.count:
             raise ConfigError(
                 f"job.index={part.index} with job.count={part.count}: the index runs from 0 to {part.count - 1}"
@@ -51,7 +51,7 @@ class OutputFolder:
         self._finished = self.shards / f"{self._name}.done"
 
     @contextmanager
-    def claimed(self) -> Iterator[None]:
+    def lock(self) -> Iterator[None]:
         """Hold the folder against other runs.
 
         Raises:

@@ -16,7 +16,7 @@ from typing import Any, NotRequired, TypedDict, cast
 
 from cutler_pl.coco.schema import ShardAnnotation
 from cutler_pl.errors import ConfigError
-from cutler_pl.runtime.files import write_json, writing
+from cutler_pl.runtime.files import wrap_os_errors, write_json
 from cutler_pl.runtime.logging import get_logger
 
 log = get_logger(__name__)
@@ -55,7 +55,7 @@ class ShardWriter:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        with writing(self.path):
+        with wrap_os_errors(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
             self._cut_torn_line()
@@ -69,7 +69,7 @@ class ShardWriter:
         lines = [json.dumps(record, separators=(",", ":"), allow_nan=False) + "\n" for record in records]
         rest = memoryview("".join(lines).encode("ascii"))
         size = os.fstat(self._descriptor).st_size
-        with writing(self.path):
+        with wrap_os_errors(self.path):
             try:
                 while rest:
                     rest = rest[os.write(self._descriptor, rest) :]
@@ -80,7 +80,7 @@ class ShardWriter:
     def close(self) -> None:
         """Bring the file to the disk and close it."""
         if self._descriptor >= 0:
-            with writing(self.path):
+            with wrap_os_errors(self.path):
                 os.fsync(self._descriptor)
             os.close(self._descriptor)
             self._descriptor = -1

@@ -12,9 +12,9 @@ from jaxtyping import UInt8
 
 from cutler_pl.coco import rle
 from cutler_pl.coco.schema import Image
-from cutler_pl.data.image_io import read_in_frame
+from cutler_pl.data.image_io import read_oriented
 from cutler_pl.errors import ImageReadError
-from cutler_pl.evaluation import NOT_MEASURED, Comparison, Curves, IouType
+from cutler_pl.evaluation import NOT_MEASURED, Comparison, IouType, PrecisionRecall
 from cutler_pl.evaluation.metrics import RECALLS
 from cutler_pl.evaluation.per_image import ImageScore, best_and_worst, score_images
 from cutler_pl.reports.tables import TITLES
@@ -69,7 +69,9 @@ def draw_gallery(
     return shown
 
 
-def draw_precision_recall(path: Path, curves: Mapping[IouType, Curves], *, ap_max_dets: int | None = None) -> None:
+def draw_precision_recall(
+    path: Path, curves: Mapping[IouType, PrecisionRecall], *, ap_max_dets: int | None = None
+) -> None:
     """Write the curves of precision over recall of boxes and masks, at the IoU thresholds 0.5 and 0.75.
 
     Args:
@@ -108,7 +110,7 @@ def _pair(
     names: Mapping[int, str] | None,
 ) -> UInt8[np.ndarray, "_ _ 3"]:
     size_hw = (image["height"], image["width"])
-    pixels = read_in_frame(images / image["file_name"], size_hw, exchangeable=True)
+    pixels = read_oriented(images / image["file_name"], size_hw, exchangeable=True)
     left = _draw(pixels, [a for a in objects if not a["iscrowd"]], names, size_hw)
     right = _draw(pixels, found, names, size_hw)
     return side_by_side([left, right], ["ground truth", "prediction"], height=_HEIGHT)

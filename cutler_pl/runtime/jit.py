@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 
-def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+def njit_cached(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile with numba at the first call; keep the machine code on disk where some cache folder can be written."""
     import numba  # here, because it takes a second that most programs need not wait for
 

@@ -25,46 +25,46 @@ log = get_logger(__name__)
 
 
 @contextmanager
-def exclusive(folder: str | Path, *, purpose: str, name: str = LOCK_NAME, patience: float = 0.0) -> Iterator[None]:
+def exclusive(folder: str | Path, *, purpose: str, name: str = LOCK_NAME, timeout: float = 0.0) -> Iterator[None]:
     """Hold the only lock of a folder, which is made if need be; the lock file stays and means nothing by itself.
 
     Args:
         folder: Output folder.
         purpose: What the lock is for, such as "maskcut"; named in the error of whoever comes second.
         name: Lock file, for folders that are divided among several runs.
-        patience: Seconds to wait for a holder before the error; `math.inf` waits as long as it lives.
+        timeout: Seconds to wait for a holder before the error; `math.inf` waits as long as it lives.
 
     Raises:
         OutputLockedError: Another live process holds the lock.
     """
-    with _locked(Path(folder), name, fcntl.LOCK_EX, purpose=purpose, patience=patience):
+    with _locked(Path(folder), name, fcntl.LOCK_EX, purpose=purpose, timeout=timeout):
         yield
 
 
 @contextmanager
-def shared(folder: str | Path, *, purpose: str, patience: float = 60.0) -> Iterator[None]:
+def shared(folder: str | Path, *, purpose: str, timeout: float = 60.0) -> Iterator[None]:
     """Hold a folder together with others of the same kind, such as the jobs of an array; nobody has it exclusively.
 
     Args:
         folder: Output folder.
         purpose: As for `exclusive`.
-        patience: Seconds to wait for a holder of the exclusive lock, such as the job that merges.
+        timeout: Seconds to wait for a holder of the exclusive lock, such as the job that merges.
 
     Raises:
         OutputLockedError: Another live process holds the lock exclusively.
     """
-    with _locked(Path(folder), LOCK_NAME, fcntl.LOCK_SH, purpose=purpose, patience=patience):
+    with _locked(Path(folder), LOCK_NAME, fcntl.LOCK_SH, purpose=purpose, timeout=timeout):
         yield
 
 
 @contextmanager
-def _locked(folder: Path, name: str, kind: int, *, purpose: str, patience: float) -> Iterator[None]:
+def _locked(folder: Path, name: str, kind: int, *, purpose: str, timeout: float) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     path = (folder / name).resolve()
     if path in _held:
         raise OutputLockedError(f"{folder}: this very process is already writing there; choose another output folder")
     with path.open("a+", encoding="utf-8") as handle:
-        deadline = time.monotonic() + patience
+        deadline = time.monotonic() + timeout
         while not _try_lock(handle.fileno(), kind, path):
             if time.monotonic() >= deadline:
                 handle.seek(0)

@@ -18,7 +18,7 @@ from cutler_pl.coco import rle
 from cutler_pl.coco.checks import is_mapping, result_fault
 from cutler_pl.coco.io import load_coco, load_predictions, read_json
 from cutler_pl.coco.records import mask_size
-from cutler_pl.coco.rejects import OnError, Rejects
+from cutler_pl.coco.rejects import InvalidRecords, OnError
 from cutler_pl.coco.schema import RLE, Annotation, Coco, Image, Result
 from cutler_pl.errors import AnnotationError
 from cutler_pl.runtime.logging import get_logger
@@ -90,7 +90,7 @@ def merge(
     results, where = read_json(predictions)
     if not isinstance(results, Sequence):
         raise AnnotationError(f"{where}: expected a list of detections, found a {type(results).__name__}")
-    rejects = Rejects(where, on_error)
+    rejects = InvalidRecords(where, on_error)
     file = load_coco(before, on_error=on_error, keep_empty_boxes=True, where=before_name)
     chosen = [_with_box_of_mask(prediction) for prediction in select(results, threshold, rejects=rejects)]
     coco = cast(Coco, {**file.coco, "images": _images_in_frame(file.coco, chosen)})
@@ -126,7 +126,7 @@ def _with_box_of_mask(prediction: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**prediction, "bbox": None} if prediction.get("segmentation") else prediction
 
 
-def _with_mask(results: Iterable[Result], rejects: Rejects) -> list[Result]:
+def _with_mask(results: Iterable[Result], rejects: InvalidRecords) -> list[Result]:
     masked = []
     for result in results:
         if "segmentation" in result:

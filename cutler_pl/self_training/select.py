@@ -4,12 +4,12 @@ from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
 from cutler_pl.coco.checks import is_finite_number, is_mapping
-from cutler_pl.coco.rejects import Rejects
+from cutler_pl.coco.rejects import InvalidRecords
 from cutler_pl.errors import ConfigError
 
 
 def select(
-    predictions: Iterable[Mapping[str, Any]], threshold: int | float, *, rejects: Rejects | None = None
+    predictions: Iterable[Mapping[str, Any]], threshold: int | float, *, rejects: InvalidRecords | None = None
 ) -> list[Mapping[str, Any]]:
     """Predictions with at least this score, in their order.
 
@@ -24,7 +24,7 @@ def select(
     """
     if not is_finite_number(threshold):
         raise ConfigError(f"the score threshold is {threshold!r}, not a number; the paper takes 0.7, then 0.65")
-    rejects = rejects or Rejects("the predictions", "raise")
+    rejects = rejects or InvalidRecords("the predictions", "raise")
     chosen = []
     for number, prediction in enumerate(predictions):
         score = prediction.get("score") if is_mapping(prediction) else None

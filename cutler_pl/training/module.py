@@ -53,7 +53,7 @@ class DetectorModule(L.LightningModule):
                 `model.reseed(*key)` starts its random choices anew.
             optimizer: Builds the optimiser from the model; None for a module that only predicts.
             scheduler: Builds the schedule from the optimiser; it is stepped once a step.
-            model_config: How to build the model again, from `describe_detector`; stored in every checkpoint.
+            model_config: How to build the model again, from `detector_config`; stored in every checkpoint.
             seed: Seed of the random choices inside a training step.
             max_nonfinite_steps: Training stops after so many steps in a row without a finite loss.
         """
@@ -124,7 +124,7 @@ class DetectorModule(L.LightningModule):
             if not gradients:
                 continue
             norms.append(tensor_norms(gradients))
-            max_norm = group.get("max_tensor_norm")
+            max_norm = group.get("per_param_clip_norm")
             if max_norm is not None:
                 clip_tensor_norms_(gradients, norms[-1], max_norm=max_norm)
         if not self._step_is_finite(norms):

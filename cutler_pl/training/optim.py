@@ -35,7 +35,7 @@ def sgd(
     nesterov: bool = False,
     norm_weight_decay: float = 0.0,
     head_lr_multiplier: float = 1.0,
-    max_tensor_norm: float | None = None,
+    per_param_clip_norm: float | None = None,
 ) -> torch.optim.SGD:
     """Build SGD over the trainable parameters of a detector.
 
@@ -47,7 +47,7 @@ def sgd(
         nesterov: Nesterov's momentum instead of the plain one.
         norm_weight_decay: Decay of the parameters of normalisation layers.
         head_lr_multiplier: Factor on `lr` for the last layers of the heads.
-        max_tensor_norm: Largest gradient norm of one tensor, None for no clipping. It is kept in the parameter
+        per_param_clip_norm: Largest gradient norm of one tensor, None for no clipping. It is kept in the parameter
             groups, where `DetectorModule.configure_gradient_clipping` reads it.
 
     Raises:
@@ -61,7 +61,7 @@ def sgd(
         head_lr_multiplier=head_lr_multiplier,
     )
     for group in groups:
-        group["max_tensor_norm"] = max_tensor_norm
+        group["per_param_clip_norm"] = per_param_clip_norm
     return torch.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=nesterov)
 
 

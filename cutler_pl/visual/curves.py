@@ -1,4 +1,4 @@
-"""Curves of losses and metrics over training, from the `metrics.csv` that Lightning's CSV logger writes.
+"""PrecisionRecall of losses and metrics over training, from the `metrics.csv` that Lightning's CSV logger writes.
 
 Figures are made with matplotlib's objects (no pyplot, so no display and no global state) on a transparent ground
 with mid-grey text, which reads well on light and on dark pages. The same values give the same bytes.
@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from cutler_pl.errors import DatasetNotFoundError
-from cutler_pl.runtime.files import replacing
+from cutler_pl.runtime.files import atomic_write
 from cutler_pl.visual.colors import line_color
 
 _INK = "#767676"  # contrast 4.5 with white and 4.6 with black
@@ -61,7 +61,7 @@ def read_metrics(source: str | Path | Sequence[str | Path]) -> dict[str, Curve]:
             the later file counts. Cells that are no number are left out, and so is a half-written last line.
 
     Returns:
-        Curves by metric name, names sorted. `epoch` is not a metric.
+        PrecisionRecall by metric name, names sorted. `epoch` is not a metric.
 
     Raises:
         DatasetNotFoundError: A file is missing, or none holds a metric.
@@ -80,7 +80,7 @@ def read_metrics(source: str | Path | Sequence[str | Path]) -> dict[str, Curve]:
 
 
 def select_curves(curves: Mapping[str, Curve], *patterns: str) -> dict[str, Curve]:
-    """Curves whose name fits one of the shell patterns, in the order of the patterns."""
+    """PrecisionRecall whose name fits one of the shell patterns, in the order of the patterns."""
     return {name: curves[name] for pattern in patterns for name in curves if fnmatchcase(name, pattern)}
 
 
@@ -97,7 +97,7 @@ def plot_curves(
     """Draw curves into one pair of axes.
 
     Args:
-        curves: Curves by the name shown in the legend; a few, or the picture gets crowded.
+        curves: PrecisionRecall by the name shown in the legend; a few, or the picture gets crowded.
         title: What is shown.
         y_label: Quantity with its unit, such as "AP50 (%)".
         x_label: Quantity of the horizontal axis.
@@ -147,7 +147,7 @@ def save_figure(path: str | Path, figure: Figure) -> None:
     """Write a figure atomically as SVG or PNG, by the suffix; equal figures give equal bytes."""
     kind = Path(path).suffix.lower().removeprefix(".")
     metadata = {"Date": None, "Creator": "cutler_pl"} if kind == "svg" else {"Software": "cutler_pl"}
-    with mpl.rc_context(_STYLE), replacing(path) as temporary:
+    with mpl.rc_context(_STYLE), atomic_write(path) as temporary:
         figure.savefig(temporary, format=kind, transparent=True, metadata=metadata)
 
 

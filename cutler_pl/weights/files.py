@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from cutler_pl.errors import CheckpointError
-from cutler_pl.runtime.files import replacing
+from cutler_pl.runtime.files import atomic_write
 from cutler_pl.weights.safe_pickle import load_pickle, load_torch
 
 _ZIP = b"PK\x03\x04"
@@ -93,7 +93,7 @@ def write_state(path: str | Path, state: Mapping[str, Tensor]) -> None:
     state = {key: value.detach().cpu().contiguous() for key, value in state.items()}
     if path.suffix not in WRITABLE:
         raise CheckpointError(f"{path}: cannot tell what to write from {path.suffix!r}; end it in {' '.join(WRITABLE)}")
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         if path.suffix == ".safetensors":
             safetensors.torch.save_file(state, temporary)
         elif path.suffix == ".pkl":

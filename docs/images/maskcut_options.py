@@ -18,14 +18,14 @@ from cutler_pl.datasets.scenes import SceneParams, generate_scene
 from cutler_pl.maskcut import MaskCutParams, build_feature_extractor
 from cutler_pl.maskcut.crf import CrfParams
 from cutler_pl.maskcut.encoding import AnnotationParams, annotate
-from cutler_pl.maskcut.predictor import MaskFinder
+from cutler_pl.maskcut.predictor import MaskCutPredictor
 from cutler_pl.visual.contact_sheet import contact_sheet
 from cutler_pl.visual.draw import draw_instances, save_picture
 
 SIDE = 240
 DEFAULT = MaskCutParams(tau=0.5, num_masks=4)
 OPTIONS: Sequence[tuple[str, MaskCutParams, AnnotationParams]] = (
-    ("stop=adaptive", replace(DEFAULT, stop="adaptive", max_cut_value=0.2), AnnotationParams()),
+    ("stop=adaptive", replace(DEFAULT, stop="adaptive", max_ncut_value=0.2), AnnotationParams()),
     ("annotation.scores=true", DEFAULT, AnnotationParams(scores=True)),
     ("annotation.split_parts=true", DEFAULT, AnnotationParams(split_parts=True)),
     ("annotation.min_area=0.02", DEFAULT, AnnotationParams(min_area=0.02)),
@@ -42,13 +42,13 @@ class Drawer:
     def found(self, photo: np.ndarray, params: MaskCutParams, annotation: AnnotationParams) -> list[dict]:
         """Annotations of one photo."""
         pixels = torch.from_numpy(photo).permute(2, 0, 1)[None]
-        finder = MaskFinder(self._extractor, params, CrfParams())
+        finder = MaskCutPredictor(self._extractor, params, CrfParams())
         (one,) = finder.find(["scene"], pixels)
         annotations, _ = annotate(
             one.refined.numpy(),
             (SIDE, SIDE),
             coarse=one.coarse.numpy(),
-            cut_values=one.cut_values.numpy(),
+            ncut_values=one.ncut_values.numpy(),
             params=annotation,
         )
         return annotations

@@ -222,7 +222,7 @@ class Predicting:
         self.asked: list[tuple[str, int | None, list[int]]] = []
         self.most: int | None = None
         self.names = names
-        monkeypatch.setattr(predict, "load_detector", self.load)
+        monkeypatch.setattr(predict, "load_for_prediction", self.load)
         monkeypatch.setattr(predict, "write_predictions", self.write)
 
     def load(self, cfg: DictConfig, *, max_detections: int | None) -> LoadedDetector:

@@ -122,7 +122,7 @@ def test_training_with_labels_follows_the_recipe_page(name: str, expected: tuple
     cfg = composed(f"experiment={name}", *given(name), tmp_path=tmp_path)
     solver, schedule, model = cfg.optimizer, cfg.scheduler, cfg.model.detector
     assert (solver.lr, list(schedule.milestones), schedule.max_steps, solver.head_lr_multiplier) == expected
-    assert (schedule.gamma, solver.max_tensor_norm, cfg.model.init) == (0.1, None, "cutler_cascade_final.pth")
+    assert (schedule.gamma, solver.per_param_clip_norm, cfg.model.init) == (0.1, None, "cutler_cascade_final.pth")
     assert (model.rpn_nms_threshold, model.score_threshold, cfg.model.reset_head) == (0.7, 0.05, True)
     assert not cfg.data.class_agnostic
     share = "" if name in ("fully_100pct", "few_shot") else f"{name.removeprefix('semi_').removesuffix('pct')}perc_"

@@ -36,10 +36,10 @@ SMALL = {
     "stage_box_weights": [[10, 10, 5, 5], [20, 20, 10, 10]],
     "rpn_pre_nms_test": 50,
     "rpn_post_nms_test": 40,
-    "detections_per_image": 10,
+    "max_detections": 10,
     "score_threshold": 0.4,
-    "test_size": 64,
-    "test_max_size": 96,
+    "min_size_test": 64,
+    "max_size_test": 96,
 }
 # Weights as they are initialised say almost the same of every region; scores and boxes are to differ.
 STRONGER = {

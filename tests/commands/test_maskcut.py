@@ -23,10 +23,10 @@ def _hydra() -> Iterator[None]:
 
 
 @pytest.fixture
-def photos(tmp_path: Path, write_photo: Callable[..., Path]) -> Path:
+def photos(tmp_path: Path, write_image: Callable[..., Path]) -> Path:
     folder = "my photos (1), new [old]"
     for seed, name in enumerate(["a/one.jpg", "a/two.png", "three.jpg"]):
-        path = write_photo(f"{folder}/{name}", (48, 64), seed=seed)
+        path = write_image(f"{folder}/{name}", (48, 64), seed=seed)
         pixels = read_image(path) // 4 + 100  # noise on grey, with a bright square
         pixels[10:30, 20:45] = (250, 200, 20)
         Image.fromarray(pixels).save(path)

@@ -32,12 +32,12 @@ def counts(output: Path) -> dict[str, Any]:
 
 
 @pytest.fixture
-def kitti(tmp_path: Path, write_photo: Callable[..., Path]) -> Path:
+def kitti(tmp_path: Path, write_image: Callable[..., Path]) -> Path:
     """A KITTI download of two photos, in a folder with a difficult name."""
     root = tmp_path / "my kitti, (1)"
     (root / "training" / "label_2").mkdir(parents=True)
     for number in range(2):
-        write_photo(f"my kitti, (1)/training/image_2/00000{number}.png", (48, 64))
+        write_image(f"my kitti, (1)/training/image_2/00000{number}.png", (48, 64))
         lines = ["Car 0 0 0 10 10 30 30 1 1 1 1 1 1 1", "DontCare -1 -1 -10 40 4 60 9 -1 -1 -1 -1 -1 -1 -1"]
         (root / "training" / "label_2" / f"00000{number}.txt").write_text("\n".join(lines))
     return root
@@ -49,7 +49,7 @@ def test_a_download_becomes_the_file_of_the_catalogue(
     output = prepare_dataset.run(settings(tmp_path, "kitti", kitti))
     assert output == tmp_path / "datasets" / CATALOG["kitti"].annotations
     assert counts(output) == {
-        "images": 2, "images_without_objects": 0, "annotations": 4, "uncounted": 2, "skipped": [],
+        "images": 2, "images_without_objects": 0, "annotations": 4, "ignored": 2, "skipped": [],
     }  # fmt: skip
     (tmp_path / "datasets" / "kitti" / "JPEGImages").symlink_to(kitti / "training" / "image_2")
     paths = resolve("kitti", tmp_path / "datasets")
@@ -91,7 +91,7 @@ def test_a_photo_that_ends_early_is_left_out_of_the_sheet_alone(tmp_path: Path, 
 
 def test_what_is_left_out_is_printed_by_reason(tmp_path: Path, kitti: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (kitti / "training" / "image_2" / "000001.png").unlink()
-    prepare_dataset.run(settings(tmp_path, "kitti", kitti, "max_faulty=1", "marked=drop"))
+    prepare_dataset.run(settings(tmp_path, "kitti", kitti, "max_failure_rate=1", "marked=drop"))
     printed = " ".join(capsys.readouterr().out.split())
     assert "images left out: photo missing (fault) 1" in printed
     assert "objects left out: DontCare region 1" in printed
@@ -104,7 +104,7 @@ def test_what_is_left_out_is_printed_by_reason(tmp_path: Path, kitti: Path, caps
         (["name=coco_semi_10"], "name=coco_semi_10 is not converted .*make_coco_splits"),
         (["root=null"], "root=<folder of the original download>, or fetch=true"),
         (["marked=maybe"], "marked=maybe must be one of keep ignore drop"),
-        (["max_faulty=2"], "max_faulty=2 must be a share"),
+        (["max_failure_rate=2"], "max_failure_rate=2 must be a share"),
         (["splits=train"], r"expected a list, such as 'splits=\[train\]'"),
         (["fetch=true"], "it goes with neither root= nor output="),
     ],
@@ -137,8 +137,8 @@ def test_faults_end_the_command_with_one_sentence(tmp_path: Path, command: Calla
     assert done.code == 1
     assert done.err.count("error: ") == 1
     assert "50.0% of the images are missing or faulty" in done.err
-    assert "accept it by max_faulty=1" in done.err
-    assert command("scripts/prepare_dataset.py", *place, "max_faulty=0.5").code == 0
+    assert "accept it by max_failure_rate=1" in done.err
+    assert command("scripts/prepare_dataset.py", *place, "max_failure_rate=0.5").code == 0
     assert not list((tmp_path / "cwd").iterdir()), "nothing is written where one stands"
 
 
@@ -160,7 +160,7 @@ def test_fetching_prints_what_came(tmp_path: Path, capsys: pytest.CaptureFixture
         ("voc", "voc_mini/DERIVED_from_coco", ["marked=ignore"], (16, 51, 8)),
         ("kitti", "kitti_mini", [], (3, 10, 4)),
         ("clipart", "crossdomain_mini/clipart", ["check_images=false"], (3, 13, 0)),
-        ("watercolor", "crossdomain_mini/watercolor", ["splits=[test]", "max_faulty=0.5"], (1, 2, 0)),
+        ("watercolor", "crossdomain_mini/watercolor", ["splits=[test]", "max_failure_rate=0.5"], (1, 2, 0)),
         ("coco", "coco_mini", ["annotations={}/annotations/instances.json", "images={}/images"], (60, 494, 7)),
         (
             "coco20k",
@@ -169,7 +169,7 @@ def test_fetching_prints_what_came(tmp_path: Path, capsys: pytest.CaptureFixture
                 "annotations={}/annotations/instances.json",
                 "images={}/images",
                 "ids={}/../splits/coco_20k_filenames.txt",
-                "max_faulty=1",
+                "max_failure_rate=1",
             ],
             (6, 90, 3),
         ),
@@ -189,7 +189,11 @@ def test_fetching_prints_what_came(tmp_path: Path, capsys: pytest.CaptureFixture
         (
             "objects365",
             "objects365_mini",
-            ["annotations={}/SYNTHETIC_mmdet_unsorted_obj365_sample.json", "check_images=false", "max_faulty=0.2"],
+            [
+                "annotations={}/SYNTHETIC_mmdet_unsorted_obj365_sample.json",
+                "check_images=false",
+                "max_failure_rate=0.2",
+            ],
             (4, 7, 1),
         ),
     ],
@@ -200,7 +204,7 @@ def test_real_samples_have_the_counts_of_their_description(
     overrides = [text.format(data_dir / root) for text in more]
     output = prepare_dataset.run(settings(tmp_path, name, data_dir / root, f"sheet={int(name == 'coco')}", *overrides))
     found = counts(output)
-    assert (found["images"], found["annotations"], found["uncounted"]) == expected
+    assert (found["images"], found["annotations"], found["ignored"]) == expected
     assert load_coco(output).dropped == []
 
 
@@ -209,11 +213,11 @@ def test_real_samples_have_the_counts_of_their_description(
     ("table", "expected"), [("train-annotations-bbox.csv", (1, 8, 1)), ("oidv6-train-annotations-bbox.csv", (1, 3, 0))]
 )
 def test_real_rows_of_both_versions_of_openimages(
-    tmp_path: Path, data_dir: Path, write_photo: Callable[..., Path], table: str, expected: tuple[int, int, int]
+    tmp_path: Path, data_dir: Path, write_image: Callable[..., Path], table: str, expected: tuple[int, int, int]
 ) -> None:
-    write_photo("validation/000002b66c9c498e.jpg", (640, 640))
+    write_image("validation/000002b66c9c498e.jpg", (640, 640))
     source = data_dir / "openimages_mini" / table
     output = prepare_dataset.run(settings(tmp_path, "openimages", tmp_path, f"annotations={source}"))
     found = counts(output)
-    assert (found["images"], found["annotations"], found["uncounted"]) == expected
+    assert (found["images"], found["annotations"], found["ignored"]) == expected
     assert load_coco(output).coco["annotations"][0]["bbox"] == [8.0, 95.0, 117.0, 281.0]

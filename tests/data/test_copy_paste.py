@@ -131,7 +131,7 @@ def test_nothing_changes_where_all_copies_are_dropped() -> None:
 
 
 def test_covered_objects_leave_and_partly_covered_ones_shrink() -> None:
-    params = CopyPasteParams(max_ioy=1.1)
+    params = CopyPasteParams(max_ioa=1.1)
     images = [plain(0), plain(100)]
     targets = [target_of(rectangle(0, 2, 0, 2), rectangle(0, 2, 0, 6)), target_of(rectangle(0, 8, 0, 4))]
     _, pasted = apply_plan(images, targets, [Paste(1, (0,), (8, 10), (0, 0)), None], params)

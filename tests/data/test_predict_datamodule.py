@@ -12,17 +12,17 @@ def metas_of(data: PredictDataModule) -> list[tuple[int, str, int, int]]:
     return [tuple(meta) for _, metas in data.predict_dataloader() for meta in metas]
 
 
-def test_a_folder_is_numbered_by_sorted_relative_paths(write_photo: Callable[..., Path], tmp_path: Path) -> None:
+def test_a_folder_is_numbered_by_sorted_relative_paths(write_image: Callable[..., Path], tmp_path: Path) -> None:
     for name in ("my photos (1), new/b/2.jpg", "my photos (1), new/a.png", "my photos (1), new/b/10.jpg"):
-        write_photo(name, (20, 30))
+        write_image(name, (20, 30))
     (tmp_path / "my photos (1), new" / "notes.txt").write_text("no image")
     data = PredictDataModule(tmp_path / "my photos (1), new", num_workers=0)
     assert metas_of(data) == [(1, "a.png", 20, 30), (2, "b/10.jpg", 20, 30), (3, "b/2.jpg", 20, 30)]
 
 
-def test_a_single_file_and_a_list_work(write_photo: Callable[..., Path], tmp_path: Path) -> None:
-    photo = write_photo("b/x.png", (20, 30))
-    write_photo("a.png", (24, 20))
+def test_a_single_file_and_a_list_work(write_image: Callable[..., Path], tmp_path: Path) -> None:
+    photo = write_image("b/x.png", (20, 30))
+    write_image("a.png", (24, 20))
     assert metas_of(PredictDataModule(photo, num_workers=0)) == [(1, "x.png", 20, 30)]
     (tmp_path / "list.txt").write_text("b/x.png\na.png\n")
     assert metas_of(PredictDataModule(tmp_path / "list.txt", num_workers=0)) == [
@@ -31,17 +31,17 @@ def test_a_single_file_and_a_list_work(write_photo: Callable[..., Path], tmp_pat
     ]
 
 
-def test_bad_files_keep_their_number_and_the_rest_is_done(write_photo: Callable[..., Path], tmp_path: Path) -> None:
-    write_photo("a.png", (20, 30))
-    (tmp_path / "b.jpg").write_bytes(write_photo("c.jpg", (200, 300)).read_bytes()[:2000])
+def test_bad_files_keep_their_number_and_the_rest_is_done(write_image: Callable[..., Path], tmp_path: Path) -> None:
+    write_image("a.png", (20, 30))
+    (tmp_path / "b.jpg").write_bytes(write_image("c.jpg", (200, 300)).read_bytes()[:2000])
     (tmp_path / "d.png").write_bytes(b"")
-    write_photo("e.png", (1, 1))
-    write_photo("f.png", (20, 30), mode="RGBA")
-    write_photo("g.png", (20, 30), mode="L")
-    write_photo("h.jpg", (20, 30), mode="CMYK")
+    write_image("e.png", (1, 1))
+    write_image("f.png", (20, 30), mode="RGBA")
+    write_image("g.png", (20, 30), mode="L")
+    write_image("h.jpg", (20, 30), mode="CMYK")
     exif = Image.Exif()
     exif[0x0112] = 6
-    write_photo("i.jpg", (20, 30), exif=exif)
+    write_image("i.jpg", (20, 30), exif=exif)
     data = PredictDataModule(tmp_path, num_workers=0)
     data.check()
     assert [(meta[0], meta[1]) for meta in metas_of(data)] == [

@@ -5,12 +5,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cutler_pl.data.sampler import SampleKey, StepSampler
+from cutler_pl.data.sampler import InfiniteBatchSampler, SampleKey
 from cutler_pl.errors import ConfigError
 
 
 def batches(steps: int, *, num_images: int = 10, batch_size: int = 4, seed: int = 0, **kwargs) -> list[list[SampleKey]]:
-    return list(islice(StepSampler(num_images, batch_size=batch_size, seed=seed, **kwargs), steps))
+    return list(islice(InfiniteBatchSampler(num_images, batch_size=batch_size, seed=seed, **kwargs), steps))
 
 
 @given(
@@ -75,7 +75,7 @@ def test_order_differs_between_epochs_and_seeds() -> None:
 
 
 def test_a_new_iteration_starts_where_it_is_told() -> None:
-    sampler = StepSampler(10, batch_size=4, seed=0)
+    sampler = InfiniteBatchSampler(10, batch_size=4, seed=0)
     whole = list(islice(sampler, 6))
     sampler.start_step = 3
     assert list(islice(sampler, 3)) == whole[3:]
@@ -84,9 +84,9 @@ def test_a_new_iteration_starts_where_it_is_told() -> None:
 @pytest.mark.parametrize(("batch_size", "world_size"), [(5, 2), (0, 1), (2, 4)])
 def test_a_batch_that_cannot_be_split_is_refused(batch_size: int, world_size: int) -> None:
     with pytest.raises(ConfigError, match=r"data\.batch_size"):
-        StepSampler(10, batch_size=batch_size, seed=0, world_size=world_size)
+        InfiniteBatchSampler(10, batch_size=batch_size, seed=0, world_size=world_size)
 
 
 def test_no_images_are_refused() -> None:
     with pytest.raises(ConfigError, match="no image"):
-        StepSampler(0, batch_size=1, seed=0)
+        InfiniteBatchSampler(0, batch_size=1, seed=0)

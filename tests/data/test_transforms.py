@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from cutler_pl.coco import rle
-from cutler_pl.data.transforms import View, draw_view, resized_size, view_boxes, view_image, view_mask
+from cutler_pl.data.transforms import TransformParams, apply_boxes, apply_image, apply_mask, resized_size, sample_params
 from cutler_pl.runtime.reproducibility import generator
 
 SQUARE = [[2.0, 1.0, 6.0, 1.0, 6.0, 4.0, 2.0, 4.0]]  # x 2..6, y 1..4
@@ -51,27 +51,27 @@ def test_pixels_are_resized_as_by_the_original(golden_dir: Path) -> None:
     if image.shape[0] == 3:
         image = np.ascontiguousarray(image.transpose(1, 2, 0))
     size_hw = resized_size((image.shape[0], image.shape[1]), short_side=800, max_size=1333)
-    assert np.array_equal(view_image(image, View(size_hw)), arrays["resized_uint8_hwc"])
+    assert np.array_equal(apply_image(image, TransformParams(size_hw)), arrays["resized_uint8_hwc"])
 
 
 def test_flip_mirrors_image_boxes_and_masks_alike() -> None:
-    view = View((8, 10), flip=True)
+    view = TransformParams((8, 10), flip=True)
     image = np.repeat(square_mask()[..., None], 3, axis=2).astype(np.uint8)
-    assert np.array_equal(view_image(image, view)[..., 0] > 0, square_mask()[:, ::-1])
-    assert view_boxes(np.array([[2.0, 1.0, 6.0, 4.0]]), (8, 10), view).tolist() == [[4, 1, 8, 4]]
-    assert np.array_equal(view_mask(rle.encode(square_mask()), (8, 10), view), square_mask()[:, ::-1])
-    assert np.array_equal(view_mask(SQUARE, (8, 10), view), square_mask()[:, ::-1])
+    assert np.array_equal(apply_image(image, view)[..., 0] > 0, square_mask()[:, ::-1])
+    assert apply_boxes(np.array([[2.0, 1.0, 6.0, 4.0]]), (8, 10), view).tolist() == [[4, 1, 8, 4]]
+    assert np.array_equal(apply_mask(rle.encode(square_mask()), (8, 10), view), square_mask()[:, ::-1])
+    assert np.array_equal(apply_mask(SQUARE, (8, 10), view), square_mask()[:, ::-1])
 
 
 def test_boxes_are_scaled_and_cut_at_the_border() -> None:
     boxes = np.array([[-1.0, 1.0, 12.0, 4.0], [2.0, 2.0, 3.0, 3.0]])
-    assert view_boxes(boxes, (8, 10), View((16, 30))).tolist() == [[0, 2, 30, 8], [6, 4, 9, 6]]
-    assert view_boxes(np.zeros((0, 4)), (8, 10), View((16, 30))).shape == (0, 4)
+    assert apply_boxes(boxes, (8, 10), TransformParams((16, 30))).tolist() == [[0, 2, 30, 8], [6, 4, 9, 6]]
+    assert apply_boxes(np.zeros((0, 4)), (8, 10), TransformParams((16, 30))).shape == (0, 4)
 
 
 def test_polygons_are_rasterised_at_the_new_size() -> None:
     circle = np.stack([50 + 30 * np.cos(np.linspace(0, 6.2, 60)), 50 + 30 * np.sin(np.linspace(0, 6.2, 60))], axis=1)
-    mask = view_mask([circle.ravel().tolist()], (100, 100), View((400, 400)))
+    mask = apply_mask([circle.ravel().tolist()], (100, 100), TransformParams((400, 400)))
     assert mask.sum() == pytest.approx(np.pi * 120**2, rel=0.01)
 
 
@@ -79,26 +79,26 @@ def test_polygons_are_rasterised_at_the_new_size() -> None:
 def test_run_lengths_are_resized_as_pillow_does_by_nearest_neighbour(size_hw: tuple[int, int]) -> None:
     mask = np.random.default_rng(0).random((8, 10)) < 0.5
     expected = np.asarray(Image.fromarray(mask.astype(np.uint8)).resize(size_hw[::-1], Image.Resampling.NEAREST)) > 0
-    assert np.array_equal(view_mask(rle.encode(mask), (8, 10), View(size_hw)), expected)
+    assert np.array_equal(apply_mask(rle.encode(mask), (8, 10), TransformParams(size_hw)), expected)
 
 
 @settings(deadline=None)
 @given(seed=st.integers(0, 1000))
 def test_equal_keys_draw_equal_views(seed: int) -> None:
     draw = {"train_sizes": (20, 40, 60), "max_size": 70, "flip_probability": 0.5}
-    views = [draw_view((30, 40), **draw, generator=generator(seed, 3, 7)) for _ in range(2)]
+    views = [sample_params((30, 40), **draw, generator=generator(seed, 3, 7)) for _ in range(2)]
     assert views[0] == views[1]
     assert min(views[0].size_hw) in (20, 40, 53)
 
 
 def test_sizes_and_flips_are_drawn_evenly() -> None:
     views = [
-        draw_view((10, 10), train_sizes=(1, 2, 4), max_size=9, flip_probability=0.5, generator=generator(0, 0, i))
+        sample_params((10, 10), train_sizes=(1, 2, 4), max_size=9, flip_probability=0.5, generator=generator(0, 0, i))
         for i in range(600)
     ]
     counts = [sum(view.size_hw == (side, side) for view in views) for side in (1, 2, 4)]
     assert sum(counts) == 600
     assert min(counts) > 150
     assert 240 < sum(view.flip for view in views) < 360
-    never = draw_view((10, 10), train_sizes=(4,), max_size=9, flip_probability=0.0, generator=generator(0))
+    never = sample_params((10, 10), train_sizes=(4,), max_size=9, flip_probability=0.0, generator=generator(0))
     assert not never.flip

@@ -19,9 +19,9 @@ def test_bundled_photos_are_shrunk_and_named(tmp_path: Path) -> None:
     assert all(max(read_image_size(p)) == 100 for p in paths)
 
 
-def test_own_photos_are_copied_and_bad_ones_listed(tmp_path: Path, write_photo: Callable[..., Path]) -> None:
-    write_photo("my photos (1), new/a.jpg", (60, 90))
-    write_photo("my photos (1), new/sub/a.jpg", (60, 90))
+def test_own_photos_are_copied_and_bad_ones_listed(tmp_path: Path, write_image: Callable[..., Path]) -> None:
+    write_image("my photos (1), new/a.jpg", (60, 90))
+    write_image("my photos (1), new/sub/a.jpg", (60, 90))
     (tmp_path / "my photos (1), new" / "broken.png").write_bytes(b"no picture")
     out = tmp_path / "out"
     write_quickstart_data(
@@ -34,11 +34,11 @@ def test_own_photos_are_copied_and_bad_ones_listed(tmp_path: Path, write_photo: 
     assert len(json.loads((out / "test" / "annotations.json").read_text())["images"]) == 1
 
 
-def test_no_more_photos_than_asked_for_are_taken(tmp_path: Path, write_photo: Callable[..., Path]) -> None:
+def test_no_more_photos_than_asked_for_are_taken(tmp_path: Path, write_image: Callable[..., Path]) -> None:
     for i in range(7):
-        write_photo(f"photos/{i}.png", (20, 20))
+        write_image(f"photos/{i}.png", (20, 20))
     write_quickstart_data(
-        tmp_path / "out", train_scenes=1, test_scenes=1, scene=SMALL, photos=tmp_path / "photos", max_photos=3
+        tmp_path / "out", train_scenes=1, test_scenes=1, scene=SMALL, photos=tmp_path / "photos", max_images=3
     )
     assert [p.name for p in sorted((tmp_path / "out/train/photos").iterdir())] == [
         "0.png.png",

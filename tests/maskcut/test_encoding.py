@@ -71,7 +71,7 @@ def test_scores_are_written_on_request() -> None:
     coarse[2, 2:12, 2:12] = False
     coarse[2, 2:7, 2:12] = True
     params = AnnotationParams(scores=True)
-    annotations, _ = annotate(refined, (30, 30), coarse=coarse, cut_values=np.array([0.2, np.nan, 0.2]), params=params)
+    annotations, _ = annotate(refined, (30, 30), coarse=coarse, ncut_values=np.array([0.2, np.nan, 0.2]), params=params)
     assert [a["score"] for a in annotations] == [
         pytest.approx(0.8 * (1 - 106 / 400), abs=1e-4),
         pytest.approx(0.8 * (1 - 106 / 400) * 56 / 106, abs=1e-4),

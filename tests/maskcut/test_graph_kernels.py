@@ -50,7 +50,7 @@ def test_second_pairs_are_those_of_lapack(size: int, twin: CpuTwin) -> None:
         gap = values[2] - values[1] if size > 2 else np.inf
         assert pairs.gaps[i].item() == pytest.approx(gap, abs=4e-15)
         np.testing.assert_allclose(pairs.vectors[i], y, rtol=0, atol=1e-14 / min(gap, 1.0))
-        assert pairs.tie_ratios[i].item() == pytest.approx(max(-y.min(), 0) / y.max(), abs=1e-9)
+        assert pairs.sign_margin[i].item() == pytest.approx(max(-y.min(), 0) / y.max(), abs=1e-9)
 
 
 def test_pairs_that_a_kernel_cannot_tell_apart_are_found_on_the_host(twin: CpuTwin) -> None:

@@ -174,12 +174,12 @@ def test_an_image_ends_where_the_cut_is_too_dear() -> None:
     values = everything.diagnostics.eigenvalues[0]
     assert values[:2].max() < values[2]
     between = float(values[1:3].mean())
-    by_value = maskcut(features, MaskCutParams(num_masks=4, stop="cut_value", max_cut_value=between))
+    by_value = maskcut(features, MaskCutParams(num_masks=4, stop="ncut_value", max_ncut_value=between))
     assert torch.equal(by_value.masks[0, :2], everything.masks[0, :2])
     assert by_value.masks[0, :2].flatten(1).any(1).all()
     assert not by_value.masks[0, 2:].any()
     assert by_value.diagnostics.dropped[0].tolist() == [False, False, True, True]
-    assert not maskcut(features, MaskCutParams(stop="adaptive", max_cut_value=1e-9)).masks.any()
+    assert not maskcut(features, MaskCutParams(stop="adaptive", max_ncut_value=1e-9)).masks.any()
 
 
 def test_an_object_that_takes_the_border_is_background() -> None:

@@ -5,19 +5,19 @@ from torch import nn
 from cutler_pl.errors import ConfigError
 from cutler_pl.models import build_detector
 from cutler_pl.models.backbone import build_backbone
-from cutler_pl.models.config import DetectorParams, detector_params
+from cutler_pl.models.config import DetectorConfig, make_config
 from cutler_pl.weights.detectron2_keys import from_detectron2, to_detectron2
 
 SMALL = {"backbone": "resnet18", "fpn_channels": 32, "box_head_dim": 16, "mask_head_channels": 8, "mask_head_convs": 1}
 
 
 def test_defaults_are_the_recipe_of_both_architectures():
-    cascade, single = detector_params("cascade_mask_rcnn_r50_fpn"), detector_params("mask_rcnn_r50_fpn")
-    assert cascade == DetectorParams()
+    cascade, single = make_config("cascade_mask_rcnn_r50_fpn"), make_config("mask_rcnn_r50_fpn")
+    assert cascade == DetectorConfig()
     for params in (cascade, single):
-        assert (params.score_threshold, params.rpn_nms_threshold, params.detections_per_image) == (0.0, 0.65, 100)
+        assert (params.score_threshold, params.rpn_nms_threshold, params.max_detections) == (0.0, 0.65, 100)
         assert (params.rpn_post_nms_train, params.rpn_post_nms_test) == (4000, 1000)
-        assert (params.test_size, params.test_max_size) == (800, 1333)
+        assert (params.min_size_test, params.max_size_test) == (800, 1333)
     assert (single.stage_ious, single.class_agnostic_boxes) == ((0.5,), False)
 
 
@@ -48,7 +48,7 @@ def test_unknown_architecture():
 
 
 def test_lists_and_whole_numbers_of_config_files_are_taken():
-    params = detector_params("mask_rcnn_r50_fpn", stage_box_weights=[[10, 10, 5, 5]], score_threshold=0)
+    params = make_config("mask_rcnn_r50_fpn", stage_box_weights=[[10, 10, 5, 5]], score_threshold=0)
     assert params.stage_box_weights == ((10.0, 10.0, 5.0, 5.0),)
     assert isinstance(params.score_threshold, float)
 

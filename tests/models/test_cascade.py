@@ -2,15 +2,15 @@ import pytest
 import torch
 
 from cutler_pl.models.cascade import BoxCascade
-from cutler_pl.models.config import detector_params
+from cutler_pl.models.config import make_config
 from cutler_pl.models.ground_truth import pad_targets
-from cutler_pl.models.image_batch import box_limits
+from cutler_pl.models.image_batch import clip_bounds
 from cutler_pl.models.pooler import POOLED_STRIDES, to_rois
-from cutler_pl.models.proposals import label_regions
+from cutler_pl.models.proposals import label_proposals
 from cutler_pl.ops.boxes import clip_boxes
 
 SIZE = (128, 128)
-LIMITS = box_limits([SIZE], torch.device("cpu"))
+LIMITS = clip_bounds([SIZE], torch.device("cpu"))
 TARGET = {
     "boxes": torch.tensor([[10.0, 10, 60, 60], [70, 70, 120, 110]]),
     "labels": torch.ones(2, dtype=torch.int64),
@@ -20,7 +20,7 @@ PROPOSALS = torch.tensor([[12.0, 10, 60, 62], [70, 72, 118, 110], [0, 90, 30, 12
 
 
 def _cascade(name: str = "cascade_mask_rcnn_r50_fpn", **options: object) -> BoxCascade:
-    return BoxCascade(detector_params(name, fpn_channels=8, box_head_dim=16, **options))
+    return BoxCascade(make_config(name, fpn_channels=8, box_head_dim=16, **options))
 
 
 def _features() -> list[torch.Tensor]:
@@ -29,7 +29,7 @@ def _features() -> list[torch.Tensor]:
 
 def _losses(cascade: BoxCascade, boxes: torch.Tensor = PROPOSALS, target: dict = TARGET) -> dict[str, torch.Tensor]:
     truth = pad_targets([target])
-    regions = label_regions(to_rois([boxes]), truth, cascade.matchers[0], num_classes=cascade.params.num_classes)
+    regions = label_proposals(to_rois([boxes]), truth, cascade.matchers[0], num_classes=cascade.params.num_classes)
     return cascade.losses(_features(), regions, truth, [len(target["boxes"])], LIMITS)
 
 

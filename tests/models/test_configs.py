@@ -8,7 +8,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
 from cutler_pl.models import Detector
-from cutler_pl.models.config import detector_params
+from cutler_pl.models.config import make_config
 from cutler_pl.models.droploss import DropLoss
 
 FASTER = {"channels_last": True}  # where speed matters more than the last digit
@@ -30,7 +30,7 @@ def test_unsupervised_options_are_the_defaults_with_droploss(model, name):
     weights = params.pop("classification_weights")
     assert isinstance(weights, DropLoss)
     assert weights.iou_thresh == 0.01
-    expected = asdict(detector_params(name)) | FASTER
+    expected = asdict(make_config(name)) | FASTER
     assert params == {k: v for k, v in expected.items() if k != "classification_weights"}
 
 
@@ -42,7 +42,7 @@ def test_unsupervised_options_are_the_defaults_with_droploss(model, name):
     ],
 )
 def test_later_trainings_differ_from_the_first_in_these_alone(model, num_classes, changes):
-    expected = asdict(detector_params("cascade_mask_rcnn_r50_fpn")) | FASTER | {"rpn_nms_threshold": 0.7} | changes
+    expected = asdict(make_config("cascade_mask_rcnn_r50_fpn")) | FASTER | {"rpn_nms_threshold": 0.7} | changes
     assert asdict(_detector(model, num_classes).params) == expected
 
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from cutler_pl.models.cascade import ScoredBoxes
-from cutler_pl.models.detections import Detections, select_detections, to_photo
+from cutler_pl.models.detections import Detections, rescale_to_original, select_detections
 
 
 def _select(boxes: list[list[float]], scores: list[list[float]], **options: float) -> Detections:
@@ -49,7 +49,7 @@ def test_limit_and_values_that_are_not_finite():
 def test_detections_go_back_to_the_photo_and_vanished_boxes_are_left_out():
     boxes = torch.tensor([[10.0, 20, 30, 40], [5, 5, 5, 9]])
     found = Detections(boxes, torch.tensor([0.9, 0.8]), torch.tensor([0, 3]))
-    compact = to_photo(found, torch.rand(2, 28, 28), resized_hw=(100, 200), size_hw=(50, 60))
+    compact = rescale_to_original(found, torch.rand(2, 28, 28), resized_hw=(100, 200), size_hw=(50, 60))
     assert compact["boxes"].tolist() == [pytest.approx([3.0, 10.0, 9.0, 20.0])]
     assert compact["labels"].tolist() == [1]
     assert compact["mask_probabilities"].shape == (1, 28, 28)
@@ -59,5 +59,5 @@ def test_detections_go_back_to_the_photo_and_vanished_boxes_are_left_out():
 def test_no_regions():
     none = ScoredBoxes(torch.zeros(0, 1), torch.zeros(0, 1, 4))
     found = select_detections(none, (50, 60), score_threshold=0.0, nms_threshold=0.5, limit=9)
-    compact = to_photo(found, torch.zeros(0, 28, 28), resized_hw=(50, 60), size_hw=(50, 60))
+    compact = rescale_to_original(found, torch.zeros(0, 28, 28), resized_hw=(50, 60), size_hw=(50, 60))
     assert compact["boxes"].shape == (0, 4)

@@ -20,9 +20,9 @@ SMALL = {
     "rpn_post_nms_train": 100,
     "rpn_post_nms_test": 30,
     "roi_batch_per_image": 32,
-    "detections_per_image": 10,
-    "test_size": 64,
-    "test_max_size": 128,
+    "max_detections": 10,
+    "min_size_test": 64,
+    "max_size_test": 128,
 }
 SIZES = [(60, 80), (90, 48)]
 

@@ -18,8 +18,8 @@ SMALL = {
     "anchor_sizes": (8, 16, 32, 64, 128),
     "rpn_pre_nms_test": 50,
     "rpn_post_nms_test": 40,
-    "test_size": 64,
-    "test_max_size": 96,
+    "min_size_test": 64,
+    "max_size_test": 96,
 }
 
 

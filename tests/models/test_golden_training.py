@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from cutler_pl.models import Detector
 from cutler_pl.models.droploss import DropLoss, DropLossOriginal
-from cutler_pl.models.matching import FirstK
+from cutler_pl.models.matching import DeterministicSampler
 from cutler_pl.training.clipping import clip_tensor_norms_, tensor_norms
 from cutler_pl.training.optim import sgd
 from cutler_pl.types import Target
@@ -70,7 +70,7 @@ def detector_of(golden_detector: Callable[..., Detector]) -> Callable[..., Detec
             options.setdefault("classification_weights", DropLossOriginal())
         if "bnTrain" in case:  # where rounding grows to 1e-2: the layout, so the kernels, the numbers were made with
             options.setdefault("channels_last", False)
-        detector = golden_detector(MODELS[case.split("_")[0]], sampler=FirstK(), **options).train()
+        detector = golden_detector(MODELS[case.split("_")[0]], sampler=DeterministicSampler(), **options).train()
         if "bnEval" in case:
             for module in detector.modules():
                 if isinstance(module, nn.BatchNorm2d):

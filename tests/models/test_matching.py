@@ -12,7 +12,7 @@ from cutler_pl.models.matching import (
     IGNORED,
     NEGATIVE,
     POSITIVE,
-    FirstK,
+    DeterministicSampler,
     Matcher,
     RandomSampler,
     Sampler,
@@ -81,9 +81,9 @@ def drawn(labels: torch.Tensor, sampler: Sampler) -> tuple[torch.Tensor, torch.T
 
 def test_all_images_of_a_batch_are_sampled_as_if_alone() -> None:
     labels = torch.stack([labels_of(0, 1, -1, 1, 0, 1), labels_of(-1, -1, 0, -1, -1, -1)])
-    sampled = sample_labels(labels, num_samples=4, positive_fraction=0.5, sampler=FirstK())
+    sampled = sample_labels(labels, num_samples=4, positive_fraction=0.5, sampler=DeterministicSampler())
     assert sampled.tolist() == [[0, 1, -1, 1, 0, -1], [-1, -1, 0, -1, -1, -1]]
-    indices, taken = sample_indices(labels, num_samples=4, positive_fraction=0.5, sampler=FirstK())
+    indices, taken = sample_indices(labels, num_samples=4, positive_fraction=0.5, sampler=DeterministicSampler())
     assert [i[t].tolist() for i, t in zip(indices, taken, strict=True)] == [[1, 3, 0, 4], [2]]
 
 
@@ -100,9 +100,9 @@ def test_images_of_a_batch_are_matched_as_if_alone_and_padding_changes_nothing()
 
 def test_first_k_takes_positives_up_to_their_share_and_fills_up_with_negatives() -> None:
     labels = labels_of(0, 1, -1, 1, 0, 1, 0, 0)
-    sampled = sample_labels(labels, num_samples=4, positive_fraction=0.5, sampler=FirstK())
+    sampled = sample_labels(labels, num_samples=4, positive_fraction=0.5, sampler=DeterministicSampler())
     assert sampled.tolist() == [0, 1, -1, 1, 0, -1, -1, -1]
-    foreground, background = drawn(labels, FirstK())
+    foreground, background = drawn(labels, DeterministicSampler())
     assert foreground.tolist() == [1, 3]
     assert background.tolist() == [0, 4]
 
@@ -118,11 +118,11 @@ def test_first_k_takes_positives_up_to_their_share_and_fills_up_with_negatives()
     ],
     ids=["nothing", "all ignored", "only positives", "only negatives", "fewer than asked"],
 )
-@pytest.mark.parametrize("sampler", [FirstK(), RandomSampler()], ids=["first", "random"])
+@pytest.mark.parametrize("sampler", [DeterministicSampler(), RandomSampler()], ids=["first", "random"])
 def test_sampling_with_too_few_candidates_of_a_kind(labels, expected, sampler) -> None:
     foreground, background = drawn(labels, sampler)
     assert (len(foreground), len(background)) == tuple(map(len, expected))
-    if isinstance(sampler, FirstK):
+    if isinstance(sampler, DeterministicSampler):
         assert (foreground.tolist(), background.tolist()) == expected
     sampled = sample_labels(labels, num_samples=4, positive_fraction=0.5, sampler=sampler)
     assert [int((sampled == kind).sum()) for kind in (POSITIVE, NEGATIVE)] == list(map(len, expected))
@@ -174,5 +174,5 @@ def test_golden_anchor_labels_before_and_after_sampling(golden_dir: Path, image:
     match = Matcher(*RPN_RULE, allow_low_quality_matches=True)(iou)
     assert np.array_equal(match.labels, arrays[f"anchor_labels_full_{image}"])
     assert np.array_equal(match.indices, arrays[f"anchor_matched_idx_{image}"])
-    sampled = sample_labels(match.labels, num_samples=256, positive_fraction=0.5, sampler=FirstK())
+    sampled = sample_labels(match.labels, num_samples=256, positive_fraction=0.5, sampler=DeterministicSampler())
     assert np.array_equal(sampled, arrays[f"anchor_labels_firstk_{image}"])

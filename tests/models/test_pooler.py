@@ -2,7 +2,7 @@ import pytest
 import torch
 from torchvision.ops import roi_align
 
-from cutler_pl.models.pooler import POOLED_STRIDES, assign_levels, pool_regions, to_poolable, to_rois
+from cutler_pl.models.pooler import POOLED_STRIDES, assign_levels, pool_boxes, prepare_features, to_rois
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ def test_each_region_is_pooled_from_its_image_and_level_in_the_given_order():
         torch.tensor([[0.0, 0, 500, 500], [5, 5, 20, 30], [10, 10, 200, 240]]),
         torch.tensor([[30.0, 0, 400, 350], [0, 0, 120, 130]]),
     ]
-    pooled = pool_regions(features, to_rois(boxes), 7)
+    pooled = pool_boxes(features, to_rois(boxes), 7)
     assert pooled.shape == (5, 3, 7, 7)
     for i, (image, box, level) in enumerate(zip([0, 0, 0, 1, 1], torch.cat(boxes), [3, 0, 1, 2, 1], strict=True)):
         rois = torch.cat([torch.tensor([float(image)]), box])[None]
@@ -33,15 +33,15 @@ def test_each_region_is_pooled_from_its_image_and_level_in_the_given_order():
 
 def test_images_without_regions():
     features = _features()
-    assert pool_regions(features, to_rois([torch.zeros(0, 4), torch.zeros(0, 4)]), 7).shape == (0, 3, 7, 7)
+    assert pool_boxes(features, to_rois([torch.zeros(0, 4), torch.zeros(0, 4)]), 7).shape == (0, 3, 7, 7)
     boxes = torch.tensor([[3.0, 3, 60, 60]])
-    only_second = pool_regions(features, to_rois([torch.zeros(0, 4), boxes]), 7)
-    torch.testing.assert_close(only_second, pool_regions([f[1:] for f in features], to_rois([boxes]), 7))
+    only_second = pool_boxes(features, to_rois([torch.zeros(0, 4), boxes]), 7)
+    torch.testing.assert_close(only_second, pool_boxes([f[1:] for f in features], to_rois([boxes]), 7))
 
 
 def test_features_without_regions_still_get_a_gradient():
     features = [f.requires_grad_() for f in _features()]
-    pool_regions(features, to_rois([torch.zeros(0, 4)] * 2), 7).sum().backward()
+    pool_boxes(features, to_rois([torch.zeros(0, 4)] * 2), 7).sum().backward()
     assert all(f.grad is not None and not f.grad.any() for f in features[:4])
 
 
@@ -51,14 +51,14 @@ def test_rois_are_boxes_behind_the_index_of_their_image():
 
 
 def test_maps_to_pool_from_are_float32_and_without_the_coarsest():
-    poolable = to_poolable([f.bfloat16() for f in _features()])
+    poolable = prepare_features([f.bfloat16() for f in _features()])
     assert len(poolable) == 4
     assert all(f.dtype == torch.float32 and f.is_contiguous(memory_format=torch.channels_last) for f in poolable)
 
 
 def test_export_sees_torchvisions_operator(monkeypatch):
-    features = to_poolable(_features())
+    features = prepare_features(_features())
     rois = to_rois([torch.tensor([[3.0, 3, 60, 90]]), torch.tensor([[20.0, 0, 900, 700]])])
-    expected = pool_regions(features, rois, 7)
+    expected = pool_boxes(features, rois, 7)
     monkeypatch.setattr(torch.compiler, "is_exporting", lambda: True)
-    torch.testing.assert_close(pool_regions(features, rois, 7), expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(pool_boxes(features, rois, 7), expected, rtol=0, atol=1e-5)

@@ -1,9 +1,9 @@
 import torch
 
 from cutler_pl.models.ground_truth import pad_targets
-from cutler_pl.models.matching import FirstK
+from cutler_pl.models.matching import DeterministicSampler
 from cutler_pl.models.pooler import to_rois
-from cutler_pl.models.proposals import LabelledRegions, label_regions, sample_regions, stage_matcher
+from cutler_pl.models.proposals import LabeledProposals, label_proposals, sample_proposals, stage_matcher
 
 TARGET = {
     "boxes": torch.tensor([[0.0, 0, 10, 10], [20, 20, 40, 40]]),
@@ -17,8 +17,8 @@ EMPTY = {
 }
 
 
-def _label(boxes: list[torch.Tensor], targets: list[dict], iou: float) -> LabelledRegions:
-    return label_regions(to_rois(boxes), pad_targets(targets), stage_matcher(iou), num_classes=80)
+def _label(boxes: list[torch.Tensor], targets: list[dict], iou: float) -> LabeledProposals:
+    return label_proposals(to_rois(boxes), pad_targets(targets), stage_matcher(iou), num_classes=80)
 
 
 def test_classes_count_from_zero_and_the_background_comes_last():
@@ -47,8 +47,8 @@ def test_a_selection_keeps_what_belongs_together():
     assert (chosen.boxes.tolist(), chosen.classes.tolist(), chosen.per_image(2)) == ([[20, 20, 40, 40]], [6], [1, 0])
 
 
-def _sample(proposals: list[torch.Tensor], targets: list[dict], num_samples: int = 8) -> LabelledRegions:
-    return sample_regions(
+def _sample(proposals: list[torch.Tensor], targets: list[dict], num_samples: int = 8) -> LabeledProposals:
+    return sample_proposals(
         proposals,
         pad_targets(targets),
         [len(target["boxes"]) for target in targets],
@@ -56,7 +56,7 @@ def _sample(proposals: list[torch.Tensor], targets: list[dict], num_samples: int
         num_classes=80,
         num_samples=num_samples,
         positive_fraction=0.25,
-        sampler=FirstK(),
+        sampler=DeterministicSampler(),
     )
 
 

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from cutler_pl.models.config import detector_params
-from cutler_pl.models.matching import FirstK
+from cutler_pl.models.config import make_config
+from cutler_pl.models.matching import DeterministicSampler
 from cutler_pl.models.rpn import RPN, RPNOutput
 from cutler_pl.ops.boxes import box_iou
 
@@ -11,7 +11,7 @@ SIZES = [(64, 96), (50, 80)]
 
 def _rpn(**options: object) -> RPN:
     options = {"fpn_channels": 32, "anchor_sizes": (8, 16, 32, 64, 128)} | options
-    return RPN(detector_params("mask_rcnn_r50_fpn", **options), FirstK()).eval()
+    return RPN(make_config("mask_rcnn_r50_fpn", **options), DeterministicSampler()).eval()
 
 
 def _features() -> list[torch.Tensor]:

@@ -6,20 +6,20 @@ import pytest
 import torch
 from PIL import Image
 
-from cutler_pl.pseudo_masks.dataset import PhotoBatches
+from cutler_pl.pseudo_masks.dataset import MaskCutDataset
 
 
 @pytest.fixture
-def names(write_photo: Callable[..., Path]) -> list[str]:
+def names(write_image: Callable[..., Path]) -> list[str]:
     found = [f"{letter}/größe {number}.png" for letter in "ab" for number in range(3)]
     for seed, name in enumerate(found):
-        write_photo(name, (20 + seed, 30), seed=seed)
+        write_image(name, (20 + seed, 30), seed=seed)
     return found
 
 
-def batches(root: Path, names: list[str], *, pending: list[bool] | None = None, **options: object) -> PhotoBatches:
+def batches(root: Path, names: list[str], *, pending: list[bool] | None = None, **options: object) -> MaskCutDataset:
     left = np.array(pending if pending is not None else [True] * len(names))
-    return PhotoBatches(root, names, pending=left, batch_size=2, fixed_size=16, **options)  # type: ignore[arg-type]
+    return MaskCutDataset(root, names, pending=left, batch_size=2, fixed_size=16, **options)  # type: ignore[arg-type]
 
 
 def test_photos_are_resized_as_pillow_does_and_keep_their_sizes(tmp_path: Path, names: list[str]) -> None:

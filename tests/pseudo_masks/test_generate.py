@@ -14,10 +14,10 @@ from cutler_pl.coco.io import load_coco
 from cutler_pl.errors import ConfigError, OutputLockedError, OutputWriteError, TooManyFailuresError
 from cutler_pl.images import list_images, read_image
 from cutler_pl.maskcut import MaskCutParams, build_feature_extractor
-from cutler_pl.maskcut.predictor import Found
+from cutler_pl.maskcut.predictor import ImageMasks
 from cutler_pl.pseudo_masks.generate import MaskCutProgressBar, generate
 from cutler_pl.pseudo_masks.merge import MergeReport
-from cutler_pl.pseudo_masks.output import Part
+from cutler_pl.pseudo_masks.output import JobShard
 from cutler_pl.pseudo_masks.shards import ShardRecord
 from cutler_pl.runtime.locks import exclusive
 
@@ -73,7 +73,7 @@ def files(output: Path) -> dict[str, bytes]:
 def test_all_photos_are_done_and_the_broken_one_is_listed(
     photos: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    report = run(photos, tmp_path / "out", max_failed_share=0.2, callbacks=[MaskCutProgressBar()])
+    report = run(photos, tmp_path / "out", max_failure_rate=0.2, callbacks=[MaskCutProgressBar()])
     assert report is not None
     shown = capfd.readouterr().out
     assert "7/7" in shown
@@ -96,19 +96,19 @@ def test_all_photos_are_done_and_the_broken_one_is_listed(
 
 @pytest.mark.parametrize("survivors", [0, 1, 4])
 def test_an_interrupted_run_goes_on_and_ends_with_the_same_bytes(photos: Path, tmp_path: Path, survivors: int) -> None:
-    run(photos, tmp_path / "whole", max_failed_share=0.2)
+    run(photos, tmp_path / "whole", max_failure_rate=0.2)
     seen: list[str] = []
 
-    def die(found: Found, record: ShardRecord) -> None:
+    def die(found: ImageMasks, record: ShardRecord) -> None:
         seen.append(found.name)
         if len(seen) > survivors:
             raise KeyError("power cut")
 
     with pytest.raises(KeyError, match="power cut"):
-        run(photos, tmp_path / "out", max_failed_share=0.2, on_found=die)
+        run(photos, tmp_path / "out", max_failure_rate=0.2, on_found=die)
     assert not (tmp_path / "out/annotations.json").exists()
     again: list[str] = []
-    run(photos, tmp_path / "out", max_failed_share=0.2, on_found=lambda found, record: again.append(found.name))
+    run(photos, tmp_path / "out", max_failure_rate=0.2, on_found=lambda found, record: again.append(found.name))
     assert files(tmp_path / "out") == files(tmp_path / "whole")
     assert len(again) == 6 - survivors // 2 * 2  # whole batches stay done
 
@@ -126,7 +126,7 @@ def test_a_finished_run_computes_nothing_again(photos: Path, tmp_path: Path) -> 
 
 
 def test_a_photo_that_was_repaired_is_done_by_the_next_run(photos: Path, tmp_path: Path) -> None:
-    run(photos, tmp_path / "out", max_failed_share=0.2)
+    run(photos, tmp_path / "out", max_failure_rate=0.2)
     (photos / "b/broken.jpg").unlink()
     photo(photos / "b/broken.jpg", 3, quality=95)
     report = run(photos, tmp_path / "out")
@@ -137,22 +137,22 @@ def test_a_photo_that_was_repaired_is_done_by_the_next_run(photos: Path, tmp_pat
 
 
 def test_parts_of_an_array_give_the_same_file_and_the_last_one_merges(photos: Path, tmp_path: Path) -> None:
-    run(photos, tmp_path / "whole", max_failed_share=0.2)
+    run(photos, tmp_path / "whole", max_failure_rate=0.2)
     for index in (2, 0):
-        assert run(photos, tmp_path / "out", part=Part(index, 3), max_failed_share=0.5) is None
+        assert run(photos, tmp_path / "out", part=JobShard(index, 3), max_failure_rate=0.5) is None
         assert not (tmp_path / "out/annotations.json").exists()
-    assert run(photos, tmp_path / "out", part=Part(1, 3), max_failed_share=0.5) is not None
+    assert run(photos, tmp_path / "out", part=JobShard(1, 3), max_failure_rate=0.5) is not None
     assert files(tmp_path / "out") == files(tmp_path / "whole")
 
 
 def test_a_part_that_does_not_exist_is_refused(photos: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"job\.index=3 with job\.count=3"):
-        run(photos, tmp_path / "out", part=Part(3, 3))
+        run(photos, tmp_path / "out", part=JobShard(3, 3))
 
 
 def test_loader_processes_change_nothing(photos: Path, tmp_path: Path) -> None:
-    run(photos, tmp_path / "a", max_failed_share=0.2)
-    run(photos, tmp_path / "b", max_failed_share=0.2, num_workers=2)
+    run(photos, tmp_path / "a", max_failure_rate=0.2)
+    run(photos, tmp_path / "b", max_failure_rate=0.2, num_workers=2)
     assert files(tmp_path / "a") == files(tmp_path / "b")
 
 
@@ -164,7 +164,7 @@ def test_too_many_failures_end_in_an_error_after_the_rest_is_done(photos: Path, 
 
 def test_a_single_unreadable_photo_is_an_error(photos: Path, tmp_path: Path) -> None:
     with pytest.raises(TooManyFailuresError, match=r"broken\.jpg: not readable"):
-        run(photos / "b/broken.jpg", tmp_path / "out", max_failed_share=0.9)
+        run(photos / "b/broken.jpg", tmp_path / "out", max_failure_rate=0.9)
 
 
 def test_other_parameters_and_other_inputs_are_refused_in_a_used_folder(photos: Path, tmp_path: Path) -> None:
@@ -255,7 +255,7 @@ def test_a_full_disk_stops_the_run_with_a_way_out_and_costs_nothing_done(
     output = small_disk / "out"
     filler = small_disk / "filler"
 
-    def fill_up(found: Found, record: ShardRecord) -> None:
+    def fill_up(found: ImageMasks, record: ShardRecord) -> None:
         if record["file"].endswith("2.png"):
             with pytest.raises(OSError, match="No space left"), filler.open("wb") as file:  # noqa: PT012
                 while True:
@@ -289,7 +289,7 @@ def test_every_kind_of_image_file_is_handled_right_or_listed(tmp_path: Path) -> 
     (folder / "empty.jpg").touch()
     photo(folder / "dot.png", 1, (1, 1))
     photo(folder / "thin.png", 1, (2, 300))
-    run(folder, tmp_path / "out", max_failed_share=0.5)
+    run(folder, tmp_path / "out", max_failure_rate=0.5)
     coco = load_coco(tmp_path / "out/annotations.json").coco
     sizes = {i["file_name"]: (i["height"], i["width"]) for i in coco["images"]}
     good = ["alpha.png", "cmyk.jpg", "deep.png", "grey.jpg", "palette.png", "rgb.png", "turned.png"]
@@ -333,7 +333,7 @@ def test_golden_annotations_of_the_original_are_met_byte_for_byte(golden_dir: Pa
         params=MaskCutParams(),
         fixed_size=480,
         batch_size=1,
-        max_failed_share=0.2,
+        max_failure_rate=0.2,
     )
     ours = json.loads((tmp_path / "annotations.json").read_text())
     theirs = json.loads((folder / "merged.json").read_text())

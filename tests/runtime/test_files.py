@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from cutler_pl.errors import OutputWriteError
-from cutler_pl.runtime.files import replacing, write_bytes, write_json, write_text, writing
+from cutler_pl.runtime.files import atomic_write, wrap_os_errors, write_bytes, write_json, write_text
 
 
 def test_parent_folders_are_made_and_nothing_else_is_left(tmp_path: Path) -> None:
@@ -19,7 +19,7 @@ def test_parent_folders_are_made_and_nothing_else_is_left(tmp_path: Path) -> Non
 def test_old_file_stays_whole_until_the_new_one_is(tmp_path: Path) -> None:
     target = tmp_path / "x.txt"
     target.write_text("old")
-    with replacing(target) as temporary:
+    with atomic_write(target) as temporary:
         temporary.write_text("half of the new")
         assert target.read_text() == "old"
         assert temporary.parent == target.parent  # a rename across file systems would not be atomic
@@ -33,7 +33,7 @@ def test_failure_leaves_the_old_file_and_no_temporary(tmp_path: Path, exists_bef
         target.write_text("old")
 
     def fail_half_way() -> None:
-        with replacing(target) as temporary:
+        with atomic_write(target) as temporary:
             temporary.write_text("half")
             raise RuntimeError("killed")
 
@@ -43,13 +43,13 @@ def test_failure_leaves_the_old_file_and_no_temporary(tmp_path: Path, exists_bef
 
 
 def test_body_that_writes_nothing_is_an_error_not_an_empty_file(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError), replacing(tmp_path / "x.txt"):
+    with pytest.raises(FileNotFoundError), atomic_write(tmp_path / "x.txt"):
         pass
     assert list(tmp_path.iterdir()) == []
 
 
 def test_temporary_is_hidden_and_has_no_suffix_that_others_look_for(tmp_path: Path) -> None:
-    with replacing(tmp_path / "shard.json") as temporary:
+    with atomic_write(tmp_path / "shard.json") as temporary:
         temporary.write_text("{}")
         assert temporary.name.startswith(".")
         assert list(tmp_path.glob("*.json")) == []
@@ -70,7 +70,7 @@ def test_bytes_are_written_as_given(tmp_path: Path) -> None:
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM])
 def test_full_or_protected_disk_is_an_error_with_the_file_and_the_way_out(tmp_path: Path, code: int) -> None:
     def fail() -> None:
-        with replacing(tmp_path / "x.json") as temporary:
+        with atomic_write(tmp_path / "x.json") as temporary:
             temporary.write_text("half")
             raise OSError(code, os.strerror(code))
 
@@ -81,7 +81,7 @@ def test_full_or_protected_disk_is_an_error_with_the_file_and_the_way_out(tmp_pa
 
 
 def test_other_system_errors_pass_unchanged(tmp_path: Path) -> None:
-    with pytest.raises(IsADirectoryError), writing(tmp_path):
+    with pytest.raises(IsADirectoryError), wrap_os_errors(tmp_path):
         tmp_path.read_text()
 
 

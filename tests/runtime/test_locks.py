@@ -55,7 +55,7 @@ def test_shared_holders_keep_an_exclusive_one_out_and_wait_for_it(tmp_path: Path
     with subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
-        with pytest.raises(OutputLockedError), shared(tmp_path, purpose="part", patience=0.3):
+        with pytest.raises(OutputLockedError), shared(tmp_path, purpose="part", timeout=0.3):
             pass
         holder.kill()
     share = HOLD.replace("exclusive", "shared")
@@ -86,6 +86,6 @@ def test_whoever_waits_gets_the_lock_when_its_holder_dies(tmp_path: Path) -> Non
         assert holder.stdout.readline() == "held\n"
         killer = threading.Timer(0.3, holder.kill)
         killer.start()
-        with exclusive(tmp_path, purpose="second", patience=30.0):
+        with exclusive(tmp_path, purpose="second", timeout=30.0):
             assert holder.poll() is not None
             assert (tmp_path / ".lock").read_text().startswith("second")

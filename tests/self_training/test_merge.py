@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cutler_pl.coco import load_coco, rle, save_coco
-from cutler_pl.coco.rejects import Rejects
+from cutler_pl.coco.rejects import InvalidRecords
 from cutler_pl.errors import AnnotationError, ConfigError
 from cutler_pl.self_training import merge, merge_annotations, select
 
@@ -154,7 +154,7 @@ def test_faults_below_the_threshold_do_not_matter() -> None:
 
 
 def test_select_lists_scores_that_are_no_numbers() -> None:
-    rejects = Rejects("x", "skip")
+    rejects = InvalidRecords("x", "skip")
     assert select([{"score": "high"}, {"score": 0.8}], 0.7, rejects=rejects) == [{"score": 0.8}]
     assert rejects.reasons == ["detection 0 has the score 'high', not a finite number"]
     with pytest.raises(ConfigError, match="the score threshold is nan"):

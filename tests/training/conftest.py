@@ -138,11 +138,11 @@ def make_module() -> Callable[..., DetectorModule]:
     """Factory of a module around a stand-in detector, or the model given."""
 
     def make(
-        model: nn.Module | None = None, *, lr: float = 0.05, max_tensor_norm: float = 1.0, **options: Any
+        model: nn.Module | None = None, *, lr: float = 0.05, per_param_clip_norm: float = 1.0, **options: Any
     ) -> DetectorModule:
         return DetectorModule(
             StandIn() if model is None else model,
-            optimizer=partial(sgd, lr=lr, weight_decay=1e-4, max_tensor_norm=max_tensor_norm),
+            optimizer=partial(sgd, lr=lr, weight_decay=1e-4, per_param_clip_norm=per_param_clip_norm),
             scheduler=partial(WarmupMultiStepLR, max_steps=8, milestones=[6], warmup_steps=3),
             **options,
         )

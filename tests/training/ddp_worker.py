@@ -66,7 +66,7 @@ def main(output: Path, ground_truth: Path) -> None:
     torch.set_num_threads(1)
     module = DetectorModule(
         NanOnOneRank(),
-        optimizer=partial(sgd, lr=0.05, weight_decay=1e-4, max_tensor_norm=1.0),
+        optimizer=partial(sgd, lr=0.05, weight_decay=1e-4, per_param_clip_norm=1.0),
         scheduler=partial(WarmupMultiStepLR, max_steps=4, milestones=[3], warmup_steps=1),
     )
     weights = Weights()

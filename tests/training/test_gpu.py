@@ -13,7 +13,7 @@ import torch
 from cutler_pl.data import CopyPasteParams, EvalDataModule, TrainDataModule
 from cutler_pl.datasets.scenes import SceneParams, write_scenes
 from cutler_pl.models import Detector, build_detector
-from cutler_pl.models.checkpoint import describe_detector, restore_detector
+from cutler_pl.models.checkpoint import detector_config, load_detector
 from cutler_pl.training import DetectorModule
 from cutler_pl.training.callbacks import PreciseBatchNorm, PredictionWriter, StepCheckpoint
 from cutler_pl.training.optim import sgd
@@ -62,12 +62,14 @@ def test_half_precision_trains_drops_a_bad_step_and_predicts(make_trainer: Make,
         tmp_path / "images", annotations, batch_size=4, train_sizes=(128, 160), max_size=240, num_workers=0,
         copy_paste=CopyPasteParams(),
     )  # fmt: skip
-    model: Detector = build_detector("cascade_mask_rcnn_r50_fpn", backbone="resnet18", test_size=160, test_max_size=240)
+    model: Detector = build_detector(
+        "cascade_mask_rcnn_r50_fpn", backbone="resnet18", min_size_test=160, max_size_test=240
+    )
     module = NanOnce(
         model,
-        optimizer=partial(sgd, lr=0.01, weight_decay=1e-4, max_tensor_norm=1.0),
+        optimizer=partial(sgd, lr=0.01, weight_decay=1e-4, per_param_clip_norm=1.0),
         scheduler=partial(WarmupMultiStepLR, max_steps=STEPS, milestones=[], warmup_steps=STEPS),
-        model_config=describe_detector(model, category_ids=[1]),
+        model_config=detector_config(model, category_ids=[1]),
     )
     watch = Watch()
     callbacks = [watch, PreciseBatchNorm(num_batches=3), StepCheckpoint(tmp_path / "c", every_n_steps=STEPS)]
@@ -83,7 +85,7 @@ def test_half_precision_trains_drops_a_bad_step_and_predicts(make_trainer: Make,
     good = [loss for step, loss in enumerate(watch.losses) if step != BAD_STEP]
     assert sum(good[-3:]) < sum(good[:3])
 
-    restored, config = restore_detector(tmp_path / "c" / "last.ckpt")
+    restored, config = load_detector(tmp_path / "c" / "last.ckpt")
     path = tmp_path / "predictions.json"
     predictor = make_trainer(accelerator="gpu", precision="16-mixed", callbacks=[PredictionWriter(path)])
     images = EvalDataModule(tmp_path / "images", annotations, batch_size=2, num_workers=0)

@@ -119,9 +119,9 @@ def fit(make_trainer: Make, module: DetectorModule, data: L.LightningDataModule,
 def test_clipping_sees_true_gradients_under_a_loss_scaler(
     make_module: Make, make_trainer: Make, stand_in_data: Make
 ) -> None:
-    plain = fit(make_trainer, make_module(max_tensor_norm=0.01), stand_in_data())
-    scaled = fit(make_trainer, make_module(max_tensor_norm=0.01), stand_in_data(), plugins=[_CpuScaler(1024.0)])
-    unclipped = fit(make_trainer, make_module(max_tensor_norm=None), stand_in_data())
+    plain = fit(make_trainer, make_module(per_param_clip_norm=0.01), stand_in_data())
+    scaled = fit(make_trainer, make_module(per_param_clip_norm=0.01), stand_in_data(), plugins=[_CpuScaler(1024.0)])
+    unclipped = fit(make_trainer, make_module(per_param_clip_norm=None), stand_in_data())
     torch.testing.assert_close(scaled.weights[-1], plain.weights[-1], rtol=1e-6, atol=1e-8)
     assert not torch.allclose(unclipped.weights[-1], plain.weights[-1], rtol=1e-6, atol=1e-8)
 

@@ -68,8 +68,8 @@ def test_a_multiplier_without_a_layer_to_apply_it_to_is_an_error() -> None:
 
 
 def test_clipping_is_kept_in_every_group() -> None:
-    optimizer = sgd(Heads(), lr=0.1, weight_decay=0.5, head_lr_multiplier=2.0, max_tensor_norm=1.0)
-    assert [group["max_tensor_norm"] for group in optimizer.param_groups] == [1.0, 1.0, 1.0]
+    optimizer = sgd(Heads(), lr=0.1, weight_decay=0.5, head_lr_multiplier=2.0, per_param_clip_norm=1.0)
+    assert [group["per_param_clip_norm"] for group in optimizer.param_groups] == [1.0, 1.0, 1.0]
 
 
 @pytest.mark.golden

@@ -72,7 +72,7 @@ def test_optimizers_have_the_recipes_numbers(name: str, values: tuple[float, flo
     optimizer, _ = trained_by(name, "cutler_cascade")
     groups = {(g["initial_lr"], g["weight_decay"]) for g in optimizer.param_groups}
     assert groups == {(lr, decay), (lr, 0.0), (lr * multiplier, decay)}
-    assert all(g["max_tensor_norm"] == clipping for g in optimizer.param_groups)
+    assert all(g["per_param_clip_norm"] == clipping for g in optimizer.param_groups)
     assert all((g["momentum"], g["nesterov"]) == (0.9, False) for g in optimizer.param_groups)
 
 
@@ -116,7 +116,7 @@ def test_options_give_the_originals_learning_rates(
     theirs = {(group["lr"], group["weight_decay"]) for group in golden["groups"]}
     assert {(group["initial_lr"], group["weight_decay"]) for group in built.param_groups} == theirs
     clips = golden["optimizer_class"] == "SGDWithGradientClip"
-    assert {group["max_tensor_norm"] for group in built.param_groups} == {1.0 if clips else None}
+    assert {group["per_param_clip_norm"] for group in built.param_groups} == {1.0 if clips else None}
 
 
 @pytest.mark.parametrize("name", ["cpu", "ddp_cpu", "debug"])

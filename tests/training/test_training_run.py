@@ -15,7 +15,7 @@ from cutler_pl.datasets.scenes import SceneParams, write_scenes
 from cutler_pl.errors import CheckpointError
 from cutler_pl.evaluation import evaluate_coco
 from cutler_pl.models import Detector, build_detector
-from cutler_pl.models.checkpoint import describe_detector, restore_detector
+from cutler_pl.models.checkpoint import detector_config, load_detector
 from cutler_pl.training import DetectorModule
 from cutler_pl.training.callbacks import PreciseBatchNorm, PredictionWriter, StepCheckpoint
 from cutler_pl.training.optim import sgd
@@ -36,9 +36,9 @@ TINY: dict[str, Any] = {
     "box_head_dim": 32,
     "mask_head_channels": 16,
     "mask_head_convs": 1,
-    "detections_per_image": 10,
-    "test_size": 64,
-    "test_max_size": 96,
+    "max_detections": 10,
+    "min_size_test": 64,
+    "max_size_test": 96,
 }
 
 
@@ -63,9 +63,9 @@ def tiny_module() -> DetectorModule:
     model = tiny_detector()
     return DetectorModule(
         model,
-        optimizer=partial(sgd, lr=0.01, weight_decay=1e-4, max_tensor_norm=1.0),
+        optimizer=partial(sgd, lr=0.01, weight_decay=1e-4, per_param_clip_norm=1.0),
         scheduler=partial(WarmupMultiStepLR, max_steps=STEPS, milestones=[8], warmup_steps=4),
-        model_config=describe_detector(model, category_ids=[1], class_names=["fg"]),
+        model_config=detector_config(model, category_ids=[1], class_names=["fg"]),
         seed=3,
     )
 
@@ -133,7 +133,7 @@ def test_weights_have_moved_and_every_part_has_learned(trained: Path) -> None:
 def test_a_checkpoint_alone_predicts_and_the_evaluation_reads_it(
     make_trainer: Make, scenes: Scenes, trained: Path, tmp_path: Path
 ) -> None:
-    model, config = restore_detector(trained / "last.ckpt", detections_per_image=5)
+    model, config = load_detector(trained / "last.ckpt", max_detections=5)
     assert config["category_ids"] == [1]
     assert config["class_names"] == ["fg"]
     assert model.params.backbone == "resnet18"
@@ -149,28 +149,28 @@ def test_a_checkpoint_alone_predicts_and_the_evaluation_reads_it(
 
 
 def test_the_restored_detector_has_the_trained_weights(trained: Path) -> None:
-    model, _ = restore_detector(trained / "last.ckpt")
+    model, _ = load_detector(trained / "last.ckpt")
     stored = load(trained / "last.ckpt")["state_dict"]
     assert all(torch.equal(value, stored[f"model.{name}"]) for name, value in model.state_dict().items())
 
 
 def test_files_that_are_no_checkpoint_are_errors(trained: Path, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"nothing\.ckpt: no such checkpoint"):
-        restore_detector(tmp_path / "nothing.ckpt")
+        load_detector(tmp_path / "nothing.ckpt")
     junk = tmp_path / "junk.ckpt"
     junk.write_bytes(b"not a checkpoint at all")
     with pytest.raises(CheckpointError, match=r"junk\.ckpt cannot be read as a checkpoint"):
-        restore_detector(junk)
+        load_detector(junk)
     cut = tmp_path / "cut.ckpt"
     cut.write_bytes((trained / "last.ckpt").read_bytes()[:5000])
     with pytest.raises(CheckpointError, match=r"cut\.ckpt cannot be read as a checkpoint"):
-        restore_detector(cut)
+        load_detector(cut)
     torch.save({"model": {}}, tmp_path / "other.ckpt")
     with pytest.raises(CheckpointError, match="it has no state_dict"):
-        restore_detector(tmp_path / "other.ckpt")
+        load_detector(tmp_path / "other.ckpt")
     torch.save({"state_dict": {}}, tmp_path / "foreign.ckpt")
     with pytest.raises(CheckpointError, match="does not say how its model is built"):
-        restore_detector(tmp_path / "foreign.ckpt")
+        load_detector(tmp_path / "foreign.ckpt")
 
 
 def test_a_file_that_would_run_code_is_refused(tmp_path: Path) -> None:
@@ -180,13 +180,13 @@ def test_a_file_that_would_run_code_is_refused(tmp_path: Path) -> None:
 
     torch.save({"state_dict": {}, "model_config": Payload()}, tmp_path / "bad.ckpt")
     with pytest.raises(CheckpointError, match="cannot be read as a checkpoint"):
-        restore_detector(tmp_path / "bad.ckpt")
+        load_detector(tmp_path / "bad.ckpt")
     assert not (tmp_path / "ran").exists()
 
 
 def test_weights_that_do_not_fit_are_an_error(trained: Path, tmp_path: Path) -> None:
     checkpoint = load(trained / "last.ckpt")
     checkpoint["model_config"]["detector"]["fpn_channels"] = 32
-    torch.save(checkpoint, tmp_path / "misfit.ckpt")
+    torch.save(checkpoint, tmp_path / "other.ckpt")
     with pytest.raises(CheckpointError, match="do not fit the model the file describes"):
-        restore_detector(tmp_path / "misfit.ckpt")
+        load_detector(tmp_path / "other.ckpt")

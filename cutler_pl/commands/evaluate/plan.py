@@ -61,7 +61,7 @@ def make_plan(cfg: DictConfig) -> Plan:
         absent = catalog.missing(name, cfg.paths.datasets, with_images=not cfg.predictions)
         predictions = _predictions_of(cfg, name)
         if absent:
-            missing[name] = f"no {' and no '.join(absent)}: {catalog.how_to_get(name)}"
+            missing[name] = f"no {' and no '.join(absent)}: {catalog.download_hint(name)}"
         elif cfg.predictions and predictions is None:
             missing[name] = f"no predictions {name}.json or {name}/predictions.json in {cfg.predictions}"
         else:

@@ -7,7 +7,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from cutler_pl.commands.evaluate.plan import Task
-from cutler_pl.commands.predict import LoadedDetector, annotated_images, load_detector, write_predictions
+from cutler_pl.commands.predict import LoadedDetector, annotated_images, load_for_prediction, write_predictions
 from cutler_pl.commands.result_cache import file_state, finished_with, write_finished
 from cutler_pl.data import EvalDataModule
 from cutler_pl.errors import CheckpointError, ConfigError, CutlerError
@@ -61,7 +61,7 @@ def predict_all(
         folder = folders[task.name]
         try:
             if task.max_detections not in detectors:
-                detectors = {task.max_detections: load_detector(cfg, max_detections=task.max_detections)}
+                detectors = {task.max_detections: load_for_prediction(cfg, max_detections=task.max_detections)}
             detector = with_categories_of(detectors[task.max_detections], datamodules[task.name], task)
             if global_rank() == 0:
                 (folder / FINISHED).unlink(missing_ok=True)

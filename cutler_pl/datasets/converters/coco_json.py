@@ -12,7 +12,7 @@ from typing import Any, cast
 from cutler_pl.coco import checks, records, rle
 from cutler_pl.coco.schema import Image
 from cutler_pl.coco.stream import read_records
-from cutler_pl.datasets.converters.photos import PhotoFolder
+from cutler_pl.datasets.converters.photos import ImageFolder
 from cutler_pl.datasets.converters.records import NO_AREA, Found, Marked, Photo, Record, Skipped
 from cutler_pl.errors import AnnotationError
 
@@ -51,7 +51,7 @@ def read_coco(
     """
     wanted = selection or Selection()
     images: dict[int, Photo | Skipped] = {}
-    yield from _images(source, PhotoFolder(photos), wanted, images)
+    yield from _images(source, ImageFolder(photos), wanted, images)
     seen: set[int] = set()
     for key, record in read_records(source):
         if key == "annotations":
@@ -65,7 +65,7 @@ def read_coco(
 
 
 def _images(
-    source: Path, photos: PhotoFolder, wanted: Selection, images: dict[int, Photo | Skipped]
+    source: Path, photos: ImageFolder, wanted: Selection, images: dict[int, Photo | Skipped]
 ) -> Iterator[Photo | Skipped]:
     """Fill `images` with what becomes of each image, and yield it."""
     for key, record in read_records(source):
@@ -82,7 +82,7 @@ def _images(
         yield Skipped("image", "on the id list, not in the file", f"{source}: no image {number}")
 
 
-def _photo(record: Mapping[str, Any], photos: PhotoFolder, item: str, wanted: Selection) -> Photo | Skipped:
+def _photo(record: Mapping[str, Any], photos: ImageFolder, item: str, wanted: Selection) -> Photo | Skipped:
     if wanted.images is not None and record["id"] not in wanted.images:
         return Skipped("image", "not on the id list", item, fault=False)
     name = wanted.name_of(record)
@@ -124,7 +124,7 @@ def _fault(record: Mapping[str, Any], image: Image) -> str | None:
     mask: Any = record.get("segmentation")
     if checks.is_mapping(mask) and isinstance(mask["counts"], str) and not rle.are_consistent([mask])[0]:
         return "has run lengths that do not add up to its size"
-    return records.misfit(record, image)
+    return records.mask_size_mismatch(record, image)
 
 
 def read_categories(source: Path) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ as right nor as wrong. All other types are objects, Misc too. Labels hold no ima
 from collections.abc import Iterator
 from pathlib import Path
 
-from cutler_pl.datasets.converters.photos import PhotoFolder
+from cutler_pl.datasets.converters.photos import ImageFolder
 from cutler_pl.datasets.converters.records import Marked, Photo, Record, Skipped, box_of
 
 DONT_CARE = "DontCare region"
@@ -23,7 +23,7 @@ def read_kitti(labels: Path, *, photos: Path, prefix: str, marked: Marked) -> It
         prefix: What comes before the photo's name in the file name.
         marked: What becomes of DontCare regions.
     """
-    found = PhotoFolder(photos)
+    found = ImageFolder(photos)
     for number, path in enumerate(sorted(labels.glob("*.txt")), start=1):
         name = found.name_of(path.stem)
         size = None if name is None else found.size_of(name)
@@ -50,5 +50,5 @@ def _objects(path: Path, photo: Photo, marked: Marked) -> Iterator[Record]:
         if len(fields) not in _COLUMNS or len(corners) != 4:
             yield Skipped("object", "line is not a label of 15 columns", f"{item}: {line[:80]!r}")
             continue
-        uncounted = marked if fields[0].lower() == "dontcare" else None
-        yield box_of(photo, corners, marked=uncounted, reason=DONT_CARE, item=item)
+        ignored = marked if fields[0].lower() == "dontcare" else None
+        yield box_of(photo, corners, marked=ignored, reason=DONT_CARE, item=item)

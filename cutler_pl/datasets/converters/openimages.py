@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cutler_pl.datasets.converters.photos import PhotoFolder
+from cutler_pl.datasets.converters.photos import ImageFolder
 from cutler_pl.datasets.converters.records import Marked, Photo, Record, Skipped, box_of
 from cutler_pl.errors import AnnotationError
 
@@ -45,7 +45,7 @@ def read_openimages(table: Path, *, photos: Path, prefix: str, marked: Marked) -
     yield from _read(table, boxes)
     order = np.argsort(np.frombuffer(boxes.image, dtype=np.int64), kind="stable") if boxes.image else np.zeros(0, int)
     ends = np.cumsum(np.bincount(np.frombuffer(boxes.image, dtype=np.int64))) if boxes.image else np.zeros(0, int)
-    found = PhotoFolder(photos)
+    found = ImageFolder(photos)
     start = 0
     for (image_id, number), end in zip(boxes.images.items(), ends.tolist(), strict=True):
         photo = _photo(image_id, number + 1, found, table, prefix)
@@ -57,12 +57,12 @@ def read_openimages(table: Path, *, photos: Path, prefix: str, marked: Marked) -
                 continue
             x0, y0, x1, y1 = boxes.corners[4 * place : 4 * place + 4]
             corners = (x0 * photo.width, y0 * photo.height, x1 * photo.width, y1 * photo.height)
-            uncounted = marked if boxes.group[place] else None
-            yield box_of(photo, corners, marked=uncounted, reason=GROUP, item=item)
+            ignored = marked if boxes.group[place] else None
+            yield box_of(photo, corners, marked=ignored, reason=GROUP, item=item)
         start = end
 
 
-def _photo(image_id: str, number: int, photos: PhotoFolder, table: Path, prefix: str) -> Photo | Skipped:
+def _photo(image_id: str, number: int, photos: ImageFolder, table: Path, prefix: str) -> Photo | Skipped:
     name = photos.name_of(image_id)
     size = None if name is None else photos.size_of(name)
     if name is None or size is None:

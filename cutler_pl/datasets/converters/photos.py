@@ -8,7 +8,7 @@ from cutler_pl.images import read_image_size
 SUFFIXES = (".jpg", ".png", ".jpeg", ".JPG", ".JPEG", ".PNG")
 
 
-class PhotoFolder:
+class ImageFolder:
     """The photos of one download.
 
     Args:

@@ -8,7 +8,7 @@ import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from cutler_pl.datasets.converters.photos import PhotoFolder
+from cutler_pl.datasets.converters.photos import ImageFolder
 from cutler_pl.datasets.converters.records import Marked, Photo, Record, Skipped, box_of
 from cutler_pl.errors import DatasetNotFoundError
 
@@ -31,7 +31,7 @@ def read_voc(
     Raises:
         DatasetNotFoundError: A list is missing.
     """
-    found = PhotoFolder(photos)
+    found = ImageFolder(photos)
     seen: set[str] = set()
     for stem, place in _stems(folder, splits):
         if stem in seen:
@@ -57,7 +57,7 @@ def _stems(folder: Path, splits: Sequence[str]) -> Iterator[tuple[str, Path]]:
                 yield line.split()[0], path
 
 
-def _image(path: Path, number: int, photos: PhotoFolder, prefix: str, marked: Marked) -> Iterator[Record]:
+def _image(path: Path, number: int, photos: ImageFolder, prefix: str, marked: Marked) -> Iterator[Record]:
     try:
         root = ET.parse(path).getroot()
     except FileNotFoundError:
@@ -76,7 +76,7 @@ def _image(path: Path, number: int, photos: PhotoFolder, prefix: str, marked: Ma
             yield _object(element, photo, f"{path}, object {place}", marked)
 
 
-def _photo(root: ET.Element, path: Path, number: int, photos: PhotoFolder, prefix: str) -> Photo | Skipped:
+def _photo(root: ET.Element, path: Path, number: int, photos: ImageFolder, prefix: str) -> Photo | Skipped:
     name = photos.name_of(path.stem)
     if name is None:
         return Skipped("image", "photo missing", f"{path}: no photo {path.stem}.* in {photos.folder}")

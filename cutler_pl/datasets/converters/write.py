@@ -10,7 +10,7 @@ from typing import Any
 from cutler_pl.coco.stream import CocoWriter, writing_coco
 from cutler_pl.datasets.converters.records import Found, Photo, Record, Skipped
 from cutler_pl.errors import TooManyFailuresError
-from cutler_pl.runtime.files import replacing
+from cutler_pl.runtime.files import atomic_write
 
 FOREGROUND = {"id": 1, "name": "fg", "supercategory": "fg"}
 
@@ -22,7 +22,7 @@ class ConversionReport:
     Attributes:
         images: Images written.
         annotations: Annotations written, regions that do not count among them.
-        uncounted: Regions that do not count (`iscrowd` 1).
+        ignored: Regions that do not count (`iscrowd` 1).
         objects: Annotations of each image that has any, by image id.
         first: File name of the first image.
         skipped: How many were left out, by kind ("image", "object"), reason and whether that is a fault.
@@ -30,7 +30,7 @@ class ConversionReport:
 
     images: int = 0
     annotations: int = 0
-    uncounted: int = 0
+    ignored: int = 0
     objects: Counter[int] = field(default_factory=Counter)
     first: str = ""
     skipped: Counter[tuple[str, str, bool]] = field(default_factory=Counter)
@@ -48,7 +48,7 @@ class ConversionReport:
 
 
 def write_records(
-    records: Iterable[Record], output: Path, *, skipped: Path, info: dict[str, Any], max_faulty: float
+    records: Iterable[Record], output: Path, *, skipped: Path, info: dict[str, Any], max_failure_rate: float
 ) -> ConversionReport:
     """Write a class-agnostic COCO file, unless too much is missing from it.
 
@@ -57,7 +57,7 @@ def write_records(
         output: The file; an older one stays if the new one is refused.
         skipped: File for one JSON line a thing left out; written in any case.
         info: The `info` of the file.
-        max_faulty: Share of images, and of objects, that may be left out for a fault.
+        max_failure_rate: Share of images, and of objects, that may be left out for a fault.
 
     Raises:
         TooManyFailuresError: More is faulty than accepted, or nothing is left.
@@ -66,7 +66,7 @@ def write_records(
     report = ConversionReport()
     head = {"info": info, "licenses": [], "categories": [FOREGROUND]}
     with writing_coco(output, head) as writer:
-        with replacing(skipped) as temporary, temporary.open("w", encoding="utf-8", errors="replace") as listing:
+        with atomic_write(skipped) as temporary, temporary.open("w", encoding="utf-8", errors="replace") as listing:
             for record in records:
                 if isinstance(record, Skipped):
                     report.skipped[record.kind, record.reason, record.fault] += 1
@@ -74,7 +74,7 @@ def write_records(
                         listing.write(json.dumps(record._asdict()) + "\n")
                 else:
                     _write(record, writer, report)
-        _refuse(report, output, skipped, max_faulty)
+        _refuse(report, output, skipped, max_failure_rate)
     return report
 
 
@@ -85,7 +85,7 @@ def _write(record: Photo | Found, writer: CocoWriter, report: ConversionReport) 
         writer.image(record._asdict())
         return
     report.annotations += 1
-    report.uncounted += record.crowd
+    report.ignored += record.crowd
     report.objects[record.image_id] += 1
     annotation: dict[str, Any] = {
         "id": report.annotations if record.id is None else record.id,
@@ -100,8 +100,8 @@ def _write(record: Photo | Found, writer: CocoWriter, report: ConversionReport) 
     writer.annotation(annotation)
 
 
-def _refuse(report: ConversionReport, output: Path, skipped: Path, max_faulty: float) -> None:
-    kinds = [kind for kind in ("image", "object") if report.share_faulty(kind) > max_faulty]
+def _refuse(report: ConversionReport, output: Path, skipped: Path, max_failure_rate: float) -> None:
+    kinds = [kind for kind in ("image", "object") if report.share_faulty(kind) > max_failure_rate]
     if not kinds and report.annotations:
         return
     faults = Counter({key: count for key, count in report.skipped.items() if key[2]})
@@ -111,6 +111,7 @@ def _refuse(report: ConversionReport, output: Path, skipped: Path, max_faulty: f
         raise TooManyFailuresError(f"{output}: not written, since no annotation is left{listed}; check the paths given")
     shares = " and ".join(f"{report.share_faulty(kind):.1%} of the {kind}s" for kind in kinds)
     raise TooManyFailuresError(
-        f"{output}: not written, since {shares} are missing or faulty, more than max_faulty={max_faulty:g}{listed}; "
-        "complete the download, or accept it by max_faulty=1"
+        f"{output}: not written, since {shares} are missing or faulty, more than "
+        f"max_failure_rate={max_failure_rate:g}{listed}; "
+        "complete the download, or accept it by max_failure_rate=1"
     )

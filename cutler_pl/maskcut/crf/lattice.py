@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float32, Int32, Int64
 
-from cutler_pl.runtime.jit import compiled
+from cutler_pl.runtime.jit import njit_cached
 
 LANES = 4
 """Channels that are filtered together: one SIMD register of float32."""
@@ -120,7 +120,7 @@ def packing(
     return np.array([-half for half in span], np.int64), np.array(strides, np.int64), stride
 
 
-@compiled
+@njit_cached
 def _find(keys: np.ndarray, key: int) -> np.uint64:
     """Slot of a key in the open-addressing table, or the empty slot where it belongs."""
     mask = np.uint64(keys.shape[0] - 1)
@@ -131,7 +131,7 @@ def _find(keys: np.ndarray, key: int) -> np.uint64:
     return slot
 
 
-@compiled
+@njit_cached
 def _rehash(keys: np.ndarray, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The same table with twice the capacity."""
     new_keys = np.full(2 * keys.shape[0], _EMPTY, np.int64)
@@ -144,7 +144,7 @@ def _rehash(keys: np.ndarray, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return new_keys, new_ids
 
 
-@compiled
+@njit_cached
 def _build(
     features: np.ndarray,
     scale: np.ndarray,
@@ -250,7 +250,7 @@ def _build(
     return neighbours
 
 
-@compiled
+@njit_cached
 def _filter(
     values: np.ndarray,
     vertices: np.ndarray,

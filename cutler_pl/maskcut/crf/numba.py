@@ -16,7 +16,7 @@ from torch import Tensor
 
 from cutler_pl.maskcut.crf.lattice import LANES, Lattice, build_lattice
 from cutler_pl.maskcut.crf.refine import CrfParams
-from cutler_pl.runtime.jit import compiled
+from cutler_pl.runtime.jit import njit_cached
 
 
 class NumbaCrf:
@@ -109,7 +109,7 @@ def _colour_features(image: np.ndarray, params: CrfParams) -> Float32[np.ndarray
     return np.concatenate([_positions(height, width, params.bilateral_sigma), colours], 1)
 
 
-@compiled
+@njit_cached
 def _sigmoid(x: np.ndarray) -> np.ndarray:
     one = np.float32(1)
     q = np.empty_like(x)
@@ -119,7 +119,7 @@ def _sigmoid(x: np.ndarray) -> np.ndarray:
     return q
 
 
-@compiled
+@njit_cached
 def _add_message(filtered: np.ndarray, ones: np.ndarray, weight: float, total: np.ndarray) -> None:
     two = np.float32(2)
     for p in range(total.shape[0]):
@@ -127,7 +127,7 @@ def _add_message(filtered: np.ndarray, ones: np.ndarray, weight: float, total: n
             total[p, c] += weight * (two * filtered[p, c] - ones[p])
 
 
-@compiled
+@njit_cached
 def _fill_holes(mask: np.ndarray) -> None:
     """Fill holes of one mask in place: background that a 4-connected walk from the border does not reach."""
     height, width = mask.shape

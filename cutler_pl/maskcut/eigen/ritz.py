@@ -26,7 +26,7 @@ class RitzPairs:
         vectors: Unit length, largest entry positive.
         values: Second smallest eigenvalues.
         gaps: Distance to the third; infinite for two rows.
-        tie_ratios: How close the largest entry of opposite sign comes to the one that decides the sign, in 0..1.
+        sign_margin: How close the largest entry of opposite sign comes to the one that decides the sign, in 0..1.
         sizes: Rows of each matrix.
         settled: Whether this pair is one to be trusted, as the caller says.
     """
@@ -34,7 +34,7 @@ class RitzPairs:
     vectors: Float64[Tensor, "batch capacity"]
     values: Float64[Tensor, " batch"]
     gaps: Float64[Tensor, " batch"]
-    tie_ratios: Float64[Tensor, " batch"]
+    sign_margin: Float64[Tensor, " batch"]
     sizes: Int64[Tensor, " batch"]
     settled: Bool[Tensor, " batch"]
 
@@ -46,7 +46,7 @@ class RitzPairs:
             vectors=torch.zeros(batch, capacity, dtype=torch.float64, device=device),
             values=zeros,
             gaps=zeros,
-            tie_ratios=zeros,
+            sign_margin=zeros,
             sizes=torch.zeros_like(zeros, dtype=torch.int64),
             settled=torch.zeros_like(zeros, dtype=torch.bool),
         )

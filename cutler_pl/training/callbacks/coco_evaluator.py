@@ -9,7 +9,7 @@ import lightning as L
 from cutler_pl.evaluation import IouType, evaluate
 from cutler_pl.runtime.files import write_json
 from cutler_pl.runtime.logging import get_logger
-from cutler_pl.training.callbacks.coco_results import ResultParts
+from cutler_pl.training.callbacks.coco_results import RankResults
 from cutler_pl.training.callbacks.prediction_writer import add_batch, merge_parts, stored_category_ids
 
 log = get_logger(__name__)
@@ -50,12 +50,12 @@ class CocoEvaluator(L.Callback):
         self.max_dets = tuple(max_dets)
         self.metrics = tuple(metrics)
         self.category_ids = category_ids
-        self._parts: ResultParts | None = None
+        self._parts: RankResults | None = None
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Open this rank's part."""
         category_ids = self.category_ids if self.category_ids is not None else stored_category_ids(pl_module)
-        self._parts = ResultParts(self.path, rank=trainer.global_rank, category_ids=category_ids)
+        self._parts = RankResults(self.path, rank=trainer.global_rank, category_ids=category_ids)
         self._parts.open()
 
     def on_validation_batch_end(

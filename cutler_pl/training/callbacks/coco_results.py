@@ -7,24 +7,15 @@ of ranks nor on the order in which images were seen. Parts lie beside the result
 
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
-import numpy as np
-import torch
-from jaxtyping import Bool, Int64
-from torch import Tensor
-
-from cutler_pl.coco import rle
-from cutler_pl.errors import ConfigError
-from cutler_pl.models.predictions import AnyPrediction, full_masks
-from cutler_pl.runtime.files import replacing
-
-_MASKS_AT_ONCE = 8  # full-size masks of one image in memory
+from cutler_pl.models.predictions import AnyPrediction, to_coco_results
+from cutler_pl.runtime.files import atomic_write
 
 
-class ResultParts:
+class RankResults:
     """Part file of one rank, and the joining of all of them.
 
     Args:
@@ -32,7 +23,7 @@ class ResultParts:
         rank: This process.
         category_ids: Category id of label 1, 2, …; None where labels are category ids already.
         score_threshold: Detections with a lower score are left out.
-        top_k: At most so many detections of an image, the best ones; None for all.
+        max_detections: At most so many detections of an image, the best ones; None for all.
     """
 
     def __init__(
@@ -42,13 +33,13 @@ class ResultParts:
         rank: int = 0,
         category_ids: Sequence[int] | None = None,
         score_threshold: float = 0.0,
-        top_k: int | None = None,
+        max_detections: int | None = None,
     ) -> None:
         self.path = Path(path)
         self.folder = self.path.with_name(f".{self.path.name}.parts")
         self.category_ids = None if category_ids is None else list(category_ids)
         self.score_threshold = score_threshold
-        self.top_k = top_k
+        self.max_detections = max_detections
         self.images = 0
         self.kept = 0
         self.left_out = 0
@@ -71,11 +62,16 @@ class ResultParts:
         """
         if self._file is None:
             raise RuntimeError("open() comes before add()")
-        chosen = self._choose(prediction["scores"])
+        records = to_coco_results(
+            prediction,
+            image_id,
+            category_ids=self.category_ids,
+            score_threshold=self.score_threshold,
+            max_detections=self.max_detections,
+        )
         self.images += 1
-        self.kept += len(chosen)
-        self.left_out += len(prediction["scores"]) - len(chosen)
-        records = self._records(image_id, prediction, chosen)
+        self.kept += len(records)
+        self.left_out += len(prediction["scores"]) - len(records)
         if records:
             texts = [json.dumps(record, separators=(",", ":"), allow_nan=False) for record in records]
             self._file.write("\t".join([str(image_id), *texts]) + "\n")  # JSON has no tab: they part the records
@@ -97,7 +93,7 @@ class ResultParts:
         parts = [self._part(rank).open("rb") for rank in range(world_size)]
         try:
             places = sorted({place[0]: place for place in reversed(_places(parts))}.values())
-            with replacing(self.path) as temporary, temporary.open("wb") as results:
+            with atomic_write(self.path) as temporary, temporary.open("wb") as results:
                 results.write(b"[")
                 for number, (_, part, start, length) in enumerate(places):
                     parts[part].seek(start)
@@ -113,47 +109,6 @@ class ResultParts:
     def _part(self, rank: int) -> Path:
         return self.folder / f"{rank:05d}.txt"
 
-    def _choose(self, scores: Tensor) -> list[int]:
-        """Indices of the detections to keep: by falling score, equal scores in the model's order."""
-        order = torch.sort(scores.float(), descending=True, stable=True).indices
-        order = order[scores[order] >= self.score_threshold]
-        return [int(index) for index in order[: self.top_k].tolist()]
-
-    def _records(self, image_id: int, prediction: AnyPrediction, chosen: list[int]) -> list[dict[str, Any]]:
-        index = torch.as_tensor(chosen, dtype=torch.int64, device=prediction["scores"].device)
-        boxes = prediction["boxes"][index].float().cpu().numpy()
-        scores = prediction["scores"][index].float().cpu().numpy()
-        labels = prediction["labels"][index].cpu().tolist()
-        records = []
-        for number, mask in enumerate(_masks(prediction, index)):
-            x0, y0, x1, y1 = boxes[number]
-            records.append(
-                {
-                    "image_id": image_id,
-                    "category_id": self._category_id(labels[number]),
-                    "bbox": [_short(value) for value in (x0, y0, x1 - x0, y1 - y0)],
-                    "score": _short(scores[number]),
-                    "segmentation": rle.encode(mask),
-                }
-            )
-        return records
-
-    def _category_id(self, label: int) -> int:
-        if self.category_ids is None:
-            return label
-        if not 1 <= label <= len(self.category_ids):
-            raise ConfigError(
-                f"the model gives label {label}, but category ids are known for 1 to {len(self.category_ids)}: "
-                "the checkpoint and the annotations are of different classes"
-            )
-        return self.category_ids[label - 1]
-
-
-def _masks(prediction: AnyPrediction, index: Int64[Tensor, " boxes"]) -> Iterator[Bool[np.ndarray, "height width"]]:
-    """Full-size masks of some detections, a few in memory at a time."""
-    for start in range(0, len(index), _MASKS_AT_ONCE):
-        yield from full_masks(prediction, index[start : start + _MASKS_AT_ONCE]).cpu().numpy()
-
 
 def _places(parts: Sequence[IO[bytes]]) -> list[tuple[int, int, int, int]]:
     """Image id, part, and place and length in it, of every line."""
@@ -166,8 +121,3 @@ def _places(parts: Sequence[IO[bytes]]) -> list[tuple[int, int, int, int]]:
             places.append((int(image_id), number, start + head, len(line) - head - 1))
             start += len(line)
     return places
-
-
-def _short(value: np.float32) -> float:
-    """The shortest decimal number that reads back as the same float32."""
-    return float(str(value))

@@ -8,7 +8,7 @@ import lightning as L
 
 from cutler_pl.models.predictions import Predictions
 from cutler_pl.runtime.logging import get_logger
-from cutler_pl.training.callbacks.coco_results import ResultParts
+from cutler_pl.training.callbacks.coco_results import RankResults
 
 log = get_logger(__name__)
 
@@ -26,7 +26,7 @@ class PredictionWriter(L.Callback):
         *,
         category_ids: Sequence[int] | None = None,
         score_threshold: float = 0.0,
-        top_k: int | None = None,
+        max_detections: int | None = None,
     ) -> None:
         """Set the file and what goes into it.
 
@@ -34,22 +34,22 @@ class PredictionWriter(L.Callback):
             path: The results file; a folder that all ranks share.
             category_ids: Category id of label 1, 2, …; by default those the checkpoint names, else the labels.
             score_threshold: Detections with a lower score are left out.
-            top_k: At most so many detections of an image, the best ones.
+            max_detections: At most so many detections of an image, the best ones.
         """
         self.path = Path(path)
         self.category_ids = category_ids
         self.score_threshold = score_threshold
-        self.top_k = top_k
-        self._parts: ResultParts | None = None
+        self.max_detections = max_detections
+        self._parts: RankResults | None = None
 
     def on_predict_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Open this rank's part."""
-        self._parts = ResultParts(
+        self._parts = RankResults(
             self.path,
             rank=trainer.global_rank,
             category_ids=self.category_ids if self.category_ids is not None else stored_category_ids(pl_module),
             score_threshold=self.score_threshold,
-            top_k=self.top_k,
+            max_detections=self.max_detections,
         )
         self._parts.open()
 
@@ -77,7 +77,7 @@ class PredictionWriter(L.Callback):
             self._parts = None
 
 
-def add_batch(parts: ResultParts | None, predictions: Predictions, batch: Any) -> None:
+def add_batch(parts: RankResults | None, predictions: Predictions, batch: Any) -> None:
     """Append the predictions for a batch `(images, metas)`."""
     if parts is None:
         raise RuntimeError("predictions came before the start of the run")
@@ -86,7 +86,7 @@ def add_batch(parts: ResultParts | None, predictions: Predictions, batch: Any) -
         parts.add(int(meta.image_id), prediction)
 
 
-def merge_parts(parts: ResultParts | None, trainer: L.Trainer) -> None:
+def merge_parts(parts: RankResults | None, trainer: L.Trainer) -> None:
     """Close every rank's part, join them on rank 0, and let no rank go on before the file is there."""
     if parts is None:
         raise RuntimeError("the end of the run came before its start")

@@ -97,10 +97,10 @@ def test_faulty_records_are_listed_and_the_others_kept(write: Callable[..., Path
 
 
 def test_photos_are_found_below_fewer_folders_and_compared(
-    tmp_path: Path, write: Callable[..., Path], write_photo: Callable[..., Path]
+    tmp_path: Path, write: Callable[..., Path], write_image: Callable[..., Path]
 ) -> None:
-    write_photo("val/patch1/a.jpg", (48, 64))
-    write_photo("val/patch1/b.jpg", (48, 63))
+    write_image("val/patch1/a.jpg", (48, 64))
+    write_image("val/patch1/b.jpg", (48, 63))
     (tmp_path / "val" / "c.jpg").write_bytes(b"no photo")
     names = ["images/v1/patch1/a.jpg", "images/v1/patch1/b.jpg", "c.jpg", "images/d.jpg"]
     source = write([image(n, name) for n, name in enumerate(names)], [annotation(n, n) for n in range(4)])

@@ -11,11 +11,11 @@ DONT_CARE = "DontCare -1 -1 -10 3.5 4 8 9 -1 -1 -1 -1000 -1000 -1000 -10"
 
 
 @pytest.fixture
-def read(tmp_path: Path, write_photo: Callable[..., Path]) -> Callable[..., list[Record]]:
+def read(tmp_path: Path, write_image: Callable[..., Path]) -> Callable[..., list[Record]]:
     def read(*lines: str, marked: str = "ignore") -> list[Record]:
         (tmp_path / "label_2").mkdir()
         (tmp_path / "label_2" / "000001.txt").write_text("\n".join(lines) + "\n")
-        write_photo("image_2/000001.png", (30, 40))
+        write_image("image_2/000001.png", (30, 40))
         return list(
             read_kitti(tmp_path / "label_2", photos=tmp_path / "image_2", prefix="JPEGImages/", marked=marked)  # type: ignore[arg-type]
         )

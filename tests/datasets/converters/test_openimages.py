@@ -15,9 +15,9 @@ def row(image: str, corners: str, *, group: str = "0") -> str:
 
 
 @pytest.fixture
-def read(tmp_path: Path, write_photo: Callable[..., Path]) -> Callable[..., list[Record]]:
-    write_photo("validation/a.jpg", (50, 100))
-    write_photo("validation/b.jpg", (40, 80))
+def read(tmp_path: Path, write_image: Callable[..., Path]) -> Callable[..., list[Record]]:
+    write_image("validation/a.jpg", (50, 100))
+    write_image("validation/b.jpg", (40, 80))
 
     def read(*lines: str, marked: str = "ignore") -> list[Record]:
         (tmp_path / "boxes.csv").write_text("\n".join(lines) + "\n")

@@ -16,7 +16,7 @@ def box(
 
 
 @pytest.fixture
-def write(tmp_path: Path, write_photo: Callable[..., Path]) -> Callable[..., None]:
+def write(tmp_path: Path, write_image: Callable[..., Path]) -> Callable[..., None]:
     """`write(stem, objects, size_hw=…, photo=…)`: an XML file of VOC's form and its photo, named in train.txt."""
     for folder in ("Annotations", "JPEGImages", "ImageSets/Main"):
         (tmp_path / folder).mkdir(parents=True)
@@ -26,7 +26,7 @@ def write(tmp_path: Path, write_photo: Callable[..., Path]) -> Callable[..., Non
         text = f"<annotation><filename>{stem}</filename>{size}{''.join(objects)}</annotation>"
         (tmp_path / "Annotations" / f"{stem}.xml").write_text(text)
         if photo is not None:
-            write_photo(f"JPEGImages/{stem}{photo}", (48, 64))
+            write_image(f"JPEGImages/{stem}{photo}", (48, 64))
         with (tmp_path / "ImageSets" / "Main" / "train.txt").open("a") as file:
             file.write(f"{stem} 1\r\n")
 

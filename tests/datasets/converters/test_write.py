@@ -17,9 +17,9 @@ GOOD: list[Record] = [
 ]
 
 
-def write(tmp_path: Path, records: list[Record], *, max_faulty: float = 0.0) -> object:
+def write(tmp_path: Path, records: list[Record], *, max_failure_rate: float = 0.0) -> object:
     out, skipped = tmp_path / "out.json", tmp_path / "report" / "skipped.jsonl"
-    return write_records(records, out, skipped=skipped, info={"description": "test"}, max_faulty=max_faulty)
+    return write_records(records, out, skipped=skipped, info={"description": "test"}, max_failure_rate=max_failure_rate)
 
 
 def test_the_file_is_class_agnostic_coco_and_counted(tmp_path: Path) -> None:
@@ -28,7 +28,7 @@ def test_the_file_is_class_agnostic_coco_and_counted(tmp_path: Path) -> None:
     assert coco["categories"] == [{"id": 1, "name": "fg", "supercategory": "fg"}]
     assert [(a["id"], a["category_id"], a["iscrowd"]) for a in coco["annotations"]] == [(1, 1, 0), (2, 1, 1)]
     assert [image["file_name"] for image in coco["images"]] == ["a.jpg", "b.jpg"]
-    assert (report.images, report.annotations, report.uncounted, report.empty) == (2, 2, 1, 1)  # type: ignore[attr-defined]
+    assert (report.images, report.annotations, report.ignored, report.empty) == (2, 2, 1, 1)  # type: ignore[attr-defined]
     listed = [json.loads(line) for line in (tmp_path / "report" / "skipped.jsonl").read_text().splitlines()]
     assert [line["item"] for line in listed] == ["b.xml, object 1"]
 
@@ -36,15 +36,15 @@ def test_the_file_is_class_agnostic_coco_and_counted(tmp_path: Path) -> None:
 def test_more_faults_than_accepted_leave_the_older_file(tmp_path: Path) -> None:
     (tmp_path / "out.json").write_text("old")
     records = [*GOOD, Skipped("image", "photo missing", "c.jpg")]
-    sentence = r"33\.3% of the images are missing or faulty, more than max_faulty=0\.2 \(images: photo missing 1×"
+    sentence = r"33\.3% of the images are missing or faulty, more than max_failure_rate=0\.2 \(images: photo missing 1×"
     with pytest.raises(TooManyFailuresError, match=sentence):
-        write(tmp_path, records, max_faulty=0.2)
+        write(tmp_path, records, max_failure_rate=0.2)
     assert (tmp_path / "out.json").read_text() == "old"
     assert "c.jpg" in (tmp_path / "report" / "skipped.jsonl").read_text()
-    write(tmp_path, records, max_faulty=0.4)
+    write(tmp_path, records, max_failure_rate=0.4)
     assert len(load_coco(tmp_path / "out.json").coco["images"]) == 2
 
 
 def test_nothing_left_is_refused_in_any_case(tmp_path: Path) -> None:
     with pytest.raises(TooManyFailuresError, match="no annotation is left; check the paths"):
-        write(tmp_path, [], max_faulty=1.0)
+        write(tmp_path, [], max_failure_rate=1.0)

@@ -9,7 +9,7 @@ import torch
 from cutler_pl.coco import rle
 from cutler_pl.errors import ConfigError
 from cutler_pl.models.detections import CompactPrediction
-from cutler_pl.training.callbacks.coco_results import ResultParts
+from cutler_pl.training.callbacks.coco_results import RankResults
 from cutler_pl.types import Prediction
 
 
@@ -28,7 +28,7 @@ def prediction(scores: list[float], *, labels: list[int] | None = None) -> Predi
 
 def write(path: Path, parts: list[list[tuple[int, Prediction]]], **options: Any) -> list[dict[str, Any]]:
     for rank, images in enumerate(parts):
-        part = ResultParts(path, rank=rank, **options)
+        part = RankResults(path, rank=rank, **options)
         part.open()
         for image_id, found in images:
             part.add(image_id, found)
@@ -82,16 +82,16 @@ def test_an_image_that_two_ranks_have_seen_counts_once(tmp_path: Path) -> None:
     assert [(record["image_id"], record["score"]) for record in records] == [(1, 0.5), (2, 0.7)]
 
 
-def test_score_threshold_and_top_k_keep_the_best(tmp_path: Path) -> None:
+def test_score_threshold_and_max_detections_keep_the_best(tmp_path: Path) -> None:
     found = prediction([0.2, 0.9, 0.5, 0.3, 0.7])
     records = write(tmp_path / "a.json", [[(1, found)]], score_threshold=0.3)
     assert [record["score"] for record in records] == [0.9, 0.7, 0.5, 0.3]
-    records = write(tmp_path / "b.json", [[(1, found)]], score_threshold=0.3, top_k=2)
+    records = write(tmp_path / "b.json", [[(1, found)]], score_threshold=0.3, max_detections=2)
     assert [record["score"] for record in records] == [0.9, 0.7]
 
 
 def test_what_was_left_out_is_counted(tmp_path: Path) -> None:
-    part = ResultParts(tmp_path / "results.json", score_threshold=0.4)
+    part = RankResults(tmp_path / "results.json", score_threshold=0.4)
     part.open()
     part.add(1, prediction([0.2, 0.9]))
     part.add(2, prediction([]))
@@ -111,7 +111,7 @@ def test_labels_become_category_ids(tmp_path: Path) -> None:
 
 
 def test_a_label_without_a_category_is_an_error(tmp_path: Path) -> None:
-    part = ResultParts(tmp_path / "results.json", category_ids=[7])
+    part = RankResults(tmp_path / "results.json", category_ids=[7])
     part.open()
     with pytest.raises(ConfigError, match="label 2, but category ids are known for 1 to 1"):
         part.add(1, prediction([0.9], labels=[2]))
@@ -126,7 +126,7 @@ def test_compact_predictions_are_made_full_size_when_they_are_written(tmp_path: 
         mask_probabilities=torch.ones(2, 28, 28),
         size_hw=(6, 8),
     )
-    part = ResultParts(tmp_path / "results.json", score_threshold=0.5)
+    part = RankResults(tmp_path / "results.json", score_threshold=0.5)
     part.open()
     part.add(1, compact)
     part.close()
@@ -139,7 +139,7 @@ def test_compact_predictions_are_made_full_size_when_they_are_written(tmp_path: 
 def test_parts_are_gone_afterwards_and_an_old_file_stays_until_then(tmp_path: Path) -> None:
     path = tmp_path / "results.json"
     path.write_text("old")
-    part = ResultParts(path)
+    part = RankResults(path)
     part.open()
     part.add(1, prediction([0.5]))
     part.close()
@@ -150,4 +150,4 @@ def test_parts_are_gone_afterwards_and_an_old_file_stays_until_then(tmp_path: Pa
 
 def test_adding_before_opening_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="open"):
-        ResultParts(tmp_path / "results.json").add(1, prediction([0.5]))
+        RankResults(tmp_path / "results.json").add(1, prediction([0.5]))

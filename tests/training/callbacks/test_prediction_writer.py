@@ -29,7 +29,7 @@ def test_predictions_of_a_run_become_one_file(
 
 def test_options_reach_the_file(stand_in: Make, make_trainer: Make, stand_in_data: Make, tmp_path: Path) -> None:
     path = tmp_path / "predictions.json"
-    writer = PredictionWriter(path, top_k=1, category_ids=[3])
+    writer = PredictionWriter(path, max_detections=1, category_ids=[3])
     make_trainer(callbacks=[writer]).predict(
         DetectorModule(stand_in()), datamodule=stand_in_data(), return_predictions=False
     )
