@@ -4,7 +4,6 @@ from omegaconf import DictConfig, OmegaConf
 
 from cutler_pl.errors import ConfigError
 
-
 RENAMED = {
     "augment.copy_paste.max_ioy": "augment.copy_paste.max_ioa",
     "maskcut.max_cut_value": "maskcut.max_ncut_value",
