@@ -30,7 +30,7 @@ def build_detector_from(cfg: DictConfig, *, num_classes: int) -> Detector:
     """
     model: Detector = instantiate(cfg.detector)(num_classes=num_classes)
     if cfg.init == SCRATCH:
-        log.info("start weights: none (model.init=scratch), every layer is freshly initialised")
+        log.info("start weights: none (model.init=scratch), every layer is newly initialized")
         return model
     try:
         report = load_weights(model, cfg.init, reset_head=cfg.reset_head)
