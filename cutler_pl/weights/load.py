@@ -128,6 +128,13 @@ def load_weights(
             every weight that does not.
     """
     name, state = _read(source)
+    return load_state(model, state, name=name, strict=strict, reset_head=reset_head)
+
+
+def load_state(
+    model: nn.Module, state: Mapping[str, Tensor], *, name: str, strict: bool = True, reset_head: bool = False
+) -> LoadReport:
+    """As `load_weights`, from a bare state dict that messages call `name`."""
     own = model.state_dict()
     report = _compare(name, state, own)
     if reset_head:
