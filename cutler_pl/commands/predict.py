@@ -26,7 +26,8 @@ from cutler_pl.runtime.files import write_json, write_text
 from cutler_pl.runtime.logging import get_logger
 from cutler_pl.training import DetectorModule
 from cutler_pl.training.callbacks import PredictionWriter
-from cutler_pl.visual.draw import draw_instances, save_picture
+from cutler_pl.visual.draw import draw_instances
+from cutler_pl.visual.image_files import save_image
 
 log = get_logger(__name__)
 
@@ -151,5 +152,5 @@ def _draw_overlays(root: Path, coco: Coco, results: Path, folder: Path, min_scor
         labels = [names[p["category_id"]] for p in found] if len(names) > 1 else None
         scores = [p["score"] for p in found]
         picture = draw_instances(image, masks.astype(bool), boxes=boxes, scores=scores, labels=labels)
-        save_picture(folder / f"{record['file_name']}.jpg", picture)
+        save_image(folder / f"{record['file_name']}.jpg", picture)
     log.info("%s: %d pictures with detections scoring at least %g", folder, len(coco["images"]), min_score)

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from cutler_pl.errors import ConfigError, CutlerError, DownloadError
 from cutler_pl.runtime.distributed import global_rank
 from cutler_pl.runtime.files import file_digest, wrap_os_errors, write_json, write_text
-from cutler_pl.runtime.locks import exclusive
+from cutler_pl.runtime.locks import file_lock
 from cutler_pl.runtime.logging import get_logger
 
 _PIECE = 1 << 20
@@ -78,7 +78,7 @@ def fetch_file(
         _compare(path, path, address)
         return False
     name = f".{path.name}.lock"
-    lock = exclusive(path.parent, purpose=f"download of {path.name}", name=name, timeout=math.inf)
+    lock = file_lock(path.parent, purpose=f"download of {path.name}", name=name, timeout=math.inf)
     with wrap_os_errors(path), lock:
         if path.is_file():  # by the process that held the lock
             return False
