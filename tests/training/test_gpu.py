@@ -85,11 +85,11 @@ def test_half_precision_trains_drops_a_bad_step_and_predicts(make_trainer: Make,
     good = [loss for step, loss in enumerate(watch.losses) if step != BAD_STEP]
     assert sum(good[-3:]) < sum(good[:3])
 
-    restored, config = load_detector(tmp_path / "c" / "last.ckpt")
+    restored, _ = load_detector(tmp_path / "c" / "last.ckpt")
     path = tmp_path / "predictions.json"
     predictor = make_trainer(accelerator="gpu", precision="16-mixed", callbacks=[PredictionWriter(path)])
     images = EvalDataModule(tmp_path / "images", annotations, batch_size=2, num_workers=0)
-    predictor.predict(DetectorModule(restored, model_config=config), datamodule=images, return_predictions=False)
+    predictor.predict(DetectorModule(restored), datamodule=images, return_predictions=False)
     records = json.loads(path.read_text())
     assert {record["image_id"] for record in records} <= set(range(1, 7))
     assert records
