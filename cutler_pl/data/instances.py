@@ -19,7 +19,7 @@ from cutler_pl.data.image_io import Failure, read_oriented
 from cutler_pl.data.sampler import SampleKey
 from cutler_pl.data.transforms import apply_boxes, apply_image, apply_mask, sample_params
 from cutler_pl.errors import ImageReadError
-from cutler_pl.ops.boxes import nonempty
+from cutler_pl.ops.boxes import nonempty, xywh_to_xyxy
 from cutler_pl.runtime.reproducibility import generator
 from cutler_pl.types import ImageTensor, Target
 
@@ -112,8 +112,7 @@ class InstanceDataset(Dataset[Sample]):
             flip_probability=self.flip_probability,
             generator=draws,
         )
-        xywh = objects.boxes_xywh[use]
-        boxes = apply_boxes(np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1), size_hw, view)
+        boxes = apply_boxes(xywh_to_xyxy(objects.boxes_xywh[use]), size_hw, view)
         masks = np.zeros((len(use), *view.size_hw), dtype=bool)
         for i, segmentation in enumerate(segmentations):
             if segmentation is not None:
