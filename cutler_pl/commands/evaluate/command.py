@@ -19,7 +19,7 @@ from cutler_pl.commands.evaluate.plan import Plan, make_plan
 from cutler_pl.commands.run_metadata import record_run
 from cutler_pl.errors import CutlerError, TooManyFailuresError
 from cutler_pl.evaluation.dataset_result import DatasetResult
-from cutler_pl.reports.evaluation_page import PAGE, write_evaluation_page
+from cutler_pl.reports.evaluation import PAGE, write_evaluation_page
 from cutler_pl.reports.table_formats import write_report
 from cutler_pl.reports.tables import Report, measures_table
 from cutler_pl.runtime.distributed import global_rank
