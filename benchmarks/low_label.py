@@ -15,7 +15,6 @@ Everything finished is kept in the output folder, and the same command goes on f
 """
 
 import argparse
-import hashlib
 import itertools
 import json
 import os
@@ -41,11 +40,11 @@ from omegaconf import DictConfig
 from cutler_pl.cli import CONFIG_DIR, ROOT
 from cutler_pl.commands import evaluate, recipe, train
 from cutler_pl.commands.instantiate import SCRATCH
-from cutler_pl.commands.result_cache import content_digest, finished_with, write_finished
+from cutler_pl.commands.result_cache import finished_with, write_finished
 from cutler_pl.datasets.scenes import write_scenes
 from cutler_pl.datasets.splits import draw_images, read_images, write_splits
 from cutler_pl.errors import ConfigError
-from cutler_pl.runtime.files import write_json
+from cutler_pl.runtime.files import file_digest, write_json
 from cutler_pl.runtime.logging import configure_logging
 from cutler_pl.runtime.reproducibility import run_metadata
 from cutler_pl.visual.colors import line_color
@@ -197,9 +196,9 @@ def write_data(cfg: DictConfig, folder: Path, *, percents: Sequence[float]) -> S
     return scenes
 
 
-def pictures(folder: Path) -> set[bytes]:
+def pictures(folder: Path) -> set[str]:
     """What distinguishes the scenes of a folder: a digest of each file."""
-    return {hashlib.sha256(path.read_bytes()).digest() for path in folder.glob("*.png")}
+    return {file_digest(path) for path in folder.glob("*.png")}
 
 
 def pretrain(cfg: DictConfig, overrides: Sequence[str]) -> Path:
@@ -222,7 +221,7 @@ def existing(checkpoint: Path) -> Path:
 def describe_source(cfg: DictConfig, given: Path | None) -> str:
     """Where the pretrained weights of a seed are from."""
     if given is not None:
-        return f"{given}, given by --pretrained (SHA-256 {content_digest(given)[:12]})"
+        return f"{given}, given by --pretrained (SHA-256 {file_digest(given)[:12]})"
     seconds = sum(
         json.loads(path.read_text())["seconds"] for path in Path(cfg.recipe.output).glob("stages/*/stage.json")
     )
@@ -290,8 +289,8 @@ def train_arm(
     arguments = [*recipe.format_overrides(overrides), *budget.overrides]
     settings = {
         "overrides": arguments,
-        "weights": init if init == SCRATCH else content_digest(init),
-        "data": [content_digest(scenes.labels[percent]), content_digest(scenes.test_annotations)],
+        "weights": init if init == SCRATCH else file_digest(init),
+        "data": [file_digest(scenes.labels[percent]), file_digest(scenes.test_annotations)],
     }
     done = finished_with(folder / "result.json", settings)
     if done is None:

@@ -15,16 +15,24 @@ from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from hydra.errors import HydraException
+from hydra.errors import (
+    ConfigCompositionException,
+    HydraException,
+    InstantiationException,
+    MissingConfigException,
+    OverrideParseException,
+)
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
+from cutler_pl.commands.settings import renamed
 from cutler_pl.errors import CutlerError
 from cutler_pl.runtime.logging import configure_logging
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG_DIR = ROOT / "conf"
 _SHOW_TRACEBACKS = "CUTLER_PL_TRACEBACKS"
+_SUBMITIT = "hydra/launcher/submitit"
 
 
 def command(main: Callable[[], None]) -> Callable[[], None]:
@@ -70,24 +78,38 @@ def _sentences() -> Iterator[None]:
 
 
 def explain(error: BaseException) -> str | None:
-    """Say in one line what the user can do about an error; None where the cause is a bug that needs its traceback."""
+    """Say in one line what the user can do about an error; None for a bug, which needs its traceback."""
     chain = _causes(error)
     for cause in chain:
         if isinstance(cause, CutlerError):
             return _one_line(str(cause))
     for cause in chain:
         if isinstance(cause, MissingMandatoryValue):
-            key = str(cause).split(":")[-1].split("\n")[0].strip()
-            return f"{key} has no value and needs one: add {key}=<value>"
-    if isinstance(error, HydraException) and str(error).startswith("Error in call to target") and len(chain) > 1:
-        return None if not isinstance(chain[-1], TypeError) else _one_line(str(error))
-    text = str(error)
-    if "Could not load 'hydra/launcher/submitit" in text:
-        return "hydra/launcher=slurm needs the package hydra-submitit-launcher: pip install 'cutler_pl[slurm]'"
-    if "is not in struct" in " ".join(map(str, chain)) and "'" in text:
-        key = text.split("'")[1]
-        return f"there is no setting {key!r}{_suggestion(key)}; the option --cfg job prints all settings"
-    return _one_line(text)
+            return f"{cause.full_key} has no value and needs one: add {cause.full_key}=<value>"
+        if isinstance(cause, OverrideParseException):
+            return _how_to_quote(cause.override)
+        if isinstance(cause, MissingConfigException) and (cause.missing_cfg_file or "").startswith(_SUBMITIT):
+            return "hydra/launcher=slurm needs the package hydra-submitit-launcher: pip install 'cutler_pl[slurm]'"
+        if isinstance(cause, ConfigKeyError | ConfigAttributeError) and isinstance(error, ConfigCompositionException):
+            return _unknown_setting(str(cause.full_key))
+    if isinstance(error, InstantiationException) and not isinstance(chain[-1], TypeError):
+        return None
+    return _one_line(str(error))
+
+
+def _how_to_quote(override: str) -> str:
+    key, _, value = override.partition("=")
+    quoted = value.replace("'", "\\'")
+    return (
+        f"{override} cannot be read: a value with spaces, commas, brackets, = or other special characters needs two "
+        f"pairs of quotes, \"{key}='{quoted}'\""
+    )
+
+
+def _unknown_setting(key: str) -> str:
+    if new_key := renamed(key):
+        return f"the setting {key!r} is now called {new_key!r}"
+    return f"there is no setting {key!r}{_suggestion(key)}; the option --cfg job prints all settings"
 
 
 def _causes(error: BaseException) -> list[BaseException]:

@@ -1,12 +1,22 @@
 """COCO records beside each other: masks against image sizes, boxes against image borders, missing fields filled in."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeVar, cast
 from urllib.parse import urlparse
 
 from cutler_pl.coco import rle
 from cutler_pl.coco.checks import is_mapping
 from cutler_pl.coco.schema import Image, Result
+
+_Record = TypeVar("_Record", bound=Mapping[str, Any])
+
+
+def group_by_image(records: Iterable[_Record]) -> dict[int, list[_Record]]:
+    """Annotations or results by image id, in their order."""
+    groups: dict[int, list[_Record]] = {}
+    for record in records:
+        groups.setdefault(record["image_id"], []).append(record)
+    return groups
 
 
 def with_file_name(image: Mapping[str, Any]) -> Image:

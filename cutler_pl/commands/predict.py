@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 
 from cutler_pl.coco import rle
 from cutler_pl.coco.io import load_predictions
+from cutler_pl.coco.records import group_by_image
 from cutler_pl.coco.schema import Category, Coco, Image
 from cutler_pl.commands.instantiate import build_detector_from, build_trainer
 from cutler_pl.commands.run_metadata import record_run
@@ -21,6 +22,7 @@ from cutler_pl.errors import DatasetNotFoundError
 from cutler_pl.images import read_image, read_image_size
 from cutler_pl.models import Detector
 from cutler_pl.models.checkpoint import load_detector
+from cutler_pl.ops.boxes import xywh_to_xyxy
 from cutler_pl.runtime.distributed import gather, global_rank
 from cutler_pl.runtime.files import write_json, write_text
 from cutler_pl.runtime.logging import get_logger
@@ -153,17 +155,13 @@ def _image_records(files: ImageFiles, failed: set[str]) -> list[Image]:
 
 def _draw_overlays(root: Path, coco: Coco, results: Path, folder: Path, min_score: float) -> None:
     """One picture an image with the detections that score at least `min_score`."""
-    by_image: dict[int, list[Any]] = {}
     names = {category["id"]: category["name"] for category in coco["categories"]}
-    for prediction in load_predictions(results, coco).results:
-        if prediction["score"] >= min_score:
-            by_image.setdefault(prediction["image_id"], []).append(prediction)
+    by_image = group_by_image(p for p in load_predictions(results, coco).results if p["score"] >= min_score)
     for record in coco["images"]:
         image = read_image(root / record["file_name"])
         found = by_image.get(record["id"], [])
         masks = np.array([rle.decode(p["segmentation"]) for p in found]).reshape(-1, *image.shape[:2])
-        boxes = np.array([p["bbox"] for p in found], dtype=np.float64).reshape(-1, 4)
-        boxes[:, 2:] += boxes[:, :2]
+        boxes = xywh_to_xyxy(np.array([p["bbox"] for p in found], dtype=np.float64).reshape(-1, 4))
         labels = [names[p["category_id"]] for p in found] if len(names) > 1 else None
         scores = [p["score"] for p in found]
         picture = draw_instances(image, masks.astype(bool), boxes=boxes, scores=scores, labels=labels)

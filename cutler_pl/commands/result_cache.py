@@ -1,6 +1,5 @@
 """Whether a part of a long run is finished: its file says from which settings it was made."""
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,12 +12,6 @@ def file_state(path: str | Path) -> dict[str, Any]:
     """Place, size and time of change of a file: whether it is the same one, without reading it."""
     state = Path(path).stat()
     return {"file": str(Path(path).resolve()), "bytes": state.st_size, "changed_ns": state.st_mtime_ns}
-
-
-def content_digest(path: str | Path) -> str:
-    """SHA-256 of a file: whether it is the same content, wherever it lies."""
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def finished_with(path: Path, settings: Mapping[str, Any]) -> dict[str, Any] | None:

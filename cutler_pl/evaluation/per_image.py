@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco_mask
 
+from cutler_pl.coco.records import group_by_image
 from cutler_pl.coco.schema import Coco, Result
 
 IOU = 0.5
@@ -43,7 +44,7 @@ def score_images(truth: Coco, results: Sequence[Result], *, max_detections: int 
         results: Checked detections.
         max_detections: Best detections of an image that count.
     """
-    objects, found = _by_image(truth["annotations"]), _by_image(results)
+    objects, found = group_by_image(truth["annotations"]), group_by_image(results)
     return [
         _score(image_id, annotations, found.get(image_id, []), max_detections)
         for image_id, annotations in sorted(objects.items())
@@ -68,13 +69,6 @@ def best_and_worst(scores: Sequence[ImageScore], *, count: int, seed: int = 0) -
     worst, others = rest[:count], rest[count:]
     chosen = np.random.default_rng(seed).permutation(len(others))[:count]
     return {"best": best, "worst": worst, "random": [others[i] for i in sorted(chosen.tolist())]}
-
-
-def _by_image(records: Sequence[Any]) -> dict[int, list[Mapping[str, Any]]]:
-    groups: dict[int, list[Mapping[str, Any]]] = {}
-    for record in records:
-        groups.setdefault(record["image_id"], []).append(record)
-    return groups
 
 
 def _score(

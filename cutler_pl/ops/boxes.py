@@ -1,8 +1,19 @@
 """Boxes as xyxy pixels, right and bottom edge exclusive: a mask of one pixel at (0, 0) has the box 0, 0, 1, 1."""
 
+from typing import TypeVar
+
+import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
+
+_Boxes = TypeVar("_Boxes", Tensor, np.ndarray)
+
+
+def xywh_to_xyxy(boxes: _Boxes) -> _Boxes:
+    """COCO's `[x, y, width, height]`, in the last dimension of a tensor or array, as xyxy."""
+    join = torch.cat if isinstance(boxes, Tensor) else np.concatenate
+    return join([boxes[..., :2], boxes[..., :2] + boxes[..., 2:]], -1)
 
 
 def masks_to_boxes(masks: Bool[Tensor, "boxes height width"]) -> Float[Tensor, "boxes 4"]:

@@ -12,6 +12,7 @@ from cutler_pl.coco import rle
 from cutler_pl.coco.stream import read_records
 from cutler_pl.errors import ImageReadError
 from cutler_pl.images import read_image
+from cutler_pl.ops.boxes import xywh_to_xyxy
 from cutler_pl.runtime.logging import get_logger
 from cutler_pl.visual.contact_sheet import contact_sheet
 from cutler_pl.visual.draw import draw_instances, save_picture
@@ -74,5 +75,4 @@ def _masks(objects: Sequence[dict[str, Any]], image: dict[str, Any]) -> np.ndarr
 
 
 def _boxes(objects: Sequence[dict[str, Any]]) -> np.ndarray:
-    boxes = np.array([record["bbox"] for record in objects], dtype=np.float64)
-    return np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
+    return xywh_to_xyxy(np.array([record["bbox"] for record in objects], dtype=np.float64))

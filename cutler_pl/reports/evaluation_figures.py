@@ -11,12 +11,14 @@ import numpy as np
 from jaxtyping import UInt8
 
 from cutler_pl.coco import rle
+from cutler_pl.coco.records import group_by_image
 from cutler_pl.coco.schema import Image
 from cutler_pl.data.image_io import read_oriented
 from cutler_pl.errors import ImageReadError
 from cutler_pl.evaluation import NOT_MEASURED, Comparison, IouType, PrecisionRecall
 from cutler_pl.evaluation.metrics import RECALLS
 from cutler_pl.evaluation.per_image import ImageScore, best_and_worst, score_images
+from cutler_pl.ops.boxes import xywh_to_xyxy
 from cutler_pl.reports.tables import TITLES
 from cutler_pl.runtime.logging import get_logger
 from cutler_pl.visual.curves import Curve, plot_curves, save_figure
@@ -47,8 +49,7 @@ def draw_gallery(
     names = {category["id"]: category["name"] for category in truth["categories"]} if named else None
     records = {image["id"]: image for image in truth["images"]}
     chosen = best_and_worst(score_images(truth, comparison.results), count=count)
-    wanted = {score.image_id for scores in chosen.values() for score in scores}
-    objects, found = _of_images(truth["annotations"], wanted), _of_images(comparison.results, wanted)
+    objects, found = group_by_image(truth["annotations"]), group_by_image(comparison.results)
     shown: dict[str, list[dict[str, str]]] = {}
     failures: list[str] = []
     for kind, scores in chosen.items():
@@ -88,14 +89,6 @@ def draw_precision_recall(
     save_figure(path, plot_curves(lines, title="Precision over recall", x_label="recall (%)", y_label="precision (%)"))
 
 
-def _of_images(records: Sequence[Any], wanted: set[int]) -> dict[int, list[Mapping[str, Any]]]:
-    groups: dict[int, list[Mapping[str, Any]]] = {}
-    for record in records:
-        if record["image_id"] in wanted:
-            groups.setdefault(record["image_id"], []).append(record)
-    return groups
-
-
 def _caption(image: Image, score: ImageScore) -> str:
     objects = "1 object" if score.objects == 1 else f"{score.objects} objects"
     own = f"AP50 of this image {100 * score.average_precision:.0f}"
@@ -122,8 +115,7 @@ def _draw(
     names: Mapping[int, str] | None,
     size_hw: tuple[int, int],
 ) -> UInt8[np.ndarray, "height width 3"]:
-    boxes = np.array([record["bbox"] for record in records], dtype=np.float64).reshape(-1, 4)
-    boxes[:, 2:] += boxes[:, :2]
+    boxes = xywh_to_xyxy(np.array([record["bbox"] for record in records], dtype=np.float64).reshape(-1, 4))
     masks = None
     if pixels.shape[:2] == size_hw and all(record.get("segmentation") for record in records):
         decoded = [rle.decode(rle.to_rle(record["segmentation"], *size_hw)) for record in records]

@@ -4,7 +4,6 @@ Where no checksum is published, the first download's is the one that later ones 
 in the form of `sha256sum`, so that `sha256sum -c <file>.sha256` checks it too.
 """
 
-import hashlib
 import http.client
 import json
 import time
@@ -16,7 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from cutler_pl.errors import AnnotationError, ConfigError, DatasetNotFoundError
-from cutler_pl.runtime.files import wrap_os_errors, write_json, write_text
+from cutler_pl.runtime.files import file_digest, wrap_os_errors, write_json, write_text
 from cutler_pl.runtime.locks import exclusive
 from cutler_pl.runtime.logging import get_logger
 
@@ -93,15 +92,9 @@ def fetch_file(
     return True
 
 
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file of any size, in hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _record(content: Path, path: Path) -> None:
     if not _sums(path).is_file():
-        write_text(_sums(path), f"{sha256_of(content)}  {path.name}\n")
+        write_text(_sums(path), f"{file_digest(content)}  {path.name}\n")
 
 
 def _compare(content: Path, path: Path, address: str) -> None:
@@ -111,7 +104,7 @@ def _compare(content: Path, path: Path, address: str) -> None:
             _record(path, path)
         return
     recorded = _sums(path).read_text(encoding="utf-8").split()[:1]
-    found = sha256_of(content)
+    found = file_digest(content)
     if recorded != [found]:
         if content != path:
             content.unlink()

@@ -1,6 +1,7 @@
 """Files that are either whole or not there: written beside their place and renamed."""
 
 import errno
+import hashlib
 import json
 import os
 from collections.abc import Iterator
@@ -11,6 +12,12 @@ from typing import Any
 from cutler_pl.errors import OutputWriteError
 
 _CANNOT_WRITE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM})
+
+
+def file_digest(path: str | Path) -> str:
+    """SHA-256 of a file of any size, in hexadecimal digits."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager

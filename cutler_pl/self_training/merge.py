@@ -10,14 +10,14 @@ instead of being kept or lost in silence; ids of annotations that stay do not ch
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 import numpy as np
 
 from cutler_pl.coco import rle
 from cutler_pl.coco.checks import is_mapping, result_fault
 from cutler_pl.coco.io import load_coco, load_predictions, read_json
-from cutler_pl.coco.records import mask_size
+from cutler_pl.coco.records import group_by_image, mask_size
 from cutler_pl.coco.rejects import InvalidRecords, OnError
 from cutler_pl.coco.schema import RLE, Annotation, Coco, Image, Result
 from cutler_pl.errors import AnnotationError
@@ -26,8 +26,6 @@ from cutler_pl.self_training.select import select
 
 REPLACE_IOU = 0.5
 """Mask IoU with a kept prediction from which on an annotation of the round before is replaced."""
-
-_Record = TypeVar("_Record", Annotation, Result)
 
 _log = get_logger(__name__)
 
@@ -95,8 +93,8 @@ def merge(
     chosen = [_with_box_of_mask(prediction) for prediction in select(results, threshold, rejects=rejects)]
     coco = cast(Coco, {**file.coco, "images": _images_in_frame(file.coco, chosen)})
     checked = load_predictions(chosen, coco, on_error=on_error, where=f"{where}, from score {threshold:g} on")
-    added = _by_image(_with_mask(checked.results, rejects))
-    kept = _by_image(coco["annotations"])
+    added = group_by_image(_with_mask(checked.results, rejects))
+    kept = group_by_image(coco["annotations"])
     as_given = {record["id"]: record for record in reversed(before["annotations"]) if is_mapping(record)}
 
     gone: set[int] = set()
@@ -149,13 +147,6 @@ def _images_in_frame(coco: Coco, predictions: Iterable[Mapping[str, Any]]) -> li
         else image
         for image in coco["images"]
     ]
-
-
-def _by_image(records: Iterable[_Record]) -> dict[int, list[_Record]]:
-    groups: dict[int, list[_Record]] = {}
-    for record in records:
-        groups.setdefault(record["image_id"], []).append(record)
-    return groups
 
 
 def _overlapped(old: list[Annotation], new: list[Result], image: Image) -> set[int]:

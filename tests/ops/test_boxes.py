@@ -7,7 +7,7 @@ from hypothesis.extra.numpy import arrays
 from pycocotools import mask as coco_mask
 from torchvision.ops import boxes as reference
 
-from cutler_pl.ops.boxes import box_area, box_iou, clip_boxes, masks_to_boxes, nonempty
+from cutler_pl.ops.boxes import box_area, box_iou, clip_boxes, masks_to_boxes, nonempty, xywh_to_xyxy
 
 corners = st.floats(-50, 150, width=32)
 any_boxes = st.lists(st.tuples(corners, corners, corners, corners), max_size=5).map(
@@ -19,6 +19,15 @@ proper_boxes = any_boxes.map(
 some_masks = st.tuples(st.integers(0, 4), st.integers(1, 6), st.integers(1, 6)).flatmap(
     lambda shape: arrays(bool, shape)
 )
+
+
+def test_xywh_to_xyxy_keeps_kind() -> None:
+    """Arrays stay arrays of their dtype, tensors stay tensors; the input does not change."""
+    boxes = np.array([[1.0, 2.0, 3.0, 4.0]])
+    assert xywh_to_xyxy(boxes).tolist() == [[1, 2, 4, 6]]
+    assert boxes.tolist() == [[1, 2, 3, 4]]
+    assert xywh_to_xyxy(torch.tensor([[[1, 2, 3, 4]]])).tolist() == [[[1, 2, 4, 6]]]
+    assert xywh_to_xyxy(np.zeros((0, 4))).shape == (0, 4)
 
 
 def test_masks_to_boxes_of_hand_made_masks() -> None:

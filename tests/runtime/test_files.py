@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from cutler_pl.errors import OutputWriteError
-from cutler_pl.runtime.files import atomic_write, wrap_os_errors, write_bytes, write_json, write_text
+from cutler_pl.runtime.files import atomic_write, file_digest, wrap_os_errors, write_bytes, write_json, write_text
 
 
 def test_parent_folders_are_made_and_nothing_else_is_left(tmp_path: Path) -> None:
@@ -106,3 +106,8 @@ def test_json_refuses_what_the_format_lacks_and_keeps_the_old_file(tmp_path: Pat
     with pytest.raises(ValueError, match="not JSON compliant"):
         write_json(tmp_path / "x.json", [value])
     assert json.loads((tmp_path / "x.json").read_text()) == [1]
+
+
+def test_file_digest_is_sha256(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"abc")
+    assert file_digest(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"

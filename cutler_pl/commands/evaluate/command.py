@@ -16,7 +16,6 @@ from rich.table import Table
 
 from cutler_pl.commands.evaluate.measure import measure_dataset
 from cutler_pl.commands.evaluate.plan import Plan, make_plan
-from cutler_pl.commands.result_cache import content_digest
 from cutler_pl.commands.run_metadata import record_run
 from cutler_pl.errors import CutlerError, TooManyFailuresError
 from cutler_pl.evaluation.dataset_result import DatasetResult
@@ -24,6 +23,7 @@ from cutler_pl.reports.evaluation_page import PAGE, write_evaluation_page
 from cutler_pl.reports.table_formats import write_report
 from cutler_pl.reports.tables import Report, measures_table
 from cutler_pl.runtime.distributed import global_rank
+from cutler_pl.runtime.files import file_digest
 from cutler_pl.runtime.locks import exclusive
 from cutler_pl.runtime.logging import get_logger
 
@@ -47,7 +47,7 @@ def run(cfg: DictConfig) -> Path:
     if plan.missing:
         log.warning("not there, and left out: %s; the end of this run says how to get them", ", ".join(plan.missing))
     source = str(cfg.predictions or cfg.checkpoint)
-    digest = content_digest(source) if Path(source).is_file() else None
+    digest = file_digest(source) if Path(source).is_file() else None
     output = Path(cfg.output) if cfg.output else _default_output(cfg, source, digest)
     cfg = cfg.copy()
     cfg.output = str(output)
