@@ -5,6 +5,7 @@ jitter (Ghiasi et al. 2021) instead. Random draws depend on the seed, the step a
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -33,13 +34,13 @@ class BatchAugmentation:
         self,
         *,
         copy_paste: CopyPasteParams | None = None,
-        color_jitter: nn.Module | None = None,
-        blur: nn.Module | None = None,
-        scale_jitter: nn.Module | None = None,
+        color_jitter: Any = None,
+        blur: Any = None,
+        scale_jitter: Any = None,
     ) -> None:
         self.copy_paste = copy_paste
         self.transforms = None
-        if transforms := [transform for transform in (scale_jitter, color_jitter, blur) if transform is not None]:
+        if transforms := [transform for transform in (color_jitter, blur, scale_jitter) if transform is not None]:
             from kornia.augmentation import AugmentationSequential  # a second of import time
 
             self.transforms = AugmentationSequential(*transforms)
@@ -63,11 +64,7 @@ def transform(
 ) -> tuple[ImageTensor, Target]:
     """Apply an `AugmentationSequential` to an image and its masks.
 
-    Args:
-        transforms: Takes RGB in 0 to 1 and masks; draws from torch's global CPU generator, which is seeded for the call.
-        image: Image.
-        target: Its objects.
-        key: Key of the random draws.
+    kornia draws from torch's global CPU generator: it is seeded by `key` for the call, then restored.
     """
     pixels, masks = image[None].float() / 255, target["masks"]
     with torch.random.fork_rng(devices=[]):

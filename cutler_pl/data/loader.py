@@ -1,4 +1,4 @@
-"""Loaders as plain iterables: Lightning would put samplers of its own into a `DataLoader`; order and ranks are set here."""
+"""Loaders as plain iterables, since Lightning would put samplers of its own into a `DataLoader`."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -28,7 +28,7 @@ class LoaderParams:
     def __post_init__(self) -> None:
         if self.batch_size < 1 or self.num_workers < 0:
             raise ConfigError(
-                f"data.batch_size={self.batch_size} must be positive and data.num_workers={self.num_workers} not negative"
+                f"data.batch_size={self.batch_size} must be positive, data.num_workers={self.num_workers} at least 0"
             )
 
 

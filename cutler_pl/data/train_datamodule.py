@@ -4,7 +4,7 @@ Augmentation runs on the device, after the transfer. Unreadable images are repla
 the run when they are too many.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import lightning as L
@@ -92,9 +92,10 @@ class TrainDataModule(L.LightningDataModule):
         """Endless batches of the same images from the first step on, resized and flipped, without augmentation."""
         return EndlessLoader(lambda: self._loader(collate_plain, start_step=0))
 
-    def val_dataloader(self) -> SizedLoader[EvalBatch] | list[Any]:
-        """Batches of the validation images; no loader without them."""
-        return [] if self.validation is None else self.validation.val_dataloader()
+    @property
+    def val_dataloader(self) -> Callable[[], SizedLoader[EvalBatch]] | None:  # type: ignore[override]
+        """Loader of the validation images; None, which Lightning takes for a missing method, without them."""
+        return None if self.validation is None else self.validation.val_dataloader
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Count and augment a training batch; other batches pass.

@@ -38,8 +38,8 @@ class TrainingSet:
 
     images: str | Path
     annotations: str | Path
-    class_agnostic: bool = True
-    filter_empty: bool = True
+    class_agnostic: bool
+    filter_empty: bool
     max_images: int | None = None
     index_dir: str | Path | None = None
 
