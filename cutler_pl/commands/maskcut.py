@@ -19,9 +19,12 @@ from cutler_pl.maskcut.predictor import ImageMasks
 from cutler_pl.pseudo_masks.generate import generate
 from cutler_pl.pseudo_masks.output import JobShard, OutputFolder
 from cutler_pl.pseudo_masks.shards import ShardRecord
-from cutler_pl.reports.maskcut_page import picture_of, write_maskcut_page
+from cutler_pl.reports.maskcut import picture_of, write_maskcut_page
 from cutler_pl.runtime.logging import get_logger
-from cutler_pl.visual.draw import draw_heatmap, draw_instances, save_picture, side_by_side
+from cutler_pl.visual.contact_sheet import side_by_side
+from cutler_pl.visual.draw import draw_instances
+from cutler_pl.visual.heatmap import draw_heatmap
+from cutler_pl.visual.image_files import save_image
 
 log = get_logger(__name__)
 
@@ -103,8 +106,8 @@ class _Pictures:
         photo.thumbnail((_PICTURE_SIDE, _PICTURE_SIDE), Image.Resampling.LANCZOS)
         masks = [_resized(rle.decode(a["segmentation"]), photo.size) for a in record["annotations"]]
         stack = np.stack(masks) if masks else np.zeros((0, photo.height, photo.width), bool)
-        save_picture(picture_of(self._overlays, found.name), draw_instances(np.array(photo), stack))
-        save_picture(picture_of(self._steps, found.name), _steps(found, photo))
+        save_image(picture_of(self._overlays, found.name), draw_instances(np.array(photo), stack))
+        save_image(picture_of(self._steps, found.name), _steps(found, photo))
 
 
 def _steps(found: ImageMasks, photo: Image.Image) -> np.ndarray:
