@@ -33,7 +33,7 @@ _IMAGENET_STD = (0.229, 0.224, 0.225)
 
 @runtime_checkable
 class FeatureExtractor(Protocol):
-    """Anything that turns images into one feature vector a patch."""
+    """Anything that turns images into one feature vector per patch."""
 
     patch_size: int
     dim: int
@@ -51,7 +51,7 @@ class Backbone:
         timm_name: Architecture and weights in timm.
         feature: What describes a patch unless asked otherwise.
         rotary: Positions enter by rotation of queries and keys (DINOv3) instead of a learned embedding.
-        ignored: Endings of keys in the original checkpoints that are of no use here.
+        ignored: Endings of keys in the original checkpoints that are not used here.
         renamed: Parts of keys in the original checkpoints, and timm's words for them.
     """
 
@@ -145,7 +145,7 @@ class TransformerFeatures(nn.Module):
         dim: Length of a feature vector.
     """
 
-    model: Any  # a timm model; nn.Module says nothing of its parts
+    model: Any  # a timm model, whose submodules nn.Module does not type
     mean: Tensor
     std: Tensor
 

@@ -18,19 +18,19 @@ class MaskCutParams:
     """How a patch graph is built, cut and cut again.
 
     Attributes:
-        tau: τ, the cosine similarity above which two patches are alike (paper, Eq. 2).
-        num_masks: N, rounds of cutting, so at most this many objects an image.
-        eps: Weight between patches that are not alike; the same for the patches of objects already found.
+        tau: τ, the cosine similarity above which two patches are similar (paper, Eq. 2).
+        num_masks: N, rounds of cutting, so at most this many objects per image.
+        eps: Weight between dissimilar patches; the same for the patches of objects already found.
         corner_rule: What happens when a side of the cut holds three or four corners of the image and is therefore
             taken for background. `original` depends on the sign of LAPACK's eigenvector, reproduced here;
-            `invariant` always gives the seed's side up then.
+            `invariant` always takes the other side then.
         max_overlap: A round whose mask overlaps the previous one by more than this IoU is dropped.
         min_area: A round after the first whose mask covers no more than this share of the patches is dropped.
-        stop: When to look for no more objects in an image. `never` runs all rounds, as the original does: after a
+        stop: When to stop looking for objects in an image. `never` runs all rounds, as the original does: after a
             round dropped for overlap, the next accepts the very same mask. `dropped` ends at the first dropped round;
-            `ncut_value` also where the cut costs more than `max_ncut_value`; `foreground` also where the object takes
+            `ncut_value` also where the Ncut value exceeds `max_ncut_value`; `foreground` also where the object covers
             more than `max_border` of the image's border; `adaptive` for any of these reasons.
-        max_ncut_value: Largest λ₂, the relaxed normalised cut in 0..2, of a cut that goes between object and rest.
+        max_ncut_value: Largest λ₂, the relaxed normalised cut in 0..2, of a cut between object and rest.
         max_border: Largest share of the border's patches that an object covers; a background covers more.
     """
 
@@ -50,7 +50,7 @@ class MaskCutParams:
         if self.num_masks < 1:
             raise ConfigError(f"maskcut.num_masks is {self.num_masks}; at least one round is needed")
         if not 0 < self.eps < 1:
-            raise ConfigError(f"maskcut.eps is {self.eps}; the weight of unlike patches lies in 0 < eps < 1")
+            raise ConfigError(f"maskcut.eps is {self.eps}; the weight of dissimilar patches lies in 0 < eps < 1")
         if self.corner_rule not in get_args(CornerRule):
             raise ConfigError(f"maskcut.corner_rule is {self.corner_rule!r}; choose from {_names(CornerRule)}")
         if not 0 <= self.max_overlap <= 1:
