@@ -28,7 +28,9 @@ def imported() -> set[str]:
                 modules |= {alias.name.partition(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.level == 0:
                 modules.add(str(node.module).partition(".")[0])
-            elif isinstance(node, ast.Call) and any(k.arg == "extra" for k in node.keywords):
+            elif isinstance(node, ast.Call) and (
+                getattr(node.func, "attr", "") == "import_module" or any(k.arg == "extra" for k in node.keywords)
+            ):
                 modules |= {str(a.value).partition(".")[0] for a in node.args if isinstance(a, ast.Constant)}
     return modules - {"cutler_pl"} - set(sys.stdlib_module_names)
 
