@@ -6,6 +6,8 @@ from typing import overload
 import numpy as np
 from jaxtyping import Int64, UInt8
 
+_ERRORS = "surrogatepass"  # names of files that are not UTF-8 hold surrogates
+
 
 class PackedStrings(Sequence[str]):
     """Read-only list of strings over a block of UTF-8 bytes and the place where each string starts in it."""
@@ -17,7 +19,7 @@ class PackedStrings(Sequence[str]):
     @classmethod
     def pack(cls, strings: Iterable[str]) -> "PackedStrings":
         """Copy strings into one block."""
-        encoded = [string.encode() for string in strings]
+        encoded = [string.encode("utf-8", _ERRORS) for string in strings]
         offsets = np.cumsum([0, *map(len, encoded)], dtype=np.int64)
         return cls(np.frombuffer(b"".join(encoded), dtype=np.uint8), offsets)
 
@@ -33,4 +35,4 @@ class PackedStrings(Sequence[str]):
             return [self[i] for i in range(*index.indices(len(self)))]
         if not 0 <= index < len(self):
             raise IndexError(index)
-        return self.data[self.offsets[index] : self.offsets[index + 1]].tobytes().decode()
+        return self.data[self.offsets[index] : self.offsets[index + 1]].tobytes().decode("utf-8", _ERRORS)

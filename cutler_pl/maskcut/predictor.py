@@ -63,9 +63,9 @@ class MaskCutPredictor:
         solver: str | EigenSolver = "auto",
         backend: str | CrfBackend = "auto",
     ) -> None:
-        self._extractor = extractor
-        self._params = params
-        self._crf_params = crf_params
+        self.extractor = extractor
+        self.params = params
+        self.crf_params = crf_params
         self._solver = solver
         self._backend = backend
         self._most_at_once: int | None = None
@@ -94,10 +94,10 @@ class MaskCutPredictor:
         return self.find(names, pixels)
 
     def _find_together(self, names: Sequence[str], pixels: UInt8[Tensor, "batch 3 height width"]) -> list[ImageMasks]:
-        cut = maskcut(self._extractor(pixels.float() / 255), self._params, solver=self._solver)
+        cut = maskcut(self.extractor(pixels.float() / 255), self.params, solver=self._solver)
         apart = cut.masks & (cut.masks.int().cumsum(1) - cut.masks.int() == 0)  # the first to find a patch has it
         coarse = F.interpolate(apart.float(), pixels.shape[-2:], mode="nearest").bool()
-        refined = refine_masks(pixels, coarse, backend=self._backend, params=self._crf_params)
+        refined = refine_masks(pixels, coarse, backend=self._backend, params=self.crf_params)
         cut_out, separate, kept = (masks.flatten(2).any(2) for masks in (cut.masks, apart, refined))
         reasons = {
             self._no_mask: (~cut_out).sum(1).tolist(),
