@@ -25,7 +25,7 @@ from cutler_pl.coco.packed_strings import PackedStrings
 from cutler_pl.coco.schema import Annotation, Segmentation
 from cutler_pl.errors import DatasetNotFoundError
 from cutler_pl.runtime.files import write_json
-from cutler_pl.runtime.locks import exclusive
+from cutler_pl.runtime.locks import file_lock
 from cutler_pl.runtime.logging import get_logger
 
 FORMAT = 1
@@ -132,7 +132,7 @@ def open_index(annotations: str | Path, *, index_dir: str | Path | None = None) 
     place = index_place(path, index_dir=index_dir)
     folder = place / f"v{FORMAT}-{state.st_size:x}-{state.st_mtime_ns:x}"
     if not folder.is_dir():
-        with exclusive(place, purpose="index", timeout=math.inf):
+        with file_lock(place, purpose="index", timeout=math.inf):
             if not folder.is_dir():
                 _build(path, folder)
     return InstanceIndex(folder)
@@ -142,7 +142,8 @@ def index_place(annotations: Path, *, index_dir: str | Path | None = None) -> Pa
     """Folder that holds the index of a COCO file: never in the home folder unless the file or `index_dir` is."""
     if index_dir is None and _is_writable(annotations.resolve().parent):
         return annotations.resolve().parent / f".{annotations.name}.index"
-    root = Path(tempfile.gettempdir()) / f"cutler_pl-{os.getuid()}" if index_dir is None else Path(index_dir)
+    user = os.getuid() if hasattr(os, "getuid") else "user"  # the temporary folder of Windows belongs to one user
+    root = Path(tempfile.gettempdir()) / f"cutler_pl-{user}" if index_dir is None else Path(index_dir)
     address = sha256(str(annotations.resolve()).encode()).hexdigest()[:12]
     return root / f"{annotations.name}.{address}.index"
 

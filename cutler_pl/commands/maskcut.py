@@ -20,9 +20,12 @@ from cutler_pl.pseudo_masks.generate import generate
 from cutler_pl.pseudo_masks.observer import Observer
 from cutler_pl.pseudo_masks.options import JobShard, RunOptions
 from cutler_pl.pseudo_masks.output_folder import OutputFolder
-from cutler_pl.reports.maskcut_page import picture_of, write_maskcut_page
+from cutler_pl.reports.maskcut import picture_of, write_maskcut_page
 from cutler_pl.runtime.logging import get_logger
-from cutler_pl.visual.draw import draw_heatmap, draw_instances, save_picture, side_by_side
+from cutler_pl.visual.contact_sheet import side_by_side
+from cutler_pl.visual.draw import draw_instances
+from cutler_pl.visual.heatmap import draw_heatmap
+from cutler_pl.visual.image_files import save_image
 
 log = get_logger(__name__)
 
@@ -107,8 +110,8 @@ class _Figures(_RunRecord):
         size_wh = (preview.shape[1], preview.shape[0])
         resized = [_resized(rle.decode(a["segmentation"]), size_wh) for a in record["annotations"]]
         stack = np.stack(resized) if resized else np.zeros((0, *preview.shape[:2]), bool)
-        save_picture(picture_of(self._output / "overlays", masks.name), draw_instances(preview, stack))
-        save_picture(picture_of(self._output / "steps", masks.name), _steps(masks, Image.fromarray(preview)))
+        save_image(picture_of(self._output / "overlays", masks.name), draw_instances(preview, stack))
+        save_image(picture_of(self._output / "steps", masks.name), _steps(masks, Image.fromarray(preview)))
 
 
 def _steps(found: ImageMasks, image: Image.Image) -> np.ndarray:

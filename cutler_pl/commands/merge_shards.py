@@ -8,7 +8,7 @@ from cutler_pl.errors import ConfigError
 from cutler_pl.pseudo_masks.merge import merge_shards
 from cutler_pl.pseudo_masks.output_folder import OutputFolder
 from cutler_pl.pseudo_masks.shards import read_inputs
-from cutler_pl.runtime.locks import exclusive
+from cutler_pl.runtime.locks import file_lock
 
 
 def run(cfg: DictConfig) -> Path:
@@ -25,7 +25,7 @@ def run(cfg: DictConfig) -> Path:
     if cfg.sources is not None and not isinstance(cfg.sources, ListConfig):
         raise ConfigError(f"sources={cfg.sources}: expected a list, such as 'sources=[{cfg.sources}]'")
     folder = OutputFolder(cfg.output)
-    with exclusive(cfg.output, purpose="merge_shards"):
+    with file_lock(cfg.output, purpose="merge_shards"):
         expected = None if cfg.sources else read_inputs(folder.shards)
         merge_shards(
             list(cfg.sources or [folder.shards]),

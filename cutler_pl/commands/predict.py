@@ -26,7 +26,8 @@ from cutler_pl.training import DetectorModule
 from cutler_pl.training.callbacks import PredictionWriter
 from cutler_pl.training.callbacks.prediction_writer import OnImage
 from cutler_pl.types import ImageTensor
-from cutler_pl.visual.draw import draw_instances, save_picture
+from cutler_pl.visual.draw import draw_instances
+from cutler_pl.visual.image_files import save_image
 
 
 @dataclass(frozen=True)
@@ -188,4 +189,4 @@ class _Overlays:
             scores=[result["score"] for result in shown],
             labels=[self._names[result["category_id"]] for result in shown] if len(self._names) > 1 else None,
         )
-        save_picture(self._folder / f"{file_name}.jpg", overlay)
+        save_image(self._folder / f"{file_name}.jpg", overlay)

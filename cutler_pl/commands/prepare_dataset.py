@@ -11,7 +11,7 @@ from cutler_pl.datasets.catalog import CATALOG, download_hint
 from cutler_pl.datasets.converters import CONVERTED, ConversionReport, Download, Options, open_download, write_records
 from cutler_pl.datasets.released_annotations import fetch_ready_made
 from cutler_pl.errors import ConfigError
-from cutler_pl.reports.contact_sheet import write_sheet
+from cutler_pl.reports.dataset import write_contact_sheet
 from cutler_pl.runtime.files import write_json
 from cutler_pl.runtime.logging import get_logger
 
@@ -123,7 +123,7 @@ def _draw(sheet: Path, output: Path, download: Download, report: ConversionRepor
         return
     numbers = sorted(report.objects)
     step = max(1, len(numbers) // most)
-    write_sheet(sheet, output, download.photos, prefix=download.prefix, image_ids=numbers[::step][:most])
+    write_contact_sheet(sheet, output, download.photos, prefix=download.prefix, image_ids=numbers[::step][:most])
 
 
 def _say_where_photos_belong(folder: Path, download: Download, report: ConversionReport) -> None:

@@ -22,7 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 from cutler_pl.commands.run_metadata import record_run
 from cutler_pl.errors import ConfigError
 from cutler_pl.runtime.files import write_json
-from cutler_pl.runtime.locks import exclusive
+from cutler_pl.runtime.locks import file_lock
 from cutler_pl.runtime.logging import get_logger
 from cutler_pl.runtime.version import VERSION
 
@@ -74,7 +74,7 @@ def run(cfg: DictConfig) -> None:
     output = Path(cfg.recipe.output)
     output.mkdir(parents=True, exist_ok=True)
     stages = read_stages(cfg.recipe, output)
-    with exclusive(output, purpose="recipe"):
+    with file_lock(output, purpose="recipe"):
         record_run(output, cfg)
         fingerprint = VERSION
         for number, stage in enumerate(stages, start=1):

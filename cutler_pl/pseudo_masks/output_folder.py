@@ -16,7 +16,7 @@ from cutler_pl.pseudo_masks.merge import MergeReport, merge_shards
 from cutler_pl.pseudo_masks.options import JobShard
 from cutler_pl.pseudo_masks.shards import Progress, begin_run, read_progress
 from cutler_pl.runtime.files import write_text
-from cutler_pl.runtime.locks import exclusive, shared
+from cutler_pl.runtime.locks import file_lock
 from cutler_pl.runtime.logging import get_logger
 
 log = get_logger(__name__)
@@ -43,14 +43,11 @@ class OutputFolder:
             OutputLockedError: Another run, or another process with the same part, is writing there.
         """
         if self._part.count == 1:
-            with exclusive(self._folder, purpose="maskcut"):
+            with file_lock(self._folder, purpose="maskcut"):
                 yield
             return
         purpose = f"maskcut part {self._part.index} of {self._part.count}"
-        with (
-            shared(self._folder, purpose=purpose),
-            exclusive(self._folder, purpose=purpose, name=f".lock-{self._name}"),
-        ):
+        with file_lock(self._folder, purpose=purpose, part=self._name, timeout=60.0):
             yield
 
     def begin(self, parameters: Mapping[str, Any], names: Sequence[str]) -> None:
@@ -81,7 +78,7 @@ class OutputFolder:
             log.info("%d of %d parts are finished; the last one merges", finished, self._part.count)
             return None
         try:
-            with exclusive(self._folder, purpose="merge"):
+            with file_lock(self._folder, purpose="merge"):
                 return self.merge(names)
         except (OutputLockedError, AnnotationError) as error:
             log.info("not merged by this part: %s", error)

@@ -21,8 +21,10 @@ from cutler_pl.evaluation.per_image import ImageScore, best_and_worst, score_ima
 from cutler_pl.ops.boxes import xywh_to_xyxy
 from cutler_pl.reports.tables import TITLES
 from cutler_pl.runtime.logging import get_logger
+from cutler_pl.visual.contact_sheet import side_by_side
 from cutler_pl.visual.curves import Curve, plot_curves, save_figure
-from cutler_pl.visual.draw import draw_instances, save_picture, side_by_side
+from cutler_pl.visual.draw import draw_instances
+from cutler_pl.visual.image_files import save_image
 
 log = get_logger(__name__)
 
@@ -63,7 +65,7 @@ def draw_gallery(
                 failures.append(str(error))
                 continue
             name = f"{kind}_{place}.jpg"
-            save_picture(folder / name, picture, max_side=1600)
+            save_image(folder / name, picture, max_side=1600)
             shown[kind].append({"file": name, "caption": _caption(image, score)})
     if failures:
         log.warning("%s: %d pictures left out, the first: %s", images, len(failures), failures[0])

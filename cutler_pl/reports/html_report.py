@@ -22,7 +22,7 @@ from PIL import Image
 
 from cutler_pl.errors import DatasetNotFoundError
 from cutler_pl.runtime.files import write_text
-from cutler_pl.visual.draw import encode_picture, save_picture
+from cutler_pl.visual.image_files import encode_image, save_image
 
 Cell = str | int | float | None
 _PIXEL_FORMAT = ".jpg"
@@ -143,13 +143,13 @@ class _PictureStore:
         if self.embed:
             if isinstance(source, Path):
                 return _data_address(source.read_bytes(), suffix=source.suffix)
-            return _data_address(encode_picture(source, suffix=_PIXEL_FORMAT), suffix=_PIXEL_FORMAT)
+            return _data_address(encode_image(source, suffix=_PIXEL_FORMAT), suffix=_PIXEL_FORMAT)
         if isinstance(source, Path):
             return self._relative(source)
         self._written += 1
         folder = self._page_path.with_name(f"{self._page_path.stem}_files")
         target = folder / f"{self._written:04d}{_PIXEL_FORMAT}"
-        save_picture(target, source)
+        save_image(target, source)
         return self._relative(target)
 
     def _relative(self, target: Path) -> str:

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from cutler_pl.errors import AnnotationError, ConfigError, DatasetNotFoundError
 from cutler_pl.runtime.files import file_digest, wrap_os_errors, write_json, write_text
-from cutler_pl.runtime.locks import exclusive
+from cutler_pl.runtime.locks import file_lock
 from cutler_pl.runtime.logging import get_logger
 
 _PIECE = 1 << 20
@@ -75,7 +75,7 @@ def fetch_file(
             check(path)
         _compare(path, path, address)
         return False
-    with wrap_os_errors(path), exclusive(path.parent, purpose=f"download of {path.name}", name=f".{path.name}.lock"):
+    with wrap_os_errors(path), file_lock(path.parent, purpose=f"download of {path.name}", name=f".{path.name}.lock"):
         part = path.with_name(f"{path.name}.part")
         log.info("fetching %s into %s", address, path)
         _transfer(address, part, attempts, pause_seconds)

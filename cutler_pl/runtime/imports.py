@@ -1,6 +1,7 @@
-"""Packages of the extras, imported at the moment they are needed."""
+"""Packages that are imported at the moment they are needed: those of the extras, and slow or noisy ones."""
 
 import importlib
+import warnings
 from types import ModuleType
 
 from cutler_pl.errors import OptionalDependencyError
@@ -32,3 +33,10 @@ def cupy_or_none() -> ModuleType | None:
         return cupy if cupy.cuda.runtime.getDeviceCount() > 0 else None
     except cupy.cuda.runtime.CUDARuntimeError:
         return None
+
+
+def supervision() -> ModuleType:
+    """supervision, without its warning that it uses NumPy where OpenCV is not installed: that is meant here."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="OpenCV .* is not installed", category=UserWarning)
+        return importlib.import_module("supervision")

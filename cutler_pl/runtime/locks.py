@@ -1,16 +1,14 @@
-"""One run per output folder: a lock that the kernel gives back when its process dies, however it dies.
-
-POSIX record locks, because they belong to the process: with `flock` the workers that a data loader forks would keep
-the folder locked for seconds after the run itself was killed.
-"""
+"""One run per output folder: a file lock that the system releases when its process dies."""
 
 import errno
-import fcntl
+import math
 import os
-import time
+import platform
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from cutler_pl.errors import OutputLockedError
 from cutler_pl.runtime.logging import get_logger
@@ -18,78 +16,68 @@ from cutler_pl.runtime.logging import get_logger
 LOCK_NAME = ".lock"
 
 _POLL_SECONDS = 0.2
-_NO_LOCKS_HERE = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP})
-_held: set[Path] = set()  # record locks do not see a second use by the same process
+_NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP})
 
 log = get_logger(__name__)
 
 
 @contextmanager
-def exclusive(folder: str | Path, *, purpose: str, name: str = LOCK_NAME, timeout: float = 0.0) -> Iterator[None]:
-    """Hold the only lock of a folder, which is made if need be; the lock file stays and means nothing by itself.
+def file_lock(
+    folder: str | Path, *, purpose: str, name: str = LOCK_NAME, part: str | None = None, timeout: float = 0.0
+) -> Iterator[None]:
+    """Hold the lock of a folder, which is created if needed; the lock file stays and means nothing by itself.
 
     Args:
         folder: Output folder.
-        purpose: What the lock is for, such as "maskcut"; named in the error of whoever comes second.
-        name: Lock file, for folders that are divided among several runs.
-        timeout: Seconds to wait for a holder before the error; `math.inf` waits as long as it lives.
+        purpose: What the lock is for, such as "maskcut"; named in the error of the second process.
+        name: Lock file.
+        part: Hold one part of the folder only, such as a job of an array: other parts may be held at the same time,
+            the folder as a whole may not.
+        timeout: Seconds to wait for the holder of the folder; `math.inf` waits as long as it lives.
 
     Raises:
         OutputLockedError: Another live process holds the lock.
     """
-    with _locked(Path(folder), name, fcntl.LOCK_EX, purpose=purpose, timeout=timeout):
+    whole = Path(folder) / name
+    whole.parent.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as held:
+        if part is not None:  # the lock of the whole folder is held for the moment of entering only
+            with _acquired(whole, purpose, timeout):
+                held.enter_context(_acquired(whole.with_name(f"{name}-{part}"), purpose, 0.0))
+        else:
+            held.enter_context(_acquired(whole, purpose, timeout))
+            for other in whole.parent.glob(f"{name}-*"):
+                with _acquired(other, purpose, 0.0):
+                    pass
         yield
 
 
 @contextmanager
-def shared(folder: str | Path, *, purpose: str, timeout: float = 60.0) -> Iterator[None]:
-    """Hold a folder together with others of the same kind, such as the jobs of an array; nobody has it exclusively.
-
-    Args:
-        folder: Output folder.
-        purpose: As for `exclusive`.
-        timeout: Seconds to wait for a holder of the exclusive lock, such as the job that merges.
-
-    Raises:
-        OutputLockedError: Another live process holds the lock exclusively.
-    """
-    with _locked(Path(folder), LOCK_NAME, fcntl.LOCK_SH, purpose=purpose, timeout=timeout):
-        yield
-
-
-@contextmanager
-def _locked(folder: Path, name: str, kind: int, *, purpose: str, timeout: float) -> Iterator[None]:
-    folder.mkdir(parents=True, exist_ok=True)
-    path = (folder / name).resolve()
-    if path in _held:
-        raise OutputLockedError(f"{folder}: this very process is already writing there; choose another output folder")
-    with path.open("a+", encoding="utf-8") as handle:
-        deadline = time.monotonic() + timeout
-        while not _try_lock(handle.fileno(), kind, path):
-            if time.monotonic() >= deadline:
-                handle.seek(0)
-                owner = handle.read().strip() or "another process"
-                raise OutputLockedError(
-                    f"{folder}: {owner} is writing there; wait for it or choose another output folder"
-                )
-            time.sleep(_POLL_SECONDS)
-        _held.add(path)
-        try:
-            handle.truncate(0)
-            handle.write(f"{purpose} (process {os.getpid()}) on {os.uname().nodename}")
-            handle.flush()
-            yield
-        finally:
-            _held.discard(path)
-
-
-def _try_lock(descriptor: int, kind: int, path: Path) -> bool:
+def _acquired(path: Path, purpose: str, timeout: float) -> Iterator[None]:
+    lock = FileLock(path, fallback_to_soft=False)
+    this_process = f"(process {os.getpid()}) on {platform.node()}"
     try:
-        fcntl.lockf(descriptor, kind | fcntl.LOCK_NB)
+        lock.acquire(timeout=-1 if math.isinf(timeout) else timeout, poll_interval=_POLL_SECONDS)
+    except Timeout as error:
+        owner = _owner(path)
+        if owner.endswith(this_process):
+            owner = f"this very process, for {owner.removesuffix(this_process).strip()},"
+        raise OutputLockedError(
+            f"{path.parent}: {owner} is writing there; wait for it or choose another output folder"
+        ) from error
     except OSError as error:
-        if error.errno in (errno.EACCES, errno.EAGAIN):
-            return False
-        if error.errno not in _NO_LOCKS_HERE:
+        if error.errno not in _NO_LOCKS:
             raise
-        log.warning("%s: this file system has no locks; see to it that only one run writes there", path.parent)
-    return True
+        log.warning("%s: this file system has no locks; make sure that only one run writes there", path.parent)
+    try:
+        with suppress(OSError):  # Windows keeps others from the content of a locked file
+            path.write_text(f"{purpose} {this_process}", encoding="utf-8")
+        yield
+    finally:
+        lock.release()
+
+
+def _owner(path: Path) -> str:
+    with suppress(OSError):
+        return path.read_text(encoding="utf-8").strip() or "another process"
+    return "another process"

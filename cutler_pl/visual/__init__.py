@@ -1,1 +1,1 @@
-"""Pictures for people: instances drawn on photos, eigenvectors as heat maps, curves, and the page that shows them."""
+"""Figures: instances on images, eigenvectors as heat maps, contact sheets, training curves."""

@@ -29,7 +29,7 @@ _RGB_FROM_LMS = np.array(
 def instance_color(index: int) -> UInt8[np.ndarray, "3"]:
     """Colour of the object with this number: always the same, far from its neighbours' in hue and lightness."""
     lightness = _LIGHTNESS_CYCLE[index % len(_LIGHTNESS_CYCLE)]
-    colors = _srgb(_oklab(np.array([lightness]), chroma=0.2, hue_deg=25.0 + index * _GOLDEN_ANGLE_DEG))
+    colors = _srgb(_oklab(np.array([lightness]), chroma=0.25, hue_deg=25.0 + index * _GOLDEN_ANGLE_DEG))
     return colors.reshape(3)
 
 

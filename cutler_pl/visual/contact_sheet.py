@@ -1,36 +1,94 @@
-"""Contact sheets: many pictures on one, each with a title, to check a data set by eye."""
+"""Images with titles, side by side and in rows, to check a dataset by eye."""
 
 from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import UInt8
+from PIL import Image, ImageDraw, ImageFont
 
 from cutler_pl.errors import InputError
-from cutler_pl.visual.draw import side_by_side
 
-_WHITE = 255
+_BACKGROUND = (255, 255, 255)
+_INK = (0, 0, 0)
 
 
 def contact_sheet(
     panels: Sequence[UInt8[np.ndarray, "_ _ 3"]], titles: Sequence[str], *, columns: int = 4, height: int = 320
 ) -> UInt8[np.ndarray, "_ _ 3"]:
-    """Put pictures into rows.
+    """Put images into rows.
 
     Args:
-        panels: Pictures of any sizes.
-        titles: One a picture.
-        columns: Pictures in a row.
-        height: Height of each picture on the sheet in pixels.
+        panels: Images of any sizes.
+        titles: One per image.
+        columns: Images per row.
+        height: Height of each image on the sheet in pixels.
 
     Raises:
-        InputError: No pictures, or another number of titles.
+        InputError: No images, or another number of titles.
     """
-    if not panels or len(titles) != len(panels):
-        raise InputError(f"expected pictures with a title each, found {len(panels)} pictures and {len(titles)} titles")
+    _check(panels, titles)
     rows = [
         side_by_side(panels[start : start + columns], titles[start : start + columns], height=height)
         for start in range(0, len(panels), columns)
     ]
     width = max(row.shape[1] for row in rows)
-    padded = [np.pad(row, ((0, 0), (0, width - row.shape[1]), (0, 0)), constant_values=_WHITE) for row in rows]
+    padded = [np.pad(row, ((0, 0), (0, width - row.shape[1]), (0, 0)), constant_values=_BACKGROUND[0]) for row in rows]
     return np.concatenate(padded)
+
+
+def side_by_side(
+    panels: Sequence[UInt8[np.ndarray, "_ _ 3"]], titles: Sequence[str] | None = None, *, height: int | None = None
+) -> UInt8[np.ndarray, "_ _ 3"]:
+    """Put images in one row with a title above each.
+
+    Args:
+        panels: Images of any sizes; each is scaled to the common height.
+        titles: One per image; shortened with "…" where the image is narrower than its title.
+        height: Common height of the panels in pixels; by default the largest.
+
+    Raises:
+        InputError: No panels, or another number of titles than of panels.
+    """
+    _check(panels, titles)
+    rows = height or max(panel.shape[0] for panel in panels)
+    scaled = [_to_height(panel, rows) for panel in panels]
+    font = _font(max(11, round(rows / 18)))
+    gap = max(4, rows // 60)
+    top = gap + (round(font.size * 1.5) if titles is not None else 0)
+    canvas = Image.new("RGB", (gap + sum(panel.width + gap for panel in scaled), top + rows + gap), _BACKGROUND)
+    pen = ImageDraw.Draw(canvas)
+    left = gap
+    for index, panel in enumerate(scaled):
+        canvas.paste(panel, (left, top))
+        if titles is not None:
+            pen.text((left, gap // 2), _shorten(titles[index], font, panel.width), fill=_INK, font=font)
+        left += panel.width + gap
+    return np.array(canvas)
+
+
+def _check(panels: Sequence[np.ndarray], titles: Sequence[str] | None) -> None:
+    if not panels or (titles is not None and len(titles) != len(panels)):
+        found = "none" if titles is None else len(titles)
+        raise InputError(f"expected images with one title each, found {len(panels)} images and {found} titles")
+
+
+def _to_height(panel: UInt8[np.ndarray, "_ _ 3"], height: int) -> Image.Image:
+    image = Image.fromarray(panel)
+    if image.height == height:
+        return image
+    return image.resize((max(1, round(image.width * height / image.height)), height), Image.Resampling.LANCZOS)
+
+
+def _shorten(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
+    if font.getlength(text) <= width:
+        return text
+    while text and font.getlength(text + "…") > width:
+        text = text[:-1]
+    return text + "…"
+
+
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    font = ImageFont.load_default(size=size)
+    if not isinstance(font, ImageFont.FreeTypeFont):
+        raise TypeError("this build of Pillow has no FreeType; install Pillow from PyPI")
+    return font

@@ -1,4 +1,4 @@
-"""PrecisionRecall of losses and metrics over training, from the `metrics.csv` that Lightning's CSV logger writes.
+"""Curves of losses and metrics over training, from the `metrics.csv` that Lightning's CSV logger writes.
 
 Figures are made with matplotlib's objects (no pyplot, so no display and no global state) on a transparent ground
 with mid-grey text, which reads well on light and on dark pages. The same values give the same bytes.
@@ -61,7 +61,7 @@ def read_metrics(source: str | Path | Sequence[str | Path]) -> dict[str, Curve]:
             the later file counts. Cells that are no number are left out, and so is a half-written last line.
 
     Returns:
-        PrecisionRecall by metric name, names sorted. `epoch` is not a metric.
+        Curves by metric name, names sorted. `epoch` is not a metric.
 
     Raises:
         DatasetNotFoundError: A file is missing, or none holds a metric.
@@ -75,12 +75,12 @@ def read_metrics(source: str | Path | Sequence[str | Path]) -> dict[str, Curve]:
             points.setdefault(name, {})[step] = value
     if not points:
         names = ", ".join(map(str, paths))
-        raise DatasetNotFoundError(f"{names}: no metrics in it; expected a column `step` and one column a metric")
+        raise DatasetNotFoundError(f"{names}: no metrics in it; expected a column `step` and one column per metric")
     return {name: _curve(points[name]) for name in sorted(points)}
 
 
 def select_curves(curves: Mapping[str, Curve], *patterns: str) -> dict[str, Curve]:
-    """PrecisionRecall whose name fits one of the shell patterns, in the order of the patterns."""
+    """Curves whose name fits one of the shell patterns, in the order of the patterns."""
     return {name: curves[name] for pattern in patterns for name in curves if fnmatchcase(name, pattern)}
 
 
@@ -97,13 +97,13 @@ def plot_curves(
     """Draw curves into one pair of axes.
 
     Args:
-        curves: PrecisionRecall by the name shown in the legend; a few, or the picture gets crowded.
+        curves: Curves by the name shown in the legend; a few, or the figure gets crowded.
         title: What is shown.
         y_label: Quantity with its unit, such as "AP50 (%)".
         x_label: Quantity of the horizontal axis.
         smoothing: Width in points of a centred running mean; above 1 the values themselves stay as a faint line.
         log_scale: Logarithmic vertical axis, for losses that span decades.
-        size_inches: Width and height at 100 pixels an inch.
+        size_inches: Width and height at 100 pixels per inch.
 
     Returns:
         A figure that belongs to no global state; save it with `save_figure`.

@@ -20,7 +20,8 @@ from cutler_pl.maskcut.crf import CrfParams
 from cutler_pl.maskcut.encoding import AnnotationParams, annotate
 from cutler_pl.maskcut.predictor import MaskCutPredictor
 from cutler_pl.visual.contact_sheet import contact_sheet
-from cutler_pl.visual.draw import draw_instances, save_picture
+from cutler_pl.visual.draw import draw_instances
+from cutler_pl.visual.image_files import save_image
 
 SIDE = 240
 DEFAULT = MaskCutParams(tau=0.5, num_masks=4)
@@ -81,7 +82,7 @@ def main() -> None:
                 panels += [photo, drawer.picture(photo, before), drawer.picture(photo, after)]
                 titles += ["scene", "default, N = 4", option]
                 break
-    save_picture(Path(__file__).with_name("maskcut_options.jpg"), contact_sheet(panels, titles, columns=3, height=SIDE))
+    save_image(Path(__file__).with_name("maskcut_options.jpg"), contact_sheet(panels, titles, columns=3, height=SIDE))
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from cutler_pl.datasets.catalog import CATALOG
 from cutler_pl.errors import ConfigError, DatasetNotFoundError, OutputLockedError, TooManyFailuresError
 from cutler_pl.evaluation.published import zero_shot
 from cutler_pl.models import Detector, build_detector
-from cutler_pl.runtime.locks import exclusive
+from cutler_pl.runtime.locks import file_lock
 
 BOX = [2.0, 3.0, 20.0, 12.0]
 MASK = [[2, 3, 22, 3, 22, 15, 2, 15]]
@@ -308,5 +308,5 @@ def test_an_image_folder_that_is_empty_is_reported_with_the_dataset(
 def test_two_evaluations_do_not_share_a_folder(tmp_path: Path) -> None:
     write_found(tmp_path, "coco", make_dataset(tmp_path, "coco"))
     cfg = config(tmp_path, "eval.datasets=[coco]", f"predictions='{tmp_path / 'found'}'")
-    with exclusive(tmp_path / "out", purpose="evaluate"), pytest.raises(OutputLockedError):
+    with file_lock(tmp_path / "out", purpose="evaluate"), pytest.raises(OutputLockedError):
         evaluate.run(cfg)

@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from cutler_pl.commands import recipe
 from cutler_pl.errors import ConfigError, OutputLockedError
-from cutler_pl.runtime.locks import exclusive
+from cutler_pl.runtime.locks import file_lock
 
 RecipeFactory = Callable[..., DictConfig]
 
@@ -84,7 +84,7 @@ def test_changed_stage_redoes_what_comes_after(tmp_path: Path) -> None:
 
 
 def test_two_runs_in_one_folder_are_refused(tmp_path: Path) -> None:
-    with exclusive(tmp_path, purpose="recipe"), pytest.raises(OutputLockedError):
+    with file_lock(tmp_path, purpose="recipe"), pytest.raises(OutputLockedError):
         recipe.run(make(tmp_path, "a"))
 
 

@@ -24,7 +24,7 @@ from cutler_pl.pseudo_masks.merge import MergeReport
 from cutler_pl.pseudo_masks.observer import Observer
 from cutler_pl.pseudo_masks.options import JobShard, RunOptions
 from cutler_pl.pseudo_masks.progress_bar import MaskCutProgressBar
-from cutler_pl.runtime.locks import exclusive
+from cutler_pl.runtime.locks import file_lock
 
 Extractor = Callable[[torch.Tensor], torch.Tensor]
 
@@ -217,7 +217,7 @@ def test_other_parameters_and_other_inputs_are_refused_in_a_used_folder(photos: 
 
 
 def test_a_folder_that_another_run_writes_to_is_refused(photos: Path, tmp_path: Path) -> None:
-    with exclusive(tmp_path / "out", purpose="maskcut"), pytest.raises(OutputLockedError):
+    with file_lock(tmp_path / "out", purpose="maskcut"), pytest.raises(OutputLockedError):
         run(photos, tmp_path / "out")
 
 

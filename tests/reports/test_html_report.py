@@ -11,7 +11,7 @@ from PIL import Image
 
 from cutler_pl.errors import DatasetNotFoundError
 from cutler_pl.reports.html_report import Page, Picture, Row, Section, Table, write_page
-from cutler_pl.visual.draw import save_picture
+from cutler_pl.visual.image_files import save_image
 
 _VOID = {"meta", "img", "br", "hr", "link"}
 _NASTY = "a<b>&\"'.jpg"
@@ -108,7 +108,7 @@ def test_pixels_become_files_the_page_points_to(tmp_path: Path) -> None:
 )
 def test_picture_files_with_any_name_are_found(tmp_path: Path, name: str) -> None:
     picture = tmp_path / "pictures" / name
-    save_picture(picture, _pixels())
+    save_image(picture, _pixels())
     write_page(tmp_path / "deep" / "page" / "index.html", _page(Picture(picture, caption=name)))
     parser = _parsed(tmp_path / "deep" / "page" / "index.html")
     address = parser.all("img")[0]["src"]

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 from cutler_pl.errors import OutputLockedError
-from cutler_pl.runtime.locks import exclusive, shared
+from cutler_pl.runtime.locks import file_lock
 
 HOLD = """
 import os, sys, time
-from cutler_pl.runtime.locks import exclusive
-with exclusive(sys.argv[1], purpose="recipe"):
+from cutler_pl.runtime.locks import file_lock
+with file_lock(sys.argv[1], purpose="recipe"):
     if "fork" in sys.argv and os.fork() == 0:  # as the workers of a data loader are
         time.sleep(5)
         os._exit(0)
@@ -26,17 +26,17 @@ def test_second_process_is_refused_and_told_who_holds_the_lock(tmp_path: Path) -
         assert holder.stdout.readline() == "held\n"
         with (
             pytest.raises(OutputLockedError, match=rf"recipe \(process {holder.pid}\)"),
-            exclusive(tmp_path, purpose="x"),
+            file_lock(tmp_path, purpose="x"),
         ):
             pass
         holder.kill()
-    with exclusive(tmp_path, purpose="x"):
+    with file_lock(tmp_path, purpose="x"):
         assert (tmp_path / ".lock").read_text().startswith("x")
 
 
 def test_lock_is_given_back(tmp_path: Path) -> None:
     for _ in range(2):
-        with exclusive(tmp_path / "new", purpose="x"):
+        with file_lock(tmp_path / "new", purpose="x"):
             assert (tmp_path / "new").is_dir()
 
 
@@ -47,7 +47,7 @@ def test_lock_dies_with_its_process_although_forked_workers_live_on(tmp_path: Pa
         assert holder.stdout.readline() == "held\n"
         holder.kill()
         holder.stdout.close()
-    with exclusive(tmp_path, purpose="x"):
+    with file_lock(tmp_path, purpose="x"):
         assert (tmp_path / ".lock").read_text().startswith("x")
 
 
@@ -55,23 +55,23 @@ def test_shared_holders_keep_an_exclusive_one_out_and_wait_for_it(tmp_path: Path
     with subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
-        with pytest.raises(OutputLockedError), shared(tmp_path, purpose="part", timeout=0.3):
+        with pytest.raises(OutputLockedError), file_lock(tmp_path, purpose="part", part="1", timeout=0.3):
             pass
         holder.kill()
-    share = HOLD.replace("exclusive", "shared")
+    share = HOLD.replace('"recipe"', '"recipe", part="0"')
     with subprocess.Popen([sys.executable, "-c", share, str(tmp_path)], stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
-        with shared(tmp_path, purpose="part"):
+        with file_lock(tmp_path, purpose="part", part="1"):
             pass
-        with pytest.raises(OutputLockedError), exclusive(tmp_path, purpose="merge"):
+        with pytest.raises(OutputLockedError), file_lock(tmp_path, purpose="merge"):
             pass
         holder.kill()
 
 
 def test_same_process_cannot_hold_a_folder_twice_and_keeps_its_lock_when_it_tries(tmp_path: Path) -> None:
-    with exclusive(tmp_path, purpose="x"):
-        with pytest.raises(OutputLockedError, match="this very process"), exclusive(tmp_path, purpose="y"):
+    with file_lock(tmp_path, purpose="x"):
+        with pytest.raises(OutputLockedError, match="this very process"), file_lock(tmp_path, purpose="y"):
             pass
         probe = HOLD.replace("time.sleep(60)", "pass")
         failed = subprocess.run(
@@ -86,6 +86,6 @@ def test_whoever_waits_gets_the_lock_when_its_holder_dies(tmp_path: Path) -> Non
         assert holder.stdout.readline() == "held\n"
         killer = threading.Timer(0.3, holder.kill)
         killer.start()
-        with exclusive(tmp_path, purpose="second", timeout=30.0):
+        with file_lock(tmp_path, purpose="second", timeout=30.0):
             assert holder.poll() is not None
             assert (tmp_path / ".lock").read_text().startswith("second")

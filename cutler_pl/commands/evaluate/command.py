@@ -19,12 +19,12 @@ from cutler_pl.commands.evaluate.plan import Plan, make_plan
 from cutler_pl.commands.run_metadata import record_run
 from cutler_pl.errors import CutlerError, TooManyFailuresError
 from cutler_pl.evaluation.dataset_result import DatasetResult
-from cutler_pl.reports.evaluation_page import PAGE, write_evaluation_page
+from cutler_pl.reports.evaluation import PAGE, write_evaluation_page
 from cutler_pl.reports.table_formats import write_report
 from cutler_pl.reports.tables import Report, measures_table
 from cutler_pl.runtime.distributed import global_rank
 from cutler_pl.runtime.files import file_digest
-from cutler_pl.runtime.locks import exclusive
+from cutler_pl.runtime.locks import file_lock
 from cutler_pl.runtime.logging import get_logger
 
 log = get_logger(__name__)
@@ -51,7 +51,7 @@ def run(cfg: DictConfig) -> Path:
     output = Path(cfg.output) if cfg.output else _default_output(cfg, source, digest)
     cfg = cfg.copy()
     cfg.output = str(output)
-    with exclusive(output, purpose="evaluate") if global_rank() == 0 else nullcontext():
+    with file_lock(output, purpose="evaluate") if global_rank() == 0 else nullcontext():
         return _run(cfg, plan, output, digest)
 
 

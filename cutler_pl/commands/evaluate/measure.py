@@ -11,8 +11,8 @@ from cutler_pl.commands.result_cache import file_state, finished_with, write_fin
 from cutler_pl.evaluation import Comparison, compare
 from cutler_pl.evaluation.dataset_result import DatasetResult
 from cutler_pl.evaluation.metrics import AREA_RANGES
+from cutler_pl.reports.evaluation import CURVES, PICTURES
 from cutler_pl.reports.evaluation_figures import draw_gallery, draw_precision_recall
-from cutler_pl.reports.evaluation_page import CURVES, PICTURES
 from cutler_pl.runtime.files import write_text
 from cutler_pl.runtime.logging import get_logger
 from cutler_pl.runtime.version import VERSION

@@ -10,7 +10,9 @@ from torch import Tensor, nn
 
 from cutler_pl.models.predictions import AnyPrediction, Predictions, full_masks
 from cutler_pl.types import Target
-from cutler_pl.visual.draw import draw_instances, save_picture, side_by_side
+from cutler_pl.visual.contact_sheet import side_by_side
+from cutler_pl.visual.draw import draw_instances
+from cutler_pl.visual.image_files import save_image
 
 
 class VisualSamples(L.Callback):
@@ -58,7 +60,7 @@ class VisualSamples(L.Callback):
                 [_draw_target(image, target, names), self._draw_prediction(image, prediction, names)],
                 ["training target", "prediction"],
             )
-            save_picture(self._folder(trainer) / f"train_{number}.jpg", picture, max_side=2 * self.max_side)
+            save_image(self._folder(trainer) / f"train_{number}.jpg", picture, max_side=2 * self.max_side)
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Begin with the first image again."""
@@ -82,7 +84,7 @@ class VisualSamples(L.Callback):
                 return
             path = self._folder(trainer) / f"val_{self._drawn}.jpg"
             picture = self._draw_prediction(image, prediction, _class_names(pl_module))
-            save_picture(path, picture, max_side=self.max_side)
+            save_image(path, picture, max_side=self.max_side)
             self._drawn += 1
 
     def _folder(self, trainer: L.Trainer) -> Path:

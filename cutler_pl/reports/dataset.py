@@ -15,14 +15,17 @@ from cutler_pl.images import read_image
 from cutler_pl.ops.boxes import xywh_to_xyxy
 from cutler_pl.runtime.logging import get_logger
 from cutler_pl.visual.contact_sheet import contact_sheet
-from cutler_pl.visual.draw import draw_instances, save_picture
+from cutler_pl.visual.draw import draw_instances
+from cutler_pl.visual.image_files import save_image
 
 log = get_logger(__name__)
 
 _IGNORED = (255, 255, 0)
 
 
-def write_sheet(output: Path, annotations: Path, photos: Path, *, prefix: str, image_ids: Sequence[int]) -> None:
+def write_contact_sheet(
+    output: Path, annotations: Path, photos: Path, *, prefix: str, image_ids: Sequence[int]
+) -> None:
     """Draw images of a COCO file with their boxes and masks; regions that do not count are crossed out.
 
     Args:
@@ -50,7 +53,7 @@ def write_sheet(output: Path, annotations: Path, photos: Path, *, prefix: str, i
         panels.append(_drawn(photo, image, objects[number]))
         titles.append(f"{len(objects[number])} in {name}")
     if panels:
-        save_picture(output, contact_sheet(panels, titles))
+        save_image(output, contact_sheet(panels, titles))
 
 
 def _drawn(

@@ -18,8 +18,11 @@ from cutler_pl.reports.html_report import Page, Picture, Row, Section, Table, wr
 from cutler_pl.runtime.files import write_json
 from cutler_pl.runtime.logging import get_logger
 from cutler_pl.runtime.reproducibility import run_metadata
+from cutler_pl.visual.contact_sheet import side_by_side
 from cutler_pl.visual.curves import plot_curves, read_metrics, save_figure, select_curves
-from cutler_pl.visual.draw import draw_heatmap, draw_instances, save_picture, side_by_side
+from cutler_pl.visual.draw import draw_instances
+from cutler_pl.visual.heatmap import draw_heatmap
+from cutler_pl.visual.image_files import save_image
 
 log = get_logger(__name__)
 
@@ -74,7 +77,7 @@ def write_quickstart_page(output: str | Path, *, seed: int, scenes: int = 8, pho
     names = sorted(r["file_name"] for r in pseudo["images"] if r["file_name"].startswith("photos/"))
     real = [_panels(train, name, columns) for name in names[:: max(1, len(names) // photos)][:photos]]
 
-    save_picture(output / "overview.jpg", _overview(shown[:4]), max_side=1600)
+    save_image(output / "overview.jpg", _overview(shown[:4]), max_side=1600)
     page = Page(
         title="CutLER quickstart",
         intro=(

@@ -1,0 +1,35 @@
+"""Write images atomically as JPEG, PNG or WebP; the same pixels give the same bytes."""
+
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
+from cutler_pl.runtime.files import write_bytes
+
+_JPEG_QUALITY = 90
+
+
+def save_image(path: str | Path, image: UInt8[np.ndarray, "height width 3"], *, max_side: int | None = None) -> None:
+    """Write an image; the suffix chooses the format.
+
+    Args:
+        path: File to write; parent folders are made.
+        image: RGB pixels.
+        max_side: Shrink so that the longer side has at most this many pixels.
+    """
+    write_bytes(path, encode_image(image, suffix=Path(path).suffix, max_side=max_side))
+
+
+def encode_image(image: UInt8[np.ndarray, "height width 3"], *, suffix: str, max_side: int | None = None) -> bytes:
+    """The bytes of an image file whose name ends in `suffix`; see `save_image`."""
+    canvas = Image.fromarray(image)
+    if max_side is not None:
+        canvas.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
+    kind = Image.registered_extensions()[suffix.lower()]
+    options = {"quality": _JPEG_QUALITY} if kind in {"JPEG", "WEBP"} else {}
+    buffer = BytesIO()
+    canvas.save(buffer, format=kind, **options)
+    return buffer.getvalue()
