@@ -32,8 +32,7 @@ from PIL import Image
 
 from cutler_pl.maskcut import MaskCutParams, build_feature_extractor, maskcut, refine_masks
 from cutler_pl.maskcut.affinity import PatchGraph, build_graph
-from cutler_pl.maskcut.crf import CrfParams
-from cutler_pl.maskcut.encoding import annotate
+from cutler_pl.maskcut.encoding import encode_masks
 from cutler_pl.maskcut.features import TransformerFeatures
 from cutler_pl.maskcut.ncut import LanczosSolver
 from cutler_pl.maskcut.predictor import MaskCutPredictor
@@ -138,16 +137,16 @@ def crf(repeats: int) -> None:
 
 def image(repeats: int) -> None:
     """Everything after the ViT: three rounds at 60×60 patches, CRF, resizing, encoding."""
-    finder = MaskCutPredictor(lambda _: features, MaskCutParams(), CrfParams())
+    predictor = MaskCutPredictor(lambda _: features, MaskCutParams())
     few = photos(3)
     times: list[float] = []
     for seed, photo in enumerate(few):
         features = image_features(60, seed, dim=768)
 
         def work(photo: torch.Tensor = photo) -> None:
-            (found,) = finder.find(["photo"], photo[None])
-            assert found is not None
-            annotate(found.refined.numpy(), (375, 500))
+            (masks,) = predictor.predict(["image"], photo[None])
+            assert masks is not None
+            encode_masks(masks, (375, 500))
 
         work()
         times += seconds(work, repeats)
@@ -209,9 +208,7 @@ def memory(repeats: int, count: int = 2000) -> None:
             source,
             sorted(p.name for p in source.iterdir()),
             Path(folder) / "out",
-            predictor=MaskCutPredictor(
-                build_feature_extractor("patch_descriptors"), MaskCutParams(tau=0.5), CrfParams()
-            ),
+            predictor=MaskCutPredictor(build_feature_extractor("patch_descriptors"), MaskCutParams(tau=0.5)),
             trainer=trainer,
             options=RunOptions(fixed_size=128, num_workers=0),
             observer=Note(),
@@ -271,7 +268,7 @@ def gpu(repeats: int, batch: int = 32, files: int = 1024) -> None:
             source,
             sorted(p.name for p in source.iterdir()),
             Path(folder) / "out",
-            predictor=MaskCutPredictor(vit, MaskCutParams(), CrfParams()),
+            predictor=MaskCutPredictor(vit, MaskCutParams()),
             trainer=trainer,
             options=RunOptions(batch_size=batch, num_workers=12, threads=8),
         )

@@ -62,9 +62,8 @@ def run(cfg: DictConfig) -> Path:
     predictor = MaskCutPredictor(
         extractor,
         MaskCutParams(**{field.name: cfg.maskcut[field.name] for field in fields(MaskCutParams)}),
-        instantiate(cfg.crf.params),
         solver=cfg.maskcut.solver,
-        backend=cfg.crf.backend,
+        backend=instantiate(cfg.crf),
     )
     options = RunOptions(
         fixed_size=cfg.maskcut.fixed_size,

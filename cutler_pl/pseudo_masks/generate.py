@@ -70,7 +70,7 @@ def generate(
             constants = {
                 "fixed_size": options.fixed_size,
                 "cut": asdict(predictor.params),
-                "crf": asdict(predictor.crf_params),
+                "crf": asdict(predictor.backend.params),
                 "annotation": asdict(options.annotation),
             }
             folder.begin({**options.settings, **constants}, names)

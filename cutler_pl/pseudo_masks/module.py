@@ -9,7 +9,7 @@ from jaxtyping import UInt8
 from torch import nn
 
 from cutler_pl.coco.parts import PartWriter, ShardRecord
-from cutler_pl.maskcut.encoding import AnnotationParams, annotate
+from cutler_pl.maskcut.encoding import encode_masks
 from cutler_pl.maskcut.predictor import ImageMasks, MaskCutPredictor
 from cutler_pl.pseudo_masks.dataset import MaskCutBatch
 from cutler_pl.pseudo_masks.observer import Observer
@@ -48,7 +48,7 @@ class MaskCutModule(L.LightningModule):
         self._predictor = predictor
         self._folder = folder
         self._progress = progress
-        self._annotation: AnnotationParams = options.annotation
+        self._annotation = options.annotation
         self._observer = observer
         self._pool = ThreadPoolExecutor(options.threads, thread_name_prefix="encode")
         self._writer: PartWriter | None = None
@@ -64,7 +64,7 @@ class MaskCutModule(L.LightningModule):
         Returns:
             Number of images; Lightning warns of None.
         """
-        found = self._predictor.find(batch.names, batch.pixels)
+        found = self._predictor.predict(batch.names, batch.pixels)
         self._write()
         records = [self._pool.submit(_failure, name, reason) for name, reason in batch.failures.items()]
         for masks, name, size_hw, preview in zip(found, batch.names, batch.sizes_hw, batch.previews, strict=True):
@@ -88,19 +88,13 @@ class MaskCutModule(L.LightningModule):
     def _encode(
         self, masks: ImageMasks, size_hw: tuple[int, int], preview: UInt8[np.ndarray, "height width 3"] | None
     ) -> ShardRecord:
-        annotations, left_out = annotate(
-            masks.refined.numpy(),
-            size_hw,
-            coarse=masks.coarse.numpy(),
-            ncut_values=masks.ncut_values.numpy(),
-            params=self._annotation,
-        )
+        annotations, dropped = encode_masks(masks, size_hw, params=self._annotation)
         record = ShardRecord(
             file=masks.name,
             height=size_hw[0],
             width=size_hw[1],
             annotations=annotations,
-            dropped={**masks.dropped, **left_out},
+            dropped={**masks.dropped, **dropped},
         )
         self._observer.on_image(masks, record, preview)
         return record

@@ -17,7 +17,6 @@ from cutler_pl.coco.parts import ShardRecord
 from cutler_pl.errors import ConfigError, OutputLockedError, OutputWriteError, TooManyFailuresError
 from cutler_pl.images import list_images, read_image
 from cutler_pl.maskcut import MaskCutParams, build_feature_extractor
-from cutler_pl.maskcut.crf import CrfParams
 from cutler_pl.maskcut.predictor import ImageMasks, MaskCutPredictor
 from cutler_pl.pseudo_masks.generate import generate
 from cutler_pl.pseudo_masks.merge import MergeReport
@@ -75,7 +74,7 @@ def run(
         root,
         names,
         output,
-        predictor=MaskCutPredictor(extractor, params or MaskCutParams(tau=0.5), CrfParams()),
+        predictor=MaskCutPredictor(extractor, params or MaskCutParams(tau=0.5)),
         trainer=trainer,
         options=RunOptions(**{"fixed_size": 64, "batch_size": 2, "num_workers": 0, **options}),
         observer=observer,

@@ -10,7 +10,15 @@ import lightning as L
 import pytest
 import torch
 
-from cutler_pl.data import CopyPasteParams, EvalDataModule, TrainDataModule
+from cutler_pl.data import (
+    BatchAugmentation,
+    CopyPasteParams,
+    EvalDataModule,
+    LoaderParams,
+    TrainDataModule,
+    TrainingSet,
+    TrainTransformParams,
+)
 from cutler_pl.datasets.scenes import SceneParams, write_scenes
 from cutler_pl.evaluation import evaluate_coco
 from cutler_pl.models import Detector, build_detector
@@ -72,9 +80,12 @@ def tiny_module() -> DetectorModule:
 def train(make_trainer: Make, scenes: Scenes, folder: Path, *, resume: Path | None = None) -> DetectorModule:
     """Train in `folder`; measure statistics and write a checkpoint at steps 4, 8 and 10."""
     data = TrainDataModule(
-        scenes.images, scenes.annotations, batch_size=2, train_sizes=(48, 64), max_size=96, num_workers=0,
-        copy_paste=CopyPasteParams(), seed=2,
-    )  # fmt: skip
+        TrainingSet(images=scenes.images, annotations=scenes.annotations, class_agnostic=True, filter_empty=True),
+        transforms=TrainTransformParams(train_sizes=(48, 64), max_size=96, flip_probability=0.5),
+        loader=LoaderParams(batch_size=2, num_workers=0),
+        augment=BatchAugmentation(copy_paste=CopyPasteParams()),
+        seed=2,
+    )
     data.check()
     callbacks: list[L.Callback] = [
         PreciseBatchNorm(num_batches=2, every_n_steps=4),
