@@ -8,8 +8,8 @@ import pytest
 
 from cutler_pl.evaluation import NOT_MEASURED
 from cutler_pl.evaluation.published import zero_shot
-from cutler_pl.reports.table_formats import tex_text, to_csv, to_markdown, to_tex, write_report
-from cutler_pl.reports.tables import Report
+from cutler_pl.reports.evaluation_files import to_csv, to_markdown, to_tex, write_report
+from cutler_pl.reports.evaluation_tables import Report
 
 NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100")
 

@@ -2,12 +2,12 @@ from typing import Any
 
 from cutler_pl.evaluation import NOT_MEASURED
 from cutler_pl.evaluation.published import semi_supervised, zero_shot
-from cutler_pl.reports.tables import (
+from cutler_pl.reports.evaluation_tables import (
     Report,
     all_tables,
     category_tables,
     counts_table,
-    measures_table,
+    metrics_table,
     published_table,
     semi_supervised_table,
     sizes_table,
@@ -47,7 +47,7 @@ def test_this_run_stands_below_the_published_numbers_with_its_difference_from_ea
     assert table.rows[2][1:] == ["21.9 | 32.7", "36.9 | 44.3"]
     assert table.rows[3][1:] == ["22.0 | 30.0", "30.0 | 30.0"]
     assert table.rows[6][1:] == ["+0.1 | -2.7", "-6.9 | -14.3"]
-    assert table.strong == {3}
+    assert table.bold == {3}
 
 
 def test_datasets_that_were_asked_for_and_are_missing_keep_their_column() -> None:
@@ -61,7 +61,7 @@ def test_own_datasets_and_masks_alone_have_no_published_part() -> None:
     assert published_table(Report({"my photos": {"bbox": measures()}})).rows == []
     assert published_table(Report({"coco": {"segm": measures()}})).rows == []
     titles = [table.title for table in all_tables(Report({"my photos": {"bbox": measures()}}))]
-    assert titles == ["All measures", "By size of the objects"]
+    assert titles == ["All metrics", "By size of the objects"]
 
 
 def test_without_recall_of_100_the_one_with_most_detections_is_compared() -> None:
@@ -86,7 +86,7 @@ def test_labels_table_puts_the_run_into_its_column_with_differences() -> None:
 
 
 def test_what_was_not_measured_is_a_dash() -> None:
-    table = measures_table(Report({"mine": {"segm": measures(APl=NOT_MEASURED)}}))
+    table = metrics_table(Report({"mine": {"segm": measures(APl=NOT_MEASURED)}}))
     assert dict(zip(table.header, table.rows[0], strict=True)) | {"APl": "–", "of": "mask", "AP50": "22.0"} == dict(
         zip(table.header, table.rows[0], strict=True)
     )
