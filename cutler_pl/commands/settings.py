@@ -6,6 +6,7 @@ from cutler_pl.errors import ConfigError
 
 RENAMED = {
     "augment.copy_paste.max_ioy": "augment.copy_paste.max_ioa",
+    "callbacks.checkpoint.keep": "callbacks.checkpoint.save_top_k",
     "maskcut.max_cut_value": "maskcut.max_ncut_value",
     "max_failed_share": "max_failure_rate",
     "max_faulty": "max_failure_rate",

@@ -17,7 +17,7 @@ from cutler_pl.models.checkpoint import detector_config, load_detector
 from cutler_pl.training import DetectorModule
 from cutler_pl.training.callbacks import PreciseBatchNorm, PredictionWriter, StepCheckpoint
 from cutler_pl.training.optim import sgd
-from cutler_pl.training.schedules import WarmupMultiStepLR
+from cutler_pl.training.schedules import warmup_multistep_lr
 
 Make = Callable[..., Any]
 STEPS = 16
@@ -68,7 +68,7 @@ def test_half_precision_trains_drops_a_bad_step_and_predicts(make_trainer: Make,
     module = NanOnce(
         model,
         optimizer=partial(sgd, lr=0.01, weight_decay=1e-4, per_param_clip_norm=1.0),
-        scheduler=partial(WarmupMultiStepLR, max_steps=STEPS, milestones=[], warmup_steps=STEPS),
+        scheduler=partial(warmup_multistep_lr, max_steps=STEPS, milestones=[], warmup_steps=STEPS),
         model_config=detector_config(model, category_ids=[1]),
     )
     watch = Watch()

@@ -19,7 +19,7 @@ from cutler_pl.models.checkpoint import detector_config, load_detector
 from cutler_pl.training import DetectorModule
 from cutler_pl.training.callbacks import PreciseBatchNorm, PredictionWriter, StepCheckpoint
 from cutler_pl.training.optim import sgd
-from cutler_pl.training.schedules import WarmupMultiStepLR
+from cutler_pl.training.schedules import warmup_multistep_lr
 
 Make = Callable[..., Any]
 STEPS = 10
@@ -64,7 +64,7 @@ def tiny_module() -> DetectorModule:
     return DetectorModule(
         model,
         optimizer=partial(sgd, lr=0.01, weight_decay=1e-4, per_param_clip_norm=1.0),
-        scheduler=partial(WarmupMultiStepLR, max_steps=STEPS, milestones=[8], warmup_steps=4),
+        scheduler=partial(warmup_multistep_lr, max_steps=STEPS, milestones=[8], warmup_steps=4),
         model_config=detector_config(model, category_ids=[1], class_names=["fg"]),
         seed=3,
     )
@@ -79,7 +79,7 @@ def train(make_trainer: Make, scenes: Scenes, folder: Path, *, resume: Path | No
     data.check()
     callbacks: list[L.Callback] = [
         PreciseBatchNorm(num_batches=2, every_n_steps=4),
-        StepCheckpoint(folder, every_n_steps=4, keep=None),
+        StepCheckpoint(folder, every_n_steps=4, save_top_k=None),
     ]
     module = tiny_module()
     trainer = make_trainer(max_steps=STEPS, callbacks=callbacks, enable_checkpointing=True)
