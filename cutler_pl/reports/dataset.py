@@ -27,7 +27,7 @@ def write_contact_sheet(
         prefix: Leading part of the annotated file names that is missing in `images`.
         image_ids: Images to draw; those that cannot be decoded are named in the log and left out.
     """
-    records: dict[int, dict[str, Any]] = dict.fromkeys(image_ids, {})
+    records: dict[int, dict[str, Any]] = {image_id: {} for image_id in image_ids}
     objects: dict[int, list[dict[str, Any]]] = {image_id: [] for image_id in image_ids}
     for key, record in read_records(annotations):
         if key == "images" and record["id"] in records:

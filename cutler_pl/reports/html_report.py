@@ -153,7 +153,7 @@ def _environment() -> jinja2.Environment:
 
 
 def _with_code(text: str) -> Markup:
-    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text)))
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
 
 
 def _flatten(values: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -20,7 +20,7 @@ def draw_records(
     records: Sequence[Mapping[str, Any]],
     *,
     names: Mapping[int, str] | None = None,
-    boxes: bool = True,
+    masks_only: bool = False,
 ) -> UInt8[np.ndarray, "height width 3"]:
     """Draw COCO annotations or results: masks, boxes, scores where there are any; crowd regions are crossed out.
 
@@ -28,37 +28,32 @@ def draw_records(
         image: Pixels, as for `draw_instances`.
         records: Annotations or results of this image. Masks are drawn if all have one of the image's size.
         names: Class name by category id, written beside each instance; None writes none.
-        boxes: Draw boxes; without masks they are drawn anyway.
+        masks_only: Leave out boxes and scores.
 
     Returns:
         A new image of the size of `image`.
     """
     drawn = to_image_array(image)
     counted = [record for record in records if not record.get("iscrowd")]
+    ignored = [record for record in records if record.get("iscrowd")]
     if counted:
-        masks = _masks(counted, drawn.shape[:2])
+        scored = not masks_only and all("score" in record for record in counted)
         drawn = draw_instances(
             drawn,
-            masks,
-            boxes=_boxes(counted) if boxes or masks is None else None,
-            scores=[float(record["score"]) for record in counted] if all("score" in r for r in counted) else None,
-            labels=names and [names.get(r["category_id"], str(r["category_id"])) for r in counted],
+            _masks(counted, drawn.shape[:2]),
+            boxes=None if masks_only else _boxes(counted),
+            scores=[float(record["score"]) for record in counted] if scored else None,
+            labels=None if names is None else [names.get(r["category_id"], str(r["category_id"])) for r in counted],
         )
-    ignored = [record for record in records if record.get("iscrowd")]
     return _cross_out(drawn, _boxes(ignored)) if ignored else drawn
 
 
-def decode_masks(records: Sequence[Mapping[str, Any]], size_hw: tuple[int, int]) -> Bool[np.ndarray, "boxes _ _"]:
-    """The masks of annotations or results at their own size; polygons are drawn at `size_hw`."""
-    decoded = [rle.decode(rle.to_rle(record["segmentation"], *size_hw)) for record in records]
-    return np.stack(decoded) if decoded else np.zeros((0, *size_hw), dtype=bool)
-
-
-def _masks(records: Sequence[Mapping[str, Any]], size_hw: tuple[int, int]) -> Bool[np.ndarray, "boxes _ _"] | None:
+def _masks(records: Sequence[Mapping[str, Any]], size_hw: tuple[int, ...]) -> Bool[np.ndarray, "boxes _ _"] | None:
     if not all(record.get("segmentation") for record in records):
         return None
-    masks = decode_masks(records, size_hw)
-    return masks if masks.shape[1:] == size_hw else None
+    height, width = size_hw
+    masks = [rle.decode(rle.to_rle(record["segmentation"], height, width)) for record in records]
+    return np.stack(masks) if all(mask.shape == size_hw for mask in masks) else None
 
 
 def _boxes(records: Sequence[Mapping[str, Any]]) -> np.ndarray:

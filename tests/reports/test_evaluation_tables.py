@@ -16,15 +16,15 @@ from cutler_pl.reports.evaluation_tables import (
 NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100")
 
 
-def measures(ap50: float = 22.04, ar100: float = 30.0, **others: float) -> dict[str, Any]:
+def metrics(ap50: float = 22.04, ar100: float = 30.0, **others: float) -> dict[str, Any]:
     return dict.fromkeys(NAMES, 10.0) | {"AP50": ap50, "AR100": ar100} | others
 
 
 def by_class(ap: float = 31.0) -> dict[str, Any]:
-    return {kind: {"cat": measures(AP=ap), "dog": measures(AP=ap - 1)} for kind in ("bbox", "segm")}
+    return {kind: {"cat": metrics(AP=ap), "dog": metrics(AP=ap - 1)} for kind in ("bbox", "segm")}
 
 
-def test_published_numbers_are_those_of_the_original_s_tables() -> None:
+def test_published_numbers() -> None:
     tables = zero_shot()
     assert len(tables.titles) == 11
     assert all(set(row) == set(tables.titles) for row in tables.methods.values())
@@ -37,8 +37,8 @@ def test_published_numbers_are_those_of_the_original_s_tables() -> None:
     assert labels["MoCo-v2"][100] == (42.8, 37.0)
 
 
-def test_this_run_stands_below_the_published_numbers_with_its_difference_from_each() -> None:
-    report = Report({"voc": {"bbox": measures(30.0)}, "coco": {"bbox": measures()}}, method="us")
+def test_own_row_and_differences() -> None:
+    report = Report({"voc": {"bbox": metrics(30.0)}, "coco": {"bbox": metrics()}}, method="us")
     table = published_table(report)
     assert table.header == ["method", "COCO", "VOC"]
     methods = list(zero_shot().methods)
@@ -50,27 +50,27 @@ def test_this_run_stands_below_the_published_numbers_with_its_difference_from_ea
     assert table.bold == {3}
 
 
-def test_datasets_that_were_asked_for_and_are_missing_keep_their_column() -> None:
-    table = published_table(Report({"coco": {"bbox": measures()}}, missing={"kitti": "not there", "mine": "too"}))
+def test_missing_dataset_keeps_column() -> None:
+    table = published_table(Report({"coco": {"bbox": metrics()}}, missing={"kitti": "not there", "mine": "too"}))
     assert table.header == ["method", "COCO", "KITTI"]
     assert table.rows[0][2] == "7.7 | 7.1"
     assert [row[2] for row in table.rows[3:]] == ["–"] * 4
 
 
-def test_own_datasets_and_masks_alone_have_no_published_part() -> None:
-    assert published_table(Report({"my photos": {"bbox": measures()}})).rows == []
-    assert published_table(Report({"coco": {"segm": measures()}})).rows == []
-    titles = [table.title for table in all_tables(Report({"my photos": {"bbox": measures()}}))]
+def test_no_published_part() -> None:
+    assert published_table(Report({"my images": {"bbox": metrics()}})).rows == []
+    assert published_table(Report({"coco": {"segm": metrics()}})).rows == []
+    titles = [table.title for table in all_tables(Report({"my images": {"bbox": metrics()}}))]
     assert titles == ["All metrics", "By size of the objects"]
 
 
-def test_without_recall_of_100_the_one_with_most_detections_is_compared() -> None:
-    few = {name: value for name, value in measures().items() if name != "AR100"} | {"AR30": 12.0, "ARs": 50.0}
+def test_compare_largest_recall() -> None:
+    few = {name: value for name, value in metrics().items() if name != "AR100"} | {"AR30": 12.0, "ARs": 50.0}
     assert published_table(Report({"coco": {"bbox": few}})).rows[3][1] == "22.0 | 12.0"
 
 
-def test_labels_table_puts_the_run_into_its_column_with_differences() -> None:
-    results = {"coco_80": {"bbox": measures(AP=31.0), "segm": measures(AP=27.5)}}
+def test_semi_supervised_column() -> None:
+    results = {"coco_80": {"bbox": metrics(AP=31.0), "segm": metrics(AP=27.5)}}
     categories = {"coco_80": by_class()}
     table = semi_supervised_table(Report(results, method="us", categories=categories, labels=10))
     assert table.header[4] == "10 %"
@@ -85,19 +85,19 @@ def test_labels_table_puts_the_run_into_its_column_with_differences() -> None:
     assert semi_supervised_table(Report(results)).rows == []  # measured as one class
 
 
-def test_what_was_not_measured_is_a_dash() -> None:
-    table = metrics_table(Report({"mine": {"segm": measures(APl=NOT_MEASURED)}}))
+def test_unmeasured_is_dash() -> None:
+    table = metrics_table(Report({"mine": {"segm": metrics(APl=NOT_MEASURED)}}))
     assert dict(zip(table.header, table.rows[0], strict=True)) | {"APl": "–", "of": "mask", "AP50": "22.0"} == dict(
         zip(table.header, table.rows[0], strict=True)
     )
 
 
-def test_sizes_counts_and_categories() -> None:
+def test_sizes_counts_categories() -> None:
     sizes = {"ARs": 1.0, "ARm": 2.0, "ARl": 3.0}
     report = Report(
-        {"mine": {"bbox": measures(**sizes)}},
+        {"mine": {"bbox": metrics(**sizes)}},
         counts={"mine": {"images": 5, "objects_s": 7, "objects_m": 8, "objects_l": 9, "rejected_detections": 2}},
-        categories={"mine": {"bbox": {"cat": measures(40.0), "dog": measures(AP=NOT_MEASURED)}}},
+        categories={"mine": {"bbox": {"cat": metrics(40.0), "dog": metrics(AP=NOT_MEASURED)}}},
     )
     assert sizes_table(report).rows == [["mine", "box", "7", "8", "9", "10.0", "10.0", "10.0", "1.0", "2.0", "3.0"]]
     assert counts_table(report).header == ["dataset", "images", "rejected detections"]

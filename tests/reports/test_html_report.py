@@ -171,9 +171,7 @@ def test_round_numbers_dash_missing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("best", "expected"), [("highest", ["53.9", "60.1", "60.1"]), ("lowest", ["41.2", "55.0"]), (None, [])]
 )
-def test_mark_best_of_each_column(
-    tmp_path: Path, best: str | None, expected: list[str]
-) -> None:
+def test_mark_best_of_each_column(tmp_path: Path, best: str | None, expected: list[str]) -> None:
     rows = [["a", 41.2, 55.0, None], ["b", 53.9, 60.06, 3.0], ["c", 50.0, 60.14, None]]
     write_page(tmp_path / "index.html", _page(Table(["stage", "AP50", "AR", "alone"], rows, best=best)))
     assert sorted(re.findall(r"<strong>(.*?)</strong>", (tmp_path / "index.html").read_text())) == sorted(expected)
