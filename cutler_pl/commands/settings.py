@@ -31,6 +31,6 @@ def require(cfg: DictConfig, *keys: str) -> None:
     Raises:
         ConfigError: The message names every one that is missing.
     """
-    missing = [key for key in keys if OmegaConf.is_missing(cfg, key)]
+    missing = [key for key in keys if OmegaConf.select(cfg, key, default="???") == "???"]
     if missing:
         raise ConfigError(f"needed and not given: {' '.join(f'{key}=<value>' for key in missing)}")

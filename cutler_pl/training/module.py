@@ -18,13 +18,13 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from cutler_pl.errors import ConfigError, TrainingDivergedError
-from cutler_pl.models.checkpoint import MODEL_CONFIG_KEY
 from cutler_pl.models.predictions import Predictions
 from cutler_pl.runtime.logging import get_logger
 from cutler_pl.runtime.reproducibility import generator
 from cutler_pl.training.clipping import all_finite, clip_tensor_norms_, tensor_norms
 from cutler_pl.training.running_means import RunningMeans
 from cutler_pl.types import Target
+from cutler_pl.weights.files import MODEL_CONFIG_KEY
 
 log = get_logger(__name__)
 

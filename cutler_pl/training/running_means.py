@@ -24,7 +24,7 @@ class RunningMeans:
 
     def compute(self) -> dict[str, Tensor]:
         """Means since the last call; every rank must call it in the same step."""
-        means = {name: metric.compute() for name, metric in self._metrics.items()}
+        means = {name: metric.compute() for name, metric in self._metrics.items() if metric.update_called}
         for metric in self._metrics.values():
             metric.reset()
         return means

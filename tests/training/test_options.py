@@ -163,7 +163,7 @@ def test_validation_is_one_option(tmp_path: Path) -> None:
     assert Path(data.annotations) == evaluator.annotations == Path("sets/coco/annotations/instances_val2017.json")
     assert not evaluator.class_agnostic
     assert "checkpoint" in cfg.callbacks
-    assert instantiate(cfg.data).validation is not None
+    assert instantiate(cfg.data.datamodule).validation is not None
 
 
 def test_loggers_write_below_the_output_folder(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -195,8 +195,8 @@ def test_debug_options_change_an_experiment(name: str, tmp_path: Path) -> None:
     if name == "default":
         assert (cfg.trainer.accelerator, cfg.data.num_workers, cfg.data.batch_size) == ("cpu", 0, 2)
     if name == "overfit":
-        data = instantiate(cfg.data)
-        assert data.copy_paste is None
-        assert (data.max_images, data.batch_size) == (2, 2)
+        data = instantiate(cfg.data.datamodule)
+        assert data.augment.copy_paste is None
+        assert (data.training_set.max_images, data.loader.batch_size) == (2, 2)
     if name == "profiler":
         assert instantiate(cfg.trainer.profiler).dirpath == str(tmp_path)
