@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 from hydra.utils import instantiate
 from omegaconf import DictConfig
-from PIL import Image
 
 from cutler_pl.coco import rle
 from cutler_pl.coco.parts import ShardRecord
@@ -20,16 +19,11 @@ from cutler_pl.pseudo_masks.generate import generate
 from cutler_pl.pseudo_masks.observer import Observer
 from cutler_pl.pseudo_masks.options import JobShard, RunOptions
 from cutler_pl.pseudo_masks.output_folder import OutputFolder
-from cutler_pl.reports.maskcut import picture_of, write_maskcut_page
+from cutler_pl.reports.maskcut import draw_overlay, draw_steps, figure_path, write_maskcut_page
 from cutler_pl.runtime.logging import get_logger
-from cutler_pl.visual.contact_sheet import side_by_side
-from cutler_pl.visual.draw import draw_instances
-from cutler_pl.visual.heatmap import draw_heatmap
 from cutler_pl.visual.image_files import save_image
 
 log = get_logger(__name__)
-
-_PANEL_HEIGHT = 256
 
 
 def run(cfg: DictConfig) -> Path:
@@ -102,31 +96,10 @@ class _Figures(_RunRecord):
     preview_side = 1024
 
     def is_complete(self, name: str) -> bool:
-        return all(picture_of(self._output / folder, name).is_file() for folder in ("overlays", "steps"))
+        return all(figure_path(self._output / folder, name).is_file() for folder in ("overlays", "steps"))
 
     def on_image(self, masks: ImageMasks, record: ShardRecord, preview: np.ndarray | None) -> None:
         assert preview is not None  # asked for by preview_side
-        size_wh = (preview.shape[1], preview.shape[0])
-        resized = [_resized(rle.decode(a["segmentation"]), size_wh) for a in record["annotations"]]
-        stack = np.stack(resized) if resized else np.zeros((0, *preview.shape[:2]), bool)
-        save_image(picture_of(self._output / "overlays", masks.name), draw_instances(preview, stack))
-        save_image(picture_of(self._output / "steps", masks.name), _steps(masks, Image.fromarray(preview)))
-
-
-def _steps(found: ImageMasks, image: Image.Image) -> np.ndarray:
-    """Image, eigenvector of each round, masks before and after the refinement, in the image's proportions."""
-    width = max(1, round(image.width * _PANEL_HEIGHT / image.height))
-    small = np.array(image.resize((width, _PANEL_HEIGHT), Image.Resampling.LANCZOS))
-    panels, titles = [small], ["image"]
-    for number, vector in enumerate(found.eigenvectors, start=1):
-        panels.append(draw_heatmap(small, vector))
-        titles.append(f"eigenvector {number}")
-    for title, masks in (("before the CRF", found.coarse), ("after the CRF", found.refined)):
-        resized = np.stack([_resized(mask, (width, _PANEL_HEIGHT)) for mask in masks.numpy()])
-        panels.append(draw_instances(small, resized))
-        titles.append(title)
-    return side_by_side(panels, titles)
-
-
-def _resized(mask: np.ndarray, size_wh: tuple[int, int]) -> np.ndarray:
-    return np.array(Image.fromarray(mask).resize(size_wh, Image.Resampling.NEAREST))
+        objects = [rle.decode(annotation["segmentation"]) for annotation in record["annotations"]]
+        save_image(figure_path(self._output / "overlays", masks.name), draw_overlay(preview, objects))
+        save_image(figure_path(self._output / "steps", masks.name), draw_steps(preview, masks))

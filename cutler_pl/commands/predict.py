@@ -4,10 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from omegaconf import DictConfig
 
-from cutler_pl.coco import rle
 from cutler_pl.coco.failures import FAILURES_NAME, write_failures
 from cutler_pl.coco.schema import Category, Coco, Image, Result
 from cutler_pl.commands.instantiate import build_trainer, load_detector_from
@@ -17,15 +15,14 @@ from cutler_pl.data import EvalDataModule, PredictDataModule
 from cutler_pl.data.image_datamodule import ImageFiles
 from cutler_pl.errors import DatasetNotFoundError
 from cutler_pl.models import Detector
-from cutler_pl.ops.boxes import xywh_to_xyxy
 from cutler_pl.runtime.distributed import gather, global_rank
 from cutler_pl.runtime.files import write_json
 from cutler_pl.training import DetectorModule
 from cutler_pl.training.callbacks import PredictionWriter
 from cutler_pl.training.callbacks.prediction_writer import OnImage
 from cutler_pl.types import ImageTensor
-from cutler_pl.visual.draw import draw_instances
 from cutler_pl.visual.image_files import save_image
+from cutler_pl.visual.records import draw_records
 
 
 @dataclass(frozen=True)
@@ -167,12 +164,5 @@ class _Overlays:
 
     def __call__(self, image: ImageTensor, file_name: str, results: Sequence[Result]) -> None:
         shown = [result for result in results if result["score"] >= self._min_score]
-        masks = np.array([rle.decode(result["segmentation"]) for result in shown]).reshape(-1, *image.shape[1:])
-        overlay = draw_instances(
-            image,
-            masks.astype(bool),
-            boxes=xywh_to_xyxy(np.array([result["bbox"] for result in shown], dtype=np.float64).reshape(-1, 4)),
-            scores=[result["score"] for result in shown],
-            labels=[self._names[result["category_id"]] for result in shown] if len(self._names) > 1 else None,
-        )
+        overlay = draw_records(image, shown, names=self._names if len(self._names) > 1 else None)
         save_image(self._folder / f"{file_name}.jpg", overlay)
