@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from cutler_pl.errors import ConfigError, InputError
+from cutler_pl.maskcut.patch_grid import patch_grid
 
 _ORIENTATIONS = 4
 _WEIGHTS = {"mean": 1.2, "deviation": 0.5, "surround": 1.0, "gradient": 0.5, "position": 1.2}
@@ -38,17 +38,7 @@ class PatchDescriptors(nn.Module):
             ConfigError: A side is no multiple of 8.
             InputError: The images are not float (batch, 3, height, width).
         """
-        if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
-            raise InputError(
-                "images of patch_descriptors: expected float RGB (batch, 3, height, width) in [0, 1], "
-                f"found {images.dtype} of shape {tuple(images.shape)}"
-            )
-        height, width = images.shape[2:]
-        if height % self.patch_size or width % self.patch_size or not height or not width:
-            raise ConfigError(
-                f"images of {height}×{width} pixels cannot be cut in cells of {self.patch_size}; "
-                "choose a fixed_size that is a multiple of 8"
-            )
+        patch_grid(images, self.patch_size, name=self.name)
         lab = kornia.color.rgb_to_lab(images)
         mean = self._cells(lab)
         spread = lab - mean.repeat_interleave(self.patch_size, 2).repeat_interleave(self.patch_size, 3)

@@ -64,8 +64,8 @@ class DeviceLattice:
     ) -> None:
         """Add the CRF's message of `q` to the log-odds `total`, in place: weight · (2 filtered - ones)."""
         front = self._blurred(q)
-        sizes = self._sizes(q)
-        self.kernels("lattice_message", q.numel(), front, self.corners, self.weights, ones, total, *sizes, float(weight))
+        lattice = (front, self.corners, self.weights)
+        self.kernels("lattice_message", q.numel(), *lattice, ones, total, *self._sizes(q), float(weight))
 
     def _sizes(self, values: Tensor) -> tuple[int, int, int, int, float]:
         corners = self.corners.shape[1]
