@@ -141,7 +141,7 @@ def _paint_labels(
 ) -> UInt8[np.ndarray, "height width 3"]:
     """Labels above the upper left corners, moved apart where they overlap and into the image."""
     sv = supervision()
-    size = max(9, round(16 * max(image.shape) / _REFERENCE_SIDE))
+    size = max(11, round(16 * max(image.shape) / _REFERENCE_SIDE))
     annotator = sv.RichLabelAnnotator(
         color=sv.ColorPalette([sv.Color(*color) for color in colors.tolist()]),
         text_color=sv.ColorPalette([sv.Color(*text_color(color)) for color in colors]),
