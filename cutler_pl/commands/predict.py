@@ -1,6 +1,5 @@
 """Run a detector over photos: a COCO results file, the list of images it speaks of, and pictures."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +21,7 @@ from cutler_pl.images import read_image, read_image_size
 from cutler_pl.models import Detector
 from cutler_pl.ops.boxes import xywh_to_xyxy
 from cutler_pl.runtime.distributed import gather, global_rank
-from cutler_pl.runtime.files import write_json, write_text
+from cutler_pl.runtime.files import write_json, write_json_lines
 from cutler_pl.runtime.logging import get_logger
 from cutler_pl.training import DetectorModule
 from cutler_pl.training.callbacks import PredictionWriter
@@ -123,11 +122,10 @@ def write_predictions(
     trainer.predict(DetectorModule(detector.model), datamodule=datamodule, return_predictions=False)
     failures = sorted(gather(list(datamodule.failures)))
     if trainer.is_global_zero:
-        lines = [json.dumps(failure._asdict(), ensure_ascii=False) + "\n" for failure in failures]
-        write_text(results.with_name("failures.jsonl"), "".join(lines))
+        write_json_lines(results.with_name("failures.jsonl"), [failure._asdict() for failure in failures])
     if failures and len(failures) == len(datamodule.image_files()):
         raise DatasetNotFoundError(f"none of the {len(failures)} images can be read; the first: {failures[0].reason}")
-    return {failure.file_name for failure in failures}
+    return {failure.file for failure in failures}
 
 
 def _image_records(files: ImageFiles, failed: set[str]) -> list[Image]:

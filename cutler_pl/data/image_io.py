@@ -1,4 +1,4 @@
-"""Images in the frame of their annotations, and the record of those that cannot be read."""
+"""Images oriented as their annotations, and the record of those that cannot be read."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -17,12 +17,12 @@ _log = get_logger(__name__)
 class Failure(NamedTuple):
     """An image that could not be used, and why."""
 
-    file_name: str
+    file: str
     reason: str
 
 
 class Failures(list[Failure]):
-    """Record of unusable images; each file is told to the log once, however often it comes up."""
+    """Record of unusable images; each file is logged once."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -31,8 +31,8 @@ class Failures(list[Failure]):
     def add(self, failures: Iterable[Failure]) -> None:
         """Record failures that are not known yet."""
         for failure in failures:
-            if failure.file_name not in self._known:
-                self._known.add(failure.file_name)
+            if failure.file not in self._known:
+                self._known.add(failure.file)
                 self.append(failure)
                 _log.warning("left out an image: %s", failure.reason)
 
@@ -40,16 +40,16 @@ class Failures(list[Failure]):
 def read_oriented(
     path: Path, size_hw: tuple[int, int], *, exchangeable: bool = False
 ) -> UInt8[np.ndarray, "height width 3"]:
-    """Read an image such that pixels and annotations share one frame.
+    """Read an image in the orientation of its annotations.
 
-    That is the upright frame, unless only the stored one has the annotated size: the original's pseudo-masks of
-    photos with an EXIF rotation were drawn on pixels as stored.
+    That is upright, unless only the stored orientation has the annotated size: the original's pseudo-masks of images
+    with an EXIF rotation were drawn on pixels as stored.
 
     Args:
         path: Image file.
         size_hw: Height and width according to the annotations.
-        exchangeable: Accept that the annotations have height and width exchanged. Right where there are no run-length
-            masks, whose size would have told.
+        exchangeable: Accept annotations with height and width swapped: right without run-length masks, whose size
+            would be known.
 
     Raises:
         ImageReadError: The file is unreadable, or of another size.

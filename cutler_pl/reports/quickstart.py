@@ -74,7 +74,7 @@ def write_quickstart_page(output: str | Path, *, seed: int, scenes: int = 8, pho
     pseudo = _read(stages / "2_maskcut" / "annotations.json")
     merged = _read(stages / "6_self_train" / "annotations.json")
     columns = [_by_name(pseudo, pseudo["annotations"]), _by_name(merged, merged["annotations"])]
-    names = sorted(r["file_name"] for r in pseudo["images"] if r["file_name"].startswith("photos/"))
+    names = sorted(r["file_name"] for r in pseudo["images"] if r["file_name"].startswith("images/"))
     real = [_panels(train, name, columns) for name in names[:: max(1, len(names) // photos)][:photos]]
 
     save_image(output / "overview.jpg", _overview(shown[:4]), max_side=1600)

@@ -234,7 +234,7 @@ class Predicting:
         found = {"image_id": 1, "category_id": detector.category_ids[-1], "bbox": BOX, "score": 0.9}
         results.parent.mkdir(parents=True, exist_ok=True)
         results.write_text(json.dumps([found | {"segmentation": MASK}]))
-        results.with_name("failures.jsonl").write_text('{"file_name": "2.jpg", "reason": "broken"}\n')
+        results.with_name("failures.jsonl").write_text('{"file": "2.jpg", "reason": "broken"}\n')
         return {"2.jpg"}
 
 

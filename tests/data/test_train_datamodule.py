@@ -271,7 +271,7 @@ def test_a_run_goes_on_with_some_bad_images_and_tells_them(
     with caplog.at_level(logging.WARNING):
         for batch in islice(data.train_dataloader(), 30):
             assert len(data.on_after_batch_transfer(batch, 0)[0]) == 3
-    assert [failure.file_name for failure in data.failures] == ["sub/04.png"]
+    assert [failure.file for failure in data.failures] == ["sub/04.png"]
     assert caplog.text.count("sub/04.png") == 1
 
 

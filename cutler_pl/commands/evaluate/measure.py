@@ -108,7 +108,7 @@ def _unreadable(predictions: Path) -> dict[str, int]:
     failures = predictions.with_name("failures.jsonl")
     if predictions.name != "predictions.json" or not failures.is_file():
         return {}
-    names = [json.loads(line)["file_name"] for line in failures.read_text(encoding="utf-8").splitlines()]
+    names = [json.loads(line)["file"] for line in failures.read_text(encoding="utf-8").splitlines()]
     if names:
         log.warning("%d images could not be read; their objects count as missed: %s", len(names), failures)
     return {"unreadable_images": len(names)}
