@@ -12,6 +12,7 @@ from cutler_pl.datasets.catalog import CATALOG
 from cutler_pl.datasets.released_annotations import extract_member
 from cutler_pl.datasets.splits import ImageList, draw_images, listed_images, read_images, write_splits
 from cutler_pl.errors import ConfigError, DatasetNotFoundError
+from cutler_pl.reports.tables import Table
 from cutler_pl.runtime.files import atomic_write
 from cutler_pl.runtime.logging import get_logger
 
@@ -106,4 +107,4 @@ def _print_splits(
             "–" if larger is None else f"{len(chosen[percent] & chosen[larger]) / max(1, len(chosen[percent])):.0%}"
         )
         rows.append([f"{percent:g} %", f"{len(chosen[percent]):,}", f"{annotations[path]:,}", shared, str(path)])
-    print_table(["share", "images", "annotations", "shared with the next larger", "file"], rows)
+    print_table(Table(["share", "images", "annotations", "shared with the next larger", "file"], rows))

@@ -123,7 +123,7 @@ def compare(
     if not found.results:
         _log.warning("there is no detection at all; every measure is 0 where there is ground truth")
     if not truth.coco["annotations"]:
-        _log.warning("%s: none of the %d images has an annotation; nothing can be measured", truth.where, images)
+        _log.warning("%s: none of the %d images has an annotation; nothing can be measured", truth.source_name, images)
     curves = {iou_type: _curves(truth.coco, found.results, iou_type, class_agnostic, counts) for iou_type in types}
     return Comparison(curves, truth.coco, found.results, truth.dropped, found.dropped)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from cutler_pl.coco import checks, records, rle
+from cutler_pl.coco import records, rle, validation
 from cutler_pl.coco.schema import Image
 from cutler_pl.coco.stream import read_records
 from cutler_pl.datasets.converters.image_folder import ImageFolder
@@ -56,7 +56,7 @@ def read_coco(source: Source, *, selection: Selection | None = None) -> Iterator
     seen: set[int] = set()
     for key, record in read_records(source.annotations):
         if key == "annotations":
-            if (fault := checks.annotation_fault(record)) or record["id"] in seen:
+            if (fault := validation.annotation_fault(record)) or record["id"] in seen:
                 reason = "annotation breaks the format" if fault else "annotation id occurs more than once"
                 yield SkippedRecord("object", reason, f"{source.annotations}: {fault or record['id']}")
                 continue
@@ -72,7 +72,7 @@ def _images(
     for key, record in read_records(path):
         if key != "images":
             continue
-        if fault := checks.image_fault(record):
+        if fault := validation.image_fault(record):
             yield SkippedRecord("image", "image record breaks the format", f"{path}: {fault}")
         elif record["id"] in images:
             yield SkippedRecord("image", "image id occurs more than once", f"{path}: {record['id']}")
@@ -115,18 +115,18 @@ def _object(
     checked = cast(Image, {"id": image.id, "height": image.height, "width": image.width})
     if fault := _mask_fault(record, checked):
         return SkippedRecord("object", "mask does not fit its image", f"{item} {fault}")
-    if records.is_empty(record, checked):
+    if validation.is_empty(record, checked):
         return SkippedRecord("object", NO_AREA, f"{item}: {record['bbox']}")
-    filled = records.complete(record, checked)
+    filled = records.fill_defaults(record, checked)
     crowd = crowd and source.marked == "ignore"
     return ObjectRecord(image.id, filled["bbox"], filled["area"], crowd, filled.get("segmentation"), filled["id"])
 
 
 def _mask_fault(record: Mapping[str, Any], image: Image) -> str | None:
     mask: Any = record.get("segmentation")
-    if checks.is_mapping(mask) and isinstance(mask["counts"], str) and not rle.are_consistent([mask])[0]:
+    if validation.is_mapping(mask) and isinstance(mask["counts"], str) and not rle.are_consistent([mask])[0]:
         return "has run lengths that do not add up to its size"
-    return records.mask_size_mismatch(record, image)
+    return validation.mask_size_mismatch(record, image)
 
 
 def read_categories(source: Path) -> list[dict[str, Any]]:
@@ -138,6 +138,6 @@ def read_categories(source: Path) -> list[dict[str, Any]]:
     """
     categories = [record for key, record in read_records(source) if key == "categories"]
     for record in categories:
-        if fault := checks.category_fault(record):
+        if fault := validation.category_fault(record):
             raise AnnotationError(f"{source}: {fault}; download it again")
     return categories

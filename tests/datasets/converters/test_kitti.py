@@ -1,9 +1,11 @@
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from cutler_pl.datasets.converters import ImageRecord, ObjectRecord, Record, SkippedRecord, Source
+from cutler_pl.coco import load_coco
+from cutler_pl.datasets.converters import ImageRecord, ObjectRecord, Record, SkippedRecord, Source, write_records
 from cutler_pl.datasets.converters.kitti import read_kitti
 
 CAR = "Car 0.00 0 1.85 10.25 12.50 30.25 20.00 1.67 1.87 3.69 -16.53 2.39 58.49 1.57"
@@ -60,3 +62,17 @@ def test_labels_without_photo_and_damaged_photos_are_listed(tmp_path: Path, read
         "image not readable",
         "image missing",
     ]
+
+
+def test_file_names_need_not_be_utf8(tmp_path: Path, read: Callable[..., list[Record]]) -> None:
+    """From the label file's name to the COCO file and back."""
+    read(CAR)
+    stem = os.fsdecode(b"caf\xe9")
+    (tmp_path / "label_2/000001.txt").rename(tmp_path / f"label_2/{stem}.txt")
+    (tmp_path / "image_2/000001.png").rename(tmp_path / f"image_2/{stem}.png")
+    (tmp_path / "label_2" / os.fsdecode(b"gone\xe9.txt")).write_text(CAR)
+    output = tmp_path / "out.json"
+    records = read_kitti(Source(tmp_path / "label_2", tmp_path / "image_2"))
+    report = write_records(records, output, skipped=tmp_path / "skipped.jsonl", info={}, max_failure_rate=1.0)
+    assert load_coco(output).coco["images"][0]["file_name"] == report.first == f"{stem}.png"
+    assert report.skipped == {("image", "image missing", True): 1}

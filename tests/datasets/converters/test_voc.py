@@ -1,3 +1,4 @@
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -135,3 +136,12 @@ def test_every_annotation_file_can_be_read_without_lists(tmp_path: Path, write: 
 def test_a_missing_list_is_named_with_the_way_out(tmp_path: Path, write: Callable[..., None]) -> None:
     with pytest.raises(DatasetNotFoundError, match=r"test\.txt: no such list; unpack .* 'splits=\[all\]'"):
         read(tmp_path, "test")
+
+
+def test_file_names_need_not_be_utf8(tmp_path: Path, write: Callable[..., None]) -> None:
+    stem = os.fsdecode(b"caf\xe9")
+    write("a", box(1, 1, 2, 2))
+    (tmp_path / "Annotations/a.xml").rename(tmp_path / f"Annotations/{stem}.xml")
+    (tmp_path / "JPEGImages/a.jpg").rename(tmp_path / f"JPEGImages/{stem}.jpg")
+    (tmp_path / "ImageSets/Main/train.txt").write_bytes(b"caf\xe9\n")
+    assert read(tmp_path)[0] == ImageRecord(1, f"JPEGImages/{stem}.jpg", 48, 64)
