@@ -8,11 +8,11 @@ from pathlib import Path
 
 from PIL import Image
 
+from cutler_pl.coco.failures import FAILURES_NAME, write_failures
 from cutler_pl.datasets.sample_images import write_sample_images, write_thumbnail
 from cutler_pl.datasets.scenes import SceneParams, write_scenes
 from cutler_pl.errors import DatasetNotFoundError, ImageReadError
 from cutler_pl.images import list_images, read_image
-from cutler_pl.runtime.files import write_json_lines
 from cutler_pl.runtime.logging import get_logger
 
 log = get_logger(__name__)
@@ -56,16 +56,16 @@ def write_quickstart_data(
 def _copy_images(source: Path, target: Path, *, max_images: int, max_side: int) -> None:
     root, names = list_images(source)
     chosen = [names[i * len(names) // max_images] for i in range(max_images)] if len(names) > max_images else names
-    failures = []
+    failures: dict[str, str] = {}
     for name in chosen:
         try:
             image = Image.fromarray(read_image(root / name))
         except ImageReadError as error:
-            failures.append({"file": name, "reason": str(error)})
+            failures[name] = str(error)
             log.warning("%s", error)
             continue
         write_thumbnail(target / f"{name}.png", image, max_side=max_side)
-    write_json_lines(target.parent / "failures.jsonl", failures)
+    write_failures(target.parent / FAILURES_NAME, failures)
     log.info("images: %d found, %d taken, %d unreadable", len(names), len(chosen) - len(failures), len(failures))
     if len(failures) == len(chosen):
         raise DatasetNotFoundError(

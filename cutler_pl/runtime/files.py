@@ -4,7 +4,7 @@ import errno
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -78,8 +78,3 @@ def write_json(path: str | Path, value: Any, *, indent: int | None = None) -> No
     """
     separators = (",", ":") if indent is None else (",", ": ")
     write_text(path, json.dumps(value, indent=indent, separators=separators, allow_nan=False) + "\n")
-
-
-def write_json_lines(path: str | Path, records: Iterable[Any]) -> None:
-    """Write one JSON value per line atomically, ASCII, so that names that are not UTF-8 survive."""
-    write_text(path, "".join(json.dumps(record) + "\n" for record in records))

@@ -1,11 +1,11 @@
 """One dataset measured: its numbers, what was counted and left out, its pictures; kept so that it is done once."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
+from cutler_pl.coco.failures import FAILURES_NAME, read_failures
 from cutler_pl.commands.evaluate.plan import Task
 from cutler_pl.commands.result_cache import file_state, finished_with, write_finished
 from cutler_pl.evaluation import Comparison, compare
@@ -105,10 +105,10 @@ def count(comparison: Comparison) -> dict[str, int]:
 
 def _unreadable(predictions: Path) -> dict[str, int]:
     """Images that the detector could not read, which prediction lists beside its results: their objects are missed."""
-    failures = predictions.with_name("failures.jsonl")
+    failures = predictions.with_name(FAILURES_NAME)
     if predictions.name != "predictions.json" or not failures.is_file():
         return {}
-    names = [json.loads(line)["file"] for line in failures.read_text(encoding="utf-8").splitlines()]
+    names = read_failures(failures)
     if names:
         log.warning("%d images could not be read; their objects count as missed: %s", len(names), failures)
     return {"unreadable_images": len(names)}
