@@ -73,7 +73,7 @@ def write_quickstart_page(
     save_image(output / "overview.jpg", _overview(panels[:4]), max_side=1600)
 
     columns = [_annotations(folders["maskcut"]), _annotations(folders["self_train"])]
-    names = sorted(name for name in columns[0] if name.startswith("photos/"))
+    names = sorted(name for name in columns[0] if name.startswith("images/"))
     train = folders["data"] / "train"
     training = [_panels(train / name, name, columns, eigenvector) for name in _every_nth(names, images)]
     page = Page(
