@@ -32,8 +32,7 @@ from PIL import Image
 
 from cutler_pl.maskcut import MaskCutParams, build_feature_extractor, maskcut, refine_masks
 from cutler_pl.maskcut.affinity import PatchGraph, build_graph
-from cutler_pl.maskcut.crf import CrfParams
-from cutler_pl.maskcut.encoding import annotate
+from cutler_pl.maskcut.encoding import encode_masks
 from cutler_pl.maskcut.features import TransformerFeatures
 from cutler_pl.maskcut.ncut import LanczosSolver
 from cutler_pl.maskcut.predictor import MaskCutPredictor
@@ -136,16 +135,16 @@ def crf(repeats: int) -> None:
 
 def image(repeats: int) -> None:
     """Everything after the ViT: three rounds at 60×60 patches, CRF, resizing, encoding."""
-    finder = MaskCutPredictor(lambda _: features, MaskCutParams(), CrfParams())
+    predictor = MaskCutPredictor(lambda _: features, MaskCutParams())
     few = photos(3)
     times: list[float] = []
     for seed, photo in enumerate(few):
         features = image_features(60, seed, dim=768)
 
         def work(photo: torch.Tensor = photo) -> None:
-            (found,) = finder.find(["photo"], photo[None])
-            assert found is not None
-            annotate(found.refined.numpy(), (375, 500))
+            (masks,) = predictor.predict(["image"], photo[None])
+            assert masks is not None
+            encode_masks(masks, (375, 500))
 
         work()
         times += seconds(work, repeats)

@@ -37,6 +37,10 @@ class OptionalDependencyError(CutlerError, ImportError):
     """A feature needs a package of an extra that is not installed."""
 
 
+class DownloadError(CutlerError, OSError):
+    """A file cannot be fetched, or is not the one that was fetched first."""
+
+
 class TrainingDivergedError(CutlerError, ArithmeticError):
     """The loss was not finite too many times in a row."""
 

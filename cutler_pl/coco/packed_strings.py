@@ -1,4 +1,7 @@
-"""Many strings in two arrays: a million file names without a million Python objects, which workers would all copy."""
+"""Many strings in two arrays: a million file names without a million Python objects, which workers would all copy.
+
+Names that are not UTF-8 have lone surrogates in Python and in JSON; they come back as they were.
+"""
 
 from collections.abc import Iterable, Sequence
 from typing import overload
@@ -8,7 +11,7 @@ from jaxtyping import Int64, UInt8
 
 
 class PackedStrings(Sequence[str]):
-    """Read-only list of strings over a block of UTF-8 bytes and the place where each string starts in it."""
+    """Read-only list of strings: a block of UTF-8 bytes, and where in it each string starts."""
 
     def __init__(self, data: UInt8[np.ndarray, " bytes"], offsets: Int64[np.ndarray, " strings_and_end"]) -> None:
         self.data = data
@@ -17,7 +20,7 @@ class PackedStrings(Sequence[str]):
     @classmethod
     def pack(cls, strings: Iterable[str]) -> "PackedStrings":
         """Copy strings into one block."""
-        encoded = [string.encode() for string in strings]
+        encoded = [string.encode(errors="surrogatepass") for string in strings]
         offsets = np.cumsum([0, *map(len, encoded)], dtype=np.int64)
         return cls(np.frombuffer(b"".join(encoded), dtype=np.uint8), offsets)
 
@@ -33,4 +36,4 @@ class PackedStrings(Sequence[str]):
             return [self[i] for i in range(*index.indices(len(self)))]
         if not 0 <= index < len(self):
             raise IndexError(index)
-        return self.data[self.offsets[index] : self.offsets[index + 1]].tobytes().decode()
+        return self.data[self.offsets[index] : self.offsets[index + 1]].tobytes().decode(errors="surrogatepass")

@@ -1,12 +1,12 @@
-"""COCO records beside each other: masks against image sizes, boxes against image borders, missing fields filled in."""
+"""COCO records: grouped by image, with sizes corrected, missing fields filled in, as results."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar, cast
 from urllib.parse import urlparse
 
 from cutler_pl.coco import rle
-from cutler_pl.coco.checks import is_mapping
 from cutler_pl.coco.schema import Image, Result
+from cutler_pl.coco.validation import InvalidRecords, image_fault, mask_size
 
 _Record = TypeVar("_Record", bound=Mapping[str, Any])
 
@@ -19,24 +19,28 @@ def group_by_image(records: Iterable[_Record]) -> dict[int, list[_Record]]:
     return groups
 
 
+def check_images(records: Iterable[Any], invalid: InvalidRecords) -> dict[int, Image]:
+    """Sound image records by id, each with a file name.
+
+    Raises:
+        AnnotationError: A record is faulty or its id occurs twice, and the rule is to raise.
+    """
+    images: dict[int, Image] = {}
+    for record in records:
+        if fault := image_fault(record):
+            invalid.add(fault)
+        elif record["id"] in images:
+            invalid.add(f"image id {record['id']} occurs more than once")
+        else:
+            images[record["id"]] = with_file_name(record)
+    return images
+
+
 def with_file_name(image: Mapping[str, Any]) -> Image:
     """LVIS v1 names its images by address only: the path of `coco_url` is the file below COCO's folder."""
     if isinstance(image.get("file_name"), str) and image["file_name"]:
         return cast(Image, image)
     return cast(Image, {**image, "file_name": urlparse(image["coco_url"]).path.lstrip("/")})
-
-
-def invalid_rles(records: Sequence[Mapping[str, Any]]) -> list[int]:
-    """Positions of the records whose compressed run lengths do not add up to their size."""
-    compressed = [i for i, record in enumerate(records) if _is_compressed(record)]
-    sound = rle.are_consistent([records[i]["segmentation"] for i in compressed])
-    return [i for i, fine in zip(compressed, sound.tolist(), strict=True) if not fine]
-
-
-def mask_size(record: Mapping[str, Any]) -> tuple[int, int] | None:
-    """Height and width of the record's run-length mask; None for polygons and plain boxes."""
-    segmentation: Any = record.get("segmentation")
-    return (segmentation["size"][0], segmentation["size"][1]) if is_mapping(segmentation) else None
 
 
 def fix_swapped_sizes(images: dict[int, Image], annotations: list[dict[str, Any]]) -> int:
@@ -65,36 +69,7 @@ def fix_swapped_sizes(images: dict[int, Image], annotations: list[dict[str, Any]
     return len(swapped)
 
 
-def mask_size_mismatch(record: Mapping[str, Any], image: Image) -> str | None:
-    """Fault of a mask that has another size than its image."""
-    size = mask_size(record)
-    if size is None or size == (image["height"], image["width"]):
-        return None
-    return (
-        f"has a mask of {size[0]}×{size[1]} pixels, but image {image['id']} has "
-        f"{image['height']}×{image['width']} (height×width)"
-    )
-
-
-def outside(record: Mapping[str, Any], image: Image) -> str | None:
-    """Fault of a box that shares not even an edge with its image."""
-    box = record.get("bbox")
-    if box is None:
-        return None
-    x, y, width, height = box
-    if x <= image["width"] and y <= image["height"] and x + width >= 0 and y + height >= 0:
-        return None
-    return f"has the box {box!r} outside its image of {image['height']}×{image['width']} pixels (height×width)"
-
-
-def is_empty(annotation: Mapping[str, Any], image: Image) -> bool:
-    """Whether an annotation's box has no area inside its image."""
-    x, y, width, height = annotation["bbox"]
-    in_x = min(x + width, image["width"]) > max(x, 0)
-    return not (in_x and min(y + height, image["height"]) > max(y, 0))
-
-
-def complete(annotation: dict[str, Any], image: Image) -> dict[str, Any]:
+def fill_defaults(annotation: dict[str, Any], image: Image) -> dict[str, Any]:
     """Annotation with `iscrowd` and `area`; the same object if it has both."""
     if "iscrowd" in annotation and "area" in annotation:
         return annotation
@@ -123,8 +98,3 @@ def to_result(record: Mapping[str, Any], image: Image) -> Result:
         if result["bbox"] is None:
             result["bbox"] = rle.bbox(mask)
     return cast(Result, result)
-
-
-def _is_compressed(record: Mapping[str, Any]) -> bool:
-    segmentation: Any = record.get("segmentation")
-    return is_mapping(segmentation) and not isinstance(segmentation["counts"], list)

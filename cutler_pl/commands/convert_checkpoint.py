@@ -1,13 +1,12 @@
-"""Weights of a detector from one format into another, by way of the model they must fit."""
+"""Convert the weights of a detector from one format into another, by way of the model they must fit."""
 
 from pathlib import Path
 
-from hydra.utils import instantiate
 from omegaconf import DictConfig
-from torch import nn
 
-from cutler_pl.errors import CheckpointError, ConfigError
-from cutler_pl.models import load_weights
+from cutler_pl.commands.instantiate import load_detector_from
+from cutler_pl.errors import ConfigError
+from cutler_pl.models.checkpoint import detector_config
 from cutler_pl.runtime.logging import get_logger
 from cutler_pl.weights.files import WRITABLE, write_state
 from cutler_pl.weights.load import to_detectron2
@@ -25,20 +24,16 @@ def run(cfg: DictConfig) -> Path:
 
     Raises:
         ConfigError: `format` or the ending of `output` does not exist.
-        CheckpointError: The source cannot be had, does not fit the model, or is a backbone alone.
+        CheckpointError: The source cannot be had, or is no detector.
     """
     output = Path(cfg.output)
     if cfg.format not in (DETECTRON2, OURS):
         raise ConfigError(f"format={cfg.format} does not exist; choose {DETECTRON2} or {OURS}")
     if output.suffix not in WRITABLE:
         raise ConfigError(f"output={output}: the ending says what is written; choose one of {' '.join(WRITABLE)}")
-    model: nn.Module = instantiate(cfg.model.detector)(num_classes=cfg.num_classes)
-    report = load_weights(model, cfg.source)
-    if report.kind != "detector":
-        raise CheckpointError(
-            f"{cfg.source} is a backbone without the rest of a detector; it needs no conversion, since "
-            "model.init=<it> and load_weights read it as it is"
-        )
-    write_state(output, to_detectron2(model) if cfg.format == DETECTRON2 else model.state_dict())
-    log.info("%s: %s, written to %s under %s's names", cfg.source, report, output, cfg.format)
+    model, metadata = load_detector_from(cfg, str(cfg.source))
+    described = detector_config(model, category_ids=metadata.category_ids, class_names=metadata.class_names)
+    state = to_detectron2(model) if cfg.format == DETECTRON2 else model.state_dict()
+    write_state(output, state, model_config=described)
+    log.info("%s: %d weights, written to %s under %s's names", cfg.source, len(state), output, cfg.format)
     return output

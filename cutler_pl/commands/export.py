@@ -3,15 +3,17 @@
 import json
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from omegaconf import DictConfig
 
-from cutler_pl.commands.predict import LoadedDetector, load_for_prediction
+from cutler_pl.commands.instantiate import load_detector_from
 from cutler_pl.commands.settings import require
 from cutler_pl.errors import ConfigError, OutputWriteError
 from cutler_pl.images import read_image
+from cutler_pl.models import DetectorMetadata
 from cutler_pl.models.export import Deviation, compare_onnx, export_onnx, require_export_packages
 from cutler_pl.runtime.files import atomic_write
 from cutler_pl.runtime.logging import get_logger
@@ -22,7 +24,7 @@ from cutler_pl.types import ImageTensor
 log = get_logger(__name__)
 
 _ENDING = ".onnx"
-_PICTURE_HW = (480, 640)
+_GENERATED_HW = (480, 640)
 # About what the order of summation alone does to the original's network, as `channels_last` shows.
 _SAME_BOXES, _SAME_SCORES, _SAME_MASKS = 0.25, 1e-3, 1e-3
 
@@ -38,18 +40,22 @@ def run(cfg: DictConfig) -> Path:
         OptionalDependencyError: The extra `export` is not installed.
         OutputWriteError: `output` cannot be written.
         CheckpointError: The checkpoint cannot be read or does not fit the model.
-        ImageReadError: `photo` cannot be read.
+        ImageReadError: `image` cannot be read.
     """
     require(cfg, "checkpoint", "output")
     output = Path(cfg.output)
     _check_output(output)
     require_export_packages()
-    picture = _picture() if cfg.photo is None else _photo(cfg.photo)
-    detector = load_for_prediction(_plain(cfg))
+    image = _generated_image() if cfg.image is None else _read(cfg.image)
+    # without what makes PyTorch alone faster: the comparison is with the sums in the original's order
+    options: dict[str, Any] = {"channels_last": False, "compile_backbone": False}
+    if cfg.max_detections is not None:
+        options["max_detections"] = cfg.max_detections
+    model, metadata = load_detector_from(cfg, str(cfg.checkpoint), **options)
     with atomic_write(output) as temporary:
-        export_onnx(detector.model, temporary, notes=_notes(cfg, detector))
-        deviation = compare_onnx(detector.model, temporary, picture)
-        _report(deviation, output, "a generated picture" if cfg.photo is None else cfg.photo)
+        export_onnx(model, temporary, notes=_notes(cfg.checkpoint, metadata))
+        deviation = compare_onnx(model.eval(), temporary, image)
+        _report(deviation, output, "a generated image" if cfg.image is None else cfg.image)
     return output
 
 
@@ -65,39 +71,32 @@ def _check_output(output: Path) -> None:
         raise OutputWriteError(f"{output}: cannot be written ({error.strerror}); choose another output") from error
 
 
-def _plain(cfg: DictConfig) -> DictConfig:
-    """Without what makes PyTorch alone faster: the comparison is with the sums in the original's order."""
-    cfg = cfg.copy()
-    cfg.model.detector.update(channels_last=False, compile_backbone=False)
-    return cfg
-
-
-def _photo(path: str) -> ImageTensor:
+def _read(path: str) -> ImageTensor:
     return torch.from_numpy(read_image(path)).permute(2, 0, 1).contiguous()
 
 
-def _picture() -> ImageTensor:
-    """A smooth random picture, the same each time."""
+def _generated_image() -> ImageTensor:
+    """A smooth random image, the same each time."""
     coarse = torch.rand(1, 3, 30, 40, generator=generator(0)) * 255
-    smooth: ImageTensor = F.interpolate(coarse, _PICTURE_HW, mode="bilinear")[0].to(torch.uint8)
+    smooth: ImageTensor = F.interpolate(coarse, _GENERATED_HW, mode="bilinear")[0].to(torch.uint8)
     return smooth
 
 
-def _notes(cfg: DictConfig, detector: LoadedDetector) -> dict[str, str]:
+def _notes(checkpoint: str, metadata: DetectorMetadata) -> dict[str, str]:
     return {
         "made_by": f"cutler_pl {VERSION}, torch {torch.__version__}",
-        "checkpoint": Path(str(cfg.checkpoint)).name,
-        "class_names": json.dumps(list(detector.class_names)),
-        "category_ids": json.dumps(list(detector.category_ids)),
+        "checkpoint": Path(checkpoint).name,
+        "class_names": json.dumps(metadata.class_names),
+        "category_ids": json.dumps(metadata.category_ids),
     }
 
 
-def _report(deviation: Deviation, output: Path, picture: str) -> None:
+def _report(deviation: Deviation, output: Path, image: str) -> None:
     log.info(
         "%s: on %s onnxruntime finds %d detections, PyTorch %d; largest differences: boxes %.2g pixels, scores %.2g, "
         "labels %d, mask pixels %.2g %%",
         output,
-        picture,
+        image,
         deviation.detections_onnx,
         deviation.detections,
         deviation.boxes,
@@ -114,7 +113,7 @@ def _report(deviation: Deviation, output: Path, picture: str) -> None:
     )
     if not same:
         log.warning(
-            "%s differs from PyTorch on this picture: where scores are close, rounding can change which box wins; "
-            "compare on a photo of yours (photo=<file>) before using it",
+            "%s differs from PyTorch on this image: where scores are close, rounding can change which box wins; "
+            "compare on an image of yours (image=<file>) before using it",
             output,
         )

@@ -1,4 +1,4 @@
-"""From config to objects: what the pipelines share. Every function takes the part of the config it needs."""
+"""From config to objects: what the commands share. Every function takes the part of the config it needs."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,7 +9,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 
 from cutler_pl.errors import CheckpointError, ConfigError
-from cutler_pl.models import Detector, load_weights
+from cutler_pl.models import Detector, DetectorMetadata, load_detector, load_weights
 from cutler_pl.runtime.logging import get_logger
 
 log = get_logger(__name__)
@@ -30,7 +30,7 @@ def build_detector_from(cfg: DictConfig, *, num_classes: int) -> Detector:
     """
     model: Detector = instantiate(cfg.detector)(num_classes=num_classes)
     if cfg.init == SCRATCH:
-        log.info("start weights: none (model.init=scratch), every layer is freshly initialised")
+        log.info("start weights: none (model.init=scratch), every layer is newly initialized")
         return model
     try:
         report = load_weights(model, cfg.init, reset_head=cfg.reset_head)
@@ -39,6 +39,32 @@ def build_detector_from(cfg: DictConfig, *, num_classes: int) -> Detector:
         raise CheckpointError(f"{error}; {way_out}") from error
     log.info("start weights: %s, %s", cfg.init, report)
     return model
+
+
+def load_detector_from(cfg: DictConfig, source: str, **options: Any) -> tuple[Detector, DetectorMetadata]:
+    """Load a trained detector: built as the file says or shows, or as `model=` says where that is given.
+
+    Args:
+        cfg: `model` (null or the group; it does not count for a .ckpt, which says how it is built) and `num_classes`.
+        source: Anything `load_detector` takes.
+        **options: Options of `build_detector` that differ.
+
+    Raises:
+        CheckpointError: The file cannot be read, or its weights do not fit the model.
+        ConfigError: The file is for another number of classes than `num_classes`.
+    """
+    if cfg.get("model") is not None and not source.endswith(".ckpt"):
+        model = instantiate(cfg.model.detector)(num_classes=cfg.num_classes or 1, **options)
+        load_weights(model, source)
+        ids = tuple(range(1, model.config.num_classes + 1))
+        return model, DetectorMetadata(ids, ("fg",) if len(ids) == 1 else tuple(map(str, ids)))
+    model, metadata = load_detector(source, **options)
+    if cfg.num_classes is not None and cfg.num_classes != model.config.num_classes:
+        raise ConfigError(
+            f"num_classes={cfg.num_classes}, but {source} is a detector of {model.config.num_classes} classes; leave "
+            "num_classes out"
+        )
+    return model, metadata
 
 
 def build_trainer(cfg: DictConfig, *, callbacks: Sequence[L.Callback] = ()) -> L.Trainer:

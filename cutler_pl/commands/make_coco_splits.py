@@ -12,6 +12,7 @@ from cutler_pl.datasets.catalog import CATALOG
 from cutler_pl.datasets.released_annotations import extract_member
 from cutler_pl.datasets.splits import ImageList, draw_images, listed_images, read_images, write_splits
 from cutler_pl.errors import ConfigError, DatasetNotFoundError
+from cutler_pl.reports.tables import Table
 from cutler_pl.runtime.files import atomic_write
 from cutler_pl.runtime.logging import get_logger
 
@@ -104,4 +105,4 @@ def _show(files: Mapping[float, Path], chosen: Mapping[float, frozenset[int]], a
             "–" if larger is None else f"{len(chosen[percent] & chosen[larger]) / max(1, len(chosen[percent])):.0%}"
         )
         rows.append([f"{percent:g} %", f"{len(chosen[percent]):,}", f"{annotations[path]:,}", within, str(path)])
-    print_table(["share", "images", "annotations", "of them in the next larger", "file"], rows)
+    print_table(Table(["share", "images", "annotations", "of them in the next larger", "file"], rows))

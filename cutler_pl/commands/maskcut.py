@@ -19,17 +19,13 @@ from cutler_pl.maskcut.predictor import ImageMasks
 from cutler_pl.pseudo_masks.generate import generate
 from cutler_pl.pseudo_masks.output import JobShard, OutputFolder
 from cutler_pl.pseudo_masks.shards import ShardRecord
-from cutler_pl.reports.maskcut import picture_of, write_maskcut_page
+from cutler_pl.reports.maskcut import draw_overlay, draw_steps, figure_path, write_maskcut_page
 from cutler_pl.runtime.logging import get_logger
-from cutler_pl.visual.contact_sheet import side_by_side
-from cutler_pl.visual.draw import draw_instances
-from cutler_pl.visual.heatmap import draw_heatmap
 from cutler_pl.visual.image_files import save_image
 
 log = get_logger(__name__)
 
 _PICTURE_SIDE = 1024
-_PANEL_HEIGHT = 256
 
 
 def run(cfg: DictConfig) -> Path:
@@ -69,7 +65,6 @@ def run(cfg: DictConfig) -> Path:
         extractor=extractor,
         params=params,
         trainer=build_trainer(cfg),
-        crf_params=instantiate(cfg.crf.params),
         annotation=instantiate(cfg.annotation),
         fixed_size=cfg.maskcut.fixed_size,
         batch_size=cfg.batch_size,
@@ -77,7 +72,7 @@ def run(cfg: DictConfig) -> Path:
         threads=cfg.threads,
         part=part,
         solver=cfg.maskcut.solver,
-        backend=cfg.crf.backend,
+        backend=instantiate(cfg.crf),
         settings={"input": str(Path(cfg.input).resolve()), "features": _plain(cfg.maskcut.features)},
         max_failure_rate=cfg.max_failure_rate,
         on_begin=lambda: record_run(output, cfg),
@@ -99,34 +94,15 @@ class _Pictures:
         self._steps = output / "steps"
 
     def are_drawn(self, name: str) -> bool:
-        return picture_of(self._overlays, name).is_file() and picture_of(self._steps, name).is_file()
+        return figure_path(self._overlays, name).is_file() and figure_path(self._steps, name).is_file()
 
     def draw(self, found: ImageMasks, record: ShardRecord) -> None:
-        photo = Image.fromarray(read_image(self._root / found.name))
-        photo.thumbnail((_PICTURE_SIDE, _PICTURE_SIDE), Image.Resampling.LANCZOS)
-        masks = [_resized(rle.decode(a["segmentation"]), photo.size) for a in record["annotations"]]
-        stack = np.stack(masks) if masks else np.zeros((0, photo.height, photo.width), bool)
-        save_image(picture_of(self._overlays, found.name), draw_instances(np.array(photo), stack))
-        save_image(picture_of(self._steps, found.name), _steps(found, photo))
-
-
-def _steps(found: ImageMasks, photo: Image.Image) -> np.ndarray:
-    """Photo, eigenvector of each round, masks before and after the refinement, in the photo's proportions."""
-    width = max(1, round(photo.width * _PANEL_HEIGHT / photo.height))
-    small = np.array(photo.resize((width, _PANEL_HEIGHT), Image.Resampling.LANCZOS))
-    panels, titles = [small], ["photo"]
-    for number, vector in enumerate(found.eigenvectors, start=1):
-        panels.append(draw_heatmap(small, vector))
-        titles.append(f"eigenvector {number}")
-    for title, masks in (("before the CRF", found.coarse), ("after the CRF", found.refined)):
-        resized = np.stack([_resized(mask, (width, _PANEL_HEIGHT)) for mask in masks.numpy()])
-        panels.append(draw_instances(small, resized))
-        titles.append(title)
-    return side_by_side(panels, titles)
-
-
-def _resized(mask: np.ndarray, size_wh: tuple[int, int]) -> np.ndarray:
-    return np.array(Image.fromarray(mask).resize(size_wh, Image.Resampling.NEAREST))
+        image = Image.fromarray(read_image(self._root / found.name))
+        image.thumbnail((_PICTURE_SIDE, _PICTURE_SIDE), Image.Resampling.LANCZOS)
+        pixels = np.array(image)
+        masks = [rle.decode(annotation["segmentation"]) for annotation in record["annotations"]]
+        save_image(figure_path(self._overlays, found.name), draw_overlay(pixels, masks))
+        save_image(figure_path(self._steps, found.name), draw_steps(pixels, found))
 
 
 def _plain(cfg: DictConfig) -> Any:

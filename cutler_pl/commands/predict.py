@@ -4,7 +4,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from omegaconf import DictConfig
@@ -13,7 +12,7 @@ from cutler_pl.coco import rle
 from cutler_pl.coco.io import load_predictions
 from cutler_pl.coco.records import group_by_image
 from cutler_pl.coco.schema import Category, Coco, Image
-from cutler_pl.commands.instantiate import build_detector_from, build_trainer
+from cutler_pl.commands.instantiate import build_trainer, load_detector_from
 from cutler_pl.commands.run_metadata import record_run
 from cutler_pl.commands.settings import require
 from cutler_pl.data import EvalDataModule, PredictDataModule
@@ -21,7 +20,6 @@ from cutler_pl.data.image_datamodule import ImageFiles
 from cutler_pl.errors import DatasetNotFoundError
 from cutler_pl.images import read_image, read_image_size
 from cutler_pl.models import Detector
-from cutler_pl.models.checkpoint import load_detector
 from cutler_pl.ops.boxes import xywh_to_xyxy
 from cutler_pl.runtime.distributed import gather, global_rank
 from cutler_pl.runtime.files import write_json, write_text
@@ -97,31 +95,19 @@ def annotated_images(cfg: DictConfig, images: str | Path, annotations: str | Pat
 
 
 def load_for_prediction(cfg: DictConfig, *, max_detections: int | None = None) -> LoadedDetector:
-    """Load `cfg.checkpoint`: ours says how its model is built; for any other file `cfg.model` does.
+    """Load `cfg.checkpoint`, built as the file says or shows, or as `model=` says.
 
     Args:
         cfg: The settings of `conf/predict.yaml`.
-        max_detections: Detections an image where `cfg.max_detections` names none; None: as the model was built.
+        max_detections: Detections per image where `cfg.max_detections` names none; None: as the model was built.
 
     Raises:
         CheckpointError: The file cannot be read, or its weights do not fit the model.
     """
-    options: dict[str, Any] = {}
     most = cfg.max_detections if cfg.max_detections is not None else max_detections
-    if most is not None:
-        options["max_detections"] = most
-    if str(cfg.checkpoint).endswith(".ckpt"):
-        model, config = load_detector(cfg.checkpoint, **options)
-        ids = config["category_ids"]
-        names = config["class_names"] or [str(i) for i in ids]
-    else:
-        source = cfg.model.copy()
-        source.init = cfg.checkpoint
-        source.detector.update(options)
-        model = build_detector_from(source, num_classes=cfg.num_classes)
-        ids = list(range(1, cfg.num_classes + 1))
-        names = ["fg"] if cfg.num_classes == 1 else [str(i) for i in ids]
-    return LoadedDetector(model.eval(), ids, names)
+    options = {} if most is None else {"max_detections": most}
+    model, metadata = load_detector_from(cfg, str(cfg.checkpoint), **options)
+    return LoadedDetector(model.eval(), metadata.category_ids, metadata.class_names)
 
 
 def write_predictions(

@@ -12,6 +12,7 @@ from cutler_pl.datasets.converters import CONVERTED, ConversionReport, Download,
 from cutler_pl.datasets.released_annotations import fetch_ready_made
 from cutler_pl.errors import ConfigError
 from cutler_pl.reports.dataset import write_contact_sheet
+from cutler_pl.reports.tables import Table
 from cutler_pl.runtime.files import write_json
 from cutler_pl.runtime.logging import get_logger
 
@@ -86,7 +87,7 @@ def _fetch(cfg: DictConfig, datasets: Path) -> Path:
     if cfg.root is not None or cfg.output is not None:
         raise ConfigError("fetch=true puts the released file into its place; it goes with neither root= nor output=")
     path, counts = fetch_ready_made(cfg.name, datasets, mirror=cfg.mirror)
-    print_table([cfg.name, "images", "annotations", "categories"], [["", *(f"{number:,}" for number in counts)]])
+    print_table(Table([cfg.name, "images", "annotations", "categories"], [["", *(f"{number:,}" for number in counts)]]))
     log.info("%s: complete and as at the first download", path)
     return path
 
@@ -114,7 +115,7 @@ def _show(name: str, report: ConversionReport) -> None:
     ]
     for (kind, reason, fault), count in report.skipped.most_common():
         rows.append([f"{kind}s left out: {reason}{' (fault)' if fault else ''}", f"{count:,}"])
-    print_table([name, "count"], rows)
+    print_table(Table([name, "count"], rows))
 
 
 def _draw(sheet: Path, output: Path, download: Download, report: ConversionReport, *, most: int) -> None:

@@ -6,6 +6,7 @@ from cutler_pl.errors import ConfigError
 
 RENAMED = {
     "augment.copy_paste.max_ioy": "augment.copy_paste.max_ioa",
+    "callbacks.checkpoint.keep": "callbacks.checkpoint.save_top_k",
     "maskcut.max_cut_value": "maskcut.max_ncut_value",
     "max_failed_share": "max_failure_rate",
     "max_faulty": "max_failure_rate",
@@ -30,6 +31,6 @@ def require(cfg: DictConfig, *keys: str) -> None:
     Raises:
         ConfigError: The message names every one that is missing.
     """
-    missing = [key for key in keys if OmegaConf.is_missing(cfg, key)]
+    missing = [key for key in keys if OmegaConf.select(cfg, key, default="???") == "???"]
     if missing:
         raise ConfigError(f"needed and not given: {' '.join(f'{key}=<value>' for key in missing)}")

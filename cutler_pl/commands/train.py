@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 
 from cutler_pl.commands.instantiate import build_detector_from, build_trainer
 from cutler_pl.commands.run_metadata import plain, record_run
+from cutler_pl.commands.settings import require
 from cutler_pl.models.checkpoint import detector_config
 from cutler_pl.runtime.logging import get_logger
 from cutler_pl.training import DetectorModule
@@ -31,16 +32,20 @@ def run(cfg: DictConfig) -> Path:
     L.seed_everything(cfg.seed, workers=True, verbose=False)
     torch.set_float32_matmul_precision("high")
 
-    datamodule = instantiate(cfg.data)
+    require(cfg, "data.images", "data.annotations")
+    datamodule = instantiate(cfg.data.datamodule)
     datamodule.check()
-    model = build_detector_from(cfg.model, num_classes=datamodule.num_classes)
+    training_set = datamodule.training_set
+    model = build_detector_from(cfg.model, num_classes=len(training_set.category_ids))
     trainer = build_trainer(cfg)
 
     module = DetectorModule(
         model,
         optimizer=instantiate(cfg.optimizer),
         scheduler=instantiate(cfg.scheduler),
-        model_config=detector_config(model, category_ids=datamodule.category_ids, class_names=datamodule.class_names),
+        model_config=detector_config(
+            model, category_ids=training_set.category_ids, class_names=training_set.class_names
+        ),
         seed=cfg.seed,
     )
     output = Path(cfg.paths.output_dir)

@@ -14,10 +14,10 @@ import torch
 from jaxtyping import Int64
 from torch.utils.data import DataLoader, Dataset
 
-from cutler_pl.data.image_io import Failure, Failures, read_oriented
-from cutler_pl.data.loader import SizedStream, loader_settings
+from cutler_pl.data.image_io import Failure, Failures
+from cutler_pl.data.loader import SizedLoader, loader_settings
 from cutler_pl.errors import ConfigError, ImageReadError
-from cutler_pl.images import read_image
+from cutler_pl.images import read_image, read_oriented
 from cutler_pl.runtime.distributed import global_rank, world_size
 from cutler_pl.types import ImageTensor
 
@@ -96,7 +96,7 @@ class ImageDataModule(L.LightningDataModule, ABC):
     def image_files(self) -> ImageFiles:
         """The images of all ranks."""
 
-    def predict_dataloader(self) -> SizedStream[EvalBatch]:
+    def predict_dataloader(self) -> SizedLoader[EvalBatch]:
         """Batches of this rank's share of the images."""
         dataset = self.image_files()
         loader = DataLoader(
@@ -106,13 +106,13 @@ class ImageDataModule(L.LightningDataModule, ABC):
             collate_fn=list,
             **loader_settings(self.num_workers),
         )
-        return SizedStream(loader, self._receive)
+        return SizedLoader(loader, self._receive)
 
-    def val_dataloader(self) -> SizedStream[EvalBatch]:
+    def val_dataloader(self) -> SizedLoader[EvalBatch]:
         """As `predict_dataloader`."""
         return self.predict_dataloader()
 
-    def test_dataloader(self) -> SizedStream[EvalBatch]:
+    def test_dataloader(self) -> SizedLoader[EvalBatch]:
         """As `predict_dataloader`."""
         return self.predict_dataloader()
 

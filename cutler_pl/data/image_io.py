@@ -1,14 +1,8 @@
-"""Images in the frame of their annotations, and the record of those that cannot be read."""
+"""The record of images that cannot be read."""
 
 from collections.abc import Iterable
-from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-from jaxtyping import UInt8
-
-from cutler_pl.errors import ImageReadError
-from cutler_pl.images import read_image
 from cutler_pl.runtime.logging import get_logger
 
 _log = get_logger(__name__)
@@ -35,31 +29,3 @@ class Failures(list[Failure]):
                 self._known.add(failure.file_name)
                 self.append(failure)
                 _log.warning("left out an image: %s", failure.reason)
-
-
-def read_oriented(
-    path: Path, size_hw: tuple[int, int], *, exchangeable: bool = False
-) -> UInt8[np.ndarray, "height width 3"]:
-    """Read an image such that pixels and annotations share one frame.
-
-    That is the upright frame, unless only the stored one has the annotated size: the original's pseudo-masks of
-    photos with an EXIF rotation were drawn on pixels as stored.
-
-    Args:
-        path: Image file.
-        size_hw: Height and width according to the annotations.
-        exchangeable: Accept that the annotations have height and width exchanged. Right where there are no run-length
-            masks, whose size would have told.
-
-    Raises:
-        ImageReadError: The file is unreadable, or of another size.
-    """
-    image = read_image(path)
-    if image.shape[:2] == size_hw or (exchangeable and image.shape[1::-1] == size_hw):
-        return image
-    if image.shape[1::-1] == size_hw and (stored := read_image(path, upright=False)).shape[:2] == size_hw:
-        return stored
-    raise ImageReadError(
-        f"{path}: the image has {image.shape[0]}×{image.shape[1]} pixels, but {size_hw[0]}×{size_hw[1]} (height×width) "
-        "according to its annotations; they belong to another version of the image"
-    )

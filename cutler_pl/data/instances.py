@@ -1,24 +1,24 @@
 """Training images with their objects, read and transformed one at a time in the loader's worker processes.
 
-Each draw is named by a `SampleKey`; what comes out depends on it, the seed and the files alone, not on the worker,
-the rank or what was read before. Crowd regions are left out. An image that cannot be read is replaced by the next
-one of the dataset, and the replacement travels with the sample, so that the main process can count.
+A sample depends on its `SampleKey`, the seed and the files alone, not on the worker, the rank or earlier samples. Crowd
+regions are left out. An image that cannot be read is replaced by the next one of the dataset; the sample carries the
+failure, so that the main process can count it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Int64
 from torch.utils.data import Dataset
 
-from cutler_pl.coco.index import InstanceIndex
-from cutler_pl.data.image_io import Failure, read_oriented
+from cutler_pl.data.image_io import Failure
 from cutler_pl.data.sampler import SampleKey
-from cutler_pl.data.transforms import apply_boxes, apply_image, apply_mask, sample_params
+from cutler_pl.data.training_set import TrainingSet
+from cutler_pl.data.transforms import TrainTransformParams, apply_boxes, apply_image, apply_mask, sample_params
 from cutler_pl.errors import ImageReadError
+from cutler_pl.images import read_oriented
 from cutler_pl.ops.boxes import nonempty, xywh_to_xyxy
 from cutler_pl.runtime.reproducibility import generator
 from cutler_pl.types import ImageTensor, Target
@@ -45,81 +45,56 @@ class TrainBatch(NamedTuple):
 
 
 class InstanceDataset(Dataset[Sample]):
-    """Images of an index, each in a random view.
+    """Images of a training set, each with a random resize and flip.
 
     Args:
-        index: Annotations.
-        root: Image folder.
-        chosen: Numbers of the images to use.
-        labels: Label, from 1, of each category id.
-        train_sizes: Lengths of the shorter side to draw from.
-        max_size: Cap of the longer side.
-        flip_probability: How often an image is mirrored.
+        training_set: Images and annotations.
+        transforms: What the transforms are drawn from.
         seed: Seed of all draws.
     """
 
-    def __init__(
-        self,
-        index: InstanceIndex,
-        root: Path,
-        *,
-        chosen: Int64[np.ndarray, " chosen"],
-        labels: Mapping[int, int],
-        train_sizes: Sequence[int],
-        max_size: int,
-        flip_probability: float,
-        seed: int,
-    ) -> None:
-        self.index = index
-        self.root = root
-        self.chosen = chosen
-        self.labels = dict(labels)
-        self.train_sizes = tuple(train_sizes)
-        self.max_size = max_size
-        self.flip_probability = flip_probability
+    def __init__(self, training_set: TrainingSet, transforms: TrainTransformParams, *, seed: int) -> None:
+        self.training_set = training_set
+        self.transforms = transforms
         self.seed = seed
 
     def __len__(self) -> int:
-        return len(self.chosen)
+        return len(self.training_set.chosen)
 
     def __getitem__(self, key: SampleKey) -> Sample:
         failures: list[Failure] = []
         for attempt in range(MAX_TRIES):
-            place = (key.image_index + attempt) % len(self)
-            number = int(self.chosen[place])
+            position = (key.image_index + attempt) % len(self)
+            image_index = int(self.training_set.chosen[position])
             try:
-                image, target = self._read(number, generator(self.seed, key.epoch, place))
+                image, target = self._read(image_index, generator(self.seed, key.epoch, position))
             except ImageReadError as error:
-                failures.append(Failure(self.index.file_names[number], str(error)))
+                failures.append(Failure(self.training_set.index.file_names[image_index], str(error)))
             else:
                 return Sample(key.step, image, target, tuple(failures))
         return Sample(key.step, None, None, tuple(failures))
 
-    def _read(self, number: int, draws: torch.Generator) -> tuple[ImageTensor, Target]:
-        objects = self.index.objects(number)
-        use = [i for i in range(len(objects.is_crowd)) if not objects.is_crowd[i]]
-        segmentations = [objects.segmentations[i] for i in use]
+    def _read(self, image_index: int, rng: torch.Generator) -> tuple[ImageTensor, Target]:
+        index = self.training_set.index
+        objects = index.objects(image_index)
+        counted = np.flatnonzero(~objects.is_crowd)
+        segmentations = [objects.segmentations[i] for i in counted]
         pixels = read_oriented(
-            self.root / self.index.file_names[number],
-            self.index.size_hw(number),
+            Path(self.training_set.images) / index.file_names[image_index],
+            index.size_hw(image_index),
             exchangeable=not any(isinstance(segmentation, dict) for segmentation in segmentations),
         )
         size_hw = pixels.shape[0], pixels.shape[1]
-        view = sample_params(
-            size_hw,
-            train_sizes=self.train_sizes,
-            max_size=self.max_size,
-            flip_probability=self.flip_probability,
-            generator=draws,
-        )
-        boxes = apply_boxes(xywh_to_xyxy(objects.boxes_xywh[use]), size_hw, view)
-        masks = np.zeros((len(use), *view.size_hw), dtype=bool)
+        params = sample_params(size_hw, self.transforms, rng)
+        boxes = apply_boxes(xywh_to_xyxy(objects.boxes_xywh[counted]), size_hw, params)
+        masks = np.zeros((len(counted), *params.size_hw), dtype=bool)
         for i, segmentation in enumerate(segmentations):
             if segmentation is not None:
-                masks[i] = apply_mask(segmentation, size_hw, view)
-        target = _target(boxes, masks, [self.labels[int(c)] for c in objects.category_ids[use]])
-        target["image_id"] = int(self.index.image_ids[number])
-        return torch.from_numpy(apply_image(pixels, view)).permute(2, 0, 1).contiguous(), target
+                masks[i] = apply_mask(segmentation, size_hw, params)
+        labels = self.training_set.labels
+        target = _target(boxes, masks, [labels[int(id_)] for id_ in objects.category_ids[counted]])
+        target["image_id"] = int(index.image_ids[image_index])
+        return apply_image(torch.from_numpy(pixels).permute(2, 0, 1), params).contiguous(), target
 
 
 def collate(samples: Sequence[Sample]) -> TrainBatch:

@@ -1,36 +1,56 @@
-"""Loaders as plain iterables, which Lightning takes as they are: the order and share of each rank are settled here."""
+"""Loaders as plain iterables, since Lightning would put samplers of its own into a `DataLoader`."""
 
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 import torch
 from torch.utils.data import DataLoader
 
+from cutler_pl.errors import ConfigError
+
 T_co = TypeVar("T_co", covariant=True)
 
 
-class LoaderWrapper(Generic[T_co]):
-    """Batches of a `DataLoader`, each handed through a function of the main process.
-
-    Lightning would put samplers of its own into a `DataLoader`, and warn of settings that are meant.
+@dataclass(frozen=True)
+class LoaderParams:
+    """Settings of the training loader.
 
     Args:
-        loader: The loader.
-        receive: Turns a batch of the loader into what is given out.
+        batch_size: Images per step over all ranks together.
+        num_workers: Loader processes of each rank, at most one per core.
     """
 
-    def __init__(self, loader: DataLoader[Any], receive: Callable[[Any], T_co] = lambda batch: batch) -> None:
+    batch_size: int
+    num_workers: int
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1 or self.num_workers < 0:
+            raise ConfigError(
+                f"data.batch_size={self.batch_size} must be positive, data.num_workers={self.num_workers} at least 0"
+            )
+
+
+class EndlessLoader(Generic[T_co]):
+    """Batches of a `DataLoader` that is built for each iteration, so that it can start where the last one ended."""
+
+    def __init__(self, build: Callable[[], DataLoader[Any]]) -> None:
+        self.build = build
+
+    def __iter__(self) -> Iterator[T_co]:
+        return iter(self.build())
+
+
+class SizedLoader(Generic[T_co]):
+    """Batches of a `DataLoader`, each passed through a function in the main process."""
+
+    def __init__(self, loader: DataLoader[Any], receive: Callable[[Any], T_co]) -> None:
         self.loader = loader
         self.receive = receive
 
     def __iter__(self) -> Iterator[T_co]:
-        for batch in self.loader:
-            yield self.receive(batch)
-
-
-class SizedStream(LoaderWrapper[T_co]):
-    """A stream with an end."""
+        return map(self.receive, self.loader)
 
     def __len__(self) -> int:
         return len(self.loader)

@@ -1,8 +1,8 @@
-"""Random view of a training image: shortest side to one of several lengths, mirrored or not.
+"""Random resize and horizontal flip of a training image: the shorter side takes one of several lengths.
 
-As in the original: pixels are resized with Pillow's bilinear filter, sizes are rounded half up, polygons are scaled
-and rasterised at the new size, run-length masks are decoded and resized by nearest neighbour, boxes are scaled.
-Objects whose box or mask is empty afterwards are dropped. A mask takes up pixels only at the training size.
+As in the original: polygons are scaled and rasterised at the new size, run-length masks are decoded and resized by
+nearest neighbour, boxes are scaled. Objects whose box or mask is empty afterwards are dropped. Masks are rasterised at
+the training size only.
 """
 
 from collections.abc import Sequence
@@ -10,67 +10,65 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, UInt8
-from PIL import Image
+from jaxtyping import Bool, Float
 
 from cutler_pl.coco import rle
 from cutler_pl.coco.schema import Segmentation
+from cutler_pl.errors import ConfigError
+from cutler_pl.ops.resize import resize_image, resized_size_hw
+from cutler_pl.types import ImageTensor
 
 SizeHW = tuple[int, int]
 
 
+@dataclass(frozen=True, kw_only=True)
+class TrainTransformParams:
+    """Ranges that transforms are drawn from.
+
+    Args:
+        train_sizes: Lengths of the shorter side, each as likely as the others.
+        max_size: Cap of the longer side.
+        flip_probability: How often an image is flipped.
+    """
+
+    train_sizes: Sequence[int]
+    max_size: int
+    flip_probability: float
+
+    def __post_init__(self) -> None:
+        if not self.train_sizes or min(self.train_sizes) < 1 or self.max_size < 1:
+            raise ConfigError(
+                f"data.train_sizes={list(self.train_sizes)} and data.max_size={self.max_size} must be positive"
+            )
+        if not 0 <= self.flip_probability <= 1:
+            raise ConfigError(f"data.flip_probability={self.flip_probability} must lie in 0..1")
+
+
 @dataclass(frozen=True)
 class TransformParams:
-    """How an image is shown: resized to `size_hw`, then mirrored left to right if `flip`."""
+    """One drawn transform: resize to `size_hw`, then flip left to right if `flip`."""
 
     size_hw: SizeHW
     flip: bool = False
 
 
-def sample_params(
-    size_hw: SizeHW,
-    *,
-    train_sizes: Sequence[int],
-    max_size: int,
-    flip_probability: float,
-    generator: torch.Generator,
-) -> TransformParams:
-    """Draw the view of one image.
-
-    Args:
-        size_hw: Size of the image.
-        train_sizes: Lengths of the shorter side, each as likely as the others.
-        max_size: Cap of the longer side.
-        flip_probability: How often the image is mirrored.
-        generator: Source of the two random choices.
-    """
-    short_side = train_sizes[int(torch.randint(len(train_sizes), (), generator=generator))]
-    flip = float(torch.rand((), generator=generator)) < flip_probability
-    return TransformParams(resized_size(size_hw, short_side=short_side, max_size=max_size), flip)
+def sample_params(size_hw: SizeHW, params: TrainTransformParams, rng: torch.Generator) -> TransformParams:
+    """Draw the transform of an image of `size_hw`."""
+    shortest = params.train_sizes[int(torch.randint(len(params.train_sizes), (), generator=rng))]
+    flip = float(torch.rand((), generator=rng)) < params.flip_probability
+    return TransformParams(resized_size_hw(size_hw, shortest=shortest, longest=params.max_size), flip)
 
 
-def resized_size(size_hw: SizeHW, *, short_side: int, max_size: int) -> SizeHW:
-    """Size that brings the shorter side to `short_side`, or the longer one to `max_size` where it would be longer."""
-    scale = short_side / min(size_hw)
-    scaled = [short_side if side == min(size_hw) else scale * side for side in size_hw]
-    if max(scaled) > max_size:
-        scaled = [side * (max_size / max(scaled)) for side in scaled]
-    height, width = (max(int(side + 0.5), 1) for side in scaled)
-    return height, width
-
-
-def apply_image(image: UInt8[np.ndarray, "height width 3"], params: TransformParams) -> UInt8[np.ndarray, "h w 3"]:
-    """Pixels of a view."""
-    height, width = params.size_hw
-    if image.shape[:2] != params.size_hw:
-        image = np.array(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
-    return np.ascontiguousarray(image[:, ::-1] if params.flip else image)
+def apply_image(image: ImageTensor, params: TransformParams) -> ImageTensor:
+    """Resized and flipped pixels."""
+    resized = resize_image(image, params.size_hw)
+    return resized.flip(-1) if params.flip else resized
 
 
 def apply_boxes(
     boxes_xyxy: Float[np.ndarray, "gt 4"], size_hw: SizeHW, params: TransformParams
 ) -> Float[np.ndarray, "gt 4"]:
-    """Boxes of an image of `size_hw` in a view of it, cut at its borders."""
+    """Resized and flipped boxes of an image of `size_hw`, clipped to it."""
     height, width = params.size_hw
     x, y = boxes_xyxy[:, 0::2] * (width / size_hw[1]), boxes_xyxy[:, 1::2] * (height / size_hw[0])
     if params.flip:
@@ -80,7 +78,7 @@ def apply_boxes(
 
 
 def apply_mask(segmentation: Segmentation, size_hw: SizeHW, params: TransformParams) -> Bool[np.ndarray, "h w"]:
-    """Mask of one object of an image of `size_hw` in a view of it."""
+    """Resized and flipped mask of one object of an image of `size_hw`."""
     height, width = params.size_hw
     if isinstance(segmentation, list):
         factor = np.array([width / size_hw[1], height / size_hw[0]])
@@ -92,7 +90,7 @@ def apply_mask(segmentation: Segmentation, size_hw: SizeHW, params: TransformPar
 
 
 def _resize_nearest(mask: Bool[np.ndarray, "height width"], size_hw: SizeHW) -> Bool[np.ndarray, "h w"]:
-    """The pixel under each new pixel's centre, as Pillow's nearest filter takes it."""
+    """Nearest neighbour, as Pillow computes it: the pixel under each new pixel's center."""
     rows, columns = (
         ((np.arange(new) + 0.5) * (old / new)).astype(np.intp) for old, new in zip(mask.shape, size_hw, strict=True)
     )

@@ -48,8 +48,8 @@ def fetch_ready_made(name: str, datasets: Path, *, mirror: str) -> tuple[Path, C
 
     Raises:
         ConfigError: No file was released for this dataset.
-        DatasetNotFoundError: The file cannot be had.
-        AnnotationError: It is not COCO, or not what it was at first.
+        DownloadError: The file cannot be had, or is not what it was at first.
+        AnnotationError: It is not COCO.
     """
     if name not in READY_MADE:
         raise ConfigError(f"no file was released for name={name}; there are {' '.join(READY_MADE)}")

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cutler_pl.coco.checks import image_fault, is_integer
 from cutler_pl.coco.stream import read_records, writing_coco
+from cutler_pl.coco.validation import image_fault, is_integer
 from cutler_pl.errors import AnnotationError, ConfigError, DatasetNotFoundError
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from cutler_pl.coco.io import load_coco
-from cutler_pl.coco.rejects import OnError
+from cutler_pl.coco.validation import OnError
 from cutler_pl.coco.schema import Category, Coco
 from cutler_pl.errors import ConfigError
 from cutler_pl.evaluation.detections import Detections, load_detections
@@ -128,7 +128,7 @@ def compare(
     if not len(found):
         _log.warning("there is no detection at all; every metric is 0 where there is ground truth")
     if not truth.coco["annotations"]:
-        _log.warning("%s: none of the %d images has an annotation; nothing can be measured", truth.where, images)
+        _log.warning("%s: none of the %d images has an annotation; nothing can be measured", truth.source_name, images)
     categories = sorted(truth.coco["categories"], key=lambda category: category["id"])
     ids = None if params.class_agnostic else [category["id"] for category in categories]
     engine = Engine(truth.coco, found, category_ids=ids)

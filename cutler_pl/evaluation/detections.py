@@ -17,7 +17,7 @@ from jaxtyping import Float64, Int64
 
 from cutler_pl.coco import rle
 from cutler_pl.coco.io import Source, load_predictions
-from cutler_pl.coco.rejects import OnError
+from cutler_pl.coco.validation import OnError
 from cutler_pl.coco.schema import RLE, Coco, Image, Result
 
 _PIECE = 2**18  # bytes; the records of larger pieces leave the processor's cache before they are taken apart

@@ -40,7 +40,7 @@ class Edges(Protocol):
         """The kernels of `SOURCE` for the device of the matrices; None where there are none."""
         ...
 
-    def times(
+    def matvec(
         self, x: Float64[Tensor, "batch patches"], images: Int64[Tensor, " batch"]
     ) -> Float64[Tensor, "batch patches"]:
         """B x, each row of x with the matrix of its image, as exact as float64."""
@@ -63,7 +63,7 @@ class DenseEdges:
         """Rows of each matrix."""
         return self.matrices.shape[-1]
 
-    def times(
+    def matvec(
         self, x: Float64[Tensor, "batch patches"], images: Int64[Tensor, " batch"]
     ) -> Float64[Tensor, "batch patches"]:
         """B x as exact as float64, out of float32 products.
@@ -108,14 +108,14 @@ class PackedEdges:
         """Rows of each matrix."""
         return self.bits.shape[-1]
 
-    def times(
+    def matvec(
         self, x: Float64[Tensor, "batch patches"], images: Int64[Tensor, " batch"]
     ) -> Float64[Tensor, "batch patches"]:
         """B x, added in float64 in a fixed order."""
         words = self.bits.shape[1]
         padded = F.pad(x, (0, words * _WORD_BITS - self.patches)).contiguous()
         partial = x.new_empty(len(x), _PARTS, self.patches)
-        self.kernels("packed_product", partial.numel(), self.bits, images, padded, partial, self.patches, words, _PARTS)
+        self.kernels("packed_matvec", partial.numel(), self.bits, images, padded, partial, self.patches, words, _PARTS)
         return partial.sum(1)
 
     def dense(self, image: int) -> Float32[Tensor, "patches patches"]:
@@ -131,13 +131,13 @@ class PatchGraph:
 
     Attributes:
         edges: B before blanking.
-        kept: False for blanked patches.
+        active: False for blanked patches.
         images: Which matrix of `edges` each graph of the batch uses, so that a selection needs no copy.
         eps: ε, the weight of absent edges.
     """
 
     edges: Edges
-    kept: Bool[Tensor, "batch patches"]
+    active: Bool[Tensor, "batch patches"]
     images: tuple[int, ...]
     eps: float
 
@@ -153,30 +153,30 @@ class PatchGraph:
 
     @cached_property
     def _image_index(self) -> Int64[Tensor, " batch"]:
-        return torch.tensor(self.images, dtype=torch.int64, device=self.kept.device)
+        return torch.tensor(self.images, dtype=torch.int64, device=self.active.device)
 
     def select(self, indices: Sequence[int]) -> "PatchGraph":
         """The graphs at these places of the batch, sharing the edges."""
-        return replace(self, kept=self.kept[list(indices)], images=tuple(self.images[i] for i in indices))
+        return replace(self, active=self.active[list(indices)], images=tuple(self.images[i] for i in indices))
 
     def blank(self, found: Bool[Tensor, "batch patches"]) -> "PatchGraph":
         """The same graphs with more patches blanked."""
-        return replace(self, kept=self.kept & ~found)
+        return replace(self, active=self.active & ~found)
 
     def degrees(self) -> Float64[Tensor, "batch patches"]:
         """Number of edges of each patch, itself counted; 0 for blanked patches and for patches without features."""
-        return self.product(self.kept.double())
+        return self.matvec(self.active.double())
 
-    def product(self, x: Float64[Tensor, "batch patches"]) -> Float64[Tensor, "batch patches"]:
+    def matvec(self, x: Float64[Tensor, "batch patches"]) -> Float64[Tensor, "batch patches"]:
         """B x with blanked rows and columns, as exact as float64."""
-        kept = self.kept.double()
-        return kept * self.edges.times(x * kept, self._image_index)
+        active = self.active.double()
+        return active * self.edges.matvec(x * active, self._image_index)
 
     def weights(self) -> Float64[Tensor, "batch patches patches"]:
         """W, dense: n² numbers of 8 bytes a graph."""
         edges = torch.stack([self.edges.dense(i) for i in self.images]).double()
-        kept = self.kept.double()
-        return self.eps + (1 - self.eps) * edges * kept[:, :, None] * kept[:, None, :]
+        active = self.active.double()
+        return self.eps + (1 - self.eps) * edges * active[:, :, None] * active[:, None, :]
 
 
 def build_graph(
@@ -208,8 +208,8 @@ def build_graph(
         edges = DenseEdges(similarity.gt_(tau).float())
     else:
         edges = PackedEdges.pack(similarity.float(), tau=tau, kernels=kernels)
-    kept = torch.ones(batch, patches, dtype=torch.bool, device=features.device)
-    return PatchGraph(edges=edges, kept=kept, images=tuple(range(batch)), eps=eps)
+    active = torch.ones(batch, patches, dtype=torch.bool, device=features.device)
+    return PatchGraph(edges=edges, active=active, images=tuple(range(batch)), eps=eps)
 
 
 def _fixed_point_pieces(

@@ -1,8 +1,8 @@
-"""From an eigenvector to an object: which side of the cut, and which connected part of it (CutLER, Section 3.2).
+"""From an eigenvector to an object: the side of the cut, and its connected component (CutLER, Section 3.2).
 
-Rules of the original: a patch lies on the positive side when its entry exceeds the mean; the seed is the patch with
-the largest entry in magnitude; a side with three or four corners of the image is background; of the object's side only
-the connected part that holds the seed is kept. All of it for a batch at once, on the vectors' device.
+Rules of the original: a patch is on the positive side when its entry exceeds the mean; the seed is the patch with the
+largest magnitude; a side with three or four corners of the image is background; of the object's side only the
+4-connected component of the seed is kept. Everything is batched and runs on the vectors' device.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,8 @@ from jaxtyping import Bool, Float32, Float64, Int64
 from torch import Tensor
 
 from cutler_pl.maskcut.params import CornerRule, MaskCutParams
-from cutler_pl.ops.components import label_parts
+from cutler_pl.ops.components import label_components
+from cutler_pl.ops.masks import paired_iou
 
 _BACKGROUND_CORNERS = 3
 _EQUAL = 1e-12
@@ -23,25 +24,12 @@ class Bipartition:
     """Cuts of a batch of patch grids.
 
     Attributes:
-        masks: The objects.
-        vectors: The eigenvectors, turned so that the object's side is the positive one.
-        seeds: Row-major patches from which the objects were grown.
-        corners: Corners of the grid on the side that was positive at first.
-        turned: Whether the eigenvector's sign was changed.
+        masks: The objects; empty where the vector is constant.
+        vectors: The eigenvectors, positive on the object's side.
     """
 
     masks: Bool[Tensor, "batch h w"]
     vectors: Float64[Tensor, "batch h w"]
-    seeds: Int64[Tensor, " batch"]
-    corners: Int64[Tensor, " batch"]
-    turned: Bool[Tensor, " batch"]
-
-    @classmethod
-    def nothing(cls, batch: int, grid_hw: tuple[int, int], device: torch.device) -> "Bipartition":
-        """Grids that cannot be cut."""
-        zeros = torch.zeros(batch, dtype=torch.int64, device=device)
-        vectors = torch.zeros(batch, *grid_hw, dtype=torch.float64, device=device)
-        return cls(vectors.bool(), vectors, seeds=zeros - 1, corners=zeros, turned=zeros.bool())
 
 
 def bipartition(
@@ -49,54 +37,37 @@ def bipartition(
     eigenvalues: Float64[Tensor, " batch"],
     *,
     blank: Bool[Tensor, "batch h w"],
-    previous: Bool[Tensor, "batch h w"] | None = None,
+    previous: Bool[Tensor, "batch h w"],
     corner_rule: CornerRule = "original",
 ) -> Bipartition:
-    """Split patch grids in object and rest.
+    """Split patch grids into object and rest.
 
     Args:
-        vectors: Second generalised eigenvectors, sign as LAPACK gives it.
+        vectors: Second generalised eigenvectors with LAPACK's sign.
         eigenvalues: Their eigenvalues λ₂ in 0..2.
         blank: Patches without any edge in the graph.
-        previous: Masks of the round before; they matter only where two parts are otherwise equal.
+        previous: Masks of the previous round; they only decide between components that are otherwise equal.
         corner_rule: As in `MaskCutParams`.
-
-    Returns:
-        The cuts; the mask is empty where the vector is constant.
     """
     strongest = vectors.flatten(1).abs().argmax(1)
-    turned = torch.zeros_like(strongest, dtype=torch.bool)
     if corner_rule == "invariant":
-        turned = _entries(vectors, strongest) < 0
-        vectors = _turn(vectors, turned)
+        vectors = _flip_sign(vectors, _gather(vectors, strongest) < 0)
     side = _above_mean(vectors, eigenvalues, blank)
     constant = side.flatten(1).all(1) | ~side.flatten(1).any(1)
     corners = side[:, [0, 0, -1, -1], [0, -1, 0, -1]].sum(1)
-    turn = ((corners >= _BACKGROUND_CORNERS) | ~_entries(side, strongest)) & ~constant
-    vectors, side = _turn(vectors, turn), side ^ turn[:, None, None]
-    masks, seeds = _parts_of_the_seed(side & ~constant[:, None, None], vectors, previous)
-    return Bipartition(
-        masks=masks,
-        vectors=vectors,
-        seeds=torch.where(constant, strongest, seeds),
-        corners=torch.where(constant, torch.zeros_like(corners), corners),
-        turned=turned ^ turn,
-    )
-
-
-def overlap(masks: Bool[Tensor, "batch h w"], previous: Bool[Tensor, "batch h w"]) -> Float32[Tensor, " batch"]:
-    """IoU of pairs of masks, in float32 as the original compares it; 0 where both are empty."""
-    union = (masks | previous).flatten(1).sum(1).float()
-    return (masks & previous).flatten(1).sum(1).float() / union.clamp(min=1)
+    flip = ((corners >= _BACKGROUND_CORNERS) | ~_gather(side, strongest)) & ~constant
+    vectors, side = _flip_sign(vectors, flip), side ^ flip[:, None, None]
+    return Bipartition(_seed_component(side & ~constant[:, None, None], vectors, previous), vectors)
 
 
 def is_dropped(
     masks: Bool[Tensor, "batch h w"], previous: Bool[Tensor, "batch h w"], params: MaskCutParams
 ) -> Bool[Tensor, " batch"]:
-    """Whether masks of a round after the first repeat what the round before kept, or are too small."""
+    """Whether masks after the first round overlap the previous round's or are too small."""
     pixels = masks.shape[1] * masks.shape[2]
     areas = masks.flatten(1).sum(1)
-    return (overlap(masks, previous).double() > params.max_overlap) | (areas.double() <= params.min_area * pixels)
+    iou = paired_iou(masks, previous).float().double()  # the original compares it in float32
+    return (iou > params.max_overlap) | (areas.double() <= params.min_area * pixels)
 
 
 def border_share(masks: Bool[Tensor, "batch h w"]) -> Float32[Tensor, " batch"]:
@@ -111,12 +82,12 @@ def _border(grids: Bool[Tensor, "batch h w"]) -> Bool[Tensor, "batch h w"]:
     return border
 
 
-def _entries(grids: Tensor, places: Int64[Tensor, " batch"]) -> Tensor:
-    return grids.flatten(1).gather(1, places[:, None])[:, 0]
+def _gather(grids: Tensor, patches: Int64[Tensor, " batch"]) -> Tensor:
+    return grids.flatten(1).gather(1, patches[:, None])[:, 0]
 
 
-def _turn(vectors: Float64[Tensor, "batch h w"], turned: Bool[Tensor, " batch"]) -> Float64[Tensor, "batch h w"]:
-    return torch.where(turned[:, None, None], -vectors, vectors)
+def _flip_sign(vectors: Float64[Tensor, "batch h w"], flip: Bool[Tensor, " batch"]) -> Float64[Tensor, "batch h w"]:
+    return torch.where(flip[:, None, None], -vectors, vectors)
 
 
 def _above_mean(
@@ -132,27 +103,24 @@ def _above_mean(
     return torch.where(blank, blank_above[:, None, None], vectors > means[:, None, None])
 
 
-def _parts_of_the_seed(
-    side: Bool[Tensor, "batch h w"], vectors: Float64[Tensor, "batch h w"], previous: Bool[Tensor, "batch h w"] | None
-) -> tuple[Bool[Tensor, "batch h w"], Int64[Tensor, " batch"]]:
-    """The connected part of each side that holds the largest entry of the vector, and where that entry is.
+def _seed_component(
+    side: Bool[Tensor, "batch h w"], vectors: Float64[Tensor, "batch h w"], previous: Bool[Tensor, "batch h w"]
+) -> Bool[Tensor, "batch h w"]:
+    """The connected component of each side that holds the largest entry of the vector.
 
-    Patches with the same edges, such as all blank ones, have the same entry, so that in the original the rounding
-    of its linear algebra library chose between them. Here, among parts with equal entries, the one with the most
-    patches on the border of the image wins, then the largest, then the one found the round before: what the
-    original happened to take in every recorded case.
+    Patches with the same edges, such as all blank ones, have equal entries; in the original the rounding of its linear
+    algebra library chose between them. Here, among components with equal entries, the one with the most border patches
+    wins, then the largest, then the one of the previous round: what the original took in every recorded case.
     """
-    labels = label_parts(side).flatten(1)
+    labels = label_components(side).flatten(1)
     highest = vectors.flatten(1).amax(1, keepdim=True)
     lowest_equal = highest - _EQUAL * vectors.flatten(1).abs().amax(1, keepdim=True)
     equal = (labels >= 0) & (vectors.flatten(1) >= lowest_equal)
     base = labels.shape[1] + 1
     rank = torch.zeros_like(labels)  # border, size and previous as the digits of one number
-    for places in (_border(side), side, torch.zeros_like(side) if previous is None else previous):
-        counts = torch.zeros_like(labels).scatter_add_(1, labels.clamp(min=0), (places & side).flatten(1).long())
+    for counted in (_border(side), side, previous):
+        counts = torch.zeros_like(labels).scatter_add_(1, labels.clamp(min=0), (counted & side).flatten(1).long())
         rank = rank * base + counts.gather(1, labels.clamp(min=0))
     rank = torch.where(equal, rank * base + (base - 1 - labels), torch.full_like(labels, -1))
     chosen = labels.gather(1, rank.argmax(1, keepdim=True))
-    masks = (labels == chosen) & (labels >= 0)
-    seeds = (equal & masks).long().argmax(1)
-    return masks.view_as(side), seeds
+    return ((labels == chosen) & (labels >= 0)).view_as(side)

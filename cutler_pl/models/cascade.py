@@ -44,16 +44,16 @@ class BoxCascade(nn.ModuleList):
     """The stages of the box head.
 
     Args:
-        params: Number of stages, their IoUs and box weights, and how large they are.
+        config: Number of stages, their IoUs and box weights, and how large they are.
     """
 
-    def __init__(self, params: DetectorConfig) -> None:
-        num_boxes = 1 if params.class_agnostic_boxes else params.num_classes
+    def __init__(self, config: DetectorConfig) -> None:
+        num_boxes = 1 if config.class_agnostic_boxes else config.num_classes
         super().__init__(
-            BoxStage(params.fpn_channels, params.box_head_dim, params.num_classes, num_boxes) for _ in params.stage_ious
+            BoxStage(config.fpn_channels, config.box_head_dim, config.num_classes, num_boxes) for _ in config.stage_ious
         )
-        self.params = params
-        self.matchers = [stage_matcher(iou) for iou in params.stage_ious]
+        self.config = config
+        self.matchers = [stage_matcher(iou) for iou in config.stage_ious]
 
     def forward(self, features: Sequence[Tensor], rois: Float[Tensor, "regions 5"], stage: int) -> StageOutput:
         """Run one stage.
@@ -87,7 +87,7 @@ class BoxCascade(nn.ModuleList):
             limits: What the boxes of each image are clipped to.
         """
         losses: dict[str, Tensor] = {}
-        num_classes = self.params.num_classes
+        num_classes = self.config.num_classes
         for stage in range(len(self)):
             output = self(features, regions.rois, stage)
             weights = self._weigh(output, regions, truth, gt_counts, stage)
@@ -128,7 +128,7 @@ class BoxCascade(nn.ModuleList):
         gt_counts: Sequence[int],
         stage: int,
     ) -> Tensor | None:
-        weigh = self.params.classification_weights
+        weigh = self.config.classification_weights
         if weigh is None:
             return None
         choice = regions.gt_classes if output.boxes.shape[1] > 1 else torch.zeros_like(regions.gt_classes)
@@ -139,7 +139,7 @@ class BoxCascade(nn.ModuleList):
         return weigh([ScoredRegions(boxes, own, gt[:n]) for boxes, own, gt, n in images], stage=stage)
 
     def _box_weights(self, stage: int) -> BoxWeights:
-        return self.params.stage_box_weights[stage]
+        return self.config.stage_box_weights[stage]
 
 
 class _GradientScale(torch.autograd.Function):

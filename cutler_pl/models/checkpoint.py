@@ -1,27 +1,33 @@
-"""From a checkpoint back to its detector, without a config: every checkpoint says how its model is built."""
+"""From a checkpoint to its detector: the architecture is described in the file or read off its weights."""
 
-import pickle
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import Any, NamedTuple
 
 from cutler_pl.errors import CheckpointError
-from cutler_pl.models import Detector, build_detector
-from cutler_pl.models.config import DetectorConfig
+from cutler_pl.models.architecture import infer_options
+from cutler_pl.models.config import DetectorConfig, current_names
+from cutler_pl.models.detector import Detector, build_detector
+from cutler_pl.weights.files import MODEL_CONFIG_KEY, read_checkpoint, unwrap
+from cutler_pl.weights.load import load_state
+from cutler_pl.weights.sources import locate_weights
 
-MODEL_CONFIG_KEY = "model_config"
-_PREFIX = "model."  # DetectorModule's name for its model
-# How it was trained or is run, not what it is.
+# Choices of a training or of a run, not of the model.
 _LEFT_OUT = ("classification_weights", "sampler", "compile_backbone", "channels_last")
+
+
+class DetectorMetadata(NamedTuple):
+    """What the labels 1, 2, … of a detector mean."""
+
+    category_ids: tuple[int, ...]
+    class_names: tuple[str, ...]
 
 
 def detector_config(
     model: Detector, *, category_ids: Sequence[int], class_names: Sequence[str] | None = None
 ) -> dict[str, Any]:
-    """Plain values that say how a detector is built and what its labels mean, for `DetectorModule`'s `model_config`.
+    """JSON values that say how a detector is built and what its labels mean, stored in every checkpoint.
 
     Args:
         model: The detector.
@@ -33,7 +39,7 @@ def detector_config(
         `category_ids` and `class_names`.
     """
     options = {
-        field.name: _plain(getattr(model.params, field.name))
+        field.name: _to_lists(getattr(model.config, field.name))
         for field in fields(DetectorConfig)
         if field.name not in _LEFT_OUT
     }
@@ -44,69 +50,42 @@ def detector_config(
     }
 
 
-def load_detector(path: str | Path, **overrides: Any) -> tuple[Detector, dict[str, Any]]:
+def load_detector(source: str | Path, **overrides: Any) -> tuple[Detector, DetectorMetadata]:
     """Build the detector of a checkpoint and load its weights. Nothing in the file is executed.
 
+    A checkpoint of this project says how its model is built. Of any other the number of stages and classes, the ResNet
+    and the widths are read off the weights; everything else keeps its default.
+
     Args:
-        path: A checkpoint of this project's training.
-        **overrides: Options of `build_detector` that differ from training, such as `max_detections`.
+        source: A .ckpt, .pth, .pkl or .safetensors file with our or detectron2's names, a released name, an https
+            address or a hub repository.
+        **overrides: Options of `build_detector` that differ from the file's, such as `max_detections`.
 
     Returns:
-        The detector, in training mode as a fresh one is, on the CPU, and the stored `model_config`.
+        The detector on the CPU, in training mode, and what its labels mean.
 
     Raises:
-        CheckpointError: The file cannot be read, does not say how its model is built, or its weights do not fit.
+        CheckpointError: The file cannot be had or read, holds no detector, or its weights do not fit.
+        ConfigError: An override does not exist or cannot work.
     """
-    checkpoint = read_checkpoint(path)
-    config = read_model_config(checkpoint, path)
-    model = build_detector("cascade_mask_rcnn_r50_fpn", **(config["detector"] | overrides))  # options name all
-    weights = {
-        name.removeprefix(_PREFIX): tensor
-        for name, tensor in checkpoint["state_dict"].items()
-        if name.startswith(_PREFIX)
-    }
+    content = read_checkpoint(locate_weights(source))
+    state = unwrap(content, name=str(source))
+    described = content.get(MODEL_CONFIG_KEY)
+    if isinstance(described, Mapping) and "detector" in described:
+        options = current_names(described["detector"])
+        ids = tuple(described["category_ids"])
+        names = tuple(described["class_names"] or map(str, ids))
+    else:
+        options = infer_options(state, name=str(source), given=overrides)
+        ids = tuple(range(1, options["num_classes"] + 1))
+        names = ("fg",) if len(ids) == 1 else tuple(map(str, ids))
+    model = build_detector("cascade_mask_rcnn_r50_fpn", **(options | overrides))  # the options name every difference
     try:
-        model.load_state_dict(weights)
-    except RuntimeError as error:
-        raise CheckpointError(f"{path}: the weights do not fit the model the file describes: {error}") from error
-    return model, config
+        load_state(model, state, name=str(source))
+    except CheckpointError as error:
+        raise CheckpointError(f"{error}\n(the model was built as the file describes it)") from error
+    return model, DetectorMetadata(ids, names)
 
 
-def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """Read a Lightning checkpoint onto the CPU; only plain values and tensors are accepted.
-
-    Raises:
-        CheckpointError: There is no such file, or it is not such a checkpoint.
-    """
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise CheckpointError(f"{path}: no such checkpoint; expected a .ckpt of a training run") from error
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise CheckpointError(f"{path} cannot be read as a checkpoint: {str(error).splitlines()[0]}") from error
-    if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
-        raise CheckpointError(f"{path} is not a checkpoint of a training run: it has no state_dict")
-    return checkpoint
-
-
-def read_model_config(checkpoint: Mapping[str, Any], source: object) -> dict[str, Any]:
-    """The `model_config` that `DetectorModule` stored in a checkpoint.
-
-    Args:
-        checkpoint: A loaded checkpoint.
-        source: Where it came from, for the message.
-
-    Raises:
-        CheckpointError: The checkpoint does not say how its model is built.
-    """
-    config = checkpoint.get(MODEL_CONFIG_KEY)
-    if not isinstance(config, Mapping) or "detector" not in config:
-        raise CheckpointError(
-            f"{source} does not say how its model is built (it is not a checkpoint of this project's training): "
-            "give the model by model=<option> and the weights by model.init=<file>"
-        )
-    return dict(config)
-
-
-def _plain(value: Any) -> Any:
-    return [_plain(part) for part in value] if isinstance(value, tuple) else value
+def _to_lists(value: Any) -> Any:
+    return [_to_lists(part) for part in value] if isinstance(value, tuple) else value

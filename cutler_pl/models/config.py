@@ -1,6 +1,6 @@
 """Every choice about the detector in one place; the defaults are the recipe of the paper's unsupervised training."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -133,6 +133,19 @@ _SINGLE_STAGE: dict[str, Any] = {
 ARCHITECTURES: dict[str, dict[str, Any]] = {"cascade_mask_rcnn_r50_fpn": {}, "mask_rcnn_r50_fpn": _SINGLE_STAGE}
 
 
+_RENAMED = {
+    "test_size": "min_size_test",
+    "test_max_size": "max_size_test",
+    "detections_per_image": "max_detections",
+}
+"""Names of options in checkpoints of version 0.1 until 2026-11, and today's."""
+
+
+def current_names(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options as an older checkpoint may name them, under today's names."""
+    return {_RENAMED.get(name, name): value for name, value in options.items()}
+
+
 def make_config(name: str, **options: Any) -> DetectorConfig:
     """The options of an architecture, with some of them replaced.
 
@@ -146,6 +159,8 @@ def make_config(name: str, **options: Any) -> DetectorConfig:
     _check_choice("detector name", name, tuple(ARCHITECTURES))
     known = fields(DetectorConfig)
     for option in options:
+        if option in _RENAMED:
+            raise ConfigError(f"detector option {option!r} is now called {_RENAMED[option]!r}")
         _check_choice("detector option", option, tuple(field.name for field in known))
     given = {field.name: _like(field.default, options[field.name]) for field in known if field.name in options}
     return replace(DetectorConfig(**ARCHITECTURES[name]), **given)

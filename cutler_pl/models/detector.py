@@ -1,13 +1,14 @@
-"""The whole detector: photos in, losses or predictions out."""
+"""The whole detector: images in, losses or predictions out."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from cutler_pl.models.backbone import build_backbone
-from cutler_pl.models.config import SIZE_DIVISOR, DetectorConfig
+from cutler_pl.models.config import SIZE_DIVISOR, DetectorConfig, make_config
 from cutler_pl.models.detections import CompactPrediction, rescale_to_original
 from cutler_pl.models.image_batch import ImageBatch, batch_images, check_images
 from cutler_pl.models.matching import RandomSampler
@@ -25,22 +26,22 @@ class Detector(nn.Module):
     have; in inference each is resized first, and results are in the pixels of the image that was given.
 
     Args:
-        params: Every choice about it.
+        config: Every choice about it.
     """
 
     pixel_mean: Tensor
     pixel_std: Tensor
 
-    def __init__(self, params: DetectorConfig) -> None:
+    def __init__(self, config: DetectorConfig) -> None:
         super().__init__()
-        self.params = params
-        self.sampler = RandomSampler() if params.sampler is None else params.sampler
-        self.backbone = build_backbone(params.backbone, channels=params.fpn_channels, norm=params.norm)
-        self.rpn = RPN(params, self.sampler)
-        self.roi_heads = RoIHeads(params, self.sampler)
-        self.register_buffer("pixel_mean", torch.tensor(params.pixel_mean), persistent=False)
-        self.register_buffer("pixel_std", torch.tensor(params.pixel_std), persistent=False)
-        if params.compile_backbone:
+        self.config = config
+        self.sampler = RandomSampler() if config.sampler is None else config.sampler
+        self.backbone = build_backbone(config.backbone, channels=config.fpn_channels, norm=config.norm)
+        self.rpn = RPN(config, self.sampler)
+        self.roi_heads = RoIHeads(config, self.sampler)
+        self.register_buffer("pixel_mean", torch.tensor(config.pixel_mean), persistent=False)
+        self.register_buffer("pixel_std", torch.tensor(config.pixel_std), persistent=False)
+        if config.compile_backbone:
             self.backbone.compile()
 
     def forward(
@@ -74,7 +75,7 @@ class Detector(nn.Module):
         check_images(images)
         if not images:
             return []
-        size, cap = self.params.min_size_test, self.params.max_size_test
+        size, cap = self.config.min_size_test, self.config.max_size_test
         sizes = [(image.shape[1], image.shape[2]) for image in images]
         resized = [
             resize_image(image, resized_size_hw(size_hw, shortest=size, longest=cap))
@@ -96,7 +97,7 @@ class Detector(nn.Module):
             self.pixel_mean,
             self.pixel_std,
             divisor=SIZE_DIVISOR,
-            channels_last=self.params.channels_last,
+            channels_last=self.config.channels_last,
         )
 
     def reseed(self, *key: int) -> None:
@@ -115,6 +116,24 @@ class Detector(nn.Module):
         proposals = [p.boxes for p in self.rpn.propose(output, batch.sizes_hw)]
         losses: dict[str, Tensor] = self.rpn.losses(output, targets)
         return losses | self.roi_heads.losses(features, proposals, targets, batch.sizes_hw)
+
+
+def build_detector(name: str, num_classes: int = 1, **options: Any) -> Detector:
+    """Build a detector with randomly initialised weights.
+
+    Called on a list of uint8 RGB images (3, height, width), it gives predictions in eval mode (boxes as xyxy pixels of
+    the image given, scores, labels from 1, masks) and, called with targets, a dict of losses in training mode.
+
+    Args:
+        name: `cascade_mask_rcnn_r50_fpn` or `mask_rcnn_r50_fpn`; both have the recipe of the paper's unsupervised
+            training as their defaults, weights aside.
+        num_classes: Classes without the background.
+        **options: Fields of `DetectorConfig`.
+
+    Raises:
+        ConfigError: The name or an option does not exist, or a value cannot work.
+    """
+    return Detector(make_config(name, num_classes=num_classes, **options))
 
 
 def to_prediction(compact: CompactPrediction) -> Prediction:

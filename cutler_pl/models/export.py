@@ -89,7 +89,7 @@ def export_onnx(detector: Detector, path: str | Path, *, notes: Mapping[str, str
     """
     require_export_packages()
     optimizer: Any = require("onnxscript.optimizer", extra="export", purpose="the ONNX export")
-    twin = Detector(replace(detector.params, compile_backbone=False))
+    twin = Detector(replace(detector.config, compile_backbone=False))
     twin.load_state_dict(detector.state_dict())
     sides = {1: torch.export.Dim.DYNAMIC, 2: torch.export.Dim.DYNAMIC}
     with _silenced():

@@ -23,17 +23,17 @@ class RoIHeads(nn.Module):
     """Box stages and mask head.
 
     Args:
-        params: Their sizes and thresholds.
+        config: Their sizes and thresholds.
         sampler: Which regions the losses look at.
     """
 
-    def __init__(self, params: DetectorConfig, sampler: Sampler) -> None:
+    def __init__(self, config: DetectorConfig, sampler: Sampler) -> None:
         super().__init__()
-        self.params = params
+        self.config = config
         self.sampler = sampler
-        self.stages = BoxCascade(params)
+        self.stages = BoxCascade(config)
         self.mask_head = MaskHead(
-            params.fpn_channels, params.mask_head_channels, params.mask_head_convs, params.num_classes
+            config.fpn_channels, config.mask_head_channels, config.mask_head_convs, config.num_classes
         )
 
     def losses(
@@ -58,28 +58,28 @@ class RoIHeads(nn.Module):
             truth,
             gt_counts,
             self.stages.matchers[0],
-            num_classes=self.params.num_classes,
-            num_samples=self.params.roi_batch_per_image,
-            positive_fraction=self.params.roi_positive_fraction,
+            num_classes=self.config.num_classes,
+            num_samples=self.config.roi_batch_per_image,
+            positive_fraction=self.config.roi_positive_fraction,
             sampler=self.sampler,
         )
         losses = self.stages.losses(features, regions, truth, gt_counts, limits)
-        foreground = regions.take(torch.nonzero(regions.classes < self.params.num_classes)[:, 0])
+        foreground = regions.take(torch.nonzero(regions.classes < self.config.num_classes)[:, 0])
         return losses | {"loss_mask": self._mask_loss(features, foreground, targets)}
 
     def predict(
         self, features: Sequence[Tensor], proposals: Sequence[Float[Tensor, "_ 4"]], sizes_hw: Sequence[tuple[int, int]]
     ) -> list[tuple[Detections, Float[Tensor, "_ size size"]]]:
         """Detections of each image in pixels of the batch, and the mask probabilities of each detection."""
-        params, features = self.params, prepare_features(features)
+        config, features = self.config, prepare_features(features)
         scored = self.stages.predict(features, proposals, clip_bounds(sizes_hw, features[0].device))
         detections = [
             select_detections(
                 image,
                 size_hw,
-                score_threshold=params.score_threshold,
-                nms_threshold=params.nms_threshold,
-                limit=params.max_detections,
+                score_threshold=config.score_threshold,
+                nms_threshold=config.nms_threshold,
+                limit=config.max_detections,
             )
             for image, size_hw in zip(scored, sizes_hw, strict=True)
         ]

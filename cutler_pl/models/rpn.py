@@ -43,20 +43,20 @@ class RPN(nn.Module):
     """The region proposal network.
 
     Args:
-        params: Its thresholds and sizes.
+        config: Its thresholds and sizes.
         sampler: Which anchors the loss looks at.
     """
 
     cells: Tensor
 
-    def __init__(self, params: DetectorConfig, sampler: Sampler) -> None:
+    def __init__(self, config: DetectorConfig, sampler: Sampler) -> None:
         super().__init__()
-        self.params = params
+        self.config = config
         self.sampler = sampler
-        self.head = RPNHead(params.fpn_channels, len(params.anchor_ratios))
-        cells = torch.stack([cell_anchors(size, params.anchor_ratios) for size in params.anchor_sizes])
+        self.head = RPNHead(config.fpn_channels, len(config.anchor_ratios))
+        cells = torch.stack([cell_anchors(size, config.anchor_ratios) for size in config.anchor_sizes])
         self.register_buffer("cells", cells, persistent=False)
-        self.matcher = Matcher(params.rpn_iou_thresholds, (NEGATIVE, IGNORED, POSITIVE), allow_low_quality_matches=True)
+        self.matcher = Matcher(config.rpn_iou_thresholds, (NEGATIVE, IGNORED, POSITIVE), allow_low_quality_matches=True)
 
     def forward(self, features: Sequence[Tensor]) -> RPNOutput:
         """Judge the anchors of all levels."""
@@ -73,8 +73,8 @@ class RPN(nn.Module):
             output: Of `forward`.
             sizes_hw: Size of each image without padding.
         """
-        before = self.params.rpn_pre_nms_train if self.training else self.params.rpn_pre_nms_test
-        after = self.params.rpn_post_nms_train if self.training else self.params.rpn_post_nms_test
+        before = self.config.rpn_pre_nms_train if self.training else self.config.rpn_pre_nms_test
+        after = self.config.rpn_post_nms_train if self.training else self.config.rpn_post_nms_test
         limits = clip_bounds(sizes_hw, output.logits[0].device)
         levels = [self._best_of_level(*level, limits, before) for level in zip(*output, strict=True)]
         boxes, logits = (torch.cat(parts, dim=1) for parts in zip(*levels, strict=True))
@@ -91,7 +91,7 @@ class RPN(nn.Module):
             torch.cat(output.deltas, dim=1),
             labels,
             deltas,
-            normaliser=self.params.rpn_batch_per_image * len(targets),
+            normaliser=self.config.rpn_batch_per_image * len(targets),
         )
 
     def _best_of_level(
@@ -102,7 +102,7 @@ class RPN(nn.Module):
         boxes = decode_boxes(anchors[chosen], batched_gather(deltas, chosen), _WEIGHTS)
         boxes = boxes.clamp(min=0).minimum(limits[:, None])
         usable = nonempty(boxes) & boxes.isfinite().all(dim=2) & best.isfinite()
-        kept = nms_sorted(boxes, usable, self.params.rpn_nms_threshold)
+        kept = nms_sorted(boxes, usable, self.config.rpn_nms_threshold)
         return boxes, best.masked_fill(~kept, -torch.inf)
 
     @torch.no_grad()
@@ -117,8 +117,8 @@ class RPN(nn.Module):
         indices, labels = (torch.cat(parts) for parts in zip(*matches, strict=True))
         sampled = sample_labels(
             labels,
-            num_samples=self.params.rpn_batch_per_image,
-            positive_fraction=self.params.rpn_positive_fraction,
+            num_samples=self.config.rpn_batch_per_image,
+            positive_fraction=self.config.rpn_positive_fraction,
             sampler=self.sampler,
         )
         matched = batched_gather(truth.boxes, indices)

@@ -1,8 +1,8 @@
-"""Resizing to the detector's input size, pixel for pixel as Pillow's bilinear filter does it.
+"""Resizing to the detector's input size, in training and inference: pixel for pixel Pillow's bilinear filter.
 
 Detectors are sensitive to it: the original resizes 8-bit images with Pillow (antialiased, columns before rows, rounded
-to 8 bit after each), and interpolation without antialiasing shifts its scores. Newer Pillows choose which axis comes
-first, so that the axes are done one by one here.
+to 8 bit after each axis), and interpolation without antialiasing shifts its scores. Newer Pillows choose the order of
+the axes by cost, which changes pixels, so each axis is one call.
 """
 
 import numpy as np
@@ -17,20 +17,15 @@ _UNIT = 2**22
 
 
 def resized_size_hw(size_hw: tuple[int, int], *, shortest: int, longest: int) -> tuple[int, int]:
-    """Size with the shortest side `shortest`, or smaller if the longest side would be over `longest`.
-
-    The aspect ratio is kept up to rounding half up.
-    """
+    """Size whose shorter side is `shortest`, or less where the longer side would exceed `longest`; rounded half up."""
     if torch.compiler.is_exporting():
         return _resized_size_in_graph(size_hw, shortest=shortest, longest=longest)
-    height, width = size_hw
-    scale = shortest / min(height, width)
-    new_height = shortest if height <= width else scale * height
-    new_width = scale * width if height <= width else shortest
-    if max(new_height, new_width) > longest:
-        shrink = longest / max(new_height, new_width)
-        new_height, new_width = new_height * shrink, new_width * shrink
-    return max(1, int(new_height + 0.5)), max(1, int(new_width + 0.5))
+    scale = shortest / min(size_hw)
+    sides = [shortest if side == min(size_hw) else scale * side for side in size_hw]
+    if max(sides) > longest:
+        sides = [side * (longest / max(sides)) for side in sides]
+    height, width = (max(int(side + 0.5), 1) for side in sides)
+    return height, width
 
 
 def resize_image(image: ImageTensor, size_hw: tuple[int, int]) -> ImageTensor:
@@ -41,8 +36,8 @@ def resize_image(image: ImageTensor, size_hw: tuple[int, int]) -> ImageTensor:
         return image
     if image.device.type == "cpu":
         pixels = Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())
-        across = pixels.resize((size_hw[1], pixels.height), Image.Resampling.BILINEAR)
-        resized = np.array(across.resize(size_hw[::-1], Image.Resampling.BILINEAR))
+        columns_done = pixels.resize((size_hw[1], pixels.height), Image.Resampling.BILINEAR)
+        resized = np.array(columns_done.resize(size_hw[::-1], Image.Resampling.BILINEAR))
         return torch.from_numpy(resized).permute(2, 0, 1).contiguous()
     return resize_by_matrices(image, size_hw)
 
@@ -56,22 +51,22 @@ def resize_by_matrices(image: ImageTensor, size_hw: tuple[int, int]) -> ImageTen
     columns, rows = (
         _pillow_weights(old, new, image.device) for old, new in zip(image.shape[:0:-1], size_hw[::-1], strict=True)
     )
-    across = _round_to_8_bit(image.double() @ columns.T)
-    return _round_to_8_bit(rows @ across).to(torch.uint8)
+    columns_done = _round_to_8_bit(image.double() @ columns.T)
+    return _round_to_8_bit(rows @ columns_done).to(torch.uint8)
 
 
 def _pillow_weights(old: int, new: int, device: torch.device) -> Float[Tensor, "new old"]:
-    """How much each of `old` pixels counts in each of `new`: a triangle as wide as the step, or two pixels."""
-    step = torch.full((), old, dtype=torch.float64, device=device) / new
-    reach = step.clamp(min=1.0)
-    centers = (torch.arange(new, dtype=torch.float64, device=device) + 0.5) * step
-    places = torch.arange(old, dtype=torch.float64, device=device) + 0.5
-    weights = (1 - (places - centers[:, None]).abs() / reach).clamp(min=0)
+    """Weight of each of `old` pixels in each of `new`: a triangle filter as wide as the scale, at least two pixels."""
+    scale = torch.full((), old, dtype=torch.float64, device=device) / new
+    support = scale.clamp(min=1.0)
+    centers = (torch.arange(new, dtype=torch.float64, device=device) + 0.5) * scale
+    positions = torch.arange(old, dtype=torch.float64, device=device) + 0.5
+    weights = (1 - (positions - centers[:, None]).abs() / support).clamp(min=0)
     return (weights / weights.sum(dim=1, keepdim=True) * _UNIT + 0.5).floor()
 
 
 def _resized_size_in_graph(size_hw: tuple[int, int], *, shortest: int, longest: int) -> tuple[int, int]:
-    """`resized_size_hw` without choices that depend on the size, so that a graph computes it for each image."""
+    """`resized_size_hw` without data-dependent control flow, for export."""
     old = torch.stack([torch.full((), side, dtype=torch.float64) for side in size_hw])
     new = torch.where(old == old.min(), float(shortest), shortest / old.min() * old)
     new = torch.where(new.max() > longest, new * (longest / new.max()), new)

@@ -23,8 +23,8 @@ from torch.utils.data import DataLoader
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from cutler_pl.errors import TooManyFailuresError
-from cutler_pl.maskcut.crf import CrfBackend, CrfParams
-from cutler_pl.maskcut.encoding import AnnotationParams, annotate
+from cutler_pl.maskcut.crf import CrfBackend, build_crf_backend
+from cutler_pl.maskcut.encoding import AnnotationParams, encode_masks
 from cutler_pl.maskcut.ncut import EigenSolver
 from cutler_pl.maskcut.params import MaskCutParams
 from cutler_pl.maskcut.predictor import Extractor, ImageMasks, MaskCutPredictor
@@ -50,7 +50,6 @@ def generate(
     extractor: Extractor,
     params: MaskCutParams,
     trainer: L.Trainer,
-    crf_params: CrfParams | None = None,
     annotation: AnnotationParams | None = None,
     fixed_size: int = 480,
     batch_size: int = 16,
@@ -58,7 +57,7 @@ def generate(
     threads: int = 2,
     part: JobShard | None = None,
     solver: str | EigenSolver = "auto",
-    backend: str | CrfBackend = "auto",
+    backend: CrfBackend | None = None,
     settings: Mapping[str, Any] | None = None,
     max_failure_rate: float = 0.1,
     on_begin: Callable[[], None] | None = None,
@@ -77,7 +76,6 @@ def generate(
         extractor: Gives the patch features; a module is moved to the trainer's device.
         params: Constants of the cut.
         trainer: Where to run: device, number of processes, precision.
-        crf_params: Constants of the refinement; the original's where not given.
         annotation: What is written of a mask beyond the original's annotation, if anything.
         fixed_size: Side of the square to which photos are resized, in pixels.
         batch_size: Photos computed at once, per process; halved where memory runs out.
@@ -85,7 +83,7 @@ def generate(
         threads: Threads that resize and encode masks beside the device, per process.
         part: Which part of a job array this is, if any; the last part to finish merges.
         solver: As for `maskcut`.
-        backend: As for `refine_masks`.
+        backend: The refinement; the original's CRF where not given.
         settings: What else the results depend on, such as the input and the features' name, in JSON's types.
         max_failure_rate: Largest share of failed photos that still counts as success.
         on_begin: Called by one process when the output folder has been found free and fitting.
@@ -103,7 +101,7 @@ def generate(
     """
     part = part or JobShard()
     folder = OutputFolder(output, part)
-    crf_params = crf_params or CrfParams()
+    backend = backend or build_crf_backend()
     annotation = annotation or AnnotationParams()
     is_first = global_rank() == 0
     with folder.lock() if is_first else nullcontext():
@@ -111,7 +109,7 @@ def generate(
             constants = {
                 "fixed_size": fixed_size,
                 "cut": asdict(params),
-                "crf": asdict(crf_params),
+                "crf": asdict(backend.params),
                 "annotation": asdict(annotation),
             }
             folder.begin({**(settings or {}), **constants}, names)
@@ -130,7 +128,7 @@ def generate(
         )
         to_do = batches.num_photos
         log.info("%s: %d photos, %d of them to do in this run", root, len(names), to_do)
-        finder = MaskCutPredictor(extractor, params, crf_params, solver=solver, backend=backend)
+        finder = MaskCutPredictor(extractor, params, solver=solver, backend=backend)
         module = _MaskCutModule(
             finder, shard=folder.shard, progress=progress, annotation=annotation, on_found=on_found, threads=threads
         )
@@ -191,7 +189,7 @@ class _MaskCutModule(L.LightningModule):
         self._writer = ShardWriter(self._shard(self.global_rank))
 
     def predict_step(self, batch: MaskCutBatch, batch_idx: int) -> int:
-        found = self._finder.find(batch.names, batch.pixels)
+        found = self._finder.predict(batch.names, batch.pixels)
         self._write()  # the batch before
         self._computed = [self._pool.submit(_failure, name, reason) for name, reason in batch.failures.items()]
         for name, size_hw, one in zip(batch.names, batch.sizes_hw, found, strict=True):
@@ -211,13 +209,7 @@ class _MaskCutModule(L.LightningModule):
             self._writer.close()
 
     def _annotated(self, found: ImageMasks, size_hw: tuple[int, int]) -> ShardRecord:
-        annotations, left_out = annotate(
-            found.refined.numpy(),
-            size_hw,
-            coarse=found.coarse.numpy(),
-            ncut_values=found.ncut_values.numpy(),
-            params=self._annotation,
-        )
+        annotations, left_out = encode_masks(found, size_hw, params=self._annotation)
         record: ShardRecord = {
             "file": found.name,
             "height": size_hw[0],

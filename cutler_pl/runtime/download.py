@@ -6,6 +6,7 @@ in the form of `sha256sum`, so that `sha256sum -c <file>.sha256` checks it too.
 
 import http.client
 import json
+import math
 import time
 import urllib.error
 import urllib.request
@@ -14,7 +15,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from cutler_pl.errors import AnnotationError, ConfigError, DatasetNotFoundError
+from tqdm import tqdm
+
+from cutler_pl.errors import ConfigError, CutlerError, DownloadError
+from cutler_pl.runtime.distributed import global_rank
 from cutler_pl.runtime.files import file_digest, wrap_os_errors, write_json, write_text
 from cutler_pl.runtime.locks import file_lock
 from cutler_pl.runtime.logging import get_logger
@@ -52,8 +56,8 @@ def fetch_file(
     Args:
         address: An https address, or an http address of this machine.
         path: Where it is kept; what is not complete yet is kept in `<path>.part`.
-        check: Called with the complete file before it takes its place and its SHA-256 is recorded; raises an
-            `AnnotationError` if it is not as it should be.
+        check: Called with the complete file before it takes its place and its SHA-256 is recorded; raises a
+            `CutlerError` if it is not as it should be.
         attempts: How often to connect; each goes on where the last one broke off.
         pause_seconds: Seconds between two attempts.
 
@@ -62,20 +66,22 @@ def fetch_file(
 
     Raises:
         ConfigError: The address is not safe against changes on the way.
-        DatasetNotFoundError: The file cannot be had.
-        AnnotationError: The file, or what came, has another SHA-256 than at first.
+        DownloadError: The file cannot be had, or it, or what came, has another SHA-256 than at first.
         OutputWriteError: There is no space or no permission.
-        OutputLockedError: Another process is fetching it.
     """
-    where = urlsplit(address)
-    if where.scheme != "https" and not (where.scheme == "http" and where.hostname in _OWN_MACHINE):
+    parts = urlsplit(address)
+    if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in _OWN_MACHINE):
         raise ConfigError(f"{address}: not fetched, since only https addresses are safe against changes on the way")
     if path.is_file():
         if check is not None and not _sums(path).is_file():  # put there by hand
             check(path)
         _compare(path, path, address)
         return False
-    with wrap_os_errors(path), file_lock(path.parent, purpose=f"download of {path.name}", name=f".{path.name}.lock"):
+    name = f".{path.name}.lock"
+    lock = file_lock(path.parent, purpose=f"download of {path.name}", name=name, timeout=math.inf)
+    with wrap_os_errors(path), lock:
+        if path.is_file():  # by the process that held the lock
+            return False
         part = path.with_name(f"{path.name}.part")
         log.info("fetching %s into %s", address, path)
         _transfer(address, part, attempts, pause_seconds)
@@ -83,7 +89,7 @@ def fetch_file(
         if check is not None:
             try:
                 check(part)
-            except AnnotationError:
+            except CutlerError:
                 part.unlink()
                 raise
         _record(part, path)
@@ -109,7 +115,7 @@ def _compare(content: Path, path: Path, address: str) -> None:
         if content != path:
             content.unlink()
         changed = "has changed since it was fetched" if content == path else f"is not what {address} had at first"
-        raise AnnotationError(
+        raise DownloadError(
             f"{path}: {changed}: SHA-256 {found}, recorded {' '.join(recorded) or 'nothing'}; delete "
             f"{'it' if content == path else _sums(path)} and run the same command again to fetch "
             f"{'it anew' if content == path else 'and accept the new one'}"
@@ -153,12 +159,20 @@ def _go_on(address: str, part: Path) -> None:
             part.unlink(missing_ok=True)  # before the notes, which would say that its bytes are of this version
         version = answer.headers.get("ETag") or answer.headers.get("Last-Modified")
         write_json(_notes(part), {"address": address, "version": version, "size": size})
-        with part.open("ab" if resumed else "wb") as file:
+        with part.open("ab" if resumed else "wb") as file, _progress(part, size, had if resumed else 0) as progress:
             while piece := _read(answer):
                 file.write(piece)
+                progress.update(len(piece))
     found = part.stat().st_size
     if size is not None and found != size:
         raise _BrokenOffError(f"the connection ended after {found:,} of {size:,} bytes")
+
+
+def _progress(part: Path, size: int | None, done: int) -> "tqdm[Any]":
+    """A progress bar in bytes, of rank 0, shown on a terminal only."""
+    hidden = None if global_rank() == 0 else True
+    name = part.name.removesuffix(".part")
+    return tqdm(total=size, initial=done, unit="B", unit_scale=True, desc=name, disable=hidden)
 
 
 def _read(answer: Any) -> bytes:
@@ -175,9 +189,9 @@ def _start(answer: Any) -> int | None:
     return int(text) if text.isdigit() else None
 
 
-def _unavailable(address: str, part: Path, reason: str) -> DatasetNotFoundError:
+def _unavailable(address: str, part: Path, reason: str) -> DownloadError:
     path = part.with_name(part.name.removesuffix(".part"))
-    return DatasetNotFoundError(
+    return DownloadError(
         f"{address}: cannot be fetched ({reason}); run the same command again to go on, or fetch it where there is a "
         f"connection and put it at {path}"
     )

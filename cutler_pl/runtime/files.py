@@ -59,9 +59,9 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write a text file atomically, UTF-8."""
+    """Write a text file atomically, UTF-8; file names that are not UTF-8 keep their bytes."""
     with atomic_write(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="surrogateescape")
 
 
 def write_bytes(path: str | Path, content: bytes) -> None:

@@ -3,20 +3,19 @@
 from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
-from cutler_pl.coco.checks import is_finite_number, is_mapping
-from cutler_pl.coco.rejects import InvalidRecords
+from cutler_pl.coco.validation import InvalidRecords, is_finite_number, is_mapping, result_label
 from cutler_pl.errors import ConfigError
 
 
 def select(
-    predictions: Iterable[Mapping[str, Any]], threshold: int | float, *, rejects: InvalidRecords | None = None
+    predictions: Iterable[Mapping[str, Any]], threshold: int | float, *, invalid: InvalidRecords | None = None
 ) -> list[Mapping[str, Any]]:
     """Predictions with at least this score, in their order.
 
     Args:
         predictions: COCO results.
         threshold: Least score that is kept.
-        rejects: Where to list predictions without a finite score, and whether that raises; by default it does.
+        invalid: Where to list predictions without a finite score, and whether that raises; by default it does.
 
     Raises:
         AnnotationError: A prediction has no finite score, and the rule is to raise.
@@ -24,12 +23,12 @@ def select(
     """
     if not is_finite_number(threshold):
         raise ConfigError(f"the score threshold is {threshold!r}, not a number; the paper takes 0.7, then 0.65")
-    rejects = rejects or InvalidRecords("the predictions", "raise")
+    invalid = invalid or InvalidRecords("the predictions", "raise")
     chosen = []
     for number, prediction in enumerate(predictions):
         score = prediction.get("score") if is_mapping(prediction) else None
         if not is_finite_number(score):
-            rejects.add(f"detection {number} has the score {score!r}, not a finite number")
+            invalid.add(f"{result_label(number, prediction)} has the score {score!r}, not a finite number")
         elif cast(float, score) >= threshold:
             chosen.append(prediction)
     return chosen

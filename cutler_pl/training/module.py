@@ -18,12 +18,13 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from cutler_pl.errors import ConfigError, TrainingDivergedError
-from cutler_pl.models.checkpoint import MODEL_CONFIG_KEY
 from cutler_pl.models.predictions import Predictions
 from cutler_pl.runtime.logging import get_logger
 from cutler_pl.runtime.reproducibility import generator
 from cutler_pl.training.clipping import all_finite, clip_tensor_norms_, tensor_norms
+from cutler_pl.training.running_means import RunningMeans
 from cutler_pl.types import Target
+from cutler_pl.weights.files import MODEL_CONFIG_KEY
 
 log = get_logger(__name__)
 
@@ -68,6 +69,7 @@ class DetectorModule(L.LightningModule):
         self._build_scheduler = scheduler
         self._losses_finite: Bool[Tensor, ""] | None = None
         self._last_losses: dict[str, Tensor] = {}
+        self._running_means = RunningMeans()
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Optimiser and, stepped every step, its schedule.
@@ -93,17 +95,18 @@ class DetectorModule(L.LightningModule):
             cast(Any, self.model).reseed(*key)
 
     def training_step(self, batch: TrainBatch, batch_idx: int) -> Float[Tensor, ""]:
-        """Sum of the losses of a batch; every loss is logged without waiting for the device."""
+        """Sum of the losses of a batch; what is logged is each loss's mean over the steps since the last log line."""
         images, targets = batch
         losses: dict[str, Tensor] = self.model(images, targets)
         total = cast(Tensor, sum(losses.values()))
         finite = torch.isfinite(total.detach())
         self._losses_finite = finite if self._losses_finite is None else self._losses_finite & finite
         self._last_losses = {name: loss.detach() for name, loss in losses.items()}
-        size = len(images)
-        self.log_dict({f"train/{name}": loss for name, loss in self._last_losses.items()}, batch_size=size)
-        self.log("train/loss", total.detach(), prog_bar=True, batch_size=size)
-        self.log("train/lr", self._learning_rate(), batch_size=size)
+        self._running_means.update({**self._last_losses, "loss": total.detach()})
+        if self._logs_after(batch_idx):
+            for name, mean in self._running_means.compute().items():
+                self.log(f"train/{name}", mean, prog_bar=name == "loss", batch_size=len(images))
+        self.log("train/lr", self._learning_rate(), batch_size=len(images))
         return total
 
     def configure_gradient_clipping(
@@ -142,13 +145,22 @@ class DetectorModule(L.LightningModule):
         return self._predict(batch)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add how to build the model, and the count of dropped steps."""
+        """Add how to build the model, the count of dropped steps and the running means."""
         checkpoint[MODEL_CONFIG_KEY] = self.model_config
         checkpoint["nonfinite_steps"] = [self.nonfinite_steps, self.nonfinite_in_a_row]
+        checkpoint["running_means"] = self._running_means.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on counting dropped steps."""
+        """Go on with the counts and means; make the schedule of an older checkpoint readable."""
         self.nonfinite_steps, self.nonfinite_in_a_row = checkpoint.get("nonfinite_steps", (0, 0))
+        self._running_means.load_state_dict(checkpoint.get("running_means", {}), device=self.device)
+        for schedule in checkpoint.get("lr_schedulers", ()):
+            schedule.setdefault("lr_lambdas", [None] * len(schedule["base_lrs"]))  # written before version 0.2
+
+    def _logs_after(self, batch_idx: int) -> bool:
+        """Whether the optimiser steps after this batch, and that step is logged."""
+        steps = (batch_idx + 1) % self.trainer.accumulate_grad_batches == 0
+        return steps and (self.global_step + 1) % cast(Any, self.trainer).log_every_n_steps == 0
 
     def _learning_rate(self) -> float:
         """Base learning rate of this step: the lowest of all groups, as heads may have a multiple of it."""

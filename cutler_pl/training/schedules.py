@@ -2,64 +2,53 @@
 
 from bisect import bisect_right
 from collections.abc import Sequence
+from functools import partial
 
-from torch import Tensor
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import LambdaLR
 
 from cutler_pl.errors import ConfigError
 
 
-class WarmupMultiStepLR(LRScheduler):
-    """Each group's learning rate times `learning_rate_factor` of the step. Step it once after each optimiser step."""
+def warmup_multistep_lr(
+    optimizer: Optimizer,
+    *,
+    max_steps: int,
+    milestones: Sequence[int],
+    gamma: float = 0.1,
+    warmup_steps: int = 1000,
+    warmup_factor: float = 0.001,
+) -> LambdaLR:
+    """Schedule that multiplies each group's learning rate by `learning_rate_factor`; step it once per optimiser step.
 
-    def __init__(
-        self,
-        optimizer: Optimizer,
-        *,
-        max_steps: int,
-        milestones: Sequence[int],
-        gamma: float = 0.1,
-        warmup_steps: int = 1000,
-        warmup_factor: float = 0.001,
-    ) -> None:
-        """Attach the schedule to an optimiser.
+    Args:
+        optimizer: Optimiser whose groups hold the base learning rates.
+        max_steps: Length of the training: part of the recipe, where the Trainer's config reads it; not used here.
+        milestones: Steps, increasing, at which the learning rate is multiplied by `gamma`.
+        gamma: Factor at each milestone.
+        warmup_steps: Steps of the warm-up; 0 for none.
+        warmup_factor: Factor at step 0, from which the warm-up grows linearly to 1.
 
-        Args:
-            optimizer: Optimiser whose groups hold the base learning rates.
-            max_steps: Length of the training. The schedule itself does not need it; it stands here because it
-                belongs to the recipe, and the Trainer's config reads it from here.
-            milestones: Steps, increasing, at which the learning rate is multiplied by `gamma`.
-            gamma: Factor at each milestone.
-            warmup_steps: Steps of the warm-up; 0 for none.
-            warmup_factor: Factor at step 0, from which the warm-up grows linearly to 1.
-
-        Raises:
-            ConfigError: Milestones do not increase, or a number is out of its range.
-        """
-        if list(milestones) != sorted(set(milestones)):
-            raise ConfigError(f"scheduler.milestones must increase, found {list(milestones)}")
-        if warmup_steps < 0 or max_steps < 1:
-            raise ConfigError(
-                f"scheduler.warmup_steps must be at least 0 and scheduler.max_steps at least 1, "
-                f"found {warmup_steps} and {max_steps}"
-            )
-        self.milestones = list(milestones)
-        self.gamma = gamma
-        self.warmup_steps = warmup_steps
-        self.warmup_factor = warmup_factor
-        super().__init__(optimizer)
-
-    def get_lr(self) -> list[float | Tensor]:
-        """Learning rate of each group at the current step, from the step alone: nothing accumulates."""
-        factor = learning_rate_factor(
-            self.last_epoch,
-            milestones=self.milestones,
-            gamma=self.gamma,
-            warmup_steps=self.warmup_steps,
-            warmup_factor=self.warmup_factor,
+    Raises:
+        ConfigError: Milestones do not increase, or a number is out of its range.
+    """
+    if list(milestones) != sorted(set(milestones)):
+        raise ConfigError(f"scheduler.milestones must increase, found {list(milestones)}")
+    if warmup_steps < 0 or max_steps < 1:
+        raise ConfigError(
+            f"scheduler.warmup_steps must be at least 0 and scheduler.max_steps at least 1, "
+            f"found {warmup_steps} and {max_steps}"
         )
-        return [base * factor for base in self.base_lrs]
+    return LambdaLR(
+        optimizer,
+        partial(
+            learning_rate_factor,
+            milestones=list(milestones),
+            gamma=gamma,
+            warmup_steps=warmup_steps,
+            warmup_factor=warmup_factor,
+        ),
+    )
 
 
 def learning_rate_factor(

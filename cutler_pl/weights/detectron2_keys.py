@@ -7,6 +7,7 @@ detectron2 does, and torchvision's ResNet holds the same tensors in the same lay
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import TypeVar
 
 from cutler_pl.errors import CheckpointError
@@ -96,6 +97,11 @@ def from_torchvision_key(key: str) -> str | None:
     return None if _CLASSIFIER.fullmatch(key) else _BODY + key
 
 
+def is_detectron2(keys: Iterable[str]) -> bool:
+    """Whether the names are detectron2's names of a whole detector, not ours."""
+    return any(key.startswith(("backbone.bottom_up.", "proposal_generator.")) for key in keys)
+
+
 def is_cascade(keys: Iterable[str]) -> bool:
     """Whether our names are those of a detector with several stages."""
     return any(key.startswith("roi_heads.stages.1.") for key in keys)
@@ -142,6 +148,7 @@ def _rename(key: str, source: str, target: str, shift: int) -> str | None:
     return f"{target}.{{leaf}}".format(**values)
 
 
+@cache
 def _pattern(template: str) -> re.Pattern[str]:
     expression = re.escape(template).replace(r"\{", "{").replace(r"\}", "}")
     for token, group in _TOKENS.items():

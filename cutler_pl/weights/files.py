@@ -1,5 +1,6 @@
-"""Weights in and out of files: what is in a file is told from its first bytes, not from its name."""
+"""Read and write checkpoint files; the format is recognised by the first bytes, not by the name."""
 
+import json
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 import numpy as np
 import safetensors.torch
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from cutler_pl.errors import CheckpointError
@@ -17,20 +18,30 @@ from cutler_pl.weights.safe_pickle import load_pickle, load_torch
 
 _ZIP = b"PK\x03\x04"
 _OLD_TORCH = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # the number that torch.save began with before version 1.6
-_WRAPPERS = ("model", "state_dict")
+_WRAPPERS = ("teacher", "model", "state_dict")  # DINO's, detectron2's, Lightning's
 _PREFIXES = ("_orig_mod.", "module.", "model.")  # of torch.compile, DistributedDataParallel, our LightningModule
 _READABLE = (".pth", ".pkl", ".safetensors", ".ckpt")
 WRITABLE = (".pth", ".pkl", ".safetensors")
+MODEL_CONFIG_KEY = "model_config"
+"""Where a checkpoint of this project says how its model is built."""
 
 
 def read_state(path: str | Path) -> dict[str, Tensor]:
-    """Read the weights of a checkpoint, under the names the file has, without running anything in it.
+    """Read the weights of a checkpoint, under the names the file has; see `read_checkpoint` and `unwrap`."""
+    return unwrap(read_checkpoint(path), name=str(path))
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Read everything a checkpoint holds, tensors on the CPU, without running anything in it.
 
     Args:
         path: A file of `torch.save` (.pth, .ckpt), a pickle of arrays (.pkl) or .safetensors.
 
+    Returns:
+        The content by name. Of a .safetensors file with a description: `state_dict` and `model_config`.
+
     Raises:
-        CheckpointError: The file is missing, damaged, of another kind, or holds no weights.
+        CheckpointError: The file is missing, damaged, of another kind, or holds nothing by name.
     """
     path = Path(path)
     if not path.is_file():
@@ -50,15 +61,15 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
         raise CheckpointError(f"{path}: not a checkpoint; expected a file of one of the kinds {' '.join(_READABLE)}")
     if not isinstance(content, Mapping):
         raise CheckpointError(f"{path}: holds no weights by name, but {type(content).__name__}")
-    return unwrap(content, where=str(path))
+    return dict(content)
 
 
-def unwrap(content: Mapping[Any, Any], *, where: str) -> dict[str, Tensor]:
+def unwrap(content: Mapping[Any, Any], *, name: str) -> dict[str, Tensor]:
     """The bare state dict inside a checkpoint: out of its wrappers, without prefixes, arrays as tensors.
 
     Args:
-        content: A state dict, bare, or under "model" or "state_dict" beside other things.
-        where: What to call it in messages.
+        content: A state dict, bare, or under "teacher", "model" or "state_dict" beside other things.
+        name: What to call it in messages.
 
     Raises:
         CheckpointError: There are no weights in it.
@@ -72,19 +83,22 @@ def unwrap(content: Mapping[Any, Any], *, where: str) -> dict[str, Tensor]:
         if isinstance(key, str) and isinstance(value, Tensor | np.ndarray)
     }
     if not state:
-        raise CheckpointError(f"{where}: holds no weights; expected tensors by name, bare or under 'model'")
+        raise CheckpointError(f"{name}: holds no weights; expected tensors by name, bare or under 'model'")
     for prefix in _PREFIXES:
         if any(key.startswith(prefix) for key in state):
             state = {key.removeprefix(prefix): value for key, value in state.items()}
     return {key.replace("._orig_mod.", "."): value for key, value in state.items()}
 
 
-def write_state(path: str | Path, state: Mapping[str, Tensor]) -> None:
-    """Write weights in the form that the file's ending says; the file is whole or not there.
+def write_state(
+    path: str | Path, state: Mapping[str, Tensor], *, model_config: Mapping[str, Any] | None = None
+) -> None:
+    """Write weights in the form that the file's ending says; the file is complete or not there.
 
     Args:
         path: `.pth` is detectron2's form of `torch.save`, `.pkl` its pickle of arrays, `.safetensors` bare weights.
         state: The weights.
+        model_config: JSON values that say how the model is built, stored beside the weights.
 
     Raises:
         CheckpointError: The ending is none of these.
@@ -93,22 +107,26 @@ def write_state(path: str | Path, state: Mapping[str, Tensor]) -> None:
     state = {key: value.detach().cpu().contiguous() for key, value in state.items()}
     if path.suffix not in WRITABLE:
         raise CheckpointError(f"{path}: cannot tell what to write from {path.suffix!r}; end it in {' '.join(WRITABLE)}")
+    extra = {} if model_config is None else {MODEL_CONFIG_KEY: dict(model_config)}
     with atomic_write(path) as temporary:
         if path.suffix == ".safetensors":
-            safetensors.torch.save_file(state, temporary)
+            texts = {key: json.dumps(value) for key, value in extra.items()}
+            safetensors.torch.save_file(state, temporary, metadata=texts or None)
         elif path.suffix == ".pkl":
             arrays = {key: value.numpy() for key, value in state.items()}
             # detectron2 takes a pickle with an author for one of its own, and not for Caffe2's.
-            temporary.write_bytes(pickle.dumps({"model": arrays, "__author__": "cutler_pl"}, protocol=4))
+            temporary.write_bytes(pickle.dumps({"model": arrays, "__author__": "cutler_pl", **extra}, protocol=4))
         else:
-            torch.save({"model": state}, temporary)
+            torch.save({"model": state, **extra}, temporary)
 
 
-def _load_safetensors(path: Path) -> dict[str, Tensor]:
+def _load_safetensors(path: Path) -> dict[str, Any]:
     try:
-        loaded: dict[str, Tensor] = safetensors.torch.load_file(path)
+        state = safetensors.torch.load_file(path)
+        with safe_open(path, framework="pt") as file:
+            described = (file.metadata() or {}).get(MODEL_CONFIG_KEY)
+        return state if described is None else {"state_dict": state, MODEL_CONFIG_KEY: json.loads(described)}
     except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(
             f"{path}: not readable as safetensors ({error}); fetch or write the file again"
         ) from error
-    return loaded

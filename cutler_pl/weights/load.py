@@ -1,8 +1,8 @@
-"""Weights into a detector, from whatever holds them, and out again in detectron2's format.
+"""Load detector checkpoints of every format, and export them under detectron2's names.
 
-Each format is a way to read a name as one of ours; the way that fits most of the names is taken. Then every weight
-either fits, or is named: a checkpoint that fits nothing, or partly, is an error, never a model with random layers
-(the original loads such files without a word).
+Each format is a mapping of its names to ours; the one that matches most names is taken. Every weight that does not fit
+is listed: a checkpoint that fits partly or not at all is an error, never a model with random layers (the original loads
+such files without a word).
 """
 
 import re
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from cutler_pl.errors import CheckpointError
 from cutler_pl.weights import detectron2_keys
 from cutler_pl.weights.files import read_state, unwrap
-from cutler_pl.weights.released import RELEASED, fetch, released_address
+from cutler_pl.weights.sources import locate_weights
 
 _BODY = "backbone.body."
 _DETECTOR, _BACKBONE = "detector", "backbone"
@@ -44,8 +44,8 @@ class LoadReport:
         source: What was loaded.
         kind: "detector", or "backbone" for sources without the rest.
         loaded: Weights that were set.
-        fresh: Weights that keep the values the model was built with, as they should: the rest of the detector after
-            a backbone, or head layers of another number of classes.
+        newly_initialized: Weights that keep the values the model was built with, as they should: the rest of the
+            detector after a backbone, or head layers of another number of classes.
         missing: Weights of the model that the source should have and has not.
         unexpected: Weights of the source that the model has no place for.
         mismatched: Weights of another shape.
@@ -55,7 +55,7 @@ class LoadReport:
     source: str
     kind: str
     loaded: tuple[str, ...] = ()
-    fresh: tuple[str, ...] = ()
+    newly_initialized: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
     unexpected: tuple[str, ...] = ()
     mismatched: tuple[Mismatch, ...] = ()
@@ -68,10 +68,10 @@ class LoadReport:
 
     def __str__(self) -> str:
         text = f"{len(self.loaded)} weights loaded from a {self.kind}"
-        if self.fresh:
-            layers = sorted({key.rpartition(".")[0] for key in self.fresh})
+        if self.newly_initialized:
+            layers = sorted({key.rpartition(".")[0] for key in self.newly_initialized})
             where = ", ".join(layers) if self.kind == _DETECTOR else "all outside the backbone's body"
-            text += f", {len(self.fresh)} freshly initialised ({where})"
+            text += f", {len(self.newly_initialized)} newly initialized ({where})"
         return text if self.fits else f"{text}; {self.complaint()}"
 
     def complaint(self) -> str:
@@ -128,6 +128,13 @@ def load_weights(
             every weight that does not.
     """
     name, state = _read(source)
+    return load_state(model, state, name=name, strict=strict, reset_head=reset_head)
+
+
+def load_state(
+    model: nn.Module, state: Mapping[str, Tensor], *, name: str, strict: bool = True, reset_head: bool = False
+) -> LoadReport:
+    """As `load_weights`, from a bare state dict that messages call `name`."""
     own = model.state_dict()
     report = _compare(name, state, own)
     if reset_head:
@@ -152,27 +159,18 @@ def to_detectron2(model: nn.Module) -> dict[str, Tensor]:
 
 def _read(source: str | Path | Mapping[str, Any]) -> tuple[str, dict[str, Tensor]]:
     if isinstance(source, Mapping):
-        return "the given state dict", unwrap(source, where="the given state dict")
-    name = str(source)
-    if Path(source).is_file():
-        return name, read_state(source)
-    address = name if "://" in name else released_address(name)
-    if address is None:
-        raise CheckpointError(
-            f"{name}: no such file, and not the name of a released one; give a path, an https address or one of "
-            f"{', '.join(RELEASED)}"
-        )
-    return name, read_state(fetch(address))
+        return "the given state dict", unwrap(source, name="the given state dict")
+    return str(source), read_state(locate_weights(source))
 
 
 def _compare(name: str, state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> LoadReport:
     reading = max(_readings(state, own), key=lambda r: sum(ours in own for ours in r.ours.values()))
     found = {ours: theirs for theirs, ours in reading.ours.items() if ours is not None}
-    loaded, fresh, missing, mismatched = [], [], [], []
+    loaded, new, missing, mismatched = [], [], [], []
     for key, value in own.items():
         if key not in found:
             if reading.kind == _BACKBONE and not key.startswith(_BODY):
-                fresh.append(key)
+                new.append(key)
             elif not key.endswith(_BATCH_COUNT):
                 missing.append(key)
         elif value.shape == state[found[key]].shape:
@@ -183,7 +181,7 @@ def _compare(name: str, state: Mapping[str, Tensor], own: Mapping[str, Tensor]) 
         source=name,
         kind=reading.kind,
         loaded=tuple(loaded),
-        fresh=tuple(fresh),
+        newly_initialized=tuple(new),
         missing=tuple(missing),
         unexpected=tuple(k for ours, k in found.items() if ours not in own and not k.endswith(_BATCH_COUNT)),
         mismatched=tuple(mismatched),
@@ -236,7 +234,7 @@ def _body_reading(state: Mapping[str, Tensor], body: Mapping[str, str], prefix: 
 def _without_heads_of_other_classes(report: LoadReport) -> LoadReport:
     heads = tuple(entry.key for entry in report.mismatched if _HEAD_LAYER.fullmatch(entry.key))
     others = tuple(entry for entry in report.mismatched if entry.key not in heads)
-    return replace(report, mismatched=others, fresh=(*report.fresh, *heads))
+    return replace(report, mismatched=others, newly_initialized=(*report.newly_initialized, *heads))
 
 
 def _explain(report: LoadReport) -> str:

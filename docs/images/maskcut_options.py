@@ -16,8 +16,7 @@ import torch
 from cutler_pl.coco import rle
 from cutler_pl.datasets.scenes import SceneParams, generate_scene
 from cutler_pl.maskcut import MaskCutParams, build_feature_extractor
-from cutler_pl.maskcut.crf import CrfParams
-from cutler_pl.maskcut.encoding import AnnotationParams, annotate
+from cutler_pl.maskcut.encoding import AnnotationParams, encode_masks
 from cutler_pl.maskcut.predictor import MaskCutPredictor
 from cutler_pl.visual.contact_sheet import contact_sheet
 from cutler_pl.visual.draw import draw_instances
@@ -43,15 +42,8 @@ class Drawer:
     def found(self, photo: np.ndarray, params: MaskCutParams, annotation: AnnotationParams) -> list[dict]:
         """Annotations of one photo."""
         pixels = torch.from_numpy(photo).permute(2, 0, 1)[None]
-        finder = MaskCutPredictor(self._extractor, params, CrfParams())
-        (one,) = finder.find(["scene"], pixels)
-        annotations, _ = annotate(
-            one.refined.numpy(),
-            (SIDE, SIDE),
-            coarse=one.coarse.numpy(),
-            ncut_values=one.ncut_values.numpy(),
-            params=annotation,
-        )
+        (masks,) = MaskCutPredictor(self._extractor, params).predict(["scene"], pixels)
+        annotations, _ = encode_masks(masks, (SIDE, SIDE), params=annotation)
         return annotations
 
     def picture(self, photo: np.ndarray, annotations: list[dict]) -> np.ndarray:

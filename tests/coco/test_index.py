@@ -211,14 +211,20 @@ def test_a_file_that_is_missing_or_no_json_is_named(tmp_path: Path) -> None:
 
 
 def test_packed_strings_behave_like_a_list() -> None:
-    strings = ["", "a", "äö", "日本", "z" * 300]
+    strings = ["", "a", "äö", "日本", "not utf-8: \udcff", "z" * 300]
     packed = PackedStrings.pack(strings)
     assert list(packed) == strings
     assert packed[1:3] == ["a", "äö"]
     assert packed.index("日本") == 3
     assert len(PackedStrings.pack([])) == 0
     with pytest.raises(IndexError):
-        packed[5]
+        packed[6]
+
+
+def test_index_names_that_are_not_utf8(tmp_path: Path) -> None:
+    coco = small_coco()
+    coco["images"][0]["file_name"] = os.fsdecode(b"\xff\xfe.jpg")
+    assert open_index(write(tmp_path / "x.json", coco)).file_names[0] == os.fsdecode(b"\xff\xfe.jpg")
 
 
 @pytest.mark.real_data

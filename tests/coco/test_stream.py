@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,13 @@ def test_bytes_that_are_no_text_and_missing_files_are_named(tmp_path: Path) -> N
         gathered(tmp_path / "a.json")
     with pytest.raises(DatasetNotFoundError, match=r"no such annotation file: .*b\.json"):
         gathered(tmp_path / "b.json")
+
+
+def test_names_that_are_not_utf8_come_back(tmp_path: Path) -> None:
+    image = {"id": 1, "file_name": os.fsdecode(b"\xff.jpg")}
+    with writing_coco(tmp_path / "a.json", {"categories": []}) as writer:
+        writer.image(image)
+    assert gathered(tmp_path / "a.json")["images"] == [image]
 
 
 def test_images_and_annotations_may_be_written_in_any_order(tmp_path: Path) -> None:

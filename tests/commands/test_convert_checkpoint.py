@@ -10,33 +10,27 @@ from hydra import compose, initialize_config_dir
 
 from cutler_pl.commands import convert_checkpoint
 from cutler_pl.errors import CheckpointError, ConfigError
-from cutler_pl.models import build_detector
+from cutler_pl.models import build_detector, load_detector
+from cutler_pl.models.checkpoint import detector_config
 from cutler_pl.weights.files import read_state
 from cutler_pl.weights.load import to_detectron2
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = {"backbone": "resnet18", "fpn_channels": 8, "box_head_dim": 8, "mask_head_channels": 8}
-TINY_OVERRIDES = [f"model.detector.{name}={value}" for name, value in TINY.items()]
 
 
 def convert(**overrides: object) -> Path:
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        cfg = compose("convert_checkpoint", [*TINY_OVERRIDES, *(f"{k}={v}" for k, v in overrides.items())])
+        cfg = compose("convert_checkpoint", [f"{k}={v}" for k, v in overrides.items()])
     return convert_checkpoint.run(cfg)
 
 
-@pytest.mark.parametrize(
-    ("model", "architecture", "num_classes"),
-    [("cascade_mask_rcnn", "cascade_mask_rcnn_r50_fpn", 1), ("mask_rcnn", "mask_rcnn_r50_fpn", 3)],
-)
-def test_weights_go_to_our_format_and_back_bit_by_bit(
-    tmp_path: Path, model: str, architecture: str, num_classes: int
-) -> None:
+@pytest.mark.parametrize(("architecture", "num_classes"), [("cascade_mask_rcnn_r50_fpn", 1), ("mask_rcnn_r50_fpn", 3)])
+def test_weights_go_to_our_format_and_back_bit_by_bit(tmp_path: Path, architecture: str, num_classes: int) -> None:
     original = to_detectron2(build_detector(architecture, num_classes, **TINY))
     torch.save({"model": original}, tmp_path / "original.pth")
-    common = {"model": model, "num_classes": num_classes}
-    ours = convert(source=tmp_path / "original.pth", output=tmp_path / "a.safetensors", format="cutler_pl", **common)
-    back = convert(source=ours, output=tmp_path / "new" / "b.pkl", format="detectron2", **common)
+    ours = convert(source=tmp_path / "original.pth", output=tmp_path / "a.safetensors", format="cutler_pl")
+    back = convert(source=ours, output=tmp_path / "new" / "b.pkl", format="detectron2", num_classes=num_classes)
     assert any(key.startswith("roi_heads.stages.0.") for key in read_state(ours))
     found = read_state(back)
     assert list(found) == list(original)
@@ -52,21 +46,37 @@ def test_settings_that_cannot_work_are_refused_before_anything_is_read(tmp_path:
 
 def test_backbone_alone_is_refused(tmp_path: Path) -> None:
     torch.save(torchvision.models.resnet18(weights=None).state_dict(), tmp_path / "resnet.pth")
-    with pytest.raises(CheckpointError, match="a backbone without the rest"):
+    with pytest.raises(CheckpointError, match="holds no detector with box and mask heads"):
         convert(source=tmp_path / "resnet.pth", output=tmp_path / "a.pth")
     assert not (tmp_path / "a.pth").exists()
 
 
 def test_command_ends_with_one_sentence_and_exit_code_1_for_a_checkpoint_of_another_model(tmp_path: Path) -> None:
     torch.save({"encoder.weight": torch.zeros(2)}, tmp_path / "other.pth")
-    command = [sys.executable, ROOT / "scripts/convert_checkpoint.py", *TINY_OVERRIDES]
+    command = [sys.executable, ROOT / "scripts/convert_checkpoint.py"]
     command += [f"source={tmp_path / 'other.pth'}", f"output={tmp_path / 'out.pth'}"]
     done = subprocess.run(
         command, capture_output=True, text=True, cwd=tmp_path, env={**os.environ, "OMP_NUM_THREADS": "1"}
     )
     assert done.returncode == 1
     sentence = done.stderr.splitlines()[-1]
-    assert sentence.startswith(f"error: {tmp_path / 'other.pth'} is a checkpoint of another model")
-    assert "1 without a place in the model: encoder.weight" in sentence
+    assert sentence.startswith(f"error: {tmp_path / 'other.pth'}: holds no detector with box and mask heads")
     assert "Traceback" not in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["other.pth"]
+
+
+def test_description_travels_with_the_weights(tmp_path: Path) -> None:
+    model = build_detector("cascade_mask_rcnn_r50_fpn", 1, **TINY, min_size_test=64)
+    described = detector_config(model, category_ids=[7], class_names=["bird"])
+    torch.save({"state_dict": model.state_dict(), "model_config": described}, tmp_path / "a.ckpt")
+    for name, form in (("b.safetensors", "cutler_pl"), ("c.pth", "detectron2"), ("d.pkl", "detectron2")):
+        converted = convert(source=tmp_path / "a.ckpt", output=tmp_path / name, format=form)
+        found, metadata = load_detector(converted)
+        assert found.config.min_size_test == 64
+        assert metadata == ((7,), ("bird",))
+
+
+def test_number_of_classes_is_checked(tmp_path: Path) -> None:
+    torch.save(build_detector("mask_rcnn_r50_fpn", 3, **TINY).state_dict(), tmp_path / "a.pth")
+    with pytest.raises(ConfigError, match=r"num_classes=80, but .*a\.pth is a detector of 3 classes"):
+        convert(source=tmp_path / "a.pth", output=tmp_path / "b.pth", num_classes=80)

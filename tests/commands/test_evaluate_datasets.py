@@ -200,12 +200,10 @@ def test_category_names_reach_results_pictures_and_page(tmp_path: Path, monkeypa
     coco = make_dataset(tmp_path, "coco_80", names=("cat", "dog"))
     write_found(tmp_path, "coco_80", coco)
     drawn: list[Any] = []
-    from cutler_pl.reports import evaluation_figures
+    from cutler_pl.visual import records
 
-    draw = evaluation_figures.draw_instances
-    monkeypatch.setattr(
-        evaluation_figures, "draw_instances", lambda *a, **k: (drawn.append(k["labels"]), draw(*a, **k))[1]
-    )
+    draw = records.draw_instances
+    monkeypatch.setattr(records, "draw_instances", lambda *a, **k: (drawn.append(k["labels"]), draw(*a, **k))[1])
     evaluate.run(config(tmp_path, "eval=coco_supervised", f"predictions='{tmp_path / 'found'}'", "labels=10"))
     assert ["dog"] in drawn
     by_name = read(tmp_path, "categories.json")["coco_80"]["segm"]

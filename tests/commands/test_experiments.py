@@ -58,8 +58,8 @@ def test_experiment_only_selects_options(name: str) -> None:
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_parts_of_the_experiment_can_be_built(name: str, tmp_path: Path) -> None:
     cfg = composed(f"experiment={name}", *given(name), tmp_path=tmp_path)
-    datamodule = instantiate(cfg.data)
-    assert datamodule.batch_size == (8 if name.startswith("quickstart") else 16)
+    datamodule = instantiate(cfg.data.datamodule)
+    assert datamodule.loader.batch_size == (8 if name.startswith("quickstart") else 16)
     with torch.device("meta"):
         model = instantiate(cfg.model.detector)(num_classes=80 if "pct" in name else 1)
     optimizer = instantiate(cfg.optimizer)(model)
@@ -84,7 +84,7 @@ def test_parts_of_the_experiment_can_be_built(name: str, tmp_path: Path) -> None
 )
 def test_recipe_page_is_what_the_experiment_composes(name: str, expected: dict[str, float], tmp_path: Path) -> None:
     cfg = composed(f"experiment={name}", *given(name), tmp_path=tmp_path)
-    copy_paste = cfg.data.copy_paste
+    copy_paste = cfg.augment.copy_paste
     assert {
         "lr": cfg.optimizer.lr,
         "decay": cfg.optimizer.weight_decay,

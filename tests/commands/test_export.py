@@ -62,7 +62,7 @@ def small_detector() -> Detector:
     return detector
 
 
-def photo(height: int, width: int) -> torch.Tensor:
+def smooth_image(height: int, width: int) -> torch.Tensor:
     coarse = torch.rand(1, 3, height // 8 + 1, width // 8 + 1, generator=torch.Generator().manual_seed(height)) * 255
     return F.interpolate(coarse, (height, width), mode="bilinear")[0].to(torch.uint8)
 
@@ -72,8 +72,11 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     # In a process of its own: the shape checks of the test run take a traced size for no integer.
     folder = tmp_path_factory.mktemp("export")
     write_state(folder / "small.safetensors", small_detector().state_dict())
-    settings = [f"model.detector.{name}={json.dumps(value)}" for name, value in SMALL.items()]
-    settings.append("num_classes=2")
+    settings = [
+        "model=cascade_mask_rcnn",
+        *(f"model.detector.{name}={json.dumps(value)}" for name, value in SMALL.items()),
+        "num_classes=2",
+    ]
     command = [sys.executable, ROOT / "scripts/export.py", "checkpoint=small.safetensors", "output=new/small.onnx"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
@@ -82,7 +85,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert done.returncode == 0, done.stderr
     assert [path.name for path in (folder / "new").iterdir()] == ["small.onnx"]
     log = done.stdout + done.stderr
-    assert "on a generated picture onnxruntime finds" in log
+    assert "on a generated image onnxruntime finds" in log
     assert "differs from PyTorch" not in log
     assert "Warning" not in log
     return folder / "new" / "small.onnx"
@@ -94,7 +97,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     [((60, 80), "enlarged"), ((190, 71), "made smaller"), ((64, 96), "as it is"), ((40, 200), "capped")],
 )
 def test_file_finds_what_the_detector_finds(exported: Path, size_hw: tuple[int, int], reason: str) -> None:
-    deviation = compare_onnx(small_detector(), exported, photo(*size_hw))
+    deviation = compare_onnx(small_detector(), exported, smooth_image(*size_hw))
     assert deviation.detections_onnx == deviation.detections > 0
     assert deviation.boxes <= 1e-2
     assert deviation.scores <= 1e-4
@@ -112,7 +115,7 @@ def test_picture_without_detections(exported: Path) -> None:
 
 @pytest.mark.slow
 def test_outputs_have_the_shapes_and_types_the_file_says(exported: Path) -> None:
-    image = photo(60, 80)
+    image = smooth_image(60, 80)
     boxes, scores, labels, masks = session(exported).run(list(OUTPUTS), {"image": image.numpy()})
     assert (boxes.dtype, scores.dtype, labels.dtype, masks.dtype) == ("float32", "float32", "int64", "bool")
     assert masks.shape == (len(boxes), 60, 80)
@@ -144,7 +147,7 @@ def test_file_says_what_it_is(exported: Path) -> None:
             r"a\.pth: expected the name of a file ending in \.onnx",
         ),
         (["checkpoint=missing.ckpt", "output=a_file/a.onnx"], OutputWriteError, r"a_file/a\.onnx: cannot be written"),
-        (["checkpoint=missing.ckpt", "output=a.onnx", "photo=none.jpg"], ImageReadError, r"none\.jpg"),
+        (["checkpoint=missing.ckpt", "output=a.onnx", "image=none.jpg"], ImageReadError, r"none\.jpg"),
         (["checkpoint=missing.pth", "output=a.onnx"], CheckpointError, r"missing\.pth: no such file"),
     ],
 )
@@ -168,7 +171,7 @@ def test_missing_extra_is_one_sentence(command: Any, monkeypatch: pytest.MonkeyP
 
 def settings(*overrides: str) -> DictConfig:
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        return compose("export", [*(f"model.detector.{n}={json.dumps(v)}" for n, v in SMALL.items()), *overrides])
+        return compose("export", list(overrides))
 
 
 def session(path: Path) -> Any:

@@ -2,27 +2,24 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
-from cutler_pl.coco.index import open_index
 from cutler_pl.data.instances import InstanceDataset, Sample, collate, collate_plain
 from cutler_pl.data.sampler import SampleKey
+from cutler_pl.data.training_set import TrainingSet
+from cutler_pl.data.transforms import TrainTransformParams
 from cutler_pl.ops.boxes import masks_to_boxes
 
 
 def dataset(images: Path, annotations: Path, **more: Any) -> InstanceDataset:
-    index = open_index(annotations, index_dir=more.pop("index_dir", None))
-    settings: dict[str, Any] = {
-        "chosen": np.arange(len(index)),
-        "labels": dict.fromkeys(index.categories, 1),
-        "train_sizes": (20, 32),
-        "max_size": 60,
-        "flip_probability": 0.5,
-        "seed": 0,
-    }
-    return InstanceDataset(index, images, **(settings | more))
+    training_set = TrainingSet(
+        images=images, annotations=annotations, class_agnostic=more.pop("class_agnostic", True), filter_empty=False,
+        index_dir=more.pop("index_dir", None),
+    )  # fmt: skip
+    seed = more.pop("seed", 0)
+    transforms = TrainTransformParams(**({"train_sizes": (20, 32), "max_size": 60, "flip_probability": 0.5} | more))
+    return InstanceDataset(training_set, transforms, seed=seed)
 
 
 def read(data: InstanceDataset, index: int, *, step: int = 0, epoch: int = 0) -> Sample:
@@ -80,7 +77,7 @@ def test_labels_follow_the_category_table(make_folder: Callable[..., Any]) -> No
     folder.coco["categories"] = [{"id": 90, "name": "b"}, {"id": 13, "name": "a"}]
     folder.coco["annotations"][0]["category_id"] = 90
     folder.rewrite()
-    target = read(dataset(folder.images, folder.annotations, labels={13: 1, 90: 2}), 0).target
+    target = read(dataset(folder.images, folder.annotations, class_agnostic=False), 0).target
     assert target is not None
     assert target["labels"].tolist() == [2]
 
@@ -123,7 +120,7 @@ def test_real_photos_come_with_fitting_objects(data_dir: Path, tmp_path: Path) -
     data = dataset(
         root / "images", root / "annotations/instances.json", index_dir=tmp_path, train_sizes=(120, 240), max_size=333
     )
-    counts = data.index.count_objects()
+    counts = data.training_set.index.count_objects()
     for i in range(len(data)):
         sample = read(data, i)
         assert sample.failures == ()
@@ -133,6 +130,6 @@ def test_real_photos_come_with_fitting_objects(data_dir: Path, tmp_path: Path) -
         assert counts[i] - 3 <= len(boxes) <= counts[i]  # crowds never, tiny objects may vanish
         assert masks.shape[1:] == sample.image.shape[1:]
         assert (boxes - masks_to_boxes(masks)).abs().median() < 1.5 or len(boxes) == 0
-    grey = read(data, list(data.index.file_names).index("000000000086.jpg")).image
+    grey = read(data, list(data.training_set.index.file_names).index("000000000086.jpg")).image
     assert grey is not None
     assert torch.equal(grey[0], grey[2])

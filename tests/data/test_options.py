@@ -21,31 +21,36 @@ NAMES = {
 def build(data: str, augment: str, *overrides: str) -> TrainDataModule:
     with initialize_config_dir(str(CONF), version_base="1.3"):
         options = ["+paths=default", f"+data={data}", f"+augment={augment}", "+seed=3", "paths.datasets=sets"]
-        return instantiate(compose(overrides=[*options, *overrides]).data)
+        return instantiate(compose(overrides=[*options, *overrides]).data.datamodule)
 
 
 @pytest.mark.parametrize(("option", "name"), NAMES.items())
 def test_options_agree_with_catalog_and_recipe(option: str, name: str) -> None:
     data = build(option, "none")
     info = CATALOG[name]
-    assert (Path(data.images), Path(data.annotations)) == (Path("sets") / info.images, Path("sets") / info.annotations)
-    assert data.class_agnostic == info.class_agnostic
-    assert (data.batch_size, data.max_size, data.flip_probability, data.seed) == (16, 1333, 0.5, 3)
+    training_set = data.training_set
+    assert (Path(training_set.images), Path(training_set.annotations)) == (
+        Path("sets") / info.images,
+        Path("sets") / info.annotations,
+    )
+    assert training_set.class_agnostic == info.class_agnostic
+    transforms = data.dataset.transforms
+    assert (data.loader.batch_size, transforms.max_size, transforms.flip_probability, data.seed) == (16, 1333, 0.5, 3)
     coco, imagenet = (640, 672, 704, 736, 768, 800), (240, 320, 480, 640, 672, 704, 736, 768, 800, 1024)
-    assert data.train_sizes == (coco if name.startswith("coco") else imagenet)
-    assert data.copy_paste is None
+    assert tuple(transforms.train_sizes) == (coco if name.startswith("coco") else imagenet)
+    assert data.augment.copy_paste is data.augment.transforms is None
 
 
 def test_a_folder_with_a_comma_and_spaces_can_be_given() -> None:
     data = build(
         "folder", "none", "data.images='my photos (1), new'", "data.annotations=x.json", "data.train_sizes=[480]"
     )
-    assert data.images == "my photos (1), new"
-    assert data.train_sizes == (480,)
+    assert data.training_set.images == "my photos (1), new"
+    assert data.dataset.transforms.train_sizes == [480]
 
 
 def test_copy_paste_of_both_trainings() -> None:
-    assert build("imagenet_maskcut", "cutler").copy_paste == CopyPasteParams()
-    assert build("imagenet_r1", "self_train").copy_paste == CopyPasteParams(ratio_min=0.5)
+    assert build("imagenet_maskcut", "cutler").augment.copy_paste == CopyPasteParams()
+    assert build("imagenet_r1", "self_train").augment.copy_paste == CopyPasteParams(ratio_min=0.5)
     reproducing = build("imagenet_maskcut", "cutler", "augment.copy_paste.reproduce=true")
-    assert reproducing.copy_paste == CopyPasteParams(reproduce=True)
+    assert reproducing.augment.copy_paste == CopyPasteParams(reproduce=True)

@@ -4,7 +4,7 @@ import multiprocessing
 from collections.abc import Callable
 from itertools import islice, repeat
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import lightning as L
 import numpy as np
@@ -12,24 +12,53 @@ import pytest
 import torch
 from torch import nn
 
-from cutler_pl.data import CopyPasteParams, EvalDataModule, TrainDataModule
+from cutler_pl.data import (
+    BatchAugmentation,
+    CopyPasteParams,
+    EvalDataModule,
+    LoaderParams,
+    TrainDataModule,
+    TrainingSet,
+    TrainTransformParams,
+)
 from cutler_pl.data.instances import TrainBatch
 from cutler_pl.errors import AnnotationError, ConfigError, DatasetNotFoundError, ImageReadError
 
-SETTINGS: dict[str, Any] = {"batch_size": 2, "train_sizes": (20, 32), "max_size": 60, "num_workers": 0}
+COPY_PASTE = BatchAugmentation(copy_paste=CopyPasteParams())
 
 
-def datamodule(folder: Any, **more: Any) -> TrainDataModule:
-    return TrainDataModule(folder.images, folder.annotations, **(SETTINGS | more))
+def datamodule(folder: Any, **options: Any) -> TrainDataModule:
+    """Datamodule of a small folder; options as in conf/data/folder.yaml."""
+
+    def take(**defaults: Any) -> dict[str, Any]:
+        return {name: options.pop(name, value) for name, value in defaults.items()}
+
+    return TrainDataModule(
+        TrainingSet(
+            **take(
+                images=folder.images, annotations=folder.annotations, class_agnostic=True, filter_empty=True,
+                max_images=None, index_dir=None,
+            )
+        ),
+        transforms=TrainTransformParams(**take(train_sizes=(20, 32), max_size=60, flip_probability=0.5)),
+        loader=LoaderParams(**take(batch_size=2, num_workers=0)),
+        **options,
+    )  # fmt: skip
+
+
+class Folder(NamedTuple):
+    images: Any
+    annotations: Any
 
 
 class Recorder(L.LightningModule):
-    """Keeps a fingerprint of each training batch."""
+    """Keeps a fingerprint of each training batch, and the images it validates on."""
 
     def __init__(self) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(()))
         self.seen: list[tuple[int, list[int], float, float]] = []
+        self.validated: list[int] = []
 
     def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
         images, targets = batch
@@ -38,21 +67,13 @@ class Recorder(L.LightningModule):
         self.seen.append((self.global_step, [target["image_id"] for target in targets], pixels, masks))
         return self.weight * 0.0
 
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.SGD(self.parameters(), lr=0.1)
-
-
-class ValidatingRecorder(Recorder):
-    """Keeps the images it validates on, too."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.validated: list[int] = []
-
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         images, metas = batch
         assert [image.shape[1:] for image in images] == [(meta.height, meta.width) for meta in metas]
         self.validated += [meta.image_id for meta in metas]
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.1)
 
 
 class SaveAt(L.Callback):
@@ -84,7 +105,7 @@ def test_a_resumed_run_trains_on_what_the_uninterrupted_one_did(
     folder = make_folder([(24, 40), (40, 24), (30, 30), (26, 34), (28, 28)], objects=2)
 
     def data() -> TrainDataModule:
-        return datamodule(folder, copy_paste=CopyPasteParams(), num_workers=num_workers, seed=3)
+        return datamodule(folder, augment=COPY_PASTE, num_workers=num_workers, seed=3)
 
     path = tmp_path / "middle.ckpt"
     whole = fit(data(), Recorder(), steps=9, callbacks=[SaveAt(4, path)])
@@ -114,8 +135,8 @@ def test_validation_images_come_from_their_own_datamodule(make_folder: Callable[
     folder = make_folder([(24, 40)] * 4)
     held_out = make_folder([(20, 30), (30, 20), (22, 22)], name="held out")
     validation = EvalDataModule(held_out.images, held_out.annotations, batch_size=2, num_workers=0)
-    data = datamodule(folder, copy_paste=CopyPasteParams(), validation=validation)
-    module = ValidatingRecorder()
+    data = datamodule(folder, augment=COPY_PASTE, validation=validation)
+    module = Recorder()
     fit(data, module, steps=4, val_check_interval=2)
     assert module.validated == [100, 101, 102] * 2
     assert len(module.seen) == 4
@@ -123,7 +144,7 @@ def test_validation_images_come_from_their_own_datamodule(make_folder: Callable[
 
 def test_copy_paste_is_done_after_the_transfer_only(make_folder: Callable[..., Any]) -> None:
     folder = make_folder([(40, 40)] * 6, objects=3)
-    data = datamodule(folder, copy_paste=CopyPasteParams(), train_sizes=(40,), batch_size=4)
+    data = datamodule(folder, augment=COPY_PASTE, train_sizes=(40,), batch_size=4)
     batch = next(iter(data.train_dataloader()))
     assert isinstance(batch, TrainBatch)
     assert [len(target["labels"]) for target in batch.targets] == [3] * 4
@@ -134,7 +155,7 @@ def test_copy_paste_is_done_after_the_transfer_only(make_folder: Callable[..., A
 
 def test_batch_norm_batches_are_the_same_images_without_copy_paste(make_folder: Callable[..., Any]) -> None:
     folder = make_folder([(40, 40)] * 6, objects=3)
-    data = datamodule(folder, copy_paste=CopyPasteParams())
+    data = datamodule(folder, augment=COPY_PASTE)
     plain = list(islice(data.precise_bn_dataloader(), 3))
     train = list(islice(data.train_dataloader(), 3))
     for (images, targets), batch in zip(plain, train, strict=True):
@@ -168,8 +189,8 @@ def test_classes_are_one_or_those_of_the_file(make_folder: Callable[..., Any]) -
         annotation["category_id"] = category
     folder.rewrite()
     one, many = datamodule(folder), datamodule(folder, class_agnostic=False)
-    assert (one.num_classes, one.category_ids, one.class_names) == (1, [1], ["fg"])
-    assert (many.num_classes, many.category_ids, many.class_names) == (2, [3, 90], ["car", "brush"])
+    assert (one.training_set.category_ids, one.training_set.class_names) == ([1], ["fg"])
+    assert (many.training_set.category_ids, many.training_set.class_names) == ([3, 90], ["car", "brush"])
     labels = {t["image_id"]: t["labels"].tolist() for t in next(iter(many.train_dataloader())).targets}
     assert labels == {100: [2], 101: [1]}
 
@@ -196,9 +217,8 @@ def test_check_passes_on_sound_data(make_folder: Callable[..., Any], caplog: pyt
 @pytest.mark.parametrize("missing", ["images", "annotations"])
 def test_check_names_what_is_missing_as_given_and_the_way_out(make_folder: Callable[..., Any], missing: str) -> None:
     folder = make_folder([(24, 40)])
-    paths = {"images": folder.images, "annotations": folder.annotations, missing: "./no where/x, y"}
     with pytest.raises(DatasetNotFoundError) as error:
-        TrainDataModule(**paths, **SETTINGS).check()
+        datamodule(folder, **{missing: "./no where/x, y"}).check()
     text = str(error.value)
     assert "./no where/x, y" in text
     assert f"data.{missing}" in text
@@ -209,7 +229,7 @@ def test_check_names_what_is_missing_as_given_and_the_way_out(make_folder: Calla
 def test_check_finds_that_the_files_are_elsewhere(make_folder: Callable[..., Any]) -> None:
     folder = make_folder([(24, 40)] * 3)
     with pytest.raises(DatasetNotFoundError, match=r"3 of 3 image files.*data\.images="):
-        TrainDataModule(folder.images / "sub", folder.annotations, **SETTINGS).check()
+        datamodule(folder, images=folder.images / "sub").check()
 
 
 def test_check_goes_on_with_a_few_missing_files(
@@ -297,19 +317,19 @@ def test_ranks_share_a_batch(make_folder: Callable[..., Any], monkeypatch: pytes
 )
 def test_settings_that_cannot_work_are_refused_at_once(settings: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=rf"data\.{next(iter(settings))}"):
-        TrainDataModule("x", "y.json", **(SETTINGS | settings))
+        datamodule(Folder("x", "y.json"), **settings)
 
 
 @pytest.mark.real_data
 def test_real_photos_train(data_dir: Path, tmp_path: Path) -> None:
     root = data_dir / "coco_mini"
-    data = TrainDataModule(
-        root / "images", root / "annotations/instances.json", index_dir=tmp_path, batch_size=4, train_sizes=(120,),
-        max_size=200, num_workers=0, class_agnostic=False, copy_paste=CopyPasteParams(),
+    data = datamodule(
+        Folder(root / "images", root / "annotations/instances.json"), index_dir=tmp_path, batch_size=4,
+        train_sizes=(120,), max_size=200, class_agnostic=False, augment=COPY_PASTE,
     )  # fmt: skip
     data.check()
-    assert data.num_classes == 80
-    assert (data.category_ids[0], data.category_ids[-1]) == (1, 90)
+    category_ids = data.training_set.category_ids
+    assert (len(category_ids), category_ids[0], category_ids[-1]) == (80, 1, 90)
     for batch in islice(data.train_dataloader(), 4):
         images, targets = data.on_after_batch_transfer(batch, 0)
         for image, target in zip(images, targets, strict=True):

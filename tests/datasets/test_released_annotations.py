@@ -9,7 +9,7 @@ from file_server import FileServer, serving
 
 from cutler_pl.datasets.catalog import CATALOG
 from cutler_pl.datasets.released_annotations import READY_MADE, SPLITS_ARCHIVE, fetch_ready_made
-from cutler_pl.errors import AnnotationError, ConfigError
+from cutler_pl.errors import AnnotationError, ConfigError, DownloadError
 
 COCO = json.dumps({"images": [{"id": 1}], "annotations": [{"id": 1}, {"id": 2}], "categories": [{"id": 1}]}).encode()
 
@@ -62,7 +62,7 @@ def test_shares_of_coco_come_out_of_one_archive(server: FileServer, tmp_path: Pa
     with pytest.raises(AnnotationError, match=r"holds no 20perc_instances_train2017\.json"):
         fetch_ready_made("coco_semi_20", tmp_path, mirror=server.address)
     path.write_bytes(COCO)
-    with pytest.raises(AnnotationError, match="has changed since it was fetched"):
+    with pytest.raises(DownloadError, match="has changed since it was fetched"):
         fetch_ready_made("coco_semi_10", tmp_path, mirror=server.address)
 
 
@@ -72,7 +72,7 @@ def test_an_archive_that_is_none_is_refused(server: FileServer, tmp_path: Path) 
         fetch_ready_made("coco_semi_10", tmp_path, mirror=server.address)
     (tmp_path / SPLITS_ARCHIVE).write_bytes(b"damaged")
     (tmp_path / f"{SPLITS_ARCHIVE}.sha256").write_text("")
-    with pytest.raises(AnnotationError, match="has changed since it was fetched"):
+    with pytest.raises(DownloadError, match="has changed since it was fetched"):
         fetch_ready_made("coco_semi_10", tmp_path, mirror=server.address)
 
 

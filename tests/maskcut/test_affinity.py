@@ -41,7 +41,7 @@ def test_blanking_gives_the_graph_of_blanked_features() -> None:
 def test_products_are_as_exact_as_float64() -> None:
     graph = build_graph(torch.randn(1, 4, 17, 31), tau=0.15, eps=1e-5)
     x = torch.randn(1, 527, dtype=torch.float64) * torch.logspace(-9, 3, 527, dtype=torch.float64)
-    product = graph.product(x)[0]
+    product = graph.matvec(x)[0]
     exact = [math.fsum(x[0, row.bool()].tolist()) for row in graph.edges.dense(0)]
     error = (product - torch.tensor(exact, dtype=torch.float64)).abs().max()
     assert error < 527 * 2.0**-52 * x.abs().max()
@@ -51,20 +51,20 @@ def test_products_do_not_depend_on_the_order_of_patches() -> None:
     features = torch.randn(1, 4, 1, 300)
     order = torch.randperm(300)
     x = torch.randn(1, 300, dtype=torch.float64)
-    product = build_graph(features, tau=0.15, eps=1e-5).product(x)
+    product = build_graph(features, tau=0.15, eps=1e-5).matvec(x)
     permuted = build_graph(features[..., order], tau=0.15, eps=1e-5)
     graph = build_graph(features, tau=0.15, eps=1e-5)
     assert torch.equal(permuted.edges.dense(0), graph.edges.dense(0)[order][:, order])
-    assert torch.equal(permuted.product(x[:, order]), product[:, order])
+    assert torch.equal(permuted.matvec(x[:, order]), product[:, order])
 
 
 def test_products_ignore_a_reduced_matmul_precision() -> None:
     graph = build_graph(torch.randn(1, 4, 10, 10), tau=0.15, eps=1e-5)
     x = torch.randn(1, 100, dtype=torch.float64)
-    expected = graph.product(x)
+    expected = graph.matvec(x)
     torch.set_float32_matmul_precision("medium")
     try:
-        assert torch.equal(graph.product(x), expected)
+        assert torch.equal(graph.matvec(x), expected)
         assert torch.get_float32_matmul_precision() == "medium"
     finally:
         torch.set_float32_matmul_precision("highest")
@@ -75,7 +75,7 @@ def test_a_selection_shares_the_edges() -> None:
     part = graph.select([2, 0])
     x = torch.randn(3, 30, dtype=torch.float64)
     assert part.edges is graph.edges
-    assert torch.equal(part.product(x[[2, 0]]), graph.product(x)[[2, 0]])
+    assert torch.equal(part.matvec(x[[2, 0]]), graph.matvec(x)[[2, 0]])
     assert torch.equal(part.select([1]).weights()[0], graph.weights()[0])
 
 

@@ -1,16 +1,33 @@
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from cutler_pl.coco import rle
 from cutler_pl.errors import ConfigError
-from cutler_pl.maskcut.encoding import AnnotationParams, annotate, mask_score
+from cutler_pl.maskcut.encoding import AnnotationParams, encode_masks
+from cutler_pl.maskcut.predictor import ImageMasks
+
+
+def image_masks(
+    refined: np.ndarray, *, coarse: np.ndarray | None = None, ncut_values: list[float] | None = None
+) -> ImageMasks:
+    rounds, *size_hw = refined.shape
+    return ImageMasks(
+        name="image.jpg",
+        image=torch.zeros(3, *size_hw, dtype=torch.uint8),
+        eigenvectors=torch.zeros(rounds, 2, 2),
+        ncut_values=torch.zeros(rounds) if ncut_values is None else torch.tensor(ncut_values, dtype=torch.float64),
+        coarse=torch.from_numpy(refined if coarse is None else coarse),
+        refined=torch.from_numpy(refined),
+        dropped={},
+    )
 
 
 def test_masks_are_resized_bicubically_and_split_at_half() -> None:
     mask = np.zeros((12, 12), bool)
     mask[3:9, 2:7] = True
-    (annotation,), vanished = annotate(mask[None], (30, 50))
+    (annotation,), vanished = encode_masks(image_masks(mask[None]), (30, 50))
     grey = np.asarray(Image.fromarray(mask.astype(np.uint8) * 255).resize((50, 30)))
     np.testing.assert_array_equal(rle.decode(annotation["segmentation"]), grey > 127)
     assert not vanished
@@ -20,14 +37,14 @@ def test_masks_are_resized_bicubically_and_split_at_half() -> None:
 
 
 def test_a_mask_of_the_whole_photo_stays_whole() -> None:
-    (annotation,), _ = annotate(np.ones((1, 8, 8), bool), (5, 7))
+    (annotation,), _ = encode_masks(image_masks(np.ones((1, 8, 8), bool)), (5, 7))
     assert (annotation["area"], annotation["bbox"]) == (35, [0.0, 0.0, 7.0, 5.0])
 
 
 def test_a_spot_that_shrinks_below_half_grey_is_kept() -> None:
     mask = np.zeros((64, 64), bool)
     mask[32, 32] = True
-    (annotation,), vanished = annotate(mask[None], (16, 16))
+    (annotation,), vanished = encode_masks(image_masks(mask[None]), (16, 16))
     assert 1 <= annotation["area"] <= 4
     assert not vanished
 
@@ -35,7 +52,8 @@ def test_a_spot_that_shrinks_below_half_grey_is_kept() -> None:
 def test_a_spot_that_shrinks_to_nothing_is_counted() -> None:
     mask = np.zeros((480, 480), bool)
     mask[200, 200] = True
-    assert annotate(np.stack([mask, np.zeros_like(mask)]), (8, 8)) == ([], {"vanished when resized": 1})
+    found = image_masks(np.stack([mask, np.zeros_like(mask)]))
+    assert encode_masks(found, (8, 8)) == ([], {"vanished when resized": 1})
 
 
 def two_spots() -> np.ndarray:
@@ -46,23 +64,15 @@ def two_spots() -> np.ndarray:
 
 
 def test_disconnected_parts_become_objects_and_specks_can_be_left_out() -> None:
-    mask = two_spots()[None]
-    whole, _ = annotate(mask, (20, 20))
-    parts, left_out = annotate(mask, (20, 20), params=AnnotationParams(split_parts=True))
+    mask = image_masks(two_spots()[None])
+    whole, _ = encode_masks(mask, (20, 20))
+    parts, left_out = encode_masks(mask, (20, 20), params=AnnotationParams(split_parts=True))
     assert [a["area"] for a in whole] == [106]
     assert [a["area"] for a in parts] == [100, 6]
     assert not left_out
-    large, left_out = annotate(mask, (20, 20), params=AnnotationParams(split_parts=True, min_area=0.05))
+    large, left_out = encode_masks(mask, (20, 20), params=AnnotationParams(split_parts=True, min_area=0.05))
     assert [a["area"] for a in large] == [100]
     assert left_out == {"below the smallest area": 1}
-
-
-def test_a_score_falls_with_the_cut_value_the_disagreement_and_an_extreme_size() -> None:
-    assert mask_score(0.0, 1.0, 0.02) == pytest.approx(0.98)
-    assert mask_score(0.25, 0.8, 0.5) == pytest.approx(0.3)
-    assert mask_score(0.0, 1.0, 0.005) == pytest.approx(0.5 * 0.995)
-    assert mask_score(0.0, 1.0, 1.0) == 0
-    assert mask_score(1.7, 1.0, 0.5) == 0
 
 
 def test_scores_are_written_on_request() -> None:
@@ -70,14 +80,12 @@ def test_scores_are_written_on_request() -> None:
     coarse = refined.copy()
     coarse[2, 2:12, 2:12] = False
     coarse[2, 2:7, 2:12] = True
-    params = AnnotationParams(scores=True)
-    annotations, _ = annotate(refined, (30, 30), coarse=coarse, ncut_values=np.array([0.2, np.nan, 0.2]), params=params)
+    found = image_masks(refined, coarse=coarse, ncut_values=[0.2, np.nan, 0.2])
+    annotations, _ = encode_masks(found, (30, 30), params=AnnotationParams(scores=True))
     assert [a["score"] for a in annotations] == [
         pytest.approx(0.8 * (1 - 106 / 400), abs=1e-4),
         pytest.approx(0.8 * (1 - 106 / 400) * 56 / 106, abs=1e-4),
     ]
-    with pytest.raises(ConfigError, match="before the refinement"):
-        annotate(refined, (30, 30), params=params)
 
 
 @pytest.mark.parametrize("min_area", [-0.1, 1.0])

@@ -25,6 +25,7 @@ def test_defaults_are_the_recipe_of_both_architectures():
     ("options", "message"),
     [
         ({"nms": 0.5}, "detector option 'nms' does not exist; choose one of num_classes, backbone"),
+        ({"detections_per_image": 5}, "detector option 'detections_per_image' is now called 'max_detections'"),
         ({"norm": "ln"}, "norm 'ln' does not exist; choose one of bn, gn, frozen"),
         ({"backbone": "vgg16"}, "backbone 'vgg16' does not exist; choose one of resnet18"),
         ({"backbone": "timm/no_such_net"}, "backbone 'timm/no_such_net' gives no feature maps"),

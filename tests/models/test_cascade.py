@@ -29,7 +29,7 @@ def _features() -> list[torch.Tensor]:
 
 def _losses(cascade: BoxCascade, boxes: torch.Tensor = PROPOSALS, target: dict = TARGET) -> dict[str, torch.Tensor]:
     truth = pad_targets([target])
-    regions = label_proposals(to_rois([boxes]), truth, cascade.matchers[0], num_classes=cascade.params.num_classes)
+    regions = label_proposals(to_rois([boxes]), truth, cascade.matchers[0], num_classes=cascade.config.num_classes)
     return cascade.losses(_features(), regions, truth, [len(target["boxes"])], LIMITS)
 
 

@@ -26,7 +26,7 @@ def _detector(model: str, num_classes: int = 1) -> Detector:
     [("cascade_mask_rcnn", "cascade_mask_rcnn_r50_fpn"), ("mask_rcnn", "mask_rcnn_r50_fpn")],
 )
 def test_unsupervised_options_are_the_defaults_with_droploss(model, name):
-    params = asdict(_detector(model).params)
+    params = asdict(_detector(model).config)
     weights = params.pop("classification_weights")
     assert isinstance(weights, DropLoss)
     assert weights.iou_thresh == 0.01
@@ -43,7 +43,7 @@ def test_unsupervised_options_are_the_defaults_with_droploss(model, name):
 )
 def test_later_trainings_differ_from_the_first_in_these_alone(model, num_classes, changes):
     expected = asdict(make_config("cascade_mask_rcnn_r50_fpn")) | FASTER | {"rpn_nms_threshold": 0.7} | changes
-    assert asdict(_detector(model, num_classes).params) == expected
+    assert asdict(_detector(model, num_classes).config) == expected
 
 
 def test_tiny_cascade_is_tiny():

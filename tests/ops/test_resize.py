@@ -24,6 +24,13 @@ def test_shortest_side_800_unless_the_longest_passes_1333(size_hw, expected):
     assert resized_size_hw(size_hw, shortest=800, longest=1333) == expected
 
 
+@given(height=st.integers(2, 3000), width=st.integers(2, 3000), side=st.integers(1, 1500), cap=st.integers(1, 2000))
+def test_sides_stay_within_cap_and_above_zero(height, width, side, cap):
+    size_hw = resized_size_hw((height, width), shortest=side, longest=cap)
+    assert 1 <= min(size_hw) <= side
+    assert max(size_hw) <= cap
+
+
 @pytest.mark.parametrize(("size_hw", "target"), [((40, 60), (80, 120)), ((90, 70), (31, 24)), ((33, 50), (33, 80))])
 def test_cpu_pixels_are_pillows(size_hw, target):
     image = torch.randint(0, 256, (3, *size_hw), dtype=torch.uint8)

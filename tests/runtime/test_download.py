@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from file_server import FileServer, serving
 
-from cutler_pl.errors import AnnotationError, ConfigError, DatasetNotFoundError
+from cutler_pl.errors import AnnotationError, ConfigError, DownloadError
 from cutler_pl.runtime import download
 from cutler_pl.runtime.download import fetch_file
 
@@ -48,7 +48,7 @@ def test_a_transfer_that_broke_off_goes_on_where_it_ended(server: FileServer, tm
 @pytest.mark.usefixtures("small_pieces")
 def test_a_second_run_goes_on_too(server: FileServer, tmp_path: Path) -> None:
     server.break_off_after = 3000
-    with pytest.raises(DatasetNotFoundError, match=r"ended after 3,000 of 10,240 bytes.*run the same command again"):
+    with pytest.raises(DownloadError, match=r"ended after 3,000 of 10,240 bytes.*run the same command again"):
         fetch(f"{server.address}/a.json", tmp_path / "a.json", attempts=1)
     assert not (tmp_path / "a.json").exists()
     assert fetch(f"{server.address}/a.json", tmp_path / "a.json")
@@ -60,7 +60,7 @@ def test_a_second_run_goes_on_too(server: FileServer, tmp_path: Path) -> None:
 @pytest.mark.usefixtures("small_pieces")
 def test_what_cannot_be_resumed_starts_anew(server: FileServer, tmp_path: Path, case: str) -> None:
     server.break_off_after = 3000
-    with pytest.raises(DatasetNotFoundError):
+    with pytest.raises(DownloadError):
         fetch(f"{server.address}/a.json", tmp_path / "a.json", attempts=1)
     if case == "the server cannot resume":
         server.resumes = False
@@ -77,11 +77,11 @@ def test_a_file_that_changed_here_or_there_is_refused(server: FileServer, tmp_pa
     path, address = tmp_path / "a.json", f"{server.address}/a.json"
     fetch(address, path)
     path.write_bytes(b"changed")
-    with pytest.raises(AnnotationError, match=r"a\.json: has changed since it was fetched.*delete it and run"):
+    with pytest.raises(DownloadError, match=r"a\.json: has changed since it was fetched.*delete it and run"):
         fetch(address, path)
     path.unlink()
     server.files["/a.json"] = b"other"
-    with pytest.raises(AnnotationError, match=r"is not what http.* had at first.*delete .*a\.json\.sha256"):
+    with pytest.raises(DownloadError, match=r"is not what http.* had at first.*delete .*a\.json\.sha256"):
         fetch(address, path)
     assert not path.exists()
     (tmp_path / "a.json.sha256").unlink()
@@ -108,13 +108,13 @@ def test_a_file_put_by_hand_is_taken_and_recorded(server: FileServer, tmp_path: 
 
 
 def test_a_file_that_is_not_there_is_not_asked_for_again(server: FileServer, tmp_path: Path) -> None:
-    with pytest.raises(DatasetNotFoundError, match=r"answers 404 Not Found.*put it at .*b\.json$"):
+    with pytest.raises(DownloadError, match=r"answers 404 Not Found.*put it at .*b\.json$"):
         fetch(f"{server.address}/b.json", tmp_path / "b.json")
 
 
 def test_a_server_in_trouble_is_asked_again(server: FileServer, tmp_path: Path) -> None:
     server.status = 503
-    with pytest.raises(DatasetNotFoundError, match="503"):
+    with pytest.raises(DownloadError, match="503"):
         fetch(f"{server.address}/a.json", tmp_path / "a.json", attempts=2)
     server.status = 200
     assert fetch(f"{server.address}/a.json", tmp_path / "a.json")
@@ -123,7 +123,7 @@ def test_a_server_in_trouble_is_asked_again(server: FileServer, tmp_path: Path) 
 def test_no_connection_is_said_with_the_way_out(tmp_path: Path) -> None:
     with serving() as server:
         address = server.address
-    with pytest.raises(DatasetNotFoundError, match=r"cannot be fetched .*fetch it where there is a connection"):
+    with pytest.raises(DownloadError, match=r"cannot be fetched .*fetch it where there is a connection"):
         fetch(f"{address}/a.json", tmp_path / "a.json", attempts=2)
 
 

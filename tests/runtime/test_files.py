@@ -111,3 +111,8 @@ def test_json_refuses_what_the_format_lacks_and_keeps_the_old_file(tmp_path: Pat
 def test_file_digest_is_sha256(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"abc")
     assert file_digest(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_write_text_keeps_bytes_of_file_names(tmp_path: Path) -> None:
+    write_text(tmp_path / "a", os.fsdecode(b"\xff.jpg"))
+    assert (tmp_path / "a").read_bytes() == b"\xff.jpg"

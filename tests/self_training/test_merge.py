@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cutler_pl.coco import load_coco, rle, save_coco
-from cutler_pl.coco.rejects import InvalidRecords
+from cutler_pl.coco.validation import InvalidRecords
 from cutler_pl.errors import AnnotationError, ConfigError
 from cutler_pl.self_training import merge, merge_annotations, select
 
@@ -82,11 +82,11 @@ def test_a_score_of_exactly_the_threshold_is_kept() -> None:
     assert [p["score"] for p in select(predictions, 0.7)] == [0.7, 0.71]
 
 
-def test_an_empty_prediction_replaces_only_empty_annotations() -> None:
-    empty = annotation(2, 0, 0, 0, 0)
-    before = coco(annotation(1, 0, 0, 10, 10), empty)
-    merged = merge_annotations(before, [prediction(0, 0, 0, 0)], 0.7)
-    assert [a["id"] for a in merged["annotations"]] == [1, 3]
+def test_leave_out_masks_without_area() -> None:
+    before = coco(annotation(1, 0, 0, 10, 10), annotation(2, 0, 0, 0, 0))
+    merged = merge(before, [prediction(0, 0, 0, 0), prediction(20, 10, 5, 5)], 0.7)
+    assert [a["id"] for a in merged.coco["annotations"]] == [1, 3]
+    assert (merged.added, merged.replaced, merged.empty, merged.dropped) == (1, 0, 2, [])
 
 
 @pytest.mark.parametrize("segmentation", ["polygon", "uncompressed", "box"])
@@ -154,16 +154,26 @@ def test_faults_below_the_threshold_do_not_matter() -> None:
 
 
 def test_select_lists_scores_that_are_no_numbers() -> None:
-    rejects = InvalidRecords("x", "skip")
-    assert select([{"score": "high"}, {"score": 0.8}], 0.7, rejects=rejects) == [{"score": 0.8}]
-    assert rejects.reasons == ["detection 0 has the score 'high', not a finite number"]
+    invalid = InvalidRecords("x", "skip")
+    assert select([{"score": "high"}, {"score": 0.8}], 0.7, invalid=invalid) == [{"score": 0.8}]
+    assert invalid.reasons == ["detection 0 has the score 'high', not a finite number"]
     with pytest.raises(ConfigError, match="the score threshold is nan"):
         select([], float("nan"))
 
 
-def test_a_results_file_that_is_no_list_is_named(tmp_path: Path) -> None:
-    save_coco(tmp_path / "predictions.json", coco())
-    with pytest.raises(AnnotationError, match=r"predictions\.json: expected a list of detections, found a dict"):
+def test_match_predicted_images_by_name() -> None:
+    """Predictions with images of their own, as MaskCut writes them, are matched by file name."""
+    before = coco(annotation(1, 0, 0, 10, 10, image_id=2))
+    found = coco(annotation(1, 0, 0, 10, 9))
+    found["images"] = [found["images"][1] | {"id": 1, "file_name": "val/2.jpg"}]
+    merged = merge(before, found, 0.7)
+    assert [(a["id"], a["image_id"]) for a in merged.coco["annotations"]] == [(2, 2)]
+    assert (merged.added, merged.replaced) == (1, 1)
+
+
+def test_reject_file_without_predictions(tmp_path: Path) -> None:
+    save_coco(tmp_path / "predictions.json", {"images": []})
+    with pytest.raises(AnnotationError, match=r"predictions\.json: expected a list of detections or a COCO file"):
         merge_annotations(coco(), tmp_path / "predictions.json", 0.7)
 
 
@@ -222,9 +232,13 @@ def test_the_original_s_merge_is_reproduced_apart_from_its_defects(golden_dir: P
     before = json.loads((folder / "selftrain_prev_ann.json").read_text())
     expected = json.loads((folder / "selftrain_expected.json").read_text())
     merged = merge(before, folder / "selftrain_predictions.json", 0.7, on_error="skip")
-    # The original keeps the prediction of an unknown image; of image 10 both drop the prediction, we say so.
-    assert facts(merged.coco) == {fact for fact in facts(expected) if fact[0] != 999}
-    assert len(merged.coco["annotations"]) == len(expected["annotations"]) - 1
+    # The original keeps the prediction of an unknown image, and in image 9 replaces an empty mask by an empty one; of
+    # image 10 both drop the prediction, we say so.
+    empty = [a for a in expected["annotations"] if rle.area(rle.to_rle(a["segmentation"], 0, 0)) == 0]
+    assert [(a["image_id"], a["score"]) for a in empty] == [(9, 0.9)]
+    assert facts(merged.coco) == {fact for fact in facts(expected) - facts({"annotations": empty}) if fact[0] != 999}
+    assert len(merged.coco["annotations"]) == len(expected["annotations"]) - 2
+    assert merged.empty == 2
     assert merged.dropped == [
         "detection 3 is for the unknown image 999",
         "detection 8 (image 10) has a mask of 75×67 pixels, but image 10 has 67×75 (height×width)",

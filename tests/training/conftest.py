@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from cutler_pl.runtime.reproducibility import generator
 from cutler_pl.training import DetectorModule
 from cutler_pl.training.optim import sgd
-from cutler_pl.training.schedules import WarmupMultiStepLR
+from cutler_pl.training.schedules import warmup_multistep_lr
 from cutler_pl.types import Prediction, Target
 
 
@@ -143,7 +143,7 @@ def make_module() -> Callable[..., DetectorModule]:
         return DetectorModule(
             StandIn() if model is None else model,
             optimizer=partial(sgd, lr=lr, weight_decay=1e-4, per_param_clip_norm=per_param_clip_norm),
-            scheduler=partial(WarmupMultiStepLR, max_steps=8, milestones=[6], warmup_steps=3),
+            scheduler=partial(warmup_multistep_lr, max_steps=8, milestones=[6], warmup_steps=3),
             **options,
         )
 

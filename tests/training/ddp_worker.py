@@ -21,7 +21,7 @@ from conftest import Meta, StandIn, StandInData, make_batch
 from cutler_pl.training import DetectorModule
 from cutler_pl.training.callbacks import CocoEvaluator, PreciseBatchNorm, PredictionWriter, StepCheckpoint
 from cutler_pl.training.optim import sgd
-from cutler_pl.training.schedules import WarmupMultiStepLR
+from cutler_pl.training.schedules import warmup_multistep_lr
 
 NAN_STEP = 2
 IMAGES = 5
@@ -67,7 +67,7 @@ def main(output: Path, ground_truth: Path) -> None:
     module = DetectorModule(
         NanOnOneRank(),
         optimizer=partial(sgd, lr=0.05, weight_decay=1e-4, per_param_clip_norm=1.0),
-        scheduler=partial(WarmupMultiStepLR, max_steps=4, milestones=[3], warmup_steps=1),
+        scheduler=partial(warmup_multistep_lr, max_steps=4, milestones=[3], warmup_steps=1),
     )
     weights = Weights()
     callbacks = [

@@ -10,14 +10,22 @@ import lightning as L
 import pytest
 import torch
 
-from cutler_pl.data import CopyPasteParams, EvalDataModule, TrainDataModule
+from cutler_pl.data import (
+    BatchAugmentation,
+    CopyPasteParams,
+    EvalDataModule,
+    LoaderParams,
+    TrainDataModule,
+    TrainingSet,
+    TrainTransformParams,
+)
 from cutler_pl.datasets.scenes import SceneParams, write_scenes
 from cutler_pl.models import Detector, build_detector
 from cutler_pl.models.checkpoint import detector_config, load_detector
 from cutler_pl.training import DetectorModule
 from cutler_pl.training.callbacks import PreciseBatchNorm, PredictionWriter, StepCheckpoint
 from cutler_pl.training.optim import sgd
-from cutler_pl.training.schedules import WarmupMultiStepLR
+from cutler_pl.training.schedules import warmup_multistep_lr
 
 Make = Callable[..., Any]
 STEPS = 16
@@ -59,16 +67,18 @@ def test_half_precision_trains_drops_a_bad_step_and_predicts(make_trainer: Make,
     write_scenes(tmp_path / "images", 6, SceneParams(height=160, width=200), seed=1)
     annotations = tmp_path / "annotations.json"
     data = TrainDataModule(
-        tmp_path / "images", annotations, batch_size=4, train_sizes=(128, 160), max_size=240, num_workers=0,
-        copy_paste=CopyPasteParams(),
-    )  # fmt: skip
+        TrainingSet(images=tmp_path / "images", annotations=annotations, class_agnostic=True, filter_empty=True),
+        transforms=TrainTransformParams(train_sizes=(128, 160), max_size=240, flip_probability=0.5),
+        loader=LoaderParams(batch_size=4, num_workers=0),
+        augment=BatchAugmentation(copy_paste=CopyPasteParams()),
+    )
     model: Detector = build_detector(
         "cascade_mask_rcnn_r50_fpn", backbone="resnet18", min_size_test=160, max_size_test=240
     )
     module = NanOnce(
         model,
         optimizer=partial(sgd, lr=0.01, weight_decay=1e-4, per_param_clip_norm=1.0),
-        scheduler=partial(WarmupMultiStepLR, max_steps=STEPS, milestones=[], warmup_steps=STEPS),
+        scheduler=partial(warmup_multistep_lr, max_steps=STEPS, milestones=[], warmup_steps=STEPS),
         model_config=detector_config(model, category_ids=[1]),
     )
     watch = Watch()
@@ -85,11 +95,11 @@ def test_half_precision_trains_drops_a_bad_step_and_predicts(make_trainer: Make,
     good = [loss for step, loss in enumerate(watch.losses) if step != BAD_STEP]
     assert sum(good[-3:]) < sum(good[:3])
 
-    restored, config = load_detector(tmp_path / "c" / "last.ckpt")
+    restored, _ = load_detector(tmp_path / "c" / "last.ckpt")
     path = tmp_path / "predictions.json"
     predictor = make_trainer(accelerator="gpu", precision="16-mixed", callbacks=[PredictionWriter(path)])
     images = EvalDataModule(tmp_path / "images", annotations, batch_size=2, num_workers=0)
-    predictor.predict(DetectorModule(restored, model_config=config), datamodule=images, return_predictions=False)
+    predictor.predict(DetectorModule(restored), datamodule=images, return_predictions=False)
     records = json.loads(path.read_text())
     assert {record["image_id"] for record in records} <= set(range(1, 7))
     assert records

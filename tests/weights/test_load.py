@@ -192,10 +192,10 @@ def test_reset_head_leaves_exactly_the_head_layers_as_they_were_built() -> None:
     source, model = tiny(CASCADE, 1, seed=1), tiny(CASCADE, 80, seed=2)
     before = copied(model)
     report = load_weights(model, to_detectron2(source), reset_head=True)
-    assert set(report.fresh) == HEAD_LAYERS
+    assert set(report.newly_initialized) == HEAD_LAYERS
     assert report.fits
     assert_same(model, copied(source) | {key: before[key] for key in HEAD_LAYERS})
-    assert "8 freshly initialised (roi_heads.mask_head.predictor, roi_heads.stages.0.predictor.cls_score" in str(report)
+    assert "8 newly initialized (roi_heads.mask_head.predictor, roi_heads.stages.0.predictor.cls_score" in str(report)
 
 
 def test_reset_head_does_not_excuse_other_layers() -> None:
@@ -247,12 +247,12 @@ def test_backbones_set_the_body_and_leave_the_rest_as_built(
         torch.save(saved, tmp_path / "backbone")
     report = load_weights(model, tmp_path / "backbone")
     assert report.kind == "backbone"
-    assert set(report.fresh) == {key for key in before if not key.startswith("backbone.body.")}
+    assert set(report.newly_initialized) == {key for key in before if not key.startswith("backbone.body.")}
     expected = {f"backbone.body.{key}": value for key, value in source.state_dict().items()}
     if "__author__" in saved:
         expected |= {key: value for key, value in before.items() if key.endswith("num_batches_tracked")}
     assert_same(model, before | expected)
-    assert "freshly initialised (all outside the backbone's body)" in str(report)
+    assert "newly initialized (all outside the backbone's body)" in str(report)
 
 
 def test_incomplete_backbone_is_an_error_in_the_names_of_its_file() -> None:
@@ -346,7 +346,7 @@ def test_golden_one_class_checkpoint_into_80_classes_leaves_the_listed_layers(go
     shapes = json.loads((golden_dir / "detector/state_dict_keys.json").read_text())["cascade_imagenet"]["state_dict"]
     state = {key: torch.zeros(()).expand(entry["shape"]) for key, entry in shapes.items()}
     report = load_weights(build_detector(CASCADE, 80), state, reset_head=True)
-    assert {report.source_names[key] for key in report.fresh} == {
+    assert {report.source_names[key] for key in report.newly_initialized} == {
         *(f"roi_heads.box_predictor.{k}.cls_score.{leaf}" for k in range(3) for leaf in ("weight", "bias")),
         *(f"roi_heads.mask_head.predictor.{leaf}" for leaf in ("weight", "bias")),
     }

@@ -12,7 +12,7 @@ from cutler_pl.evaluation import Comparison, compare
 from cutler_pl.evaluation.dataset_result import DatasetResult
 from cutler_pl.evaluation.metrics import AREA_RANGES
 from cutler_pl.reports.evaluation import CURVES, PICTURES
-from cutler_pl.reports.evaluation_figures import draw_gallery, draw_precision_recall
+from cutler_pl.reports.evaluation_figures import draw_examples, draw_precision_recall
 from cutler_pl.runtime.files import write_text
 from cutler_pl.runtime.logging import get_logger
 from cutler_pl.runtime.version import VERSION
@@ -117,4 +117,4 @@ def _unreadable(predictions: Path) -> dict[str, int]:
 def _pictures(comparison: Comparison, task: Task, folder: Path, gallery: int) -> Mapping[str, Any]:
     if not gallery or task.images is None:
         return {}
-    return draw_gallery(comparison, task.images, folder / PICTURES, count=gallery, named=not task.class_agnostic)
+    return draw_examples(comparison, task.images, folder / PICTURES, count=gallery, named=not task.class_agnostic)

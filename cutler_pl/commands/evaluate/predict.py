@@ -110,12 +110,12 @@ def _is_finished(folder: Path, settings: Mapping[str, Any]) -> bool:
 
 def _settings(cfg: DictConfig, task: Task, digest: str | None) -> dict[str, Any]:
     """What the predictions depend on."""
-    own = str(cfg.checkpoint).endswith(".ckpt")
+    model = None if str(cfg.checkpoint).endswith(".ckpt") else cfg.get("model")
     return {
         "version": VERSION,
         "checkpoint": digest or str(cfg.checkpoint),
-        "model": None if own else OmegaConf.to_container(cfg.model, resolve=True),
-        "num_classes": None if own else cfg.num_classes,
+        "model": None if model is None else OmegaConf.to_container(model, resolve=True),
+        "num_classes": None if model is None else cfg.num_classes,
         "annotations": file_state(task.annotations),
         "images": str(task.images),
         "class_agnostic": task.class_agnostic,

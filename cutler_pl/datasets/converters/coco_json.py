@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from cutler_pl.coco import checks, records, rle
+from cutler_pl.coco import records, rle, validation
 from cutler_pl.coco.schema import Image
 from cutler_pl.coco.stream import read_records
 from cutler_pl.datasets.converters.photos import ImageFolder
@@ -55,7 +55,7 @@ def read_coco(
     seen: set[int] = set()
     for key, record in read_records(source):
         if key == "annotations":
-            if (fault := checks.annotation_fault(record)) or record["id"] in seen:
+            if (fault := validation.annotation_fault(record)) or record["id"] in seen:
                 reason = "annotation breaks the format" if fault else "annotation id occurs more than once"
                 yield Skipped("object", reason, f"{source}: {fault or record['id']}")
                 continue
@@ -71,7 +71,7 @@ def _images(
     for key, record in read_records(source):
         if key != "images":
             continue
-        if fault := checks.image_fault(record):
+        if fault := validation.image_fault(record):
             yield Skipped("image", "image record breaks the format", f"{source}: {fault}")
         elif record["id"] in images:
             yield Skipped("image", "image id occurs more than once", f"{source}: {record['id']}")
@@ -112,9 +112,9 @@ def _object(
     image = cast(Image, {"id": photo.id, "height": photo.height, "width": photo.width})
     if fault := _fault(record, image):
         return Skipped("object", "mask does not fit its image", f"{item} {fault}")
-    if records.is_empty(record, image):
+    if validation.is_empty(record, image):
         return Skipped("object", NO_AREA, f"{item}: {record['bbox']}")
-    whole = records.complete(record, image)
+    whole = records.fill_defaults(record, image)
     return Found(
         photo.id, whole["bbox"], whole["area"], crowd and marked == "ignore", whole.get("segmentation"), whole["id"]
     )
@@ -122,9 +122,9 @@ def _object(
 
 def _fault(record: Mapping[str, Any], image: Image) -> str | None:
     mask: Any = record.get("segmentation")
-    if checks.is_mapping(mask) and isinstance(mask["counts"], str) and not rle.are_consistent([mask])[0]:
+    if validation.is_mapping(mask) and isinstance(mask["counts"], str) and not rle.are_consistent([mask])[0]:
         return "has run lengths that do not add up to its size"
-    return records.mask_size_mismatch(record, image)
+    return validation.mask_size_mismatch(record, image)
 
 
 def read_categories(source: Path) -> list[dict[str, Any]]:
@@ -136,6 +136,6 @@ def read_categories(source: Path) -> list[dict[str, Any]]:
     """
     categories = [record for key, record in read_records(source) if key == "categories"]
     for record in categories:
-        if fault := checks.category_fault(record):
+        if fault := validation.category_fault(record):
             raise AnnotationError(f"{source}: {fault}; download it again")
     return categories

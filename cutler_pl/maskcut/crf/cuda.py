@@ -1,5 +1,6 @@
-"""The dense CRF on a GPU, for whole batches: the steps of `crf_numba` with kernels, images and masks side by side."""
+"""The dense CRF on a GPU, for whole batches: the steps of `numba` as kernels, images and masks side by side."""
 
+from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
@@ -8,51 +9,44 @@ from torch import Tensor
 
 from cutler_pl.errors import OptionalDependencyError
 from cutler_pl.maskcut.crf.lattice_cuda import SOURCE, DeviceLattice, build_lattice
-from cutler_pl.maskcut.crf.refine import CrfParams
-from cutler_pl.ops.components import fill_holes
+from cutler_pl.maskcut.crf.params import CrfParams
 from cutler_pl.runtime.kernels import Kernels, kernels_for
 
 _IMAGES_AT_ONCE = 16
 _TINY = 1e-20
 
 
+@dataclass(frozen=True)
 class CudaCrf:
-    """Dense CRF and hole filling with CUDA kernels.
+    """The dense CRF by CUDA kernels.
 
-    Args:
+    Attributes:
+        params: Constants of the CRF.
         kernels: Those of the lattice; those of the images' device where not given.
     """
 
-    def __init__(self, kernels: Kernels | None = None) -> None:
-        self._kernels = kernels
+    params: CrfParams
+    kernels: Kernels | None = None
 
     def segment(
-        self,
-        images: UInt8[Tensor, "batch 3 height width"],
-        masks: Bool[Tensor, "batch rounds height width"],
-        params: CrfParams,
+        self, images: UInt8[Tensor, "batch 3 height width"], masks: Bool[Tensor, "batch rounds height width"]
     ) -> Bool[Tensor, "batch rounds height width"]:
         """Most probable labelling of each mask after the mean-field iterations.
 
         Raises:
             OptionalDependencyError: The images are on a device without kernels.
         """
-        kernels = self._kernels or kernels_for(SOURCE, images.device)
+        kernels = self.kernels or kernels_for(SOURCE, images.device)
         if kernels is None:
             raise OptionalDependencyError(
                 f"crf.backend=cuda needs images on a GPU and CuPy (pip install 'cutler_pl[gpu]'); these are on "
                 f"{images.device}: take crf.backend=numba"
             )
-        given = masks.to(images.device)
-        found = []
-        for start in range(0, len(images), _IMAGES_AT_ONCE):
-            some = slice(start, start + _IMAGES_AT_ONCE)
-            found.append(mean_field(images[some], given[some], params, kernels=kernels) > 0.5)
-        return torch.cat(found).to(masks.device)
-
-    def fill_holes(self, masks: Bool[Tensor, "batch rounds height width"]) -> Bool[Tensor, "batch rounds height width"]:
-        """Turn background that is not 4-connected to the border into foreground."""
-        return fill_holes(masks.flatten(0, 1)).view_as(masks)
+        chunks = zip(
+            torch.split(images, _IMAGES_AT_ONCE), torch.split(masks.to(images.device), _IMAGES_AT_ONCE), strict=True
+        )
+        probabilities = [mean_field(*chunk, self.params, kernels=kernels) for chunk in chunks]
+        return (torch.cat(probabilities) > 0.5).to(masks.device)
 
 
 def mean_field(
@@ -62,10 +56,10 @@ def mean_field(
     *,
     kernels: Kernels,
 ) -> Float32[Tensor, "batch rounds height width"]:
-    """Foreground probability of every pixel, for each mask; see `crf_numba.mean_field`."""
+    """Foreground probability of every pixel, for each mask; see `numba.mean_field`."""
     batch, rounds, height, width = masks.shape
     near = _normalised(_position_lattice(height, width, params.gaussian_sigma, images.device, kernels))
-    alike = _normalised(_colour_lattice(images, params, kernels))
+    alike = _normalised(_color_lattice(images, params, kernels))
     odds = (2 * masks.flatten(2).transpose(1, 2).float() - 1).contiguous()
     q = torch.sigmoid(odds)
     for _ in range(params.iterations):
@@ -91,13 +85,11 @@ def _position_lattice(height: int, width: int, sigma: float, device: torch.devic
     return build_lattice(positions[None], [width / sigma, height / sigma], kernels=kernels)
 
 
-def _colour_lattice(
-    images: UInt8[Tensor, "batch 3 height width"], params: CrfParams, kernels: Kernels
-) -> DeviceLattice:
+def _color_lattice(images: UInt8[Tensor, "batch 3 height width"], params: CrfParams, kernels: Kernels) -> DeviceLattice:
     batch, _, height, width = images.shape
     positions = _positions(height, width, params.bilateral_sigma, images.device)
-    colours = _over(images.flatten(2).transpose(1, 2).float(), params.color_sigma)
-    features = torch.cat([positions.expand(batch, -1, -1), colours], 2)
+    colors = _over(images.flatten(2).transpose(1, 2).float(), params.color_sigma)
+    features = torch.cat([positions.expand(batch, -1, -1), colors], 2)
     reach = [width / params.bilateral_sigma, height / params.bilateral_sigma] + [255 / params.color_sigma] * 3
     return build_lattice(features, reach, kernels=kernels)
 

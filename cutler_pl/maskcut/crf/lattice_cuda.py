@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float32, Int32, Int64
 from torch import Tensor
 
-from cutler_pl.maskcut.crf.lattice import lattice_scale, packing
+from cutler_pl.maskcut.crf.packing import lattice_scale, pack_coordinates
 from cutler_pl.runtime.kernels import Kernels
 
 SOURCE = Path(__file__).parents[1] / "cuda" / "lattice.cu"
@@ -100,7 +100,7 @@ def build_lattice(
     images, pixels, dim = features.shape
     device = features.device
     scale = lattice_scale(dim)
-    low, strides, image_stride = packing(np.array(reach), scale, images=images)
+    low, strides, image_stride = pack_coordinates(np.array(reach), scale, images=images)
     strides_there = torch.from_numpy(strides).to(device)
     keys = torch.empty(images * pixels, dim + 1, dtype=torch.int64, device=device)
     weights = torch.empty(images * pixels, dim + 1, dtype=torch.float32, device=device)

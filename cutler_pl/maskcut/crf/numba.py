@@ -1,6 +1,6 @@
-"""The dense CRF on the CPU, exact: one permutohedral lattice an image, shared by its masks.
+"""The dense CRF on the CPU, exact: one permutohedral lattice per image, shared by its masks.
 
-The lattice over positions and colours is built once per image; the one over positions alone depends on the size only
+The lattice over positions and colors is built once per image; the one over positions alone depends on the size only
 and is kept. Four masks at a time go through the lattices together. Images of a batch run in threads beside one
 another; each is computed by one thread, so the result does not depend on their number.
 """
@@ -15,32 +15,29 @@ from jaxtyping import Bool, Float32, UInt8
 from torch import Tensor
 
 from cutler_pl.maskcut.crf.lattice import LANES, Lattice, build_lattice
-from cutler_pl.maskcut.crf.refine import CrfParams
+from cutler_pl.maskcut.crf.params import CrfParams
 from cutler_pl.runtime.jit import njit_cached
 
 
+@dataclass(frozen=True)
 class NumbaCrf:
-    """Dense CRF and hole filling with numba kernels, for tensors of any device (computed on the CPU)."""
+    """The dense CRF by numba kernels, for tensors of any device (computed on the CPU)."""
+
+    params: CrfParams
 
     def segment(
-        self,
-        images: UInt8[Tensor, "batch 3 height width"],
-        masks: Bool[Tensor, "batch rounds height width"],
-        params: CrfParams,
+        self, images: UInt8[Tensor, "batch 3 height width"], masks: Bool[Tensor, "batch rounds height width"]
     ) -> Bool[Tensor, "batch rounds height width"]:
         """Most probable labelling of each mask after the mean-field iterations."""
-        pictures = images.permute(0, 2, 3, 1).cpu().numpy()
-        given = masks.cpu().numpy()
-        with ThreadPoolExecutor(max_workers=max(1, min(len(given), torch.get_num_threads()))) as threads:
-            found = list(threads.map(lambda i: mean_field(pictures[i], given[i], params) > 0.5, range(len(given))))
-        return torch.from_numpy(np.stack(found)).to(masks.device)
+        images_here = images.permute(0, 2, 3, 1).cpu().numpy()
+        masks_here = masks.cpu().numpy()
 
-    def fill_holes(self, masks: Bool[Tensor, "batch rounds height width"]) -> Bool[Tensor, "batch rounds height width"]:
-        """Turn background that is not 4-connected to the border into foreground."""
-        filled = masks.cpu().numpy().copy()
-        for mask in filled.reshape(-1, *filled.shape[-2:]):
-            _fill_holes(mask)
-        return torch.from_numpy(filled).to(masks.device)
+        def segment_one(i: int) -> Bool[np.ndarray, "rounds height width"]:
+            return mean_field(images_here[i], masks_here[i], self.params) > 0.5
+
+        with ThreadPoolExecutor(max_workers=max(1, min(len(masks), torch.get_num_threads()))) as threads:
+            segmented = list(threads.map(segment_one, range(len(masks))))
+        return torch.from_numpy(np.stack(segmented)).to(masks.device)
 
 
 def mean_field(
@@ -55,7 +52,7 @@ def mean_field(
     rounds, height, width = masks.shape
     kernels = [
         _Kernel.of(_position_lattice(height, width, params.gaussian_sigma), params.gaussian_weight),
-        _Kernel.of(build_lattice(_colour_features(image, params)), params.bilateral_weight),
+        _Kernel.of(build_lattice(_color_features(image, params)), params.bilateral_weight),
     ]
     probability = np.empty((rounds, height * width), np.float32)
     for start in range(0, rounds, LANES):
@@ -103,10 +100,10 @@ def _positions(height: int, width: int, sigma: float) -> Float32[np.ndarray, "pi
     return np.stack([x, y], -1).reshape(-1, 2) / np.float32(sigma)
 
 
-def _colour_features(image: np.ndarray, params: CrfParams) -> Float32[np.ndarray, "pixels 5"]:
+def _color_features(image: np.ndarray, params: CrfParams) -> Float32[np.ndarray, "pixels 5"]:
     height, width, _ = image.shape
-    colours = image.reshape(-1, 3).astype(np.float32) / np.float32(params.color_sigma)
-    return np.concatenate([_positions(height, width, params.bilateral_sigma), colours], 1)
+    colors = image.reshape(-1, 3).astype(np.float32) / np.float32(params.color_sigma)
+    return np.concatenate([_positions(height, width, params.bilateral_sigma), colors], 1)
 
 
 @njit_cached
@@ -125,30 +122,3 @@ def _add_message(filtered: np.ndarray, ones: np.ndarray, weight: float, total: n
     for p in range(total.shape[0]):
         for c in range(total.shape[1]):
             total[p, c] += weight * (two * filtered[p, c] - ones[p])
-
-
-@njit_cached
-def _fill_holes(mask: np.ndarray) -> None:
-    """Fill holes of one mask in place: background that a 4-connected walk from the border does not reach."""
-    height, width = mask.shape
-    outside = np.zeros((height, width), np.bool_)
-    stack = np.empty((height * width, 2), np.int32)
-    top = 0
-    for y in range(height):
-        for x in range(width):
-            if (y == 0 or x == 0 or y == height - 1 or x == width - 1) and not mask[y, x]:
-                outside[y, x] = True
-                stack[top] = y, x
-                top += 1
-    while top > 0:
-        top -= 1
-        y, x = stack[top, 0], stack[top, 1]
-        for dy, dx in ((-1, 0), (1, 0), (0, -1), (0, 1)):
-            ny, nx = y + dy, x + dx
-            if 0 <= ny < height and 0 <= nx < width and not mask[ny, nx] and not outside[ny, nx]:
-                outside[ny, nx] = True
-                stack[top] = ny, nx
-                top += 1
-    for y in range(height):
-        for x in range(width):
-            mask[y, x] = not outside[y, x]

@@ -17,7 +17,7 @@ extern "C" __global__ void pack_edges(
 
 // partial[graph][part][i] = sum over the words of this part of B[j][i] x[graph][j]; x is padded with zeros to 32 words.
 // All threads of a warp read the same x and neighbouring words. The order of additions is fixed.
-extern "C" __global__ void packed_product(
+extern "C" __global__ void packed_matvec(
     long long count, const unsigned* bits, const long long* image, const double* x, double* partial,
     long long patches, long long words, long long parts) {
     const long long t = blockIdx.x * (long long)blockDim.x + threadIdx.x;
@@ -95,7 +95,7 @@ __device__ void solve_shifted(
 
 // One item a matrix of `size` rows; rows of the arrays are `stride` apart. Bisection, then inverse iteration.
 // Writes the unit eigenvector of the second smallest eigenvalue, its largest entry positive, and
-// numbers[graph] = eigenvalue, gap to the third, and how close an entry of opposite sign comes to the largest.
+// numbers[graph] = eigenvalue, gap to the third.
 extern "C" __global__ void second_eigenpair(
     long long count, const double* diagonals, const double* offdiagonals, double* vectors, double* numbers,
     double* scratch, long long size, long long stride) {
@@ -133,12 +133,7 @@ extern "C" __global__ void second_eigenpair(
     for (long long k = 1; k < size; ++k)
         if (fabs(y[k]) > fabs(y[top])) top = k;
     const double sign = y[top] < 0 ? -1.0 : 1.0;
-    double lowest = 0;
-    for (long long k = 0; k < size; ++k) {
-        y[k] *= sign;
-        lowest = fmin(lowest, y[k]);
-    }
-    numbers[3 * t] = second;
-    numbers[3 * t + 1] = third - second;
-    numbers[3 * t + 2] = -lowest / y[top];
+    for (long long k = 0; k < size; ++k) y[k] *= sign;
+    numbers[2 * t] = second;
+    numbers[2 * t + 1] = third - second;
 }

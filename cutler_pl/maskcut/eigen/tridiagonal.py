@@ -33,7 +33,7 @@ class NormalisedLaplacian:
         """C x."""
         scaled = self.root_inverse * x
         eps = self.graph.eps
-        weighted = eps * scaled.sum(1, keepdim=True) + (1 - eps) * self.graph.product(scaled)
+        weighted = eps * scaled.sum(1, keepdim=True) + (1 - eps) * self.graph.matvec(scaled)
         return x - self.root_inverse * weighted
 
 

@@ -1,9 +1,11 @@
 """A progress bar over steps, with the loss and the images a second."""
 
+import sys
 from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import TQDMProgressBar
+from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm, convert_inf
 
 
 class StepProgressBar(TQDMProgressBar):
@@ -22,10 +24,23 @@ class StepProgressBar(TQDMProgressBar):
         steps = self.trainer.max_steps
         return steps * self.trainer.accumulate_grad_batches if steps > 0 else super().total_train_batches
 
-    def on_train_epoch_start(self, trainer: L.Trainer, *arguments: Any) -> None:
-        """Name the bar."""
-        super().on_train_epoch_start(trainer, *arguments)
-        self.train_progress_bar.set_description("training")
+    def on_train_start(self, *_: Any) -> None:
+        """Open no bar yet: Lightning would draw one without a total, and a second one a moment later."""
+
+    def on_train_epoch_start(self, trainer: L.Trainer, *_: Any) -> None:
+        """Open the bar over the steps of the training."""
+        if self._train_progress_bar is None:
+            self.train_progress_bar = Tqdm(
+                desc="training",
+                total=convert_inf(self.total_train_batches),
+                initial=trainer.global_step * trainer.accumulate_grad_batches,
+                position=2 * self.process_position,
+                disable=self.is_disabled,
+                leave=True,
+                dynamic_ncols=True,
+                file=sys.stdout,
+                smoothing=0,
+            )
 
     def get_metrics(
         self, trainer: L.Trainer, pl_module: L.LightningModule

@@ -22,24 +22,25 @@ class StepCheckpoint(Checkpoint):
     file. Unlike `ModelCheckpoint`, nothing about the folder is stored in the file: a moved run resumes as well.
     """
 
-    def __init__(self, dirpath: str | Path, *, every_n_steps: int, keep: int | None = 1) -> None:
+    def __init__(self, dirpath: str | Path, *, every_n_steps: int, save_top_k: int | None = 1) -> None:
         """Set place and interval.
 
         Args:
             dirpath: Folder of the checkpoints.
             every_n_steps: Interval in steps.
-            keep: Number of latest checkpoints that stay; None for all.
+            save_top_k: Number of latest checkpoints that stay; None for all.
 
         Raises:
             ConfigError: A number is below 1.
         """
-        if every_n_steps < 1 or (keep is not None and keep < 1):
+        if every_n_steps < 1 or (save_top_k is not None and save_top_k < 1):
             raise ConfigError(
-                f"callbacks.checkpoint needs every_n_steps and keep of at least 1, found {every_n_steps} and {keep}"
+                f"callbacks.checkpoint needs every_n_steps and save_top_k of at least 1, found {every_n_steps} and "
+                f"{save_top_k}"
             )
         self.dirpath = Path(dirpath)
         self.every_n_steps = every_n_steps
-        self.keep = keep
+        self.save_top_k = save_top_k
         self._saved_at: int | None = None
 
     @property
@@ -83,9 +84,9 @@ class StepCheckpoint(Checkpoint):
         fresh.replace(self.last_path)
 
     def _remove_old(self) -> None:
-        if self.keep is None:
+        if self.save_top_k is None:
             return
         current = self.last_path.resolve().name
         paths = sorted(path for path in self.dirpath.iterdir() if _NAME.fullmatch(path.name) and path.name != current)
-        for path in paths[: max(0, len(paths) - (self.keep - 1))]:
+        for path in paths[: max(0, len(paths) - (self.save_top_k - 1))]:
             path.unlink()

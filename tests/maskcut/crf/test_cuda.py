@@ -67,7 +67,7 @@ def test_a_batch_has_the_probabilities_of_the_cpu(twin: CpuTwin) -> None:
 @pytest.mark.golden
 def test_the_kernels_give_the_pixels_of_the_original(golden_dir: Path, twin: CpuTwin) -> None:
     folder = golden_dir / "maskcut" / "crf"
-    backend = CudaCrf(twin)
+    backend = CudaCrf(CrfParams(), kernels=twin)
     cases = json.loads((folder / "crf_cases.json").read_text())
     assert cases
     for case in cases:

@@ -16,7 +16,7 @@ def names(folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("keep", "expected"),
+    ("save_top_k", "expected"),
     [
         (1, ["last.ckpt", "step_0000008.ckpt"]),
         (2, ["last.ckpt", "step_0000006.ckpt", "step_0000008.ckpt"]),
@@ -24,9 +24,14 @@ def names(folder: Path) -> list[str]:
     ],
 )
 def test_files_at_the_interval_and_at_the_end(
-    keep: int | None, expected: list[str], make_module: Make, make_trainer: Make, stand_in_data: Make, tmp_path: Path
+    save_top_k: int | None,
+    expected: list[str],
+    make_module: Make,
+    make_trainer: Make,
+    stand_in_data: Make,
+    tmp_path: Path,
 ) -> None:
-    callback = StepCheckpoint(tmp_path / "c", every_n_steps=3, keep=keep)
+    callback = StepCheckpoint(tmp_path / "c", every_n_steps=3, save_top_k=save_top_k)
     make_trainer(callbacks=[callback], enable_checkpointing=True).fit(make_module(), datamodule=stand_in_data())
     assert names(tmp_path / "c") == expected
     assert callback.last_path.readlink() == Path("step_0000008.ckpt")
@@ -55,7 +60,7 @@ def test_a_checkpoint_has_the_measured_statistics_of_its_step(
     assert torch.equal(stored["model.norm.running_var"], module.model.norm.running_var)
 
 
-@pytest.mark.parametrize("settings", [{"every_n_steps": 0}, {"every_n_steps": 1, "keep": 0}])
+@pytest.mark.parametrize("settings", [{"every_n_steps": 0}, {"every_n_steps": 1, "save_top_k": 0}])
 def test_settings_that_cannot_work_are_errors(settings: dict[str, int], tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="at least 1"):
         StepCheckpoint(tmp_path, **settings)

@@ -1,13 +1,17 @@
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.error import URLError
 
 import pytest
 import torch
+from file_server import FileServer, serving
 
 from cutler_pl.errors import CheckpointError
 from cutler_pl.models import build_detector, load_weights
-from cutler_pl.weights.released import RELEASED, fetch, released_address
+from cutler_pl.runtime import download
+from cutler_pl.weights import sources
+from cutler_pl.weights.sources import RELEASED, locate_weights, released_address
 
 ROOT = "https://dl.fbaipublicfiles.com/cutler/checkpoints/"
 
@@ -20,10 +24,11 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def offline(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(address: str, path: str, **options: object) -> None:
+    def refuse(*_: object, **__: object) -> None:
         raise URLError("no route to host")
 
-    monkeypatch.setattr(torch.hub, "download_url_to_file", refuse)
+    monkeypatch.setattr(download.urllib.request, "urlopen", refuse)
+    monkeypatch.setattr(download.time, "sleep", lambda _: None)
 
 
 def test_all_released_files_have_a_name() -> None:
@@ -45,30 +50,42 @@ def test_unknown_source_lists_the_released_names() -> None:
         load_weights(torch.nn.Linear(1, 1), "weights.pth")
 
 
-def test_file_is_fetched_once_and_then_taken_from_the_cache(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fetched = []
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FileServer]:
+    with serving() as server:
+        yield server
 
-    def download(address: str, path: str, **options: object) -> None:
-        fetched.append(address)
-        Path(path).write_bytes(b"weights")
 
-    monkeypatch.setattr(torch.hub, "download_url_to_file", download)
+def test_file_is_fetched_once(server: FileServer, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.files["/cutler_cascade_r1.pth"] = b"weights"
+    monkeypatch.setitem(sources.RELEASED, "cutler_cascade_r1", f"{server.address}/cutler_cascade_r1.pth")
     for _ in range(2):
-        path = fetch(RELEASED["cutler_cascade_r1"])
+        path = locate_weights("cutler_cascade_r1")
         assert path == cache / "cutler_cascade_r1.pth"
         assert path.read_bytes() == b"weights"
-    assert fetched == [f"{ROOT}cutler_cascade_r1.pth"]
+    assert server.log == ["/cutler_cascade_r1.pth"]
+    assert (cache / "cutler_cascade_r1.pth.sha256").is_file()
 
 
-def test_files_of_one_name_from_two_addresses_are_kept_apart(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.hub, "download_url_to_file", lambda a, path, **_: Path(path).write_text(a))
-    one, two = (fetch(f"https://example.org/{folder}/model.pth?x=1") for folder in "ab")
-    assert one != two
+def test_addresses_with_one_file_name(server: FileServer, cache: Path) -> None:
+    for folder in "ab":
+        server.files[f"/{folder}/model.pth"] = folder.encode()
+    one, two = (locate_weights(f"{server.address}/{folder}/model.pth") for folder in "ab")
+    assert one.parent == two.parent == cache
     assert one.suffix == ".pth"
-    assert (one.read_text(), two.read_text()) == (
-        "https://example.org/a/model.pth?x=1",
-        "https://example.org/b/model.pth?x=1",
-    )
+    assert (one.read_bytes(), two.read_bytes()) == (b"a", b"b")
+
+
+def test_hub_repository_from_the_local_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked = []
+
+    def download(repository: str, name: str, **options: object) -> str:
+        asked.append((repository, name, options))
+        return str(tmp_path / name)
+
+    monkeypatch.setattr(sources.huggingface_hub, "hf_hub_download", download)
+    assert locate_weights("owner/detector") == tmp_path / "model.safetensors"
+    assert asked == [("owner/detector", "model.safetensors", {"local_files_only": True})]
 
 
 @pytest.mark.usefixtures("offline")
@@ -91,4 +108,4 @@ def test_released_file_put_into_the_cache_by_hand_is_used(cache: Path) -> None:
 
 def test_plain_http_is_refused() -> None:
     with pytest.raises(CheckpointError, match="only https"):
-        fetch("http://example.org/model.pth")
+        locate_weights("http://example.org/model.pth")

@@ -1,12 +1,57 @@
-"""What can be wrong with one COCO record, as part of a sentence. Each check returns the fault found, or None.
+"""Validation of COCO records: each check returns the fault as part of a sentence, or None; `InvalidRecords` decides.
 
-Nothing here raises or knows of files: `coco.io` says where a fault is and whether it ends the run.
+Where a fault is and whether it ends the run is said by the reader (`coco.io`), which knows the file.
 """
 
 from collections.abc import Mapping, Sequence
 from math import isfinite
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, Literal
+
+from cutler_pl.coco import rle
+from cutler_pl.coco.schema import Image
+from cutler_pl.errors import AnnotationError
+from cutler_pl.runtime.logging import get_logger
+
+OnError = Literal["raise", "skip"]
+"""What to do about a faulty record: raise an `AnnotationError`, or leave it out and list it."""
+
+_log = get_logger(__name__)
+
+
+class InvalidRecords:
+    """The list of what was left out of a source, and the rule whether anything may be.
+
+    Attributes:
+        source_name: Name of the source, for messages.
+        reasons: One part of a sentence for each record left out.
+    """
+
+    def __init__(self, source_name: str, on_error: OnError) -> None:
+        self.source_name, self.on_error = source_name, on_error
+        self.reasons: list[str] = []
+
+    def add(self, reason: str) -> None:
+        """List a faulty record.
+
+        Raises:
+            AnnotationError: The rule is to raise.
+        """
+        if self.on_error == "raise":
+            raise AnnotationError(
+                f"{self.source_name}: {reason}; repair it, or read with on_error=skip to leave it out"
+            )
+        self.reasons.append(reason)
+
+    def note(self, reason: str) -> None:
+        """List a record that is left out as a matter of course, whatever the rule."""
+        self.reasons.append(reason)
+
+    def report(self) -> None:
+        """Log how many records were left out, and the first ten reasons."""
+        if self.reasons:
+            shown = "; ".join(self.reasons[:10]) + ("; …" if len(self.reasons) > 10 else "")
+            _log.warning("%s: %d records left out: %s", self.source_name, len(self.reasons), shown)
 
 
 def image_fault(image: Any) -> str | None:
@@ -94,6 +139,53 @@ def result_fault(result: Any) -> str | None:
     return fault
 
 
+def mask_size_mismatch(record: Mapping[str, Any], image: Image) -> str | None:
+    """Fault of a mask that has another size than its image."""
+    size = mask_size(record)
+    if size is None or size == (image["height"], image["width"]):
+        return None
+    return (
+        f"has a mask of {size[0]}×{size[1]} pixels, but image {image['id']} has "
+        f"{image['height']}×{image['width']} (height×width)"
+    )
+
+
+def box_outside_image(record: Mapping[str, Any], image: Image) -> str | None:
+    """Fault of a box that shares not even an edge with its image."""
+    box = record.get("bbox")
+    if box is None:
+        return None
+    x, y, width, height = box
+    if x <= image["width"] and y <= image["height"] and x + width >= 0 and y + height >= 0:
+        return None
+    return f"has the box {box!r} outside its image of {image['height']}×{image['width']} pixels (height×width)"
+
+
+def is_empty(annotation: Mapping[str, Any], image: Image) -> bool:
+    """Whether an annotation's box has no area inside its image."""
+    x, y, width, height = annotation["bbox"]
+    in_x = min(x + width, image["width"]) > max(x, 0)
+    return not (in_x and min(y + height, image["height"]) > max(y, 0))
+
+
+def invalid_rles(records: Sequence[Mapping[str, Any]]) -> list[int]:
+    """Positions of the records whose compressed run lengths do not add up to their size."""
+    compressed = [i for i, record in enumerate(records) if _is_compressed(record)]
+    sound = rle.are_consistent([records[i]["segmentation"] for i in compressed])
+    return [i for i, fine in zip(compressed, sound.tolist(), strict=True) if not fine]
+
+
+def mask_size(record: Mapping[str, Any]) -> tuple[int, int] | None:
+    """Height and width of the record's run-length mask; None for polygons and plain boxes."""
+    segmentation: Any = record.get("segmentation")
+    return (segmentation["size"][0], segmentation["size"][1]) if is_mapping(segmentation) else None
+
+
+def result_label(number: int, record: Any) -> str:
+    """Name of a detection in messages: its place in the list, or its id where it is an annotation."""
+    return f"annotation {record['id']}" if is_mapping(record) and "id" in record else f"detection {number}"
+
+
 def is_mapping(value: Any) -> bool:
     """Whether a value is a mapping; a plain dict is told at once, which counts for millions of records."""
     return type(value) is dict or isinstance(value, Mapping)
@@ -127,3 +219,8 @@ def _are_finite(numbers: Sequence[Any]) -> bool:
 
 def _kind(value: Any) -> str:
     return "missing" if value is None else f"a {type(value).__name__}"
+
+
+def _is_compressed(record: Mapping[str, Any]) -> bool:
+    segmentation: Any = record.get("segmentation")
+    return is_mapping(segmentation) and not isinstance(segmentation["counts"], list)

@@ -1,0 +1,107 @@
+"""Annotations of a file that numbers the same images differently, matched by file name.
+
+MaskCut numbers the images of a folder from 1 and names them relative to that folder.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from cutler_pl.coco.records import check_images, fix_swapped_sizes
+from cutler_pl.coco.schema import Image
+from cutler_pl.coco.validation import InvalidRecords, is_mapping, result_fault, result_label
+
+_EXAMPLES = 3
+
+
+def to_results(coco: Mapping[str, Any], target: Sequence[Image], invalid: InvalidRecords) -> list[Any]:
+    """Annotations of a COCO file as results with the image ids of another file; the score is 1 where there is none.
+
+    Args:
+        coco: Content of an annotation file; without a list of images its annotations have the other file's ids.
+        target: Checked image records of the other file.
+        invalid: Where to list images and annotations that are left out, and whether that raises.
+
+    Raises:
+        AnnotationError: An image has no match, or an annotation no image, and the rule is to raise.
+    """
+    records = [{"score": 1.0, **record} if is_mapping(record) else record for record in coco["annotations"]]
+    if not isinstance(coco.get("images"), list):
+        return records
+    images = check_images(coco["images"], invalid)
+    known = []
+    for number, record in enumerate(records):
+        if is_mapping(record) and record.get("image_id") not in images:
+            invalid.add(f"{result_label(number, record)} is for the unknown image {record.get('image_id')}")
+        else:
+            known.append(record)
+    fix_swapped_sizes(images, [record for record in known if result_fault(record) is None])
+    ids = match_images(list(images.values()), target, invalid)
+    return [
+        {**record, "image_id": ids[record["image_id"]]} if is_mapping(record) else record
+        for record in known
+        if not is_mapping(record) or record["image_id"] in ids
+    ]
+
+
+def match_images(source: Sequence[Image], target: Sequence[Image], invalid: InvalidRecords) -> dict[int, int]:
+    """Image ids of the source, each with the target's id of the same image.
+
+    Two images are the same if their file names are equal as written, else if the longest path ending found on both
+    sides is unique on both.
+
+    Args:
+        source: Checked image records.
+        target: Checked image records.
+        invalid: Where to list images of the source without exactly one match of their size, and whether that raises.
+
+    Raises:
+        AnnotationError: There are such images, and the rule is to raise.
+    """
+    exact, own_exact = _by(_whole, target), _by(_whole, source)
+    inexact = any(image["file_name"] not in exact for image in source)
+    endings, own_endings = (_by(_endings, target), _by(_endings, source)) if inexact else ({}, {})
+    matched: dict[int, int] = {}
+    faults = []
+    for image in source:
+        name = image["file_name"]
+        if name in exact:
+            match = own_exact[name] and exact[name]
+        else:
+            ending = next((ending for ending in _endings(name) if ending in endings), None)
+            if ending is None:
+                faults.append(f"{name} is unknown")
+                continue
+            match = own_endings[ending] and endings[ending]
+        if match is None:
+            faults.append(f"{name} matches several images")
+        elif (image["height"], image["width"]) != (match["height"], match["width"]):
+            size = f"{image['height']}×{image['width']} pixels, {match['file_name']} {match['height']}×{match['width']}"
+            faults.append(f"{name} has {size} (height×width)")
+        else:
+            matched[image["id"]] = match["id"]
+    if faults and invalid.on_error == "raise":
+        examples = "; ".join(faults[:_EXAMPLES]) + ("; …" if len(faults) > _EXAMPLES else "")
+        invalid.add(f"{len(faults)} of {len(source)} images are not matched by file name: {examples}")
+    for fault in faults:
+        invalid.add(fault)
+    return matched
+
+
+def _by(keys: Callable[[str], Iterable[str]], images: Iterable[Image]) -> dict[str, Image | None]:
+    """Images by the keys of their file names; None for a key of several images."""
+    found: dict[str, Image | None] = {}
+    for image in images:
+        for key in keys(image["file_name"]):
+            found[key] = None if key in found else image
+    return found
+
+
+def _whole(name: str) -> tuple[str]:
+    return (name,)
+
+
+def _endings(name: str) -> Iterator[str]:
+    """Endings of a path from the longest, the path itself, to its last part."""
+    while name:
+        yield name
+        name = name.partition("/")[2]

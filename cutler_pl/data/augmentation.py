@@ -1,0 +1,82 @@
+"""Augmentation of a training batch on its device: kornia's transforms image by image, then copy-paste.
+
+The paper's recipe has copy-paste alone (`augment=cutler`); `experiment=few_shot` has color jitter, blur and large-scale
+jitter (Ghiasi et al. 2021) instead. Random draws depend on the seed, the step and the image's place in the batch.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cutler_pl.data.copy_paste import CopyPasteParams, copy_paste
+from cutler_pl.ops.boxes import masks_to_boxes
+from cutler_pl.runtime.reproducibility import generator
+from cutler_pl.types import ImageTensor, Target
+
+_COPY_PASTE, _TRANSFORMS = 1, 2  # keys that keep these draws apart from each other and from the loader's
+_BOTH = ["input", "mask"]
+
+
+class BatchAugmentation:
+    """All augmentation that follows the transfer to the device; what is None is off.
+
+    Args:
+        copy_paste: Settings of copy-paste.
+        color_jitter: A transform of `kornia.augmentation` that changes colors.
+        blur: One that blurs.
+        scale_jitter: One that scales and shifts the image within its frame; masks follow, objects that leave the frame
+            are dropped, boxes are those of the masks.
+    """
+
+    def __init__(
+        self,
+        *,
+        copy_paste: CopyPasteParams | None = None,
+        color_jitter: Any = None,
+        blur: Any = None,
+        scale_jitter: Any = None,
+    ) -> None:
+        self.copy_paste = copy_paste
+        self.transforms = None
+        if transforms := [transform for transform in (color_jitter, blur, scale_jitter) if transform is not None]:
+            from kornia.augmentation import AugmentationSequential  # a second of import time
+
+            self.transforms = AugmentationSequential(*transforms)
+
+    def __call__(
+        self, images: list[ImageTensor], targets: list[Target], *, seed: int, step: int, rank: int
+    ) -> tuple[list[ImageTensor], list[Target]]:
+        """Augmented copies of a rank's images and targets; the inputs stay as they are."""
+        if self.transforms is not None:
+            first = rank * len(images)
+            keys = [(seed, _TRANSFORMS, step, first + i) for i in range(len(images))]
+            pairs = [transform(self.transforms, *pair) for pair in zip(images, targets, keys, strict=True)]
+            images, targets = [image for image, _ in pairs], [target for _, target in pairs]
+        if self.copy_paste is None:
+            return images, targets
+        return copy_paste(images, targets, self.copy_paste, generator(seed, _COPY_PASTE, step, rank))
+
+
+def transform(
+    transforms: nn.Module, image: ImageTensor, target: Target, key: Sequence[int]
+) -> tuple[ImageTensor, Target]:
+    """Apply an `AugmentationSequential` to an image and its masks.
+
+    kornia draws from torch's global CPU generator: it is seeded by `key` for the call, then restored.
+    """
+    pixels, masks = image[None].float() / 255, target["masks"]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(generator(*key).initial_seed())
+        if len(masks):
+            pixels, moved = transforms(pixels, masks[None].float(), data_keys=_BOTH)
+            masks = moved[0] > 0.5
+        else:
+            pixels = transforms(pixels, data_keys=_BOTH[:1])
+    image = (pixels[0] * 255).round().clamp(0, 255).to(torch.uint8)
+    if torch.equal(masks, target["masks"]):
+        return image, target
+    visible: Tensor = masks.any(dim=2).any(dim=1)
+    masks = masks[visible]
+    return image, {**target, "masks": masks, "labels": target["labels"][visible], "boxes": masks_to_boxes(masks)}

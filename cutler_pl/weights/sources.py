@@ -1,0 +1,102 @@
+"""Where weights come from: a file, a released name, an https address, or a repository of the Hugging Face hub.
+
+CutLER's authors released their files without checksums. Downloads are kept in torch.hub's folder
+(`$TORCH_HOME/hub/checkpoints`, else `~/.cache/torch/hub/checkpoints`), where files put by hand are found too; hub files
+are kept by huggingface_hub.
+"""
+
+import hashlib
+import re
+from pathlib import Path, PurePosixPath
+from urllib.parse import urlsplit
+
+import huggingface_hub
+import torch
+from huggingface_hub.errors import LocalEntryNotFoundError
+
+from cutler_pl.errors import CheckpointError, ConfigError, DownloadError
+from cutler_pl.runtime.download import fetch_file
+
+_ROOT = "https://dl.fbaipublicfiles.com/cutler/checkpoints/"
+_SEMI_PERCENTS = (1, 2, 5, 10, 20, 30, 40, 50, 60, 80)
+_FILES = (
+    "cutler_mrcnn_final.pth",
+    "cutler_cascade_final.pth",
+    "cutler_cascade_r1.pth",
+    "cutler_cascade_r2.pth",
+    *(f"cutler_semi_{percent}perc.pth" for percent in _SEMI_PERCENTS),
+    "cutler_fully_100perc.pth",
+    "dino_RN50_pretrain_d2_format.pkl",
+)
+RELEASED: dict[str, str] = {PurePosixPath(file).stem: _ROOT + file for file in _FILES}
+"""Address of each released file by its name, which is the file's name without its ending."""
+
+_HUB_FILE = "model.safetensors"
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_ENDINGS = (".pth", ".pt", ".pkl", ".ckpt", ".safetensors")
+_REACHABLE_SECONDS = 8
+
+
+def locate_weights(source: str | Path) -> Path:
+    """The local file of a source, downloaded if it is not there yet.
+
+    Args:
+        source: A file, a released name with or without its ending, an https address, or a hub repository `owner/name`
+            that holds `model.safetensors`.
+
+    Raises:
+        CheckpointError: There is no such source, or it cannot be fetched; the message says how to do it by hand.
+    """
+    name = str(source)
+    if Path(source).is_file():
+        return Path(source)
+    address = name if "://" in name else released_address(name)
+    if address is not None:
+        return _fetch(address)
+    if isinstance(source, str) and _HUB_ID.fullmatch(name) and not name.endswith(_ENDINGS):
+        return _fetch_from_hub(name)
+    raise CheckpointError(
+        f"{name}: no such file, and not the name of a released one; give a path, an https address, a repository of the "
+        f"Hugging Face hub or one of {', '.join(RELEASED)}"
+    )
+
+
+def released_address(name: str) -> str | None:
+    """Address of a released file by name, with or without the file's ending; None if there is no such name."""
+    address = RELEASED.get(name, RELEASED.get(PurePosixPath(name).stem))
+    return address if address and name in (PurePosixPath(address).stem, PurePosixPath(address).name) else None
+
+
+def _fetch(address: str) -> Path:
+    path = Path(torch.hub.get_dir()) / "checkpoints" / _file_name(address)
+    if not path.is_file():
+        try:
+            fetch_file(address, path)
+        except (DownloadError, ConfigError) as error:
+            raise CheckpointError(f"{error}; or give the path of your copy instead") from error
+    return path
+
+
+def _fetch_from_hub(hub_id: str) -> Path:
+    try:
+        return Path(huggingface_hub.hf_hub_download(hub_id, _HUB_FILE, local_files_only=True))
+    except LocalEntryNotFoundError:
+        pass
+    if huggingface_hub.constants.HF_HUB_OFFLINE:
+        raise CheckpointError(f"{hub_id}: not in the local cache, and HF_HUB_OFFLINE is set")
+    address = huggingface_hub.hf_hub_url(hub_id, _HUB_FILE)
+    try:
+        # one short request, since the retries of the download would take half a minute without a network
+        huggingface_hub.get_hf_file_metadata(address, timeout=_REACHABLE_SECONDS)
+        return Path(huggingface_hub.hf_hub_download(hub_id, _HUB_FILE))
+    except Exception as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise CheckpointError(f"{address}: cannot be fetched from the Hugging Face hub ({reason})") from error
+
+
+def _file_name(address: str) -> str:
+    """Name in the cache: of released files their own, of others with a mark of the whole address."""
+    name = PurePosixPath(urlsplit(address).path)
+    if address in RELEASED.values():
+        return name.name
+    return f"{name.stem}-{hashlib.sha256(address.encode()).hexdigest()[:8]}{name.suffix}"
