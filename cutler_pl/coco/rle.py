@@ -83,6 +83,11 @@ def are_consistent(rles: Sequence[RLE]) -> Bool[np.ndarray, " masks"]:
     return scan([rle["counts"] for rle in rles], sizes_hw(rles)).consistent
 
 
+def areas(rles: Sequence[RLE]) -> Int64[np.ndarray, " masks"]:
+    """Number of pixels of each mask; for many masks much faster than one `area` after the other."""
+    return scan([rle["counts"] for rle in rles], sizes_hw(rles)).areas
+
+
 def sizes_hw(rles: Sequence[RLE]) -> Int64[np.ndarray, "masks 2"]:
     """Height and width of each mask."""
     return np.array([rle["size"] for rle in rles], dtype=np.int64).reshape(-1, 2)

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, get_args
 
 from cutler_pl.coco.io import load_coco
-from cutler_pl.coco.validation import OnError
 from cutler_pl.coco.schema import Category, Coco
+from cutler_pl.coco.validation import OnError
 from cutler_pl.errors import ConfigError
 from cutler_pl.evaluation.detections import Detections, load_detections
 from cutler_pl.evaluation.engine import Engine

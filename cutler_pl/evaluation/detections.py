@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from itertools import chain
 from operator import itemgetter
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import orjson
@@ -17,8 +17,8 @@ from jaxtyping import Float64, Int64
 
 from cutler_pl.coco import rle
 from cutler_pl.coco.io import Source, load_predictions
-from cutler_pl.coco.validation import OnError
 from cutler_pl.coco.schema import RLE, Coco, Image, Result
+from cutler_pl.coco.validation import OnError
 
 _PIECE = 2**18  # bytes; the records of larger pieces leave the processor's cache before they are taken apart
 _CUT = re.compile(rb"\}\s*,\s*(?=\{)")
@@ -70,7 +70,7 @@ class Detections:
         """
         image_ids, category_ids, scores, boxes = zip(*map(_FIELDS, results), strict=True) if results else ((),) * 4
         given = [result.get("segmentation") for result in results]
-        masks = [_NO_MASK if mask is None else mask for mask in given] if None in given else given
+        masks: list[Any] = [_NO_MASK if mask is None else mask for mask in given] if None in given else given
         sides, lengths, counts = _flat(boxes), _flat(map(_SIZE, masks)), list(map(_COUNTS, masks))
         if strict:
             for values in (image_ids, category_ids, lengths):
@@ -96,18 +96,20 @@ class Detections:
             scanned.boxes,
         )
 
-    def results(self, positions: Sequence[int]) -> list[Result]:
-        """Records of some detections."""
+    def best_of_image(self, image_id: int, count: int) -> list[Result]:
+        """Records of an image's detections of highest score."""
+        positions = np.flatnonzero(self.image_ids == image_id)
         records = []
-        for i in positions:
-            mask = {"size": self.mask_sizes[i].tolist(), "counts": self.masks[i]}
-            record = {
-                "image_id": int(self.image_ids[i]),
-                "category_id": int(self.category_ids[i]),
-                "bbox": self.boxes[i].tolist(),
-                "score": float(self.scores[i]),
-            }
-            records.append(cast(Result, record | ({"segmentation": mask} if self.masks[i] else {})))
+        for i in positions[np.argsort(-self.scores[positions], kind="stable")][:count].tolist():
+            record = Result(
+                image_id=image_id,
+                category_id=int(self.category_ids[i]),
+                bbox=self.boxes[i].tolist(),
+                score=float(self.scores[i]),
+            )
+            if self.masks[i]:
+                record["segmentation"] = {"size": self.mask_sizes[i].tolist(), "counts": self.masks[i]}
+            records.append(record)
         return records
 
 
@@ -144,7 +146,8 @@ def _pieces(source: Any) -> Iterator[Sequence[Any]]:
     start: int | None = bracket.end()
     while start is not None:
         cut = _CUT.search(content, start + _PIECE)
-        yield orjson.loads(b"[%b]" % content[start : cut.start() + 1] if cut else b"[%b" % content[start:])
+        piece = content[start : cut.start() + 1] if cut else content[start:]
+        yield orjson.loads(b"".join((b"[", piece, b"]" if cut else b"")))
         start = cut.end() if cut else None
 
 

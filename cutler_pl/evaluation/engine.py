@@ -28,7 +28,9 @@ class Engine:
         self._truth, self._found = truth, found
         images = sorted(truth["images"], key=lambda image: image["id"])
         self.image_ids = [image["id"] for image in images]
-        self._images = [{"id": n, "height": i["height"], "width": i["width"]} for n, i in enumerate(images, 1)]
+        self._images: list[dict[str, Any]] = [
+            {"id": n, "height": i["height"], "width": i["width"]} for n, i in enumerate(images, 1)
+        ]
         self._categories = [{"id": n, "name": str(n)} for n in range(1, 1 + len(category_ids or (0,)))]
         image_number = {image_id: n for n, image_id in enumerate(self.image_ids, 1)}
         category_number = {category_id: n for n, category_id in enumerate(category_ids or (), 1)}
@@ -70,7 +72,7 @@ class Engine:
         params = hotcoco.Params(iou_type)
         params.iou_thrs, params.rec_thrs = IOU_THRESHOLDS.tolist(), RECALLS.tolist()
         params.area_rng, params.max_dets = [list(area) for area in AREA_RANGES.values()], list(max_dets)
-        params.cat_ids = [category["id"] for category in self._categories]
+        params.cat_ids = list(range(1, 1 + len(self._categories)))
         stream = hotcoco.StreamingEval(self._categories, iou_type, params=params)
         pairs = MaskPairs(self._truth, self._found) if iou_type == "segm" else None
         object_images = np.array([annotation["image_id"] for annotation in self._annotations], dtype=np.int64)
@@ -79,14 +81,16 @@ class Engine:
             bounds = (images[0]["id"], images[-1]["id"] + 1)
             objects = self._annotations[slice(*np.searchsorted(object_images, bounds))]
             part = slice(*np.searchsorted(self._rows[:, 0], bounds))
-            rows, masks = self._rows[part], None
+            rows = self._rows[part]
+            masks: list[Any] | None = None
             if pairs is not None:
                 objects, rows, masks = pairs.batch(objects, rows, self._order[part])
             stream.update(images, objects, rows, segmentation=masks)
         evaluation = stream.finalize()
         evaluation.accumulate()
+        arrays: dict[str, Any] = evaluation.eval or {}
         # pycocotools divides by 2e-16 too much; rounded, a perfect detector has a precision of 1
-        return np.round(evaluation.eval["precision"], 12), np.asarray(evaluation.eval["recall"])
+        return np.asarray(arrays["precision"]).round(12), np.asarray(arrays["recall"])
 
     def box_matches(self, iou_threshold: float, *, max_dets: int) -> list[dict[str, Any]]:
         """What pycocotools calls `evalImgs`: one record per image, by rising id, of the boxes that matched.
@@ -101,6 +105,4 @@ class Engine:
         params.iou_thrs, params.max_dets = [iou_threshold], [max_dets]
         params.area_rng, params.area_rng_lbl = [[0.0, 1e10]], ["all"]
         evaluation.evaluate()
-        return [
-            match | {"image_id": self.image_ids[match["image_id"] - 1]} for match in evaluation.eval_imgs if match
-        ]
+        return [match | {"image_id": self.image_ids[match["image_id"] - 1]} for match in evaluation.eval_imgs if match]

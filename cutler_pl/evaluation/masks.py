@@ -68,8 +68,6 @@ class MaskPairs:
         rows[:, 1:5] = [0, 0, 0, 1]
         rows[:, 3] = found.mask_areas[positions]
         counts = [found.masks[position] for position in positions.tolist()]
-        alone = np.bincount(groups)[groups] == 1
-        counts = ["" if a else c for c, a in zip(counts, alone[len(places):].tolist())]
         return objects, rows, _widened(counts, found.mask_sizes[positions], groups[len(places) :])
 
     def _groups(
