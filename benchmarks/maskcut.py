@@ -37,6 +37,8 @@ from cutler_pl.maskcut.features import TransformerFeatures
 from cutler_pl.maskcut.ncut import LanczosSolver
 from cutler_pl.maskcut.predictor import MaskCutPredictor
 from cutler_pl.pseudo_masks.generate import generate
+from cutler_pl.pseudo_masks.observer import Observer
+from cutler_pl.pseudo_masks.options import RunOptions
 from cutler_pl.runtime.reproducibility import run_metadata
 
 DIM = 96
@@ -195,9 +197,10 @@ def memory(repeats: int, count: int = 2000) -> None:
             Image.fromarray(shifted).save(source / f"{i:05d}.jpg")
         resident: dict[int, float] = {}
 
-        def note(*_: object) -> None:
-            pages = int(Path("/proc/self/statm").read_text().split()[1])
-            resident[len(resident) + 1] = pages * os.sysconf("SC_PAGE_SIZE")
+        class Note(Observer):
+            def on_image(self, *_: object) -> None:
+                pages = int(Path("/proc/self/statm").read_text().split()[1])
+                resident[len(resident) + 1] = pages * os.sysconf("SC_PAGE_SIZE")
 
         trainer = L.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False)
         start = time.perf_counter()
@@ -205,12 +208,10 @@ def memory(repeats: int, count: int = 2000) -> None:
             source,
             sorted(p.name for p in source.iterdir()),
             Path(folder) / "out",
-            extractor=build_feature_extractor("patch_descriptors"),
-            params=MaskCutParams(tau=0.5),
+            predictor=MaskCutPredictor(build_feature_extractor("patch_descriptors"), MaskCutParams(tau=0.5)),
             trainer=trainer,
-            fixed_size=128,
-            num_workers=0,
-            on_found=note,
+            options=RunOptions(fixed_size=128, num_workers=0),
+            observer=Note(),
         )
         megabytes = {at: resident[at] / 1e6 for at in (count // 10, count // 2, count)}
         print(f"\nResident memory in a run over {count} photos ({time.perf_counter() - start:.0f} s):")
@@ -267,12 +268,9 @@ def gpu(repeats: int, batch: int = 32, files: int = 1024) -> None:
             source,
             sorted(p.name for p in source.iterdir()),
             Path(folder) / "out",
-            extractor=vit,
-            params=MaskCutParams(),
+            predictor=MaskCutPredictor(vit, MaskCutParams()),
             trainer=trainer,
-            batch_size=batch,
-            num_workers=12,
-            threads=8,
+            options=RunOptions(batch_size=batch, num_workers=12, threads=8),
         )
         spent = time.perf_counter() - start
         print(

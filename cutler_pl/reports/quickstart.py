@@ -86,7 +86,7 @@ def write_quickstart_page(
         notice=NOTICE,
         sections=(
             Section(
-                "Better than its teacher?",
+                "Results",
                 text=(
                     f"Measured on {len(truth['images'])} held-out generated scenes against their exact ground truth "
                     f"({len(truth['annotations'])} objects), class-agnostic, in percent.",

@@ -57,7 +57,7 @@ def draw_instances(
         raise InputError(f"masks of {mask_array.shape[1:]} do not fit an image of {(height, width)} (height, width)")
     count = _common_length(masks=mask_array, boxes=box_array, scores=scores, labels=labels)
     colors = np.stack([instance_color(index) for index in range(count)]) if count else np.zeros((0, 3), np.uint8)
-    line = max(1, round(3 * max(height, width) / _REFERENCE_SIDE))
+    line = max(2, round(3 * max(height, width) / _REFERENCE_SIDE))
     if mask_array is not None and mask_array.any():
         drawn = _paint_masks(drawn, mask_array, colors, opacity=opacity, brightness=brightness, line=line)
     if box_array is not None and count:

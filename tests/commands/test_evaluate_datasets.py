@@ -227,13 +227,13 @@ class Predicting:
         self.most = max_detections
         return LoadedDetector(any_detector(), list(range(1, len(self.names) + 1)), list(self.names))
 
-    def write(self, cfg: DictConfig, detector: LoadedDetector, datamodule: Any, results: Path) -> set[str]:
+    def write(self, cfg: DictConfig, detector: LoadedDetector, datamodule: Any, results: Path) -> dict[int, Any]:
         self.asked.append((results.parent.name, self.most, list(detector.category_ids)))
         found = {"image_id": 1, "category_id": detector.category_ids[-1], "bbox": BOX, "score": 0.9}
         results.parent.mkdir(parents=True, exist_ok=True)
         results.write_text(json.dumps([found | {"segmentation": MASK}]))
-        results.with_name("failures.jsonl").write_text('{"file_name": "2.jpg", "reason": "broken"}\n')
-        return {"2.jpg"}
+        results.with_name("failures.jsonl").write_text('{"file": "2.jpg", "reason": "broken"}\n')
+        return {}
 
 
 @cache

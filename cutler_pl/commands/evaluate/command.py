@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 
 from cutler_pl.commands.console import print_table
 from cutler_pl.commands.evaluate.measure import measure_all
-from cutler_pl.commands.evaluate.plan import Failures, Plan, make_plan
+from cutler_pl.commands.evaluate.plan import FailedDatasets, Plan, make_plan
 from cutler_pl.commands.run_metadata import record_run
 from cutler_pl.errors import TooManyFailuresError
 from cutler_pl.evaluation.dataset_result import DatasetResult
@@ -46,28 +46,28 @@ def run(cfg: DictConfig) -> Path:
         log.warning("not there, and left out: %s; the end of this run says how to get them", ", ".join(plan.missing))
     cfg = cfg.copy()
     cfg.output = str(plan.output)
-    failures = Failures(plan.tasks)
+    failed = FailedDatasets(plan.tasks)
     with file_lock(plan.output, purpose="evaluate") if global_rank() == 0 else nullcontext():
         if cfg.checkpoint:
             # a file of predictions is measured without loading any of the detector's code
             from cutler_pl.commands.evaluate.predict import predict_all
 
-            predict_all(cfg, plan, failures)
+            predict_all(cfg, plan, failed)
         if global_rank() == 0:
-            results = measure_all(cfg, plan, failures)
-            report_all(cfg, plan, results, failures)
-    if failures and global_rank() == 0:
-        reasons = "; ".join(f"{name}: {reason}" for name, reason in failures.items())
-        raise TooManyFailuresError(f"{len(failures)} of {len(plan.tasks)} datasets could not be measured ({reasons})")
+            results = measure_all(cfg, plan, failed)
+            report_all(cfg, plan, results, failed)
+    if failed and global_rank() == 0:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in failed.items())
+        raise TooManyFailuresError(f"{len(failed)} of {len(plan.tasks)} datasets could not be measured ({reasons})")
     return plan.output / "results.json"
 
 
-def report_all(cfg: DictConfig, plan: Plan, results: Mapping[str, DatasetResult], failures: Mapping[str, str]) -> None:
+def report_all(cfg: DictConfig, plan: Plan, results: Mapping[str, DatasetResult], failed: Mapping[str, str]) -> None:
     """Write the tables and the page with curves and examples, and print the main table."""
     report = Report(
         results={name: result.metrics for name, result in results.items()},
         method=cfg.method,
-        missing={**plan.missing, **failures},
+        missing={**plan.missing, **failed},
         counts={name: result.counts for name, result in results.items()},
         categories={name: result.categories for name, result in results.items() if result.categories},
         label_percent=cfg.label_percent,

@@ -1,6 +1,5 @@
 """Measure each dataset once: a dataset whose files and settings are the same keeps its result."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -8,7 +7,8 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from cutler_pl.commands.evaluate.plan import Failures, Plan, Task
+from cutler_pl.coco.failures import FAILURES_NAME, read_failures
+from cutler_pl.commands.evaluate.plan import FailedDatasets, Plan, Task
 from cutler_pl.commands.result_cache import file_state, finished_with, write_finished
 from cutler_pl.evaluation import compare
 from cutler_pl.evaluation.dataset_result import DatasetResult, choose_examples, count_records, precision_curves
@@ -21,8 +21,8 @@ log = get_logger(__name__)
 RESULT = "result.json"
 
 
-def measure_all(cfg: DictConfig, plan: Plan, failures: Failures) -> dict[str, DatasetResult]:
-    """Measure the datasets that have predictions; `failures` gets the reason for each that cannot be measured.
+def measure_all(cfg: DictConfig, plan: Plan, failed: FailedDatasets) -> dict[str, DatasetResult]:
+    """Measure the datasets that have predictions; `failed` gets the reason for each that cannot be measured.
 
     Each one's folder gets `result.json`, and `rejected.txt` with the records left out.
 
@@ -32,8 +32,8 @@ def measure_all(cfg: DictConfig, plan: Plan, failures: Failures) -> dict[str, Da
     options = {"on_error": cfg.on_error, "per_category": cfg.eval.per_category, "num_examples": cfg.num_examples}
     results: dict[str, DatasetResult] = {}
     for task in plan.tasks:
-        if task.name not in failures:
-            with failures.caught(task):
+        if task.name not in failed:
+            with failed.caught(task):
                 results[task.name] = _measured(task, options)
     return results
 
@@ -76,10 +76,10 @@ def _measure(task: Task, *, on_error: Any, per_category: bool, num_examples: int
 
 def _unreadable(predictions: Path) -> dict[str, int]:
     """Images that the detector could not read, which prediction lists beside its results: their objects are missed."""
-    failures = predictions.with_name("failures.jsonl")
+    failures = predictions.with_name(FAILURES_NAME)
     if predictions.name != "predictions.json" or not failures.is_file():
         return {}
-    number = len(failures.read_text(encoding="utf-8").splitlines())
-    if number:
-        log.warning("%d images could not be read; their objects count as missed: %s", number, failures)
-    return {"unreadable_images": number}
+    names = read_failures(failures)
+    if names:
+        log.warning("%d images could not be read; their objects count as missed: %s", len(names), failures)
+    return {"unreadable_images": len(names)}

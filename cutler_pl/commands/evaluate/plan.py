@@ -58,7 +58,7 @@ class Plan:
     missing: Mapping[str, str] = field(default_factory=dict)
 
 
-class Failures(dict[str, str]):
+class FailedDatasets(dict[str, str]):
     """Datasets that failed, and why. One of several does not end the run; the only one does."""
 
     def __init__(self, tasks: Iterable[Task]) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from cutler_pl.commands.evaluate.plan import Failures, Plan, Task
+from cutler_pl.commands.evaluate.plan import FailedDatasets, Plan, Task
 from cutler_pl.commands.predict import LoadedDetector, annotated_images, load_for_prediction, write_predictions
 from cutler_pl.commands.result_cache import file_state, finished_with, write_finished
 from cutler_pl.data import EvalDataModule
@@ -18,13 +18,13 @@ log = get_logger(__name__)
 FINISHED = "finished.json"
 
 
-def predict_all(cfg: DictConfig, plan: Plan, failures: Failures) -> None:
+def predict_all(cfg: DictConfig, plan: Plan, failed: FailedDatasets) -> None:
     """Predict on every dataset that has no predictions of this checkpoint yet.
 
     Args:
         cfg: The settings of `conf/predict.yaml`.
         plan: Datasets; each one's folder gets `predictions.json`, `failures.jsonl` and `finished.json`.
-        failures: Gets the reason for each dataset without predictions.
+        failed: Gets the reason for each dataset without predictions.
 
     Raises:
         CheckpointError: The checkpoint cannot be read.
@@ -37,12 +37,12 @@ def predict_all(cfg: DictConfig, plan: Plan, failures: Failures) -> None:
         if task.predictions.is_file() and finished_with(task.folder / FINISHED, settings[task.name]) is not None:
             log.info("%s: predicted before, kept", task.name)
             continue
-        with failures.caught(task):
+        with failed.caught(task):
             datamodules[task.name] = annotated_images(cfg, str(task.images), task.annotations)
     detectors: dict[int | None, LoadedDetector] = {}  # the last one only
     for number, task in enumerate((task for task in plan.tasks if task.name in datamodules), 1):
         log.info("predicting on %s, %d of %d", task.name, number, len(datamodules))
-        with failures.caught(task):
+        with failed.caught(task):
             if task.max_detections not in detectors:
                 detectors = {task.max_detections: load_for_prediction(cfg, max_detections=task.max_detections)}
             detector = with_categories_of(detectors[task.max_detections], datamodules[task.name], task)
