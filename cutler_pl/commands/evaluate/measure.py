@@ -1,5 +1,6 @@
 """Measure each dataset once: a dataset whose files and settings are the same keeps its result."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
