@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from cutler_pl.data.image_io import Failure
+from cutler_pl.data.failures import Failure
 from cutler_pl.data.sampler import SampleKey
 from cutler_pl.data.training_set import TrainingSet
 from cutler_pl.data.transforms import TrainTransformParams, apply_boxes, apply_image, apply_mask, sample_params

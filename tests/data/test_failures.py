@@ -2,7 +2,7 @@ import logging
 
 import pytest
 
-from cutler_pl.data.image_io import Failure, Failures
+from cutler_pl.data.failures import Failure, Failures
 
 
 def test_each_bad_file_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
