@@ -1,9 +1,8 @@
-"""Which process of how many this is, read from the launcher's environment before any process group exists."""
+"""Rank and world size, read from the launcher's environment before any process group exists."""
 
 import os
-from typing import TypeVar
-
-import torch.distributed as dist
+import sys
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -14,8 +13,8 @@ def global_rank() -> int:
     Reads the process group where there is one, else what torchrun (`RANK`), Lightning's own launcher (`LOCAL_RANK`,
     `NODE_RANK`) or srun (`SLURM_PROCID`) set. Before the process group exists, only 0 or not 0 is certain.
     """
-    if dist.is_available() and dist.is_initialized():
-        return dist.get_rank()
+    if group := _process_group():
+        return int(group.get_rank())
     if "RANK" in os.environ:
         return int(os.environ["RANK"])
     if "LOCAL_RANK" in os.environ or "NODE_RANK" in os.environ:
@@ -25,21 +24,27 @@ def global_rank() -> int:
 
 def world_size() -> int:
     """Number of processes over all nodes, from the process group; 1 without one."""
-    if dist.is_available() and dist.is_initialized():
-        return dist.get_world_size()
-    return 1
+    group = _process_group()
+    return int(group.get_world_size()) if group else 1
 
 
 def barrier() -> None:
     """Wait for all processes; does nothing without a process group."""
-    if dist.is_available() and dist.is_initialized():
-        dist.barrier()
+    if group := _process_group():
+        group.barrier()
 
 
 def gather(value: list[T]) -> list[T]:
     """Lists of all processes joined in the order of their ranks, on every process."""
-    if not (dist.is_available() and dist.is_initialized()):
+    group = _process_group()
+    if not group:
         return list(value)
-    parts: list[list[T]] = [[] for _ in range(dist.get_world_size())]
-    dist.all_gather_object(parts, value)
+    parts: list[list[T]] = [[] for _ in range(group.get_world_size())]
+    group.all_gather_object(parts, value)
     return [item for part in parts for item in part]
+
+
+def _process_group() -> Any:
+    """`torch.distributed` if a process group exists; torch is not imported for it, which takes seconds."""
+    dist = sys.modules.get("torch.distributed")
+    return dist if dist and dist.is_available() and dist.is_initialized() else None
