@@ -57,6 +57,34 @@ def read_image(
         return np.array(_to_rgb(image if turn is None else image.transpose(turn)))
 
 
+def read_oriented(
+    path: Path, size_hw: tuple[int, int], *, exchangeable: bool = False
+) -> UInt8[np.ndarray, "height width 3"]:
+    """Read an image such that pixels and annotations share one frame.
+
+    That is the upright frame, unless only the stored one has the annotated size: the original's pseudo-masks of
+    photos with an EXIF rotation were drawn on pixels as stored.
+
+    Args:
+        path: Image file.
+        size_hw: Height and width according to the annotations.
+        exchangeable: Accept that the annotations have height and width exchanged. Right where there are no run-length
+            masks, whose size would have told.
+
+    Raises:
+        ImageReadError: The file is unreadable, or of another size.
+    """
+    image = read_image(path)
+    if image.shape[:2] == size_hw or (exchangeable and image.shape[1::-1] == size_hw):
+        return image
+    if image.shape[1::-1] == size_hw and (stored := read_image(path, upright=False)).shape[:2] == size_hw:
+        return stored
+    raise ImageReadError(
+        f"{path}: the image has {image.shape[0]}×{image.shape[1]} pixels, but {size_hw[0]}×{size_hw[1]} (height×width) "
+        "according to its annotations; they belong to another version of the image"
+    )
+
+
 def read_image_size(path: str | Path, *, upright: bool = True, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
     """Read the (height, width) that `read_image` would give, for most formats from the header alone.
 

@@ -84,11 +84,10 @@ def test_names_say_what_a_module_holds() -> None:
     assert [str(name) for name in names if VAGUE_NAMES & set(name.parts)] == []
 
 
-def test_private_names_of_torchvision_stay_in_one_place() -> None:
+def test_private_names_of_torchvision_are_unused() -> None:
     private = [
         f"{_name(path)}: {name}"
         for path in MODULES
-        if path.name != "tv_private.py"
         for name in _imports(path)
         if name.startswith("torchvision.") and any(part.startswith("_") for part in name.split("."))
     ]
@@ -124,3 +123,13 @@ def test_no_file_names_a_folder_of_one_machine() -> None:
 def test_pattern_of_machine_folders(line: str, names_one: bool) -> None:
     line = line.replace("|", "/")  # written otherwise, so that this file names no such folder itself
     assert bool(MACHINE_PATH.search(line)) is names_one
+
+
+def test_architecture_page_names_rooms_that_exist() -> None:
+    """Every `cutler_pl/…` path and every room of the page is there, and every room is on the page."""
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    paths = re.findall(r"`((?:cutler_pl|conf)/[\w./]+)`", page)
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+    named = set(re.findall(r"^\| `([\w.]+)` \|", page, flags=re.M)) - {"conf"}
+    rooms = {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").is_file()}
+    assert named - {"cli.py", "images.py"} == rooms

@@ -6,7 +6,7 @@ from omegaconf import DictConfig, ListConfig
 
 from cutler_pl.errors import ConfigError
 from cutler_pl.pseudo_masks.merge import merge_shards
-from cutler_pl.pseudo_masks.output import OutputFolder
+from cutler_pl.pseudo_masks.output_folder import OutputFolder
 from cutler_pl.pseudo_masks.shards import read_inputs
 from cutler_pl.runtime.locks import file_lock
 

@@ -1,35 +1,28 @@
-"""Run a detector over photos: a COCO results file, the list of images it speaks of, and pictures."""
+"""Run a detector over images: a COCO results file, the list of its images, and overlays."""
 
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from omegaconf import DictConfig
 
-from cutler_pl.coco import rle
-from cutler_pl.coco.io import load_predictions
-from cutler_pl.coco.records import group_by_image
-from cutler_pl.coco.schema import Category, Coco, Image
+from cutler_pl.coco.failures import FAILURES_NAME, write_failures
+from cutler_pl.coco.schema import Category, Coco, Image, Result
 from cutler_pl.commands.instantiate import build_trainer, load_detector_from
 from cutler_pl.commands.run_metadata import record_run
 from cutler_pl.commands.settings import require
 from cutler_pl.data import EvalDataModule, PredictDataModule
 from cutler_pl.data.image_datamodule import ImageFiles
 from cutler_pl.errors import DatasetNotFoundError
-from cutler_pl.images import read_image, read_image_size
 from cutler_pl.models import Detector
-from cutler_pl.ops.boxes import xywh_to_xyxy
 from cutler_pl.runtime.distributed import gather, global_rank
-from cutler_pl.runtime.files import write_json, write_text
-from cutler_pl.runtime.logging import get_logger
+from cutler_pl.runtime.files import write_json
 from cutler_pl.training import DetectorModule
 from cutler_pl.training.callbacks import PredictionWriter
-from cutler_pl.visual.draw import draw_instances
+from cutler_pl.training.callbacks.prediction_writer import OnImage
+from cutler_pl.types import ImageTensor
 from cutler_pl.visual.image_files import save_image
-
-log = get_logger(__name__)
+from cutler_pl.visual.records import draw_records
 
 
 @dataclass(frozen=True)
@@ -58,15 +51,16 @@ def run(cfg: DictConfig) -> Path:
     output = Path(cfg.output)
     record_run(output, cfg)
     results = output / "predictions.json"
-    failed = write_predictions(cfg, detector, datamodule, results)
-    if global_rank() != 0:
-        return results
-    names = zip(detector.category_ids, detector.class_names, strict=True)
-    categories = [Category(id=i, name=name) for i, name in names]
-    coco = Coco(images=_image_records(datamodule.image_files(), failed), annotations=[], categories=categories)
-    write_json(output / "images.json", coco)
-    if cfg.overlays:
-        _draw_overlays(datamodule.image_files().root, coco, results, output / "overlays", float(cfg.overlay_score))
+    names = dict(zip(detector.category_ids, detector.class_names, strict=True))
+    overlays = _Overlays(output / "overlays", names, min_score=float(cfg.overlay_score)) if cfg.overlays else None
+    sizes_hw = write_predictions(cfg, detector, datamodule, results, on_image=overlays)
+    if global_rank() == 0:
+        coco = Coco(
+            images=_image_records(datamodule.image_files(), sizes_hw),
+            annotations=[],
+            categories=[Category(id=i, name=name) for i, name in names.items()],
+        )
+        write_json(output / "images.json", coco)
     return results
 
 
@@ -111,46 +105,64 @@ def load_for_prediction(cfg: DictConfig, *, max_detections: int | None = None) -
 
 
 def write_predictions(
-    cfg: DictConfig, detector: LoadedDetector, datamodule: EvalDataModule | PredictDataModule, results: Path
-) -> set[str]:
-    """Write the results file and, beside it, `failures.jsonl`; returns the images that could not be read.
+    cfg: DictConfig,
+    detector: LoadedDetector,
+    datamodule: EvalDataModule | PredictDataModule,
+    results: Path,
+    *,
+    on_image: OnImage | None = None,
+) -> Mapping[int, tuple[int, int]]:
+    """Write the results file and, beside it, `failures.jsonl`.
+
+    Args:
+        cfg: The settings of `conf/predict.yaml`.
+        detector: Predicts.
+        datamodule: The images.
+        results: File to write.
+        on_image: Called with each image and its results.
+
+    Returns:
+        On rank 0, height and width of every image that was read, by id.
 
     Raises:
         DatasetNotFoundError: None of the images can be read.
     """
-    writer = PredictionWriter(results, category_ids=detector.category_ids, score_threshold=float(cfg.score_threshold))
+    writer = PredictionWriter(
+        results,
+        category_ids=detector.category_ids,
+        score_threshold=float(cfg.score_threshold),
+        on_image=on_image,
+    )
     trainer = build_trainer(cfg, callbacks=[writer])
     trainer.predict(DetectorModule(detector.model), datamodule=datamodule, return_predictions=False)
-    failures = sorted(gather(list(datamodule.failures)))
+    failures = dict(sorted(gather(list(datamodule.failures))))
     if trainer.is_global_zero:
-        lines = [json.dumps(failure._asdict(), ensure_ascii=False) + "\n" for failure in failures]
-        write_text(results.with_name("failures.jsonl"), "".join(lines))
+        write_failures(results.with_name(FAILURES_NAME), failures)
     if failures and len(failures) == len(datamodule.image_files()):
-        raise DatasetNotFoundError(f"none of the {len(failures)} images can be read; the first: {failures[0].reason}")
-    return {failure.file_name for failure in failures}
+        first = next(iter(failures.values()))
+        raise DatasetNotFoundError(f"none of the {len(failures)} images can be read; the first: {first}")
+    return writer.sizes_hw
 
 
-def _image_records(files: ImageFiles, failed: set[str]) -> list[Image]:
-    """COCO records of the images that can be read, upright size."""
-    records = []
-    for image_id, name in zip(files.image_ids, files.file_names, strict=True):
-        if name not in failed:
-            height, width = read_image_size(files.root / name)
-            records.append(Image(id=int(image_id), file_name=name, height=height, width=width))
-    return records
+def _image_records(files: ImageFiles, sizes_hw: Mapping[int, tuple[int, int]]) -> list[Image]:
+    """COCO records of the images that were read, upright size."""
+    images = zip(map(int, files.image_ids), files.file_names, strict=True)
+    return [
+        Image(id=image_id, file_name=name, height=sizes_hw[image_id][0], width=sizes_hw[image_id][1])
+        for image_id, name in images
+        if image_id in sizes_hw
+    ]
 
 
-def _draw_overlays(root: Path, coco: Coco, results: Path, folder: Path, min_score: float) -> None:
-    """One picture an image with the detections that score at least `min_score`."""
-    names = {category["id"]: category["name"] for category in coco["categories"]}
-    by_image = group_by_image(p for p in load_predictions(results, coco).results if p["score"] >= min_score)
-    for record in coco["images"]:
-        image = read_image(root / record["file_name"])
-        found = by_image.get(record["id"], [])
-        masks = np.array([rle.decode(p["segmentation"]) for p in found]).reshape(-1, *image.shape[:2])
-        boxes = xywh_to_xyxy(np.array([p["bbox"] for p in found], dtype=np.float64).reshape(-1, 4))
-        labels = [names[p["category_id"]] for p in found] if len(names) > 1 else None
-        scores = [p["score"] for p in found]
-        picture = draw_instances(image, masks.astype(bool), boxes=boxes, scores=scores, labels=labels)
-        save_image(folder / f"{record['file_name']}.jpg", picture)
-    log.info("%s: %d pictures with detections scoring at least %g", folder, len(coco["images"]), min_score)
+class _Overlays:
+    """Draws each image with the detections that score at least `min_score`."""
+
+    def __init__(self, folder: Path, names: Mapping[int, str], *, min_score: float) -> None:
+        self._folder = folder
+        self._names = names
+        self._min_score = min_score
+
+    def __call__(self, image: ImageTensor, file_name: str, results: Sequence[Result]) -> None:
+        shown = [result for result in results if result["score"] >= self._min_score]
+        overlay = draw_records(image, shown, names=self._names if len(self._names) > 1 else None)
+        save_image(self._folder / f"{file_name}.jpg", overlay)

@@ -14,10 +14,10 @@ import torch
 from jaxtyping import Int64
 from torch.utils.data import DataLoader, Dataset
 
-from cutler_pl.data.image_io import Failure, Failures, read_oriented
+from cutler_pl.data.failures import Failure, Failures
 from cutler_pl.data.loader import SizedLoader, loader_settings
 from cutler_pl.errors import ConfigError, ImageReadError
-from cutler_pl.images import read_image
+from cutler_pl.images import read_image, read_oriented
 from cutler_pl.runtime.distributed import global_rank, world_size
 from cutler_pl.types import ImageTensor
 

@@ -13,11 +13,12 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from cutler_pl.data.image_io import Failure, read_oriented
+from cutler_pl.data.failures import Failure
 from cutler_pl.data.sampler import SampleKey
 from cutler_pl.data.training_set import TrainingSet
 from cutler_pl.data.transforms import TrainTransformParams, apply_boxes, apply_image, apply_mask, sample_params
 from cutler_pl.errors import ImageReadError
+from cutler_pl.images import read_oriented
 from cutler_pl.ops.boxes import nonempty, xywh_to_xyxy
 from cutler_pl.runtime.reproducibility import generator
 from cutler_pl.types import ImageTensor, Target

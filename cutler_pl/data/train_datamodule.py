@@ -12,8 +12,8 @@ from torch.utils.data import DataLoader
 
 from cutler_pl.data.augmentation import BatchAugmentation
 from cutler_pl.data.eval_datamodule import EvalDataModule
+from cutler_pl.data.failures import Failures
 from cutler_pl.data.image_datamodule import EvalBatch
-from cutler_pl.data.image_io import Failures
 from cutler_pl.data.instances import InstanceDataset, TrainBatch, collate, collate_plain
 from cutler_pl.data.loader import EndlessLoader, LoaderParams, SizedLoader, loader_settings
 from cutler_pl.data.sampler import InfiniteBatchSampler, batch_size_per_rank

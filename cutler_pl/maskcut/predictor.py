@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
-from cutler_pl.maskcut.crf import CrfBackend, refine_masks
+from cutler_pl.maskcut.crf import CrfBackend, build_crf_backend, refine_masks
 from cutler_pl.maskcut.ncut import EigenSolver
 from cutler_pl.maskcut.params import MaskCutParams
 from cutler_pl.maskcut.pipeline import MaskCutResult, maskcut
@@ -61,10 +61,10 @@ class MaskCutPredictor:
         solver: str | EigenSolver = "auto",
         backend: str | CrfBackend = "auto",
     ) -> None:
-        self._extractor = extractor
-        self._params = params
+        self.extractor = extractor
+        self.params = params
+        self.backend = build_crf_backend(backend) if isinstance(backend, str) else backend
         self._solver = solver
-        self._backend = backend
         self._max_images: int | None = None
 
     def predict(self, names: Sequence[str], images: UInt8[Tensor, "batch 3 height width"]) -> list[ImageMasks | None]:
@@ -92,10 +92,10 @@ class MaskCutPredictor:
     def _predict_together(
         self, names: Sequence[str], images: UInt8[Tensor, "batch 3 height width"]
     ) -> list[ImageMasks]:
-        cut = maskcut(self._extractor(images.float() / 255), self._params, solver=self._solver)
+        cut = maskcut(self.extractor(images.float() / 255), self.params, solver=self._solver)
         separate = cut.masks & (cut.masks.int().cumsum(1) - cut.masks.int() == 0)  # the first to find a patch keeps it
         coarse = F.interpolate(separate.float(), images.shape[-2:], mode="nearest").bool()
-        refined = refine_masks(images, coarse, backend=self._backend)
+        refined = refine_masks(images, coarse, backend=self.backend)
         dropped = self._drop_reasons(cut, separate, refined)
         images, coarse, refined = images.cpu(), coarse.cpu(), refined.cpu()
         eigenvectors, ncut_values = cut.eigenvectors.cpu(), cut.ncut_values.cpu()
@@ -113,7 +113,7 @@ class MaskCutPredictor:
         """For each image, how many rounds have no mask, by reason."""
         found, left, kept = (masks.flatten(2).any(2) for masks in (cut.masks, separate, refined))
         counts = {
-            "repeated or small" if self._params.stop == "never" else "repeated, small, or none left": ~found,
+            "repeated or small" if self.params.stop == "never" else "repeated, small, or none left": ~found,
             "covered by earlier": found & ~left,
             "not supported by the image": left & ~kept,
         }

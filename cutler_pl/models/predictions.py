@@ -29,6 +29,14 @@ def full_masks(prediction: AnyPrediction, index: Int64[Tensor, " chosen"]) -> Bo
     return paste_masks(compact["mask_probabilities"][index], compact["boxes"][index], compact["size_hw"])
 
 
+def size_hw_of(prediction: AnyPrediction) -> tuple[int, int]:
+    """Height and width of the image."""
+    if "mask_probabilities" not in prediction:
+        height, width = prediction["masks"].shape[1:]
+        return height, width
+    return cast(CompactPrediction, prediction)["size_hw"]
+
+
 def to_coco_results(
     prediction: AnyPrediction,
     image_id: int,

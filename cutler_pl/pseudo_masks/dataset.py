@@ -1,34 +1,39 @@
-"""Batches of photos for MaskCut, decoded and resized to the fixed square in loader processes.
+"""Batches of images for MaskCut, decoded and resized to the fixed square in loader processes.
 
 A batch is always the same run of neighbours in the sorted list of images, whichever process takes it and whatever was
 done before: an interrupted run computes on the very same batches as an uninterrupted one.
 """
 
-import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import lightning as L
 import numpy as np
 import torch
 from jaxtyping import UInt8
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 
+from cutler_pl.coco.packed_strings import PackedStrings
+from cutler_pl.data.loader import loader_settings
 from cutler_pl.errors import ImageReadError
 from cutler_pl.images import read_image
+from cutler_pl.pseudo_masks.options import RunOptions
 
 
 class MaskCutBatch(NamedTuple):
-    """Photos of a batch that could be read, and why the others could not.
+    """Images of a batch that could be read, and why the others could not.
 
-    `pixels` are RGB at the fixed size, `sizes_hw` the photos' own heights and widths; both in the order of `names`.
+    `pixels` are RGB at the fixed size, `sizes_hw` the images' own heights and widths, `previews` smaller copies in
+    their proportions, or None; all in the order of `names`.
     """
 
     pixels: UInt8[Tensor, "batch 3 height width"]
     names: list[str]
     sizes_hw: list[tuple[int, int]]
+    previews: list[UInt8[np.ndarray, "_ _ 3"] | None]
     failures: dict[str, str]
 
 
@@ -38,10 +43,9 @@ class MaskCutDataset(Dataset[MaskCutBatch]):
     Args:
         root: Folder of the images.
         names: Relative paths, sorted.
-        pending: For each image whether it still has to be done.
-        batch_size: Images in a batch.
-        fixed_size: Side of the square the photos are resized to.
-        part: Index and number of the parts among which the batches are divided, in turn.
+        is_done: Tells of an image whether nothing is left to do.
+        options: Batch size, fixed size, and the part of the batches that is taken: every so many.
+        preview_side: Longer side of the previews; None for no previews.
     """
 
     def __init__(
@@ -49,65 +53,88 @@ class MaskCutDataset(Dataset[MaskCutBatch]):
         root: Path,
         names: Sequence[str],
         *,
-        pending: np.ndarray,
-        batch_size: int,
-        fixed_size: int,
-        part: tuple[int, int] = (0, 1),
+        is_done: Callable[[str], bool],
+        options: RunOptions,
+        preview_side: int | None = None,
     ) -> None:
         self._root = root
-        self._size = (fixed_size, fixed_size)
-        self._batch_size = batch_size
-        self._pending = pending
-        # One block of bytes instead of a million strings: loader processes share it without ever copying it.
-        encoded = [os.fsencode(name) for name in names]
-        self._text = np.frombuffer(b"".join(encoded), np.uint8)
-        self._should_stop = np.cumsum([len(name) for name in encoded], dtype=np.int64)
-        batches = np.arange(-(-len(names) // batch_size))
-        mine = batches[part[0] :: part[1]]
-        self._batches = mine[[pending[b * batch_size : (b + 1) * batch_size].any() for b in mine]]
+        self._size = (options.fixed_size, options.fixed_size)
+        self._batch_size = options.batch_size
+        self._preview_side = preview_side
+        self._names = PackedStrings.pack(names)  # loader processes share it without ever copying it
+        self._pending = np.array([not is_done(name) for name in names])
+        starts = range(0, len(names), options.batch_size)[options.shard.index :: options.shard.count]
+        self._starts = [start for start in starts if self._pending[self._range(start)].any()]
 
     def split(self, rank: int, world_size: int) -> None:
-        """Keep only one process's share of the batches."""
-        self._batches = self._batches[rank::world_size]
+        """Keep one process's share of the batches."""
+        self._starts = self._starts[rank::world_size]
 
     @property
-    def num_photos(self) -> int:
+    def num_images(self) -> int:
         """Number of images still to be done in these batches."""
-        return sum(int(self._pending[self._range(int(batch))].sum()) for batch in self._batches)
+        return sum(int(self._pending[self._range(start)].sum()) for start in self._starts)
 
     def __len__(self) -> int:
-        return len(self._batches)
+        return len(self._starts)
 
     def __getitem__(self, index: int) -> MaskCutBatch:
-        members = range(len(self._should_stop))[self._range(int(self._batches[index]))]
-        names = [self._name(i) for i in members]
-        left = {name for name, i in zip(names, members, strict=True) if self._pending[i]}
-        batch = self._read([name for name in names if name in left])
-        if batch.names and len(left) < len(names):
-            return self._read(names)
-        return batch
+        members = self._range(self._starts[index])
+        names = self._names[members]
+        pending = [name for name, is_pending in zip(names, self._pending[members], strict=True) if is_pending]
+        batch = self._read(pending)
+        return self._read(names) if batch.names and len(pending) < len(names) else batch
 
     def _read(self, names: Sequence[str]) -> MaskCutBatch:
-        pixels, read, sizes_hw, failures = [], [], [], {}
+        batch = MaskCutBatch(torch.empty((0, 3, *self._size), dtype=torch.uint8), [], [], [], {})
+        squares = []
         for name in names:
             try:
-                photo = read_image(self._root / name)
+                pixels = read_image(self._root / name)
             except ImageReadError as error:
-                failures[name] = str(error).removeprefix(f"{self._root / name}: ")
+                batch.failures[name] = str(error).removeprefix(f"{self._root / name}: ")
                 continue
             except MemoryError:
-                failures[name] = "not enough memory to decode the image; shrink it"
+                batch.failures[name] = "not enough memory to decode the image; shrink it"
                 continue
-            square = Image.fromarray(photo).resize(self._size, Image.Resampling.LANCZOS)
-            pixels.append(torch.from_numpy(np.array(square)).permute(2, 0, 1))
-            read.append(name)
-            sizes_hw.append(photo.shape[:2])
-        stacked = torch.stack(pixels) if pixels else torch.empty((0, 3, *self._size), dtype=torch.uint8)
-        return MaskCutBatch(stacked, read, sizes_hw, failures)
+            image = Image.fromarray(pixels)
+            square = image.resize(self._size, Image.Resampling.LANCZOS)
+            squares.append(torch.from_numpy(np.array(square)).permute(2, 0, 1))
+            batch.names.append(name)
+            batch.sizes_hw.append(pixels.shape[:2])
+            batch.previews.append(self._preview(image))
+        return batch._replace(pixels=torch.stack(squares)) if squares else batch
 
-    def _range(self, batch: int) -> slice:
-        return slice(batch * self._batch_size, (batch + 1) * self._batch_size)
+    def _preview(self, image: Image.Image) -> np.ndarray | None:
+        if self._preview_side is None:
+            return None
+        image.thumbnail((self._preview_side, self._preview_side), Image.Resampling.LANCZOS)
+        return np.array(image)
 
-    def _name(self, index: int) -> str:
-        start = self._should_stop[index - 1] if index else 0
-        return os.fsdecode(self._text[start : self._should_stop[index]].tobytes())
+    def _range(self, start: int) -> slice:
+        return slice(start, start + self._batch_size)
+
+
+class MaskCutDataModule(L.LightningDataModule):
+    """Divides the batches among the processes and loads them."""
+
+    allow_zero_length_dataloader_with_multiple_devices = True
+
+    def __init__(self, batches: MaskCutDataset, *, num_workers: int) -> None:
+        super().__init__()
+        self.batches = batches
+        self._num_workers = num_workers
+
+    def setup(self, stage: str) -> None:
+        """Take this process's share."""
+        assert self.trainer is not None  # Lightning calls this
+        self.batches.split(self.trainer.global_rank, self.trainer.world_size)
+
+    def predict_dataloader(self) -> DataLoader[MaskCutBatch]:
+        """Batches of this process."""
+        # torch's own collation would turn tuples into lists
+        return DataLoader(self.batches, batch_size=None, collate_fn=_identity, **loader_settings(self._num_workers))
+
+
+def _identity(batch: Any) -> Any:
+    return batch

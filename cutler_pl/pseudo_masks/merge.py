@@ -1,36 +1,33 @@
 """From shard files to one COCO file: the same bytes, however many processes made the shards and in whatever order.
 
-Images are sorted by relative path and numbered from 1, and so are their annotations. Masks are read again by file
-offset when their turn comes, so memory grows with the number of images, not with their masks. The original's
-per-folder JSON files are merged too; what they have exchanged (width and height) is put right, what they have lost
-(image records of equal base names) is listed.
+Images are sorted by relative path and numbered from 1, and so are their annotations. The original's per-folder JSON
+files are merged too; swapped widths and heights are corrected, and annotations whose image record the original lost
+(equal base names) are listed.
 """
 
-import json
 import tempfile
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, cast
 
+from cutler_pl.coco.failures import write_failures
 from cutler_pl.coco.io import load_coco
-from cutler_pl.coco.stream import list_writer
+from cutler_pl.coco.parts import PartFiles, PartWriter, ShardRecord
+from cutler_pl.coco.stream import writing_coco
 from cutler_pl.errors import AnnotationError, DatasetNotFoundError
-from cutler_pl.pseudo_masks.shards import ShardRecord, ShardWriter, parse_line, read_shard, shard_files
-from cutler_pl.runtime.files import atomic_write, write_text
+from cutler_pl.pseudo_masks.shards import KEY, shard_files
 from cutler_pl.runtime.logging import get_logger
 
 log = get_logger(__name__)
 
 NOT_PROCESSED = "not processed; the same command again does it"
-_HEAD: dict[str, Any] = {
+_HEADER: dict[str, Any] = {
     "info": {"description": "Class-agnostic pseudo-masks found by MaskCut"},
     "licenses": [],
     "categories": [{"id": 1, "name": "fg", "supercategory": "fg"}],
 }
-_OPEN_FILES = 128
 
 
 @dataclass(frozen=True)
@@ -41,11 +38,11 @@ class MergeReport:
         images: Image records written.
         annotations: Annotations written.
         without_annotations: Image records without any annotation.
-        dropped: Objects that were found and then rejected, by reason.
-        failed: Image and reason of each failure.
-        missing: Images of the input that no shard speaks of.
+        dropped: Objects found and then rejected, by reason.
+        failed: Reason per failed image.
+        missing: Images of the input that are in no shard.
         unexpected: Number of images in the shards that are not (or no longer) in the input; left out.
-        faults: Records of the original's files that were left out, one reason each.
+        invalid: Records of the original's files that were left out, one reason each.
     """
 
     images: int
@@ -55,24 +52,7 @@ class MergeReport:
     failed: Mapping[str, str] = field(default_factory=dict)
     missing: Sequence[str] = ()
     unexpected: int = 0
-    faults: Sequence[str] = ()
-
-
-class _Place(NamedTuple):
-    shard: int
-    offset: int
-    height: int
-    width: int
-
-
-@dataclass
-class _Index:
-    """Where the record of each image lies, and what else the shards tell."""
-
-    places: dict[str, _Place] = field(default_factory=dict)
-    failed: dict[str, str] = field(default_factory=dict)
-    dropped: Counter[str] = field(default_factory=Counter)
-    unexpected: set[str] = field(default_factory=set)
+    invalid: Sequence[str] = ()
 
 
 def merge_shards(
@@ -90,7 +70,7 @@ def merge_shards(
             the first record counts, in the order of the sources.
         output: COCO file to write.
         expected: Relative paths of all images that should be there; not checked where not given.
-        failures: File for one JSON line a failed or missing image.
+        failures: File for one JSON line per failed or missing image.
         allow_missing: Write the file even if images are missing.
 
     Raises:
@@ -102,27 +82,44 @@ def merge_shards(
     output.parent.mkdir(parents=True, exist_ok=True)
     files = _files(sources)
     wanted = None if expected is None else set(expected)
+    failed: dict[str, str] = {}
+    unexpected: set[str] = set()
+
+    def is_done(record: dict[str, Any]) -> bool:
+        if wanted is not None and record[KEY] not in wanted:
+            unexpected.add(record[KEY])
+            return False
+        if "failure" in record:
+            failed[record[KEY]] = record["failure"]
+            return False
+        return True
+
     with tempfile.TemporaryDirectory(prefix=".merge-", dir=output.parent) as scratch:
-        shards, faults = _as_shards(files, Path(scratch))
-        index = _index(shards, wanted)
-        missing = sorted((wanted or set()) - index.places.keys() - index.failed.keys())
+        paths, invalid = _as_shards(files, Path(scratch))
+        shards = PartFiles(paths, key=KEY)
+        places = shards.index(is_done)
+        if shards.num_damaged:
+            log.warning("%s: %d damaged lines left out", ", ".join(map(str, sources)), shards.num_damaged)
+        failed = {name: failed[name] for name in sorted(failed.keys() - places.keys())}
+        missing = sorted((wanted or set()) - places.keys() - failed.keys())
         if failures is not None:
-            _write_failures(Path(failures), index.failed, missing)
+            write_failures(failures, {**failed, **dict.fromkeys(missing, NOT_PROCESSED)})
         if missing and not allow_missing:
             raise AnnotationError(
                 f"{output}: not written, {len(missing)} of {len(wanted or ())} images are in no shard "
-                f"({_some(missing)}); run the same command again to do them, or merge with allow_missing=true"
+                f"({_shown(missing)}); run the same command again to do them, or merge with allow_missing=true"
             )
-        annotations, empty = _write_coco(output, index.places, shards)
+        records = (cast(ShardRecord, record) for record in shards.read(places.values()))
+        annotations, without_annotations, dropped = _write_coco(output, records)
     report = MergeReport(
-        len(index.places),
-        annotations,
-        empty,
-        dict(sorted(index.dropped.items())),
-        index.failed,
-        missing,
-        len(index.unexpected),
-        faults,
+        images=len(places),
+        annotations=annotations,
+        without_annotations=without_annotations,
+        dropped=dropped,
+        failed=failed,
+        missing=missing,
+        unexpected=len(unexpected),
+        invalid=invalid,
     )
     _log_report(output, report)
     return report
@@ -149,106 +146,47 @@ def _files(sources: Sequence[str | Path]) -> list[Path]:
 def _as_shards(files: Sequence[Path], scratch: Path) -> tuple[list[Path], list[str]]:
     """Turn each COCO file into a shard file; shard files stay as they are."""
     shards: list[Path] = []
-    faults: list[str] = []
+    invalid: list[str] = []
     for number, path in enumerate(files):
         if path.suffix == ".jsonl":
             shards.append(path)
             continue
         loaded = load_coco(path, on_error="skip")
-        faults += [f"{path.name}: {reason}" for reason in loaded.dropped]
+        invalid += [f"{path.name}: {reason}" for reason in loaded.dropped]
         objects: dict[int, list[Any]] = {image["id"]: [] for image in loaded.coco["images"]}
         for annotation in loaded.coco["annotations"]:
             kept = ("area", "bbox", "segmentation", "score")
             objects[annotation["image_id"]].append({key: annotation[key] for key in kept if key in annotation})  # type: ignore[literal-required]
         shards.append(scratch / f"{number}.jsonl")
-        with ShardWriter(shards[-1]) as writer:
+        with PartWriter(shards[-1]) as writer:
             for image in loaded.coco["images"]:
-                size = {"height": image["height"], "width": image["width"]}
-                record = {"file": image["file_name"], **size, "annotations": objects[image["id"]]}
-                writer.append([ShardRecord(**record)])  # type: ignore[typeddict-item]
-    return shards, faults
+                record = ShardRecord(
+                    file=image["file_name"],
+                    height=image["height"],
+                    width=image["width"],
+                    annotations=objects[image["id"]],
+                )
+                writer.append([record])
+    return shards, invalid
 
 
-def _index(shards: Sequence[Path], wanted: set[str] | None) -> _Index:
-    index = _Index()
-    for number, path in enumerate(shards):
-        damaged = 0
-        for offset, record in read_shard(path):
-            if record is None:
-                damaged += 1
-                continue
-            name = record["file"]
-            if wanted is not None and name not in wanted:
-                index.unexpected.add(name)
-            elif "failure" in record:
-                index.failed[name] = record["failure"]
-            elif name not in index.places:
-                index.places[name] = _Place(number, offset, record["height"], record["width"])
-                index.dropped.update(record.get("dropped", {}))
-        if damaged:
-            log.warning("%s: %d damaged lines left out", path, damaged)
-    index.places = dict(sorted(index.places.items()))
-    index.failed = {name: index.failed[name] for name in sorted(index.failed.keys() - index.places.keys())}
-    return index
-
-
-def _write_coco(output: Path, places: Mapping[str, _Place], shards: Sequence[Path]) -> tuple[int, int]:
-    """Write the file; return the numbers of annotations and of images without any."""
+def _write_coco(output: Path, records: Iterable[ShardRecord]) -> tuple[int, int, dict[str, int]]:
+    """Write the file; return the numbers of annotations, of images without any, and of dropped objects by reason."""
     count = empty = 0
-    with atomic_write(output) as temporary, temporary.open("w", encoding="ascii", newline="\n") as file:
-        file.write(json.dumps(_HEAD, separators=(",", ":"))[:-1] + ',"images":[')
-        put = list_writer(file)
-        for image_id, (name, place) in enumerate(places.items(), start=1):
-            put({"id": image_id, "file_name": name, "height": place.height, "width": place.width})
-        file.write('],"annotations":[')
-        put = list_writer(file)
-        with _Lines(shards) as lines:
-            for image_id, place in enumerate(places.values(), start=1):
-                objects = lines.read(place).get("annotations", [])
-                empty += not objects
-                for found in objects:
-                    count += 1
-                    ids = {"id": count, "image_id": image_id, "category_id": 1, "iscrowd": 0}
-                    put({**ids, **found, "width": place.width, "height": place.height})
-        file.write("]}\n")
-    return count, empty
+    dropped: Counter[str] = Counter()
+    with writing_coco(output, _HEADER) as coco:
+        for image_id, record in enumerate(records, start=1):
+            size = {"height": record["height"], "width": record["width"]}
+            coco.image({"id": image_id, "file_name": record["file"], **size})
+            for count, annotation in enumerate(record["annotations"], start=count + 1):  # noqa: B020
+                ids = {"id": count, "image_id": image_id, "category_id": 1, "iscrowd": 0}
+                coco.annotation({**ids, **annotation, "width": record["width"], "height": record["height"]})
+            empty += not record["annotations"]
+            dropped.update(record.get("dropped", {}))
+    return count, empty, dict(sorted(dropped.items()))
 
 
-class _Lines:
-    """Reads single lines of many files, few of them open at a time."""
-
-    def __init__(self, paths: Sequence[Path]) -> None:
-        self._paths = paths
-        self._open: dict[int, BinaryIO] = {}
-        self._stack = ExitStack()
-
-    def __enter__(self) -> "_Lines":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stack.close()
-
-    def read(self, place: _Place) -> ShardRecord:
-        if place.shard not in self._open:
-            if len(self._open) == _OPEN_FILES:
-                self._stack.close()
-                self._open.clear()
-            self._open[place.shard] = self._stack.enter_context(self._paths[place.shard].open("rb"))
-        file = self._open[place.shard]
-        file.seek(place.offset)
-        record = parse_line(file.readline())
-        if record is None:
-            raise AnnotationError(f"{self._paths[place.shard]}: changed while it was merged; merge again")
-        return record
-
-
-def _write_failures(path: Path, failed: Mapping[str, str], missing: Sequence[str]) -> None:
-    reasons = {**failed, **dict.fromkeys(missing, NOT_PROCESSED)}
-    lines = [json.dumps({"file": name, "reason": reasons[name]}) + "\n" for name in sorted(reasons)]
-    write_text(path, "".join(lines))
-
-
-def _some(names: Sequence[str], most: int = 5) -> str:
+def _shown(names: Sequence[str], most: int = 5) -> str:
     return ", ".join(names[:most]) + (", …" if len(names) > most else "")
 
 
@@ -264,9 +202,9 @@ def _log_report(output: Path, report: MergeReport) -> None:
         report.unexpected,
     )
     if report.dropped:
-        reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(report.dropped.items()))
+        reasons = ", ".join(f"{count} {reason}" for reason, count in report.dropped.items())
         log.info("found and then dropped: %s", reasons)
     if report.missing:
-        log.warning("%s: missing are %s", output, _some(report.missing))
-    if report.faults:
-        log.warning("%s: %d records left out: %s", output, len(report.faults), _some(report.faults))
+        log.warning("%s: missing are %s", output, _shown(report.missing))
+    if report.invalid:
+        log.warning("%s: %d records left out: %s", output, len(report.invalid), _shown(report.invalid))

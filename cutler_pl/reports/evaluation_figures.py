@@ -1,4 +1,4 @@
-"""Pictures of an evaluation: ground truth beside predictions, and curves of precision over recall.
+"""Figures of an evaluation: ground truth beside predictions, and curves of precision over recall.
 
 No threshold decides which detections are drawn: of each image the best ones, as many as it has objects.
 """
@@ -10,21 +10,19 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from cutler_pl.coco import rle
 from cutler_pl.coco.records import group_by_image
 from cutler_pl.coco.schema import Image
-from cutler_pl.data.image_io import read_oriented
 from cutler_pl.errors import ImageReadError
 from cutler_pl.evaluation import NOT_MEASURED, Comparison, IouType, PrecisionRecall
 from cutler_pl.evaluation.metrics import RECALLS
 from cutler_pl.evaluation.per_image import ImageScore, best_and_worst, score_images
-from cutler_pl.ops.boxes import xywh_to_xyxy
-from cutler_pl.reports.tables import TITLES
+from cutler_pl.images import read_oriented
+from cutler_pl.reports.evaluation_tables import TITLES
 from cutler_pl.runtime.logging import get_logger
 from cutler_pl.visual.contact_sheet import side_by_side
 from cutler_pl.visual.curves import Curve, plot_curves, save_figure
-from cutler_pl.visual.draw import draw_instances
 from cutler_pl.visual.image_files import save_image
+from cutler_pl.visual.records import draw_records
 
 log = get_logger(__name__)
 
@@ -32,20 +30,20 @@ IOUS = (0.5, 0.75)
 _HEIGHT = 420
 
 
-def draw_gallery(
+def draw_examples(
     comparison: Comparison, images: Path, folder: Path, *, count: int, named: bool
 ) -> dict[str, list[dict[str, str]]]:
-    """Write pictures of the best, the worst and other images, ground truth beside predictions.
+    """Write the best, the worst and other images, ground truth beside predictions.
 
     Args:
         comparison: What was compared.
         images: Image folder.
         folder: Where to write.
-        count: Pictures of each kind.
-        named: Whether objects carry the name of their category.
+        count: Images of each kind.
+        named: Write the category's name beside each object.
 
     Returns:
-        By kind, file name in `folder` and caption of each picture. Images that cannot be read are left out.
+        By kind, file name in `folder` and caption of each figure. Images that cannot be read are left out.
     """
     truth = comparison.truth
     names = {category["id"]: category["name"] for category in truth["categories"]} if named else None
@@ -60,15 +58,16 @@ def draw_gallery(
             image = records[score.image_id]
             best = sorted(found.get(score.image_id, []), key=lambda r: -r["score"])[: score.objects]
             try:
-                picture = _pair(images, image, objects[score.image_id], best, names)
+                size_hw = (image["height"], image["width"])
+                pixels = read_oriented(images / image["file_name"], size_hw, exchangeable=True)
             except ImageReadError as error:
                 failures.append(str(error))
                 continue
             name = f"{kind}_{place}.jpg"
-            save_image(folder / name, picture, max_side=1600)
+            save_image(folder / name, _pair(pixels, objects[score.image_id], best, names), max_side=1600)
             shown[kind].append({"file": name, "caption": _caption(image, score)})
     if failures:
-        log.warning("%s: %d pictures left out, the first: %s", images, len(failures), failures[0])
+        log.warning("%s: %d images left out, the first: %s", images, len(failures), failures[0])
     return shown
 
 
@@ -98,30 +97,11 @@ def _caption(image: Image, score: ImageScore) -> str:
 
 
 def _pair(
-    images: Path,
-    image: Image,
+    pixels: UInt8[np.ndarray, "height width 3"],
     objects: Sequence[Mapping[str, Any]],
     found: Sequence[Mapping[str, Any]],
     names: Mapping[int, str] | None,
 ) -> UInt8[np.ndarray, "_ _ 3"]:
-    size_hw = (image["height"], image["width"])
-    pixels = read_oriented(images / image["file_name"], size_hw, exchangeable=True)
-    left = _draw(pixels, [a for a in objects if not a["iscrowd"]], names, size_hw)
-    right = _draw(pixels, found, names, size_hw)
-    return side_by_side([left, right], ["ground truth", "prediction"], height=_HEIGHT)
-
-
-def _draw(
-    pixels: UInt8[np.ndarray, "height width 3"],
-    records: Sequence[Mapping[str, Any]],
-    names: Mapping[int, str] | None,
-    size_hw: tuple[int, int],
-) -> UInt8[np.ndarray, "height width 3"]:
-    boxes = xywh_to_xyxy(np.array([record["bbox"] for record in records], dtype=np.float64).reshape(-1, 4))
-    masks = None
-    if pixels.shape[:2] == size_hw and all(record.get("segmentation") for record in records):
-        decoded = [rle.decode(rle.to_rle(record["segmentation"], *size_hw)) for record in records]
-        masks = np.array(decoded, dtype=bool).reshape(-1, *size_hw)
-    labels = None if names is None else [names.get(r["category_id"], str(r["category_id"])) for r in records]
-    scores = [float(record["score"]) for record in records] if all("score" in record for record in records) else None
-    return draw_instances(pixels, masks, boxes=boxes, scores=scores or None, labels=labels or None)
+    truth = draw_records(pixels, [annotation for annotation in objects if not annotation["iscrowd"]], names=names)
+    prediction = draw_records(pixels, found, names=names)
+    return side_by_side([truth, prediction], ["ground truth", "prediction"], height=_HEIGHT)

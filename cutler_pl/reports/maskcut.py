@@ -1,62 +1,98 @@
-"""The page of a MaskCut run: every step from photo to mask side by side, and what became of the rounds."""
+"""The page of a MaskCut run: every step from image to mask side by side, and what became of the rounds."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+from jaxtyping import Bool, UInt8
+from PIL import Image
+
+from cutler_pl.maskcut.predictor import ImageMasks
 from cutler_pl.pseudo_masks.merge import MergeReport
-from cutler_pl.reports.html_report import Page, Picture, Row, Section, Table, write_page
+from cutler_pl.reports.html_report import Figure, Page, Row, Section, write_page
+from cutler_pl.reports.tables import Table
 from cutler_pl.runtime.reproducibility import run_metadata
+from cutler_pl.visual.contact_sheet import side_by_side
+from cutler_pl.visual.draw import draw_instances
+from cutler_pl.visual.heatmap import draw_heatmap
 
-MOST_SHOWN = 200
-"""Photos on a page; of more, every so many is shown."""
+MAX_IMAGES = 200
+"""Images on a page; of more, every n-th is shown."""
+_PANEL_HEIGHT = 256
 
 
-def picture_of(folder: Path, name: str) -> Path:
-    """Where the picture of a photo lies in a folder of pictures."""
+def figure_path(folder: Path, name: str) -> Path:
+    """Where the figure of an image lies in a folder of figures."""
     return folder / (name if name.endswith(".jpg") else f"{name}.jpg")
 
 
+def draw_overlay(
+    image: UInt8[np.ndarray, "height width 3"], masks: Sequence[Bool[np.ndarray, "_ _"]]
+) -> UInt8[np.ndarray, "height width 3"]:
+    """The masks of an image, of any size, on it."""
+    return draw_instances(image, _resize(masks, image.shape[:2]))
+
+
+def draw_steps(image: UInt8[np.ndarray, "_ _ 3"], found: ImageMasks) -> UInt8[np.ndarray, "_ _ 3"]:
+    """Image, eigenvector of each round, masks before and after the refinement, in the image's proportions."""
+    size_wh = (max(1, round(image.shape[1] * _PANEL_HEIGHT / image.shape[0])), _PANEL_HEIGHT)
+    small = np.array(Image.fromarray(image).resize(size_wh, Image.Resampling.LANCZOS))
+    panels = {"image": small}
+    for number, vector in enumerate(found.eigenvectors, start=1):
+        panels[f"eigenvector {number}"] = draw_heatmap(small, vector)
+    panels["before the CRF"] = draw_overlay(small, list(found.coarse.numpy()))
+    panels["after the CRF"] = draw_overlay(small, list(found.refined.numpy()))
+    return side_by_side(list(panels.values()), list(panels))
+
+
 def write_maskcut_page(output: Path, names: Sequence[str], report: MergeReport) -> None:
-    """Write `<output>/index.html` from the pictures in `steps/`.
+    """Write `<output>/index.html` from the figures in `steps/`.
 
     Args:
         output: Folder of the run.
-        names: The photos, as in the run.
+        names: The images, as in the run.
         report: What was merged.
     """
-    there = [name for name in names if name not in report.failed]
-    shown = there[:: -(-len(there) // MOST_SHOWN)] if there else []
+    read = [name for name in names if name not in report.failed]
+    shown = read[:: -(-len(read) // MAX_IMAGES)] if read else []
+    steps = {name: figure_path(output / "steps", name) for name in shown}
     rows = [
-        Row(title=name, pictures=(Picture(picture_of(output / "steps", name), alt=f"Steps of MaskCut for {name}"),))
-        for name in shown
-        if picture_of(output / "steps", name).is_file()
+        Row([Figure(path, alt=f"Steps of MaskCut for {name}")], title=name)
+        for name, path in steps.items()
+        if path.is_file()
     ]
     counts = [
-        ("photos", report.images),
+        ("images", report.images),
         ("masks", report.annotations),
-        ("photos without a mask", report.without_annotations),
+        ("images without a mask", report.without_annotations),
         *((f"rounds dropped: {reason}", count) for reason, count in sorted(report.dropped.items())),
-        ("photos that failed", len(report.failed)),
+        ("images that failed", len(report.failed)),
     ]
     sections = [
-        Section("Counts", blocks=(Table(columns=("what", "number"), rows=counts),)),
+        Section("Counts", blocks=(Table(["what", "number"], counts, title="Counts"),)),
         Section(
-            "Photos",
+            "Images",
             text=(
-                f"{len(rows)} of {report.images} photos. Left to right: the photo, the second smallest generalised "
+                f"{len(rows)} of {report.images} images. Left to right: the image, the second smallest generalised "
                 "eigenvector of each round (warm is the object's side), masks before and after the CRF. `overlays/` "
                 "has the masks alone, larger.",
             ),
-            blocks=tuple(rows),
+            blocks=rows,
         ),
     ]
     if report.failed:
-        failed = Table(columns=("photo", "reason"), rows=sorted(report.failed.items()))
+        failed = Table(["image", "reason"], sorted(report.failed.items()), title="Failed", text_columns=2)
         sections.append(Section("Failed", blocks=(failed,)))
     page = Page(
         title="MaskCut",
-        intro=("Masks of objects that nobody labelled, cut from the patch graph of each photo round by round.",),
-        sections=tuple(sections),
+        intro=("Masks of objects, cut from the patch graph of each image round by round, without any label.",),
+        sections=sections,
         metadata=run_metadata(),
     )
     write_page(output / "index.html", page)
+
+
+def _resize(masks: Sequence[Bool[np.ndarray, "_ _"]], size_hw: tuple[int, ...]) -> Bool[np.ndarray, "boxes _ _"]:
+    height, width = size_hw
+    resized = [Image.fromarray(mask).resize((width, height), Image.Resampling.NEAREST) for mask in masks]
+    return np.array(resized, dtype=bool).reshape(-1, height, width)

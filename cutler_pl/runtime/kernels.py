@@ -1,7 +1,7 @@
-"""Launching the project's CUDA kernels: one thread an item, tensors handed over without a copy.
+"""Launching the project's CUDA kernels: one thread per item, tensors passed without a copy.
 
-Every `.cu` file of the package keeps to one calling rule, so that this is all there is between torch and a kernel: the
-first parameter is the number of items, tensors arrive as pointers, whole numbers as `long long`, others as `double`.
+Every `.cu` file of the package follows one calling convention: the first parameter is the number of items, tensors
+arrive as pointers, whole numbers as `long long`, others as `double`.
 Kernels use no shared memory and no other thread's registers; the tests therefore run the very same source on a CPU.
 """
 
@@ -15,6 +15,9 @@ from torch import Tensor
 
 from cutler_pl.errors import InputError
 from cutler_pl.runtime.imports import cupy_or_none, require
+from cutler_pl.runtime.logging import get_logger
+
+log = get_logger(__name__)
 
 THREADS = 256
 """Threads of a block."""
@@ -75,10 +78,21 @@ def kernel_argument(value: Tensor | int | float) -> np.generic:
 
 
 def kernels_for(source: Path, device: torch.device) -> Kernels | None:
-    """The kernels of a file for a device; None where plain torch must do: on a CPU, and without CuPy."""
-    if device.type != "cuda" or cupy_or_none() is None:
+    """The kernels of a file for a device; None on a CPU, and without CuPy, which is said once."""
+    if device.type != "cuda":
+        return None
+    if cupy_or_none() is None:
+        _warn_once_without_cupy()
         return None
     return _compiled(source)
+
+
+@cache
+def _warn_once_without_cupy() -> None:
+    log.warning(
+        "no CuPy for this GPU: MaskCut runs without its CUDA kernels, which is slower; pip install 'cutler_pl[gpu]' "
+        "(for CUDA 12: 'cutler_pl[gpu-cuda12]')"
+    )
 
 
 @cache

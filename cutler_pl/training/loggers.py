@@ -72,7 +72,6 @@ def mlflow_logger(*, tracking_uri: str, run_id_file: str | Path, experiment_name
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     require("mlflow", extra=_EXTRA, purpose="logger=mlflow")
     if tracking_uri.startswith("sqlite:///"):
-        require("sqlalchemy", extra=_EXTRA, purpose="logger=mlflow with a sqlite file")
         Path(tracking_uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
     return ResumableMLFlowLogger(
         tracking_uri=tracking_uri, run_id_file=run_id_file, experiment_name=experiment_name, **options

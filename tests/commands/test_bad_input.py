@@ -150,7 +150,7 @@ def test_photos_of_every_kind(command: Command, scenes: tuple[Path, Path], tmp_p
     assert images["large.jpg"] == (4000, 6000)
     assert set(images) == {p.name for p in folder.iterdir()} - {"dot.png", "cut.jpg"}
     failures = [json.loads(line) for line in (out / "failures.jsonl").read_text().splitlines()]
-    assert [f["file_name"] for f in failures] == ["cut.jpg", "dot.png"]
+    assert [f["file"] for f in failures] == ["cut.jpg", "dot.png"]
     assert {p.name for p in (out / "overlays").iterdir()} == {f"{name}.jpg" for name in images}
 
 

@@ -200,12 +200,10 @@ def test_category_names_reach_results_pictures_and_page(tmp_path: Path, monkeypa
     coco = make_dataset(tmp_path, "coco_80", names=("cat", "dog"))
     write_found(tmp_path, "coco_80", coco)
     drawn: list[Any] = []
-    from cutler_pl.reports import evaluation_figures
+    from cutler_pl.visual import records
 
-    draw = evaluation_figures.draw_instances
-    monkeypatch.setattr(
-        evaluation_figures, "draw_instances", lambda *a, **k: (drawn.append(k["labels"]), draw(*a, **k))[1]
-    )
+    draw = records.draw_instances
+    monkeypatch.setattr(records, "draw_instances", lambda *a, **k: (drawn.append(k["labels"]), draw(*a, **k))[1])
     evaluate.run(config(tmp_path, "eval=coco_supervised", f"predictions='{tmp_path / 'found'}'", "labels=10"))
     assert ["dog"] in drawn
     by_name = read(tmp_path, "categories.json")["coco_80"]["segm"]
@@ -229,13 +227,13 @@ class Predicting:
         self.most = max_detections
         return LoadedDetector(any_detector(), list(range(1, len(self.names) + 1)), list(self.names))
 
-    def write(self, cfg: DictConfig, detector: LoadedDetector, datamodule: Any, results: Path) -> set[str]:
+    def write(self, cfg: DictConfig, detector: LoadedDetector, datamodule: Any, results: Path) -> dict[int, Any]:
         self.asked.append((results.parent.name, self.most, list(detector.category_ids)))
         found = {"image_id": 1, "category_id": detector.category_ids[-1], "bbox": BOX, "score": 0.9}
         results.parent.mkdir(parents=True, exist_ok=True)
         results.write_text(json.dumps([found | {"segmentation": MASK}]))
-        results.with_name("failures.jsonl").write_text('{"file_name": "2.jpg", "reason": "broken"}\n')
-        return {"2.jpg"}
+        results.with_name("failures.jsonl").write_text('{"file": "2.jpg", "reason": "broken"}\n')
+        return {}
 
 
 @cache

@@ -57,17 +57,17 @@ def test_the_originals_files_come_from_archive_or_folder(datasets: Path, tmp_pat
     files = make_coco_splits.run(config(place, "percents=[1,10]", f"output='{tmp_path / 'original'}'"))
     with zipfile.ZipFile(archive, "w") as packed:
         packed.write(files[0], f"annotations/{files[0].name}")
-    (unpacked,) = make_coco_splits.run(config(place, "percents=[1]", f"original='{archive}'"))
+    (unpacked,) = make_coco_splits.run(config(place, "percents=[1]", f"released='{archive}'"))
     assert unpacked == datasets / CATALOG["coco_semi_1"].annotations
     assert unpacked.read_bytes() == files[0].read_bytes()
-    again = config(place, "percents=[10]", f"original='{tmp_path / 'original'}'")
+    again = config(place, "percents=[10]", f"released='{tmp_path / 'original'}'")
     assert make_coco_splits.run(again)[0].read_bytes() == files[1].read_bytes()
     with pytest.raises(AnnotationError, match=r"holds no 2perc_instances_train2017\.json"):
-        make_coco_splits.run(config(place, "percents=[2]", f"original='{archive}'"))
+        make_coco_splits.run(config(place, "percents=[2]", f"released='{archive}'"))
     with pytest.raises(DatasetNotFoundError, match=r"2perc_instances_train2017\.json: no such file"):
-        make_coco_splits.run(config(place, "percents=[2]", f"original='{tmp_path / 'original'}'"))
+        make_coco_splits.run(config(place, "percents=[2]", f"released='{tmp_path / 'original'}'"))
     with pytest.raises(DatasetNotFoundError, match="gone: no such file or folder"):
-        make_coco_splits.run(config(place, "percents=[2]", f"original='{tmp_path / 'gone'}'"))
+        make_coco_splits.run(config(place, "percents=[2]", f"released='{tmp_path / 'gone'}'"))
 
 
 def test_files_that_are_there_are_not_replaced_unasked(datasets: Path) -> None:
@@ -86,7 +86,7 @@ def test_files_that_are_there_are_not_replaced_unasked(datasets: Path) -> None:
         (["percents=5"], r"expected a list, such as 'percents=\[1,10\]'"),
         (["percents=[0]"], "0 is no share in percent"),
         (["percents=[five]"], "'five' is no share in percent"),
-        (["lists=a", "original=b"], "give one of them"),
+        (["lists=a", "released=b"], "give one of them"),
     ],
 )
 def test_settings_that_cannot_work_are_refused(datasets: Path, overrides: list[str], sentence: str) -> None:

@@ -69,7 +69,7 @@ def test_a_folder_becomes_annotations_pictures_and_a_record_of_the_run(
     assert re.search(r"found and then dropped: \d+ ", caplog.text)
     page = (output / "index.html").read_text()
     assert "steps/a/one.jpg" in page
-    assert "3 of 3 photos" in page
+    assert "3 of 3 images" in page
     assert "patch_descriptors" in (output / "config.yaml").read_text()
     assert json.loads((output / "run.json").read_text())["commit"]
 

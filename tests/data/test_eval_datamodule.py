@@ -34,7 +34,7 @@ def test_unreadable_images_are_recorded_and_the_rest_is_done(make_folder: Callab
     batches = list(data.test_dataloader())
     assert [meta.image_id for _, metas in batches for meta in metas] == [100, 102, 104]
     assert len(batches) == 5  # an empty batch where the only image is bad
-    assert [failure.file_name for failure in data.failures] == ["sub/01.png", "sub/03.png"]
+    assert [failure.file for failure in data.failures] == ["sub/01.png", "sub/03.png"]
     assert "25×40" in data.failures[1].reason
 
 

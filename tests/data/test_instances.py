@@ -90,7 +90,7 @@ def test_a_bad_image_is_replaced_by_the_next_and_reported(make_folder: Callable[
     sample = read(data, 3)
     assert sample.target is not None
     assert sample.target["image_id"] == 101
-    assert [failure.file_name for failure in sample.failures] == ["sub/03.png", "sub/00.png"]
+    assert [failure.file for failure in sample.failures] == ["sub/03.png", "sub/00.png"]
     assert "no such file" in sample.failures[1].reason
 
 

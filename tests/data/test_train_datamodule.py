@@ -1,6 +1,7 @@
 import json
 import logging
 import multiprocessing
+import os
 from collections.abc import Callable
 from itertools import islice, repeat
 from pathlib import Path
@@ -129,6 +130,22 @@ def test_only_the_first_images_are_trained_on_if_so_many_are_asked_for(make_fold
     assert {image_id for _, ids, _, _ in module.seen for image_id in ids} == {100, 101, 102}
     with pytest.raises(ConfigError, match=r"data\.max_images=0 must be positive"):
         datamodule(folder, max_images=0)
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_file_names_need_not_be_utf8(make_folder: Callable[..., Any], num_workers: int) -> None:
+    folder = make_folder([(24, 40)] * 4)
+    name = os.fsdecode(b"sub/caf\xe9.png")
+    (folder.images / "sub/01.png").rename(folder.images / name)
+    folder.coco["images"][1]["file_name"] = name
+    folder.rewrite()
+    validation = EvalDataModule(folder.images, folder.annotations, num_workers=num_workers)
+    data = datamodule(folder, batch_size=4, num_workers=num_workers, validation=validation)
+    data.check()
+    module = fit(data, Recorder(), steps=1, val_check_interval=1)
+    assert sorted(module.seen[0][1]) == module.validated == [100, 101, 102, 103]
+    assert data.failures == validation.failures == []
+    assert [meta.file_name for _, metas in validation.val_dataloader() for meta in metas][1] == name
 
 
 def test_validation_images_come_from_their_own_datamodule(make_folder: Callable[..., Any]) -> None:
@@ -271,7 +288,7 @@ def test_a_run_goes_on_with_some_bad_images_and_tells_them(
     with caplog.at_level(logging.WARNING):
         for batch in islice(data.train_dataloader(), 30):
             assert len(data.on_after_batch_transfer(batch, 0)[0]) == 3
-    assert [failure.file_name for failure in data.failures] == ["sub/04.png"]
+    assert [failure.file for failure in data.failures] == ["sub/04.png"]
     assert caplog.text.count("sub/04.png") == 1
 
 

@@ -52,7 +52,7 @@ def test_shares_that_are_none_are_refused(percent: float) -> None:
 def test_files_hold_the_chosen_records_untouched(source: Path, tmp_path: Path) -> None:
     images = read_images(source)
     out = {tmp_path / "a.json": frozenset({9, 5}), tmp_path / "b.json": frozenset({1})}
-    assert write_splits(source, out, images.head) == {tmp_path / "a.json": 1, tmp_path / "b.json": 1}
+    assert write_splits(source, out, images.header) == {tmp_path / "a.json": 1, tmp_path / "b.json": 1}
     whole: dict[str, Any] = json.loads(source.read_text())
     assert json.loads((tmp_path / "a.json").read_text()) == {
         **whole,

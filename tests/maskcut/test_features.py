@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import timm
 import torch
-import yaml
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 from PIL import Image
 from timm.layers.pos_embed import resample_abs_pos_embed
 
@@ -216,22 +217,27 @@ def test_every_backbone_is_published_where_it_is_looked_for() -> None:
         assert timm.get_pretrained_cfg(backbone.timm_name).hf_hub_id == f"timm/{backbone.timm_name}"
 
 
-def test_there_is_one_option_for_each_extractor_with_values_that_work() -> None:
+def test_options_cover_every_extractor() -> None:
     assert {path.stem for path in OPTIONS.glob("*.yaml")} == {"patch_descriptors", *BACKBONES}
-    for path in OPTIONS.glob("*.yaml"):
-        option = yaml.safe_load(path.read_text(encoding="utf-8"))
-        features = option.pop("features")
-        assert features["_target_"] == "cutler_pl.maskcut.build_feature_extractor"
-        assert features["name"] == path.stem
-        assert features["weights"] is None
-        patch = 8 if path.stem == "patch_descriptors" else int(path.stem[-2:].strip("sb"))
-        assert option.pop("fixed_size") % patch == 0
-        assert option.pop("solver") in SOLVERS
-        params = MaskCutParams(**option)
-        if path.stem in BACKBONES:
-            assert features["feature"] == BACKBONES[path.stem].feature
-        if path.stem.startswith("dino_"):
-            assert params == MaskCutParams()
+
+
+@pytest.mark.parametrize("name", ["patch_descriptors", *BACKBONES])
+def test_option_composes_to_working_values(name: str) -> None:
+    with initialize_config_dir(str(OPTIONS.parent), version_base="1.3"):
+        composed = compose("maskcut", [f"maskcut={name}", "input=images", "output=out"])
+    option = OmegaConf.to_container(composed.maskcut)
+    features = option.pop("features")
+    assert features["_target_"] == "cutler_pl.maskcut.build_feature_extractor"
+    assert features["name"] == name
+    assert features["weights"] is None
+    patch = 8 if name == "patch_descriptors" else int(name[-2:].strip("sb"))
+    assert option.pop("fixed_size") % patch == 0
+    assert option.pop("solver") in SOLVERS
+    params = MaskCutParams(**option)
+    if name in BACKBONES:
+        assert features["feature"] == BACKBONES[name].feature
+    if name.startswith("dino_"):
+        assert params == MaskCutParams()
 
 
 def test_a_side_that_is_no_multiple_of_the_patch_is_refused() -> None:

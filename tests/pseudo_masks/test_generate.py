@@ -1,4 +1,6 @@
 import json
+import re
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,35 +13,72 @@ import torch
 from PIL import Image
 
 from cutler_pl.coco.io import load_coco
+from cutler_pl.coco.parts import ShardRecord
 from cutler_pl.errors import ConfigError, OutputLockedError, OutputWriteError, TooManyFailuresError
 from cutler_pl.images import list_images, read_image
 from cutler_pl.maskcut import MaskCutParams, build_feature_extractor
-from cutler_pl.maskcut.predictor import ImageMasks
-from cutler_pl.pseudo_masks.generate import MaskCutProgressBar, generate
+from cutler_pl.maskcut.predictor import ImageMasks, MaskCutPredictor
+from cutler_pl.pseudo_masks.generate import generate
 from cutler_pl.pseudo_masks.merge import MergeReport
-from cutler_pl.pseudo_masks.output import JobShard
-from cutler_pl.pseudo_masks.shards import ShardRecord
+from cutler_pl.pseudo_masks.observer import Observer
+from cutler_pl.pseudo_masks.options import JobShard, RunOptions
+from cutler_pl.pseudo_masks.progress_bar import MaskCutProgressBar
 from cutler_pl.runtime.locks import file_lock
 
 Extractor = Callable[[torch.Tensor], torch.Tensor]
 
 
-def run(source: Path, output: Path, *, extractor: Extractor | None = None, **options: Any) -> MergeReport | None:
-    """A small run on the CPU; photos at 64 pixels, so on a grid of 8 × 8."""
+class Recorder(Observer):
+    """Calls a function for each image, and tells which images are complete."""
+
+    def __init__(
+        self,
+        on_image: Callable[[str], None] = lambda name: None,
+        *,
+        is_complete: Callable[[str], bool] = lambda name: True,
+    ) -> None:
+        self._on_image, self._is_complete = on_image, is_complete
+
+    def on_image(self, masks: ImageMasks, record: ShardRecord, preview: np.ndarray | None) -> None:
+        assert masks.name == record["file"]
+        self._on_image(masks.name)
+
+    def is_complete(self, name: str) -> bool:
+        return self._is_complete(name)
+
+
+def run(
+    source: Path,
+    output: Path,
+    *,
+    extractor: Extractor | None = None,
+    params: MaskCutParams | None = None,
+    observer: Observer | None = None,
+    callbacks: list[L.Callback] | None = None,
+    **options: Any,
+) -> MergeReport | None:
+    """A small run on the CPU; images at 64 pixels, so on a grid of 8 × 8."""
     root, names = list_images(source)
     trainer = L.Trainer(
         accelerator="cpu",
         devices=1,
         logger=False,
-        callbacks=options.get("callbacks"),
-        enable_progress_bar=options.pop("callbacks", None) is not None,
+        callbacks=callbacks,
+        enable_progress_bar=callbacks is not None,
         enable_model_summary=False,
         enable_checkpointing=False,
         use_distributed_sampler=False,
     )
-    options = {"fixed_size": 64, "batch_size": 2, "num_workers": 0, "params": MaskCutParams(tau=0.5), **options}
     extractor = extractor or build_feature_extractor("patch_descriptors")
-    return generate(root, names, output, extractor=extractor, trainer=trainer, **options)
+    return generate(
+        root,
+        names,
+        output,
+        predictor=MaskCutPredictor(extractor, params or MaskCutParams(tau=0.5)),
+        trainer=trainer,
+        options=RunOptions(**{"fixed_size": 64, "batch_size": 2, "num_workers": 0, **options}),
+        observer=observer,
+    )
 
 
 def photo(path: Path, seed: int, size_hw: tuple[int, int] = (60, 80), *, mode: str = "RGB", **save: Any) -> Path:
@@ -77,6 +116,7 @@ def test_all_photos_are_done_and_the_broken_one_is_listed(
     assert report is not None
     shown = capfd.readouterr().out
     assert "7/7" in shown
+    assert {line.split(":")[0].strip() for line in re.split(r"[\r\n]", shown) if "|" in line} == {"MaskCut"}  # one bar
     assert f"kept={report.annotations}, dropped={sum(report.dropped.values())}, failed=1" in shown
     coco = load_coco(tmp_path / "out/annotations.json").coco
     assert [(i["id"], i["file_name"], i["height"], i["width"]) for i in coco["images"]] == [
@@ -99,16 +139,16 @@ def test_an_interrupted_run_goes_on_and_ends_with_the_same_bytes(photos: Path, t
     run(photos, tmp_path / "whole", max_failure_rate=0.2)
     seen: list[str] = []
 
-    def die(found: ImageMasks, record: ShardRecord) -> None:
-        seen.append(found.name)
+    def die(name: str) -> None:
+        seen.append(name)
         if len(seen) > survivors:
             raise KeyError("power cut")
 
     with pytest.raises(KeyError, match="power cut"):
-        run(photos, tmp_path / "out", max_failure_rate=0.2, on_found=die)
+        run(photos, tmp_path / "out", max_failure_rate=0.2, observer=Recorder(die))
     assert not (tmp_path / "out/annotations.json").exists()
     again: list[str] = []
-    run(photos, tmp_path / "out", max_failure_rate=0.2, on_found=lambda found, record: again.append(found.name))
+    run(photos, tmp_path / "out", max_failure_rate=0.2, observer=Recorder(again.append))
     assert files(tmp_path / "out") == files(tmp_path / "whole")
     assert len(again) == 6 - survivors // 2 * 2  # whole batches stay done
 
@@ -139,15 +179,15 @@ def test_a_photo_that_was_repaired_is_done_by_the_next_run(photos: Path, tmp_pat
 def test_parts_of_an_array_give_the_same_file_and_the_last_one_merges(photos: Path, tmp_path: Path) -> None:
     run(photos, tmp_path / "whole", max_failure_rate=0.2)
     for index in (2, 0):
-        assert run(photos, tmp_path / "out", part=JobShard(index, 3), max_failure_rate=0.5) is None
+        assert run(photos, tmp_path / "out", shard=JobShard(index, 3), max_failure_rate=0.5) is None
         assert not (tmp_path / "out/annotations.json").exists()
-    assert run(photos, tmp_path / "out", part=JobShard(1, 3), max_failure_rate=0.5) is not None
+    assert run(photos, tmp_path / "out", shard=JobShard(1, 3), max_failure_rate=0.5) is not None
     assert files(tmp_path / "out") == files(tmp_path / "whole")
 
 
 def test_a_part_that_does_not_exist_is_refused(photos: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"job\.index=3 with job\.count=3"):
-        run(photos, tmp_path / "out", part=JobShard(3, 3))
+        run(photos, tmp_path / "out", shard=JobShard(3, 3))
 
 
 def test_loader_processes_change_nothing(photos: Path, tmp_path: Path) -> None:
@@ -157,7 +197,7 @@ def test_loader_processes_change_nothing(photos: Path, tmp_path: Path) -> None:
 
 
 def test_too_many_failures_end_in_an_error_after_the_rest_is_done(photos: Path, tmp_path: Path) -> None:
-    with pytest.raises(TooManyFailuresError, match=r"1 of 7 photos failed.*b/broken\.jpg: not readable"):
+    with pytest.raises(TooManyFailuresError, match=r"1 of 7 images failed.*b/broken\.jpg: not readable"):
         run(photos, tmp_path / "out")
     assert len(load_coco(tmp_path / "out/annotations.json").coco["images"]) == 6
 
@@ -178,6 +218,31 @@ def test_other_parameters_and_other_inputs_are_refused_in_a_used_folder(photos: 
 def test_a_folder_that_another_run_writes_to_is_refused(photos: Path, tmp_path: Path) -> None:
     with file_lock(tmp_path / "out", purpose="maskcut"), pytest.raises(OutputLockedError):
         run(photos, tmp_path / "out")
+
+
+OLD_RUN = Path(__file__).parent / "run_of_version_0_1"
+
+
+def test_resume_run_of_version_0_1(tmp_path: Path) -> None:
+    """Shards of commit e082497, cut off in the middle of a line, are resumed to the file of their own time.
+
+    Made there by `generate` with `tau=0.5`, 64 pixels and batches of 2 on the images beside them.
+    """
+    output = tmp_path / "out"
+    shutil.copytree(OLD_RUN / "out/shards", output / "shards")
+    (shard,) = (output / "shards").glob("*.jsonl")
+    content = shard.read_bytes()
+    shard.write_bytes(content[: content.index(b"c.png") + 100])
+    again: list[str] = []
+    run(
+        OLD_RUN / "images",
+        output,
+        settings={"input": "images"},
+        max_failure_rate=0.5,
+        observer=Recorder(again.append),
+    )
+    assert files(output) == files(OLD_RUN / "out")
+    assert again == ["c.png", "d.png"]
 
 
 class LittleMemory:
@@ -226,8 +291,7 @@ def test_photos_whose_pictures_are_missing_are_done_once_more(photos: Path, tmp_
     run(
         photos / "a",
         tmp_path / "out",
-        on_found=lambda found, record: again.append(found.name),
-        is_complete=lambda name: name != "2.png",
+        observer=Recorder(again.append, is_complete=lambda name: name != "2.png"),
     )
     assert "2.png" in again
     assert files(tmp_path / "out") == before
@@ -255,15 +319,15 @@ def test_a_full_disk_stops_the_run_with_a_way_out_and_costs_nothing_done(
     output = small_disk / "out"
     filler = small_disk / "filler"
 
-    def fill_up(found: ImageMasks, record: ShardRecord) -> None:
-        if record["file"].endswith("2.png"):
+    def fill_up(name: str) -> None:
+        if name.endswith("2.png"):
             with pytest.raises(OSError, match="No space left"), filler.open("wb") as file:  # noqa: PT012
                 while True:
                     file.write(bytes(1024))
                     file.flush()
 
     with pytest.raises(OutputWriteError, match=r"cannot be written \(No space left on device\); free space or choose"):
-        run(photos, output, on_found=fill_up)
+        run(photos, output, observer=Recorder(fill_up))
     done = sum(len(shard.read_text().splitlines()) for shard in (output / "shards").glob("*.jsonl"))
     assert done >= 2
     filler.unlink()

@@ -1,6 +1,4 @@
-import errno
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +8,10 @@ from hypothesis import strategies as st
 
 from cutler_pl.coco import rle
 from cutler_pl.coco.io import load_coco
-from cutler_pl.errors import AnnotationError, ConfigError, DatasetNotFoundError, OutputWriteError
+from cutler_pl.coco.parts import PartWriter, ShardRecord
+from cutler_pl.errors import AnnotationError, ConfigError, DatasetNotFoundError
 from cutler_pl.pseudo_masks.merge import merge_shards
-from cutler_pl.pseudo_masks.shards import ShardRecord, ShardWriter, begin_run, read_inputs, read_progress, read_shard
+from cutler_pl.pseudo_masks.shards import begin_run, read_inputs, read_progress
 
 several_examples = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -28,13 +27,9 @@ def done(name: str, *boxes_xyxy: tuple[int, int, int, int], size_hw: tuple[int, 
 
 
 def write(path: Path, *records: ShardRecord) -> Path:
-    with ShardWriter(path) as writer:
+    with PartWriter(path) as writer:
         writer.append(records)
     return path
-
-
-def names_in(path: Path) -> list[str | None]:
-    return [record and record["file"] for _, record in read_shard(path)]
 
 
 RECORDS = [
@@ -46,56 +41,7 @@ RECORDS = [
 ]
 
 
-def test_records_are_read_as_they_were_written_with_their_offsets(tmp_path: Path) -> None:
-    path = write(tmp_path / "new/s.jsonl", *RECORDS)
-    read = list(read_shard(path))
-    assert [record for _, record in read] == RECORDS
-    content = path.read_bytes()
-    assert [json.loads(content[offset:].split(b"\n")[0])["file"] for offset, _ in read] == names_in(path)
-
-
-@several_examples
-@given(st.data())
-def test_a_file_cut_anywhere_keeps_its_whole_records_and_can_be_continued(tmp_path: Path, data: st.DataObject) -> None:
-    path = tmp_path / "s.jsonl"
-    path.unlink(missing_ok=True)
-    whole = write(path, *RECORDS[:3]).read_bytes()
-    path.write_bytes(whole[: data.draw(st.integers(0, len(whole)))])
-    kept = [name for name in names_in(path) if name is not None]
-    assert kept == [r["file"] for r in RECORDS[: len(kept)]]
-    write(path, RECORDS[4])
-    assert names_in(path) == [*kept, "a/10.jpg"]
-
-
-def test_a_damaged_line_in_the_middle_costs_its_image_only(tmp_path: Path) -> None:
-    path = write(tmp_path / "s.jsonl", *RECORDS[:3])
-    lines = path.read_bytes().splitlines(keepends=True)
-    path.write_bytes(lines[0] + b"\0\0\0" + lines[1][3:] + b'["no record"]\n' + lines[2])
-    assert names_in(path) == ["b/2.jpg", None, None, "c/größe, [3].jpg"]
-    assert read_progress(tmp_path).unreadable_lines == 2
-
-
-def test_a_full_disk_leaves_the_file_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = write(tmp_path / "s.jsonl", RECORDS[0])
-    before = path.read_bytes()
-    real = os.write
-
-    def nearly_full(descriptor: int, content: bytes) -> int:
-        if os.fstat(descriptor).st_size > len(before):
-            raise OSError(errno.ENOSPC, "No space left on device")
-        return real(descriptor, content[:10])
-
-    with ShardWriter(path) as writer:
-        monkeypatch.setattr(os, "write", nearly_full)
-        with pytest.raises(OutputWriteError, match=r"s\.jsonl: cannot be written \(No space left on device\)"):
-            writer.append(RECORDS[1:3])
-        monkeypatch.undo()
-        assert path.read_bytes() == before
-        writer.append(RECORDS[1:3])
-    assert names_in(path) == [r["file"] for r in RECORDS[:3]]
-
-
-def test_an_image_that_failed_and_was_done_later_is_done(tmp_path: Path) -> None:
+def test_failed_then_done_is_done(tmp_path: Path) -> None:
     write(tmp_path / "1.jsonl", {"file": "x.jpg", "failure": "damaged"}, {"file": "y.jpg", "failure": "too small"})
     write(tmp_path / "0.jsonl", done("x.jpg"))
     progress = read_progress(tmp_path)
@@ -103,7 +49,7 @@ def test_an_image_that_failed_and_was_done_later_is_done(tmp_path: Path) -> None
     assert progress.failed == {"y.jpg": "too small"}
 
 
-def test_a_run_with_other_parameters_is_refused_and_the_difference_is_named(tmp_path: Path) -> None:
+def test_refuse_other_parameters(tmp_path: Path) -> None:
     parameters = {"cut": {"tau": 0.15, "num_masks": 3}, "size": (480, 480), "input": "photos"}
     begin_run(tmp_path / "out/shards", parameters, ["a", "b"])
     begin_run(tmp_path / "out/shards", parameters, ["a", "b", "c"])
@@ -115,7 +61,7 @@ def test_a_run_with_other_parameters_is_refused_and_the_difference_is_named(tmp_
 
 @several_examples
 @given(st.randoms(use_true_random=False), st.integers(1, 5))
-def test_merged_file_is_the_same_however_records_are_divided(tmp_path: Path, random: object, shards: int) -> None:
+def test_merge_ignores_division_into_shards(tmp_path: Path, random: object, shards: int) -> None:
     reference = tmp_path / "reference.json"
     merge_shards([write(tmp_path / "all.jsonl", *RECORDS)], reference)
     (tmp_path / "all.jsonl").unlink()
@@ -130,7 +76,7 @@ def test_merged_file_is_the_same_however_records_are_divided(tmp_path: Path, ran
     assert (tmp_path / "merged.json").read_bytes() == reference.read_bytes()
 
 
-def test_merged_file_is_sorted_numbered_and_sound(tmp_path: Path) -> None:
+def test_merged_file_is_sorted_and_numbered(tmp_path: Path) -> None:
     failures = tmp_path / "failures.jsonl"
     report = merge_shards([write(tmp_path / "s.jsonl", *RECORDS)], tmp_path / "out/a.json", failures=failures)
     coco = load_coco(tmp_path / "out/a.json")
@@ -152,7 +98,7 @@ def test_merged_file_is_sorted_numbered_and_sound(tmp_path: Path) -> None:
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a.json"]
 
 
-def test_images_that_no_shard_speaks_of_are_counted_and_named(tmp_path: Path) -> None:
+def test_report_missing_images(tmp_path: Path) -> None:
     shard = write(tmp_path / "s.jsonl", *RECORDS)
     expected = ["a/1.jpg", "a/broken.jpg", "d/4.jpg"]
     with pytest.raises(AnnotationError, match=r"1 of 3 images are in no shard \(d/4\.jpg\).*allow_missing"):
@@ -166,14 +112,14 @@ def test_images_that_no_shard_speaks_of_are_counted_and_named(tmp_path: Path) ->
     assert (report.missing, report.unexpected, report.images) == (["d/4.jpg"], 3, 1)
 
 
-def test_nothing_to_merge_is_an_error(tmp_path: Path) -> None:
+def test_refuse_nothing_to_merge(tmp_path: Path) -> None:
     with pytest.raises(DatasetNotFoundError, match="no such file"):
         merge_shards([tmp_path / "nowhere"], tmp_path / "a.json")
     with pytest.raises(DatasetNotFoundError, match="no shard files"):
         merge_shards([tmp_path], tmp_path / "a.json")
 
 
-def test_a_merge_that_fails_leaves_the_former_file_and_no_scraps(tmp_path: Path) -> None:
+def test_failed_merge_leaves_former_file(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text("former")
     (tmp_path / "bad.json").write_text("{")
     with pytest.raises(AnnotationError, match=r"bad\.json"):
@@ -183,7 +129,7 @@ def test_a_merge_that_fails_leaves_the_former_file_and_no_scraps(tmp_path: Path)
 
 
 @pytest.mark.golden
-def test_golden_jobs_of_the_original_are_merged_with_their_sizes_put_right(golden_dir: Path, tmp_path: Path) -> None:
+def test_merge_golden_jobs_and_fix_sizes(golden_dir: Path, tmp_path: Path) -> None:
     folder = golden_dir / "maskcut/pipeline"
     report = merge_shards([folder / "jobs"], tmp_path / "a.json")
     ours = json.loads((tmp_path / "a.json").read_text())
@@ -202,8 +148,8 @@ def test_golden_jobs_of_the_original_are_merged_with_their_sizes_put_right(golde
 
 
 @pytest.mark.golden
-def test_golden_annotations_whose_image_record_the_original_lost_are_listed(golden_dir: Path, tmp_path: Path) -> None:
+def test_list_golden_annotations_without_image(golden_dir: Path, tmp_path: Path) -> None:
     report = merge_shards([golden_dir / "maskcut/pipeline/single_job_two_folders"], tmp_path / "a.json")
     assert (report.images, report.annotations) == (4, 5)
-    assert len(report.faults) == 2
-    assert all("unknown image 3" in fault for fault in report.faults)
+    assert len(report.invalid) == 2
+    assert all("unknown image 3" in fault for fault in report.invalid)

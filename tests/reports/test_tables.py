@@ -1,107 +1,67 @@
-from typing import Any
+import re
 
-from cutler_pl.evaluation import NOT_MEASURED
-from cutler_pl.evaluation.published import semi_supervised, zero_shot
-from cutler_pl.reports.tables import (
-    Report,
-    all_tables,
-    category_tables,
-    counts_table,
-    measures_table,
-    published_table,
-    semi_supervised_table,
-    sizes_table,
-)
+import pytest
+from markdown_it import MarkdownIt
 
-NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100")
+from cutler_pl.reports.tables import Table, markdown_table, markdown_text, tex_table, tex_text
 
-
-def measures(ap50: float = 22.04, ar100: float = 30.0, **others: float) -> dict[str, Any]:
-    return dict.fromkeys(NAMES, 10.0) | {"AP50": ap50, "AR100": ar100} | others
+HOSTILE = [
+    "<script>alert('x')</script>",
+    "a|b || c",
+    r"back\slash \| \<b>",
+    "`code` ``",
+    "*bold* **bold** _em_ __em__ snake_case_name ~~gone~~",
+    "[link](http://example.org) ![image](x.png) <http://example.org>",
+    "&lt;b&gt; &amp; $x_1$",
+    "# heading - list 1. list",
+    "日本 über",
+]
 
 
-def by_class(ap: float = 31.0) -> dict[str, Any]:
-    return {kind: {"cat": measures(AP=ap), "dog": measures(AP=ap - 1)} for kind in ("bbox", "segm")}
+def rendered(markdown: str) -> str:
+    """The text a reader sees, after rendering; fails if any other element than a table's or a paragraph's appears."""
+    html = MarkdownIt("commonmark").enable(["table", "strikethrough"]).render(markdown)
+    tags = set(re.findall(r"</?(\w+)", html))
+    assert tags <= {"p", "table", "thead", "tbody", "tr", "th", "td", "strong"}, tags
+    text = re.sub(r"<[^>]*>", "", html)
+    for entity, character in (("&lt;", "<"), ("&gt;", ">"), ("&quot;", '"'), ("&amp;", "&")):
+        text = text.replace(entity, character)
+    return text
 
 
-def test_published_numbers_are_those_of_the_original_s_tables() -> None:
-    tables = zero_shot()
-    assert len(tables.titles) == 11
-    assert all(set(row) == set(tables.titles) for row in tables.methods.values())
-    assert tables.methods["CutLER, Cascade Mask R-CNN"]["coco"] == (21.9, 32.7)
-    assert tables.methods["CutLER, Mask R-CNN"]["openimages"] == (17.1, 26.4)
-    assert tables.methods["Previous best"]["kitti"] == (7.7, 7.1)
-    labels = semi_supervised().methods
-    assert list(labels["MoCo-v2"]) == list(labels["CutLER"]) == [1, 2, 5, 10, 20, 30, 40, 50, 60, 80, 100]
-    assert labels["CutLER"][10] == (32.2, 28.1)
-    assert labels["MoCo-v2"][100] == (42.8, 37.0)
+@pytest.mark.parametrize("name", HOSTILE)
+def test_markdown_shows_names_as_they_are(name: str) -> None:
+    assert rendered(f"x {markdown_text(name)}").strip() == f"x {name}"
+    table = Table([name, "b"], [[name, 1.0], ["other", 2.0]], bold=frozenset({0}))
+    words = [line for line in rendered(markdown_table(table)).splitlines() if line]
+    assert words == [name, "b", name, "1.0", "other", "2.0"]
 
 
-def test_this_run_stands_below_the_published_numbers_with_its_difference_from_each() -> None:
-    report = Report({"voc": {"bbox": measures(30.0)}, "coco": {"bbox": measures()}}, method="us")
-    table = published_table(report)
-    assert table.header == ["method", "COCO", "VOC"]
-    methods = list(zero_shot().methods)
-    assert methods == ["Previous best", "CutLER, Mask R-CNN", "CutLER, Cascade Mask R-CNN"]
-    assert [row[0] for row in table.rows] == [*methods, "us", *(f"us − {method}" for method in methods)]
-    assert table.rows[2][1:] == ["21.9 | 32.7", "36.9 | 44.3"]
-    assert table.rows[3][1:] == ["22.0 | 30.0", "30.0 | 30.0"]
-    assert table.rows[6][1:] == ["+0.1 | -2.7", "-6.9 | -14.3"]
-    assert table.strong == {3}
+def test_markdown_keeps_names_on_one_line() -> None:
+    assert markdown_text("two\nlines\r\n| three") == r"two lines \| three"
 
 
-def test_datasets_that_were_asked_for_and_are_missing_keep_their_column() -> None:
-    table = published_table(Report({"coco": {"bbox": measures()}}, missing={"kitti": "not there", "mine": "too"}))
-    assert table.header == ["method", "COCO", "KITTI"]
-    assert table.rows[0][2] == "7.7 | 7.1"
-    assert [row[2] for row in table.rows[3:]] == ["–"] * 4
+def test_markdown_leaves_file_names_readable() -> None:
+    assert markdown_text("scripts/prepare_dataset.py name=kitti") == "scripts/prepare_dataset.py name=kitti"
 
 
-def test_own_datasets_and_masks_alone_have_no_published_part() -> None:
-    assert published_table(Report({"my photos": {"bbox": measures()}})).rows == []
-    assert published_table(Report({"coco": {"segm": measures()}})).rows == []
-    titles = [table.title for table in all_tables(Report({"my photos": {"bbox": measures()}}))]
-    assert titles == ["All measures", "By size of the objects"]
+def test_align_text_left_numbers_right() -> None:
+    table = Table(["dataset", "of", "AP"], [["coco", "box", 1.0]], text_columns=2)
+    assert markdown_table(table).splitlines()[1] == "| --- | --- | ---: |"
+    assert r"\begin{tabular}{llr}" in tex_table(table)
 
 
-def test_without_recall_of_100_the_one_with_most_detections_is_compared() -> None:
-    few = {name: value for name, value in measures().items() if name != "AR100"} | {"AR30": 12.0, "ARs": 50.0}
-    assert published_table(Report({"coco": {"bbox": few}})).rows[3][1] == "22.0 | 12.0"
+def test_texts_of_cells() -> None:
+    table = Table(["name", "a", "b", "c", "d"], [["detector", 52.345, 7, None, float("nan")]])
+    assert table.texts == [["detector", "52.3", "7", "–", "–"]]
 
 
-def test_labels_table_puts_the_run_into_its_column_with_differences() -> None:
-    results = {"coco_80": {"bbox": measures(AP=31.0), "segm": measures(AP=27.5)}}
-    categories = {"coco_80": by_class()}
-    table = semi_supervised_table(Report(results, method="us", categories=categories, labels=10))
-    assert table.header[4] == "10 %"
-    assert len(table.header) == 12
-    assert table.rows[1][4] == "32.2 | 28.1"
-    assert table.rows[2] == ["us", "–", "–", "–", "31.0 | 27.5", *["–"] * 7]
-    assert [row[4] for row in table.rows[3:]] == ["+4.5 | +4.5", "-1.2 | -0.6"]
-    for labels, heading in ((None, "share not given"), (3, "3 %")):
-        table = semi_supervised_table(Report(results, categories=categories, labels=labels))
-        assert table.header[-1] == heading
-        assert [row[-1] for row in table.rows] == ["–", "–", "31.0 | 27.5", "–", "–"]
-    assert semi_supervised_table(Report(results)).rows == []  # measured as one class
+def test_best_cells_share_equal_texts() -> None:
+    rows = [["a", 41.2, 55.0, None], ["b", 53.9, 60.06, 3.0], ["c", 50.0, 60.14, None]]
+    assert Table(["", "x", "y", "alone"], rows, best="highest").best_cells == {(1, 1), (1, 2), (2, 2)}
+    assert Table(["", "x", "y", "alone"], rows, best="lowest").best_cells == {(0, 1), (0, 2)}
+    assert Table(["", "x", "y", "alone"], rows).best_cells == set()
 
 
-def test_what_was_not_measured_is_a_dash() -> None:
-    table = measures_table(Report({"mine": {"segm": measures(APl=NOT_MEASURED)}}))
-    assert dict(zip(table.header, table.rows[0], strict=True)) | {"APl": "–", "of": "mask", "AP50": "22.0"} == dict(
-        zip(table.header, table.rows[0], strict=True)
-    )
-
-
-def test_sizes_counts_and_categories() -> None:
-    sizes = {"ARs": 1.0, "ARm": 2.0, "ARl": 3.0}
-    report = Report(
-        {"mine": {"bbox": measures(**sizes)}},
-        counts={"mine": {"images": 5, "objects_s": 7, "objects_m": 8, "objects_l": 9, "rejected_detections": 2}},
-        categories={"mine": {"bbox": {"cat": measures(40.0), "dog": measures(AP=NOT_MEASURED)}}},
-    )
-    assert sizes_table(report).rows == [["mine", "box", "7", "8", "9", "10.0", "10.0", "10.0", "1.0", "2.0", "3.0"]]
-    assert counts_table(report).header == ["dataset", "images", "rejected detections"]
-    assert counts_table(report).rows == [["mine", "5", "2"]]
-    (table,) = category_tables(report)
-    assert table.header == ["category", "box AP", "box AP50"]
-    assert table.rows == [["cat", "10.0", "40.0"], ["dog", "–", "22.0"]]
+def test_hyphen_is_no_minus() -> None:
+    assert tex_text("model-zoo-1, -1.0") == "model-zoo-1, $-$1.0"

@@ -1,5 +1,6 @@
 """Every CUDA kernel compiles for the GPUs in use, with or without one at hand, and is called by the one rule."""
 
+import logging
 from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
@@ -64,6 +65,16 @@ def test_without_cupy_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(kernels, "require", missing)
     with pytest.raises(OptionalDependencyError, match=r"cutler_pl\[gpu\]"):
         CudaKernels(SOURCES[0])
+
+
+def test_gpu_without_cupy_warns_once(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setattr(kernels, "cupy_or_none", lambda: None)
+    kernels._warn_once_without_cupy.cache_clear()
+    with caplog.at_level(logging.WARNING, logger="cutler_pl"):
+        for source in SOURCES:
+            assert kernels_for(source, torch.device("cuda")) is None
+    (record,) = caplog.records
+    assert "slower; pip install 'cutler_pl[gpu]'" in record.message
 
 
 class FakeCupy:

@@ -10,18 +10,16 @@ from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.table import Table
 
+from cutler_pl.commands.console import print_table
 from cutler_pl.commands.evaluate.measure import measure_dataset
 from cutler_pl.commands.evaluate.plan import Plan, make_plan
 from cutler_pl.commands.run_metadata import record_run
 from cutler_pl.errors import CutlerError, TooManyFailuresError
 from cutler_pl.evaluation.dataset_result import DatasetResult
 from cutler_pl.reports.evaluation import PAGE, write_evaluation_page
-from cutler_pl.reports.table_formats import write_report
-from cutler_pl.reports.tables import Report, measures_table
+from cutler_pl.reports.evaluation_files import write_report
+from cutler_pl.reports.evaluation_tables import Report, metrics_table, missing_table
 from cutler_pl.runtime.distributed import global_rank
 from cutler_pl.runtime.files import file_digest
 from cutler_pl.runtime.locks import file_lock
@@ -110,23 +108,10 @@ def _report(
     record_run(output, cfg)
     write_report(output, report)
     write_evaluation_page(output, report, results, folders, command=_command_line())
-    show(report)
+    print_table(metrics_table(report))
+    if report.missing:
+        print_table(missing_table(report))
     log.info("tables in %s, pictures and curves in %s", output / "report.md", output / PAGE)
-
-
-def show(report: Report) -> None:
-    """Print the table of COCO's main measures on standard output, never cut to the width of a pipe or log."""
-    measures = measures_table(report)
-    table = Table(title="percent; – where there is no ground truth of that size", title_justify="left", box=SIMPLE_HEAD)
-    for number, name in enumerate(measures.header):
-        table.add_column(name, justify="left" if number < 2 else "right", no_wrap=True)
-    for row in measures.rows:
-        table.add_row(*row)
-    needed = 8 + sum(3 + max(map(len, column)) for column in zip(measures.header, *measures.rows, strict=True))
-    console = Console(width=max(Console().width, needed))
-    console.print(table)
-    for name, reason in report.missing.items():
-        console.print(f"{name} is not measured: {reason}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _command_line() -> str | None:

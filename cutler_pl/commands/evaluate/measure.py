@@ -1,18 +1,18 @@
 """One dataset measured: its numbers, what was counted and left out, its pictures; kept so that it is done once."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
+from cutler_pl.coco.failures import FAILURES_NAME, read_failures
 from cutler_pl.commands.evaluate.plan import Task
 from cutler_pl.commands.result_cache import file_state, finished_with, write_finished
 from cutler_pl.evaluation import Comparison, compare
 from cutler_pl.evaluation.dataset_result import DatasetResult
 from cutler_pl.evaluation.metrics import AREA_RANGES
 from cutler_pl.reports.evaluation import CURVES, PICTURES
-from cutler_pl.reports.evaluation_figures import draw_gallery, draw_precision_recall
+from cutler_pl.reports.evaluation_figures import draw_examples, draw_precision_recall
 from cutler_pl.runtime.files import write_text
 from cutler_pl.runtime.logging import get_logger
 from cutler_pl.runtime.version import VERSION
@@ -105,10 +105,10 @@ def count(comparison: Comparison) -> dict[str, int]:
 
 def _unreadable(predictions: Path) -> dict[str, int]:
     """Images that the detector could not read, which prediction lists beside its results: their objects are missed."""
-    failures = predictions.with_name("failures.jsonl")
+    failures = predictions.with_name(FAILURES_NAME)
     if predictions.name != "predictions.json" or not failures.is_file():
         return {}
-    names = [json.loads(line)["file_name"] for line in failures.read_text(encoding="utf-8").splitlines()]
+    names = read_failures(failures)
     if names:
         log.warning("%d images could not be read; their objects count as missed: %s", len(names), failures)
     return {"unreadable_images": len(names)}
@@ -117,4 +117,4 @@ def _unreadable(predictions: Path) -> dict[str, int]:
 def _pictures(comparison: Comparison, task: Task, folder: Path, gallery: int) -> Mapping[str, Any]:
     if not gallery or task.images is None:
         return {}
-    return draw_gallery(comparison, task.images, folder / PICTURES, count=gallery, named=not task.class_agnostic)
+    return draw_examples(comparison, task.images, folder / PICTURES, count=gallery, named=not task.class_agnostic)

@@ -1,29 +1,37 @@
 """Detections on their way from the model to one COCO results file, in constant memory and for any number of ranks.
 
-Each rank turns its masks into run lengths at once and appends one line an image to a part file of its own. At the end
-one rank puts the lines of all parts in the order of their image ids, so that the file depends neither on the number
-of ranks nor on the order in which images were seen. Parts lie beside the results: ranks must share that folder.
+Each rank encodes its masks at once and appends one record per image to a part file of its own. Then one rank merges
+the parts in the order of their image ids, so that the file depends neither on the number of ranks nor on the order in
+which images were seen. Parts lie beside the results: ranks must share that folder.
 """
 
-import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO
+from typing import cast
 
-from cutler_pl.models.predictions import AnyPrediction, to_coco_results
+from cutler_pl.coco.parts import ImageResults, PartFiles, PartWriter
+from cutler_pl.coco.schema import Result
+from cutler_pl.coco.stream import list_writer
+from cutler_pl.models.predictions import AnyPrediction, size_hw_of, to_coco_results
 from cutler_pl.runtime.files import atomic_write
 
 
 class RankResults:
-    """Part file of one rank, and the joining of all of them.
+    """Part file of one rank, and the merge of all of them.
 
     Args:
-        path: The results file to make.
-        rank: This process.
+        path: The results file.
+        rank: Rank of this process.
         category_ids: Category id of label 1, 2, …; None where labels are category ids already.
         score_threshold: Detections with a lower score are left out.
-        max_detections: At most so many detections of an image, the best ones; None for all.
+        max_detections: At most so many detections per image, the best ones; None for all.
+
+    Attributes:
+        images: Images seen by this rank.
+        written: Detections written by this rank.
+        left_out: Detections left out by this rank.
+        sizes_hw: Height and width of every image of all ranks by id, after the merge.
     """
 
     def __init__(
@@ -40,29 +48,28 @@ class RankResults:
         self.category_ids = None if category_ids is None else list(category_ids)
         self.score_threshold = score_threshold
         self.max_detections = max_detections
-        self.images = 0
-        self.kept = 0
-        self.left_out = 0
+        self.images = self.written = self.left_out = 0
+        self.sizes_hw: dict[int, tuple[int, int]] = {}
         self._rank = rank
-        self._file: IO[str] | None = None
+        self._writer: PartWriter | None = None
 
     def open(self) -> None:
         """Start this rank's part anew."""
         self.close()
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self.images = self.kept = self.left_out = 0
-        self._file = self._part(self._rank).open("w", encoding="ascii")
+        self._part(self._rank).unlink(missing_ok=True)
+        self._writer = PartWriter(self._part(self._rank))
+        self.images = self.written = self.left_out = 0
 
-    def add(self, image_id: int, prediction: AnyPrediction) -> None:
-        """Append the detections of one image, best first.
+    def add(self, image_id: int, prediction: AnyPrediction) -> list[Result]:
+        """Append the detections of one image, best first, and return them.
 
         Raises:
             RuntimeError: `open` was not called.
             ConfigError: A label has no category id.
         """
-        if self._file is None:
+        if self._writer is None:
             raise RuntimeError("open() comes before add()")
-        records = to_coco_results(
+        results = to_coco_results(
             prediction,
             image_id,
             category_ids=self.category_ids,
@@ -70,54 +77,41 @@ class RankResults:
             max_detections=self.max_detections,
         )
         self.images += 1
-        self.kept += len(records)
-        self.left_out += len(prediction["scores"]) - len(records)
-        if records:
-            texts = [json.dumps(record, separators=(",", ":"), allow_nan=False) for record in records]
-            self._file.write("\t".join([str(image_id), *texts]) + "\n")  # JSON has no tab: they part the records
+        self.written += len(results)
+        self.left_out += len(prediction["scores"]) - len(results)
+        height, width = size_hw_of(prediction)
+        self._writer.append([ImageResults(image_id=image_id, height=height, width=width, results=results)])
+        return results
 
     def close(self) -> None:
         """Finish this rank's part; does nothing if it is finished."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
 
     def merge(self, world_size: int) -> int:
-        """Join the parts of all ranks into the results file, on one rank, after every rank has closed its own.
+        """Merge the parts of all ranks into the results file, on one rank, after every rank has closed its own.
 
-        An image that two ranks have seen (samplers pad so that ranks have equally many) counts once.
+        An image that two ranks have seen counts once.
 
         Returns:
             Number of images with detections.
         """
-        parts = [self._part(rank).open("rb") for rank in range(world_size)]
-        try:
-            places = sorted({place[0]: place for place in reversed(_places(parts))}.values())
-            with atomic_write(self.path) as temporary, temporary.open("wb") as results:
-                results.write(b"[")
-                for number, (_, part, start, length) in enumerate(places):
-                    parts[part].seek(start)
-                    results.write(b",\n" if number else b"\n")
-                    results.write(parts[part].read(length).replace(b"\t", b",\n"))
-                results.write(b"\n]\n")
-        finally:
-            for part_file in parts:
-                part_file.close()
+        parts = PartFiles([self._part(rank) for rank in range(world_size)], key="image_id")
+        places = parts.index()
+        with_detections = 0
+        with atomic_write(self.path) as temporary, temporary.open("w", encoding="ascii", newline="\n") as file:
+            file.write("[")
+            put = list_writer(file)
+            for record in parts.read(places.values()):
+                image = cast(ImageResults, record)
+                self.sizes_hw[image["image_id"]] = (image["height"], image["width"])
+                with_detections += bool(image["results"])
+                for result in image["results"]:
+                    put(result)
+            file.write("\n]\n")
         shutil.rmtree(self.folder)
-        return len(places)
+        return with_detections
 
     def _part(self, rank: int) -> Path:
-        return self.folder / f"{rank:05d}.txt"
-
-
-def _places(parts: Sequence[IO[bytes]]) -> list[tuple[int, int, int, int]]:
-    """Image id, part, and place and length in it, of every line."""
-    places = []
-    for number, part in enumerate(parts):
-        start = 0
-        for line in part:
-            image_id, _, _ = line.partition(b"\t")
-            head = len(image_id) + 1
-            places.append((int(image_id), number, start + head, len(line) - head - 1))
-            start += len(line)
-    return places
+        return self.folder / f"{rank:05d}.jsonl"

@@ -96,7 +96,7 @@ def test_what_was_left_out_is_counted(tmp_path: Path) -> None:
     part.add(1, prediction([0.2, 0.9]))
     part.add(2, prediction([]))
     part.close()
-    assert (part.images, part.kept, part.left_out) == (2, 1, 1)
+    assert (part.images, part.written, part.left_out) == (2, 1, 1)
     assert part.merge(1) == 1
 
 

@@ -1,18 +1,19 @@
 """The output folder of a MaskCut run: who may write there, what is done, and the merge at the end.
 
-`shards/` holds what is done so far, `annotations.json` and `failures.jsonl` are made of it when all is done. A run
-without parts has the folder to itself; the parts of a job array share it, each has its own place in it, and the one
-that finishes last merges.
+`shards/` holds what is done so far; `annotations.json` and `failures.jsonl` are merged from it when all is done. A run
+without parts has the folder to itself; the parts of a job array share it, each with shard files of its own, and the
+one that finishes last merges.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cutler_pl.errors import AnnotationError, ConfigError, OutputLockedError
+from cutler_pl.coco.failures import FAILURES_NAME
+from cutler_pl.errors import AnnotationError, OutputLockedError
 from cutler_pl.pseudo_masks.merge import MergeReport, merge_shards
+from cutler_pl.pseudo_masks.options import JobShard
 from cutler_pl.pseudo_masks.shards import Progress, begin_run, read_progress
 from cutler_pl.runtime.files import write_text
 from cutler_pl.runtime.locks import file_lock
@@ -21,29 +22,13 @@ from cutler_pl.runtime.logging import get_logger
 log = get_logger(__name__)
 
 
-@dataclass(frozen=True)
-class JobShard:
-    """Which of how many parts of a job array this is; the whole run by default."""
-
-    index: int = 0
-    count: int = 1
-
-
 class OutputFolder:
-    """One run's, or one part's, view of the output folder.
-
-    Raises:
-        ConfigError: The part does not exist.
-    """
+    """The output folder as one run, or one part of it, sees it."""
 
     def __init__(self, folder: str | Path, part: JobShard | None = None) -> None:
         part = part or JobShard()
-        if not 0 <= part.index < part.count:
-            raise ConfigError(
-                f"job.index={part.index} with job.count={part.count}: the index runs from 0 to {part.count - 1}"
-            )
         self.annotations = Path(folder) / "annotations.json"
-        self.failures = Path(folder) / "failures.jsonl"
+        self.failures = Path(folder) / FAILURES_NAME
         self.shards = Path(folder) / "shards"
         self._folder = Path(folder)
         self._part = part
@@ -79,7 +64,7 @@ class OutputFolder:
         return self.shards / f"{self._name}-rank-{rank:05d}.jsonl"
 
     def mark_finished(self) -> None:
-        """Say that this part has nothing left to do."""
+        """Record that this part has nothing left to do."""
         write_text(self._finished, "")
 
     def merge(self, names: Sequence[str]) -> MergeReport:

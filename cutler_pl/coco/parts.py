@@ -1,0 +1,174 @@
+"""Part files: every process appends JSON lines to a file of its own, one per image; a merge reads all in a fixed order.
+
+A line is whole or it is no record: the torn last line of a killed process is cut off before the next record is
+appended, and readers skip it. So a run can be killed at any moment and resumed. Merging seeks records by file offset:
+memory grows with the number of images, not with their masks.
+"""
+
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, NamedTuple, NotRequired, TypedDict
+
+from cutler_pl.coco.schema import Result, ShardAnnotation
+from cutler_pl.errors import AnnotationError
+from cutler_pl.runtime.files import wrap_os_errors
+
+_READ_BACK = 1 << 16
+_MAX_OPEN_FILES = 128
+
+_encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+
+
+class ShardRecord(TypedDict):
+    """MaskCut's objects in one image, or why it failed; the key is `file`.
+
+    `file` is the path relative to the input's root in POSIX form; `dropped` counts rejected objects per reason.
+    """
+
+    file: str
+    height: NotRequired[int]
+    width: NotRequired[int]
+    annotations: NotRequired[list[ShardAnnotation]]
+    dropped: NotRequired[dict[str, int]]
+    failure: NotRequired[str]
+
+
+class ImageResults(TypedDict):
+    """A detector's results for one image, which may be none; the key is `image_id`."""
+
+    image_id: int
+    height: int
+    width: int
+    results: list[Result]
+
+
+class Place(NamedTuple):
+    """Where a record lies: the number of the part file, and the byte offset in it."""
+
+    part: int
+    offset: int
+
+
+class PartWriter:
+    """Appends records to one part file, for the only process that writes to it."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        with wrap_os_errors(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = self.path.open("a+b", buffering=0)
+            self._cut_torn_line()
+
+    def append(self, records: Sequence[Mapping[str, Any]]) -> None:
+        """Append records together: after a failure none of them is there.
+
+        Raises:
+            OutputWriteError: There is no space left; the file is as it was.
+        """
+        rest = memoryview("".join(_encode(record) + "\n" for record in records).encode("ascii"))
+        size = self._file.seek(0, os.SEEK_END)
+        with wrap_os_errors(self.path):
+            try:
+                while rest:
+                    rest = rest[os.write(self._file.fileno(), rest) :]
+            except OSError:
+                self._file.truncate(size)
+                raise
+
+    def close(self) -> None:
+        """Flush the file to disk and close it."""
+        if not self._file.closed:
+            with self._file, wrap_os_errors(self.path):
+                os.fsync(self._file.fileno())
+
+    def __enter__(self) -> "PartWriter":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _cut_torn_line(self) -> None:
+        end = start = self._file.seek(0, os.SEEK_END)
+        keep = 0
+        while start > 0 and not keep:
+            start, stop = max(0, start - _READ_BACK), start
+            self._file.seek(start)
+            newline = self._file.read(stop - start).rfind(b"\n")
+            keep = start + newline + 1 if newline >= 0 else 0
+        if keep < end:
+            self._file.truncate(keep)
+
+
+class PartFiles:
+    """The records of several part files.
+
+    Args:
+        paths: Part files; their order decides which of two records of one key counts.
+        key: Name of the value that identifies a record.
+    """
+
+    def __init__(self, paths: Sequence[Path], *, key: str) -> None:
+        self.paths = paths
+        self.key = key
+        self.num_damaged = 0
+
+    def __iter__(self) -> Iterator[tuple[Place, dict[str, Any]]]:
+        """Go through all records; `num_damaged` then counts the torn or damaged lines, which are skipped."""
+        self.num_damaged = 0
+        for part, path in enumerate(self.paths):
+            offset = 0
+            with path.open("rb") as file:
+                for line in file:
+                    record = self._parse(line)
+                    if record is None:
+                        self.num_damaged += 1
+                    else:
+                        yield Place(part, offset), record
+                    offset += len(line)
+
+    def index(self, accept: Callable[[dict[str, Any]], bool] = lambda record: True) -> dict[Any, Place]:
+        """Place of the record of each key, sorted by key.
+
+        Of a key that occurs more than once (samplers pad so that ranks have equally many images) the first record
+        counts that `accept` is true for.
+        """
+        places: dict[Any, Place] = {}
+        for place, record in self:
+            if accept(record):
+                places.setdefault(record[self.key], place)
+        return dict(sorted(places.items()))
+
+    def read(self, places: Iterable[Place]) -> Iterator[dict[str, Any]]:
+        """Records in the order of their places; few files are open at a time.
+
+        Raises:
+            AnnotationError: A file has changed since it was indexed.
+        """
+        opened: dict[int, BinaryIO] = {}
+        with ExitStack() as stack:
+            for place in places:
+                if place.part not in opened:
+                    if len(opened) == _MAX_OPEN_FILES:
+                        stack.close()
+                        opened.clear()
+                    opened[place.part] = stack.enter_context(self.paths[place.part].open("rb"))
+                opened[place.part].seek(place.offset)
+                record = self._parse(opened[place.part].readline())
+                if record is None:
+                    raise AnnotationError(f"{self.paths[place.part]}: changed while it was merged; merge again")
+                yield record
+
+    def _parse(self, line: bytes) -> dict[str, Any] | None:
+        if not line.endswith(b"\n"):
+            return None
+        try:
+            record = json.loads(line)
+        except ValueError:
+            return None
+        return record if isinstance(record, dict) and isinstance(record.get(self.key), str | int) else None

@@ -1,0 +1,51 @@
+"""How a MaskCut run over a dataset goes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from cutler_pl.errors import ConfigError
+from cutler_pl.maskcut.encoding import AnnotationParams
+
+
+@dataclass(frozen=True)
+class JobShard:
+    """Which of how many parts of a job array this is; the whole run by default.
+
+    Raises:
+        ConfigError: There is no such part.
+    """
+
+    index: int = 0
+    count: int = 1
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.index < self.count:
+            raise ConfigError(
+                f"job.index={self.index} with job.count={self.count}: the index runs from 0 to {self.count - 1}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """Options of `generate`.
+
+    Attributes:
+        fixed_size: Side of the square to which images are resized, in pixels.
+        annotation: What is written of a mask beyond the original's annotation.
+        settings: What else the results depend on, such as the input and the features' name, in JSON's types.
+        batch_size: Images per batch and process; halved where memory runs out.
+        num_workers: Loader processes that decode, per process.
+        threads: Threads that resize and encode masks beside the device, per process.
+        max_failure_rate: Largest share of failed images that still counts as success.
+        shard: Which part of a job array this is; the last part to finish merges.
+    """
+
+    fixed_size: int = 480
+    annotation: AnnotationParams = field(default_factory=AnnotationParams)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    batch_size: int = 16
+    num_workers: int = 2
+    threads: int = 2
+    max_failure_rate: float = 0.1
+    shard: JobShard = field(default_factory=JobShard)

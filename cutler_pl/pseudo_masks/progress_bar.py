@@ -1,0 +1,51 @@
+"""The progress bar of a MaskCut run."""
+
+import sys
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import TQDMProgressBar
+from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
+
+from cutler_pl.pseudo_masks.module import MaskCutModule
+
+
+class MaskCutProgressBar(TQDMProgressBar):
+    """Progress in images: how many per second, time left, masks kept and dropped, images failed."""
+
+    def init_predict_tqdm(self) -> Tqdm:
+        """The bar over this process's images."""
+        return Tqdm(
+            desc="MaskCut",
+            total=self.trainer.datamodule.batches.num_images,  # type: ignore[attr-defined]
+            unit="image",
+            position=2 * self.process_position,
+            disable=self.is_disabled,
+            leave=True,
+            dynamic_ncols=True,
+            file=sys.stdout,
+            smoothing=0,
+        )
+
+    def on_predict_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Open the bar."""
+        self.predict_progress_bar = self.init_predict_tqdm()
+
+    def on_predict_batch_start(self, *_: Any) -> None:
+        """Leave the bar alone: it counts images, not batches."""
+
+    def on_predict_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
+        """Show what has been written."""
+        self._show(pl_module)
+
+    def on_predict_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Show the last batch, and close."""
+        self._show(pl_module)
+        super().on_predict_end(trainer, pl_module)
+
+    def _show(self, module: L.LightningModule) -> None:
+        assert isinstance(module, MaskCutModule)
+        totals = module.totals
+        bar = self.predict_progress_bar
+        bar.set_postfix({key: totals[key] for key in ("kept", "dropped", "failed")}, refresh=False)
+        bar.update(totals["images"] - bar.n)

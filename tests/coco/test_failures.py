@@ -1,0 +1,22 @@
+import os
+from pathlib import Path
+
+from cutler_pl.coco.failures import read_failures, write_failures
+
+LATIN_1 = os.fsdecode(b"gr\xf6\xdfe.jpg")
+
+
+def test_failures_are_sorted_and_read_back(tmp_path: Path) -> None:
+    reasons = {"b.jpg": "damaged", LATIN_1: f"{LATIN_1}: too small", "a/größe.jpg": "no such file"}
+    write_failures(tmp_path / "failures.jsonl", reasons)
+    assert list(read_failures(tmp_path / "failures.jsonl").items()) == sorted(reasons.items())
+
+
+def test_no_failures_make_an_empty_file(tmp_path: Path) -> None:
+    write_failures(tmp_path / "failures.jsonl", {})
+    assert (tmp_path / "failures.jsonl").read_bytes() == b""
+
+
+def test_read_failures_of_version_0_1(tmp_path: Path) -> None:
+    (tmp_path / "failures.jsonl").write_text('{"file_name": "größe.jpg", "reason": "damaged"}\n', encoding="utf-8")
+    assert read_failures(tmp_path / "failures.jsonl") == {"größe.jpg": "damaged"}
