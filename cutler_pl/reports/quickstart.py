@@ -171,7 +171,7 @@ def _panels(
     """The image, its first eigenvector, and its masks of each column."""
     image = read_image(path)
     shown = [[record for record in found[name] if record.get("score", 1.0) >= MIN_SCORE] for found in columns]
-    masks = [draw_records(image, records, masks_only=True) for records in shown]
+    masks = [draw_records(image, records, boxes=False, scores=False) for records in shown]
     return [image, draw_heatmap(image, eigenvector(image)), *masks]
 
 

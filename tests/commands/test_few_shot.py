@@ -48,7 +48,7 @@ def test_names_of_the_classes_reach_predictions_pictures_and_results(
 
     measured = command(
         "scripts/evaluate.py", checkpoint, f"images={images}", f"annotations={annotations}", "eval=per_class",
-        f"output={tmp_path}/eval", "gallery=1", "trainer=cpu", "num_workers=0", "max_detections=5",
+        f"output={tmp_path}/eval", "num_examples=1", "trainer=cpu", "num_workers=0", "max_detections=5",
     )  # fmt: skip
     assert measured.code == 0, measured.err
     by_name = json.loads((tmp_path / "eval" / "categories.json").read_text())["annotations"]
