@@ -95,9 +95,7 @@ def detector_of(golden_detector: Callable[..., Detector]) -> Callable[..., Detec
     def make(case: str, **options: Any) -> Detector:
         if case.endswith(("drop1", "end2end")):
             options.setdefault("classification_weights", DropLossOriginal())
-        if "bnTrain" in case:  # PyTorch's statistics of channels-last pixels are rough on CPUs: features move by 2e-2
-            "bnTrain" in case
-        ):  # on CPUs PyTorch's statistics of channels-last pixels are rough: here features move by 2e-2
+        if "bnTrain" in case:  # PyTorch's statistics of channels-last pixels are rough on CPUs: off by 2e-2
             options.setdefault("channels_last", False)
         detector = golden_detector(MODELS[case.split("_")[0]], sampler=DeterministicSampler(), **options).train()
         if "bnEval" in case:
