@@ -148,11 +148,11 @@ def peak_mebibytes() -> float:
 def run_alone(name: str, root: Path, count: int) -> Run:
     """One conversion in a process of its own."""
     context = multiprocessing.get_context("spawn")
-    receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=convert, args=(name, root, count, sender))
+    reader, writer = context.Pipe(duplex=False)
+    process = context.Process(target=convert, args=(name, root, count, writer))
     process.start()
-    sender.close()
-    run: Run = receiver.recv()
+    writer.close()
+    run: Run = reader.recv()
     process.join()
     return run
 

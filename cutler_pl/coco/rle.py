@@ -51,6 +51,22 @@ def area(rle: RLE) -> int:
     return int(coco_mask.area(rle))
 
 
+def have_pixels(segmentations: Sequence[Segmentation | None], sizes_hw: Sequence[Sequence[int]]) -> list[bool]:
+    """Whether each segmentation, of an image of the given size, covers any pixel; true where there is none."""
+    found = [segmentation is None for segmentation in segmentations]
+    masks: dict[int, RLE] = {}
+    for i, (segmentation, (height, width)) in enumerate(zip(segmentations, sizes_hw, strict=True)):
+        if isinstance(segmentation, list):  # the union of polygons is not needed
+            found[i] = bool(segmentation) and bool(
+                np.any(coco_mask.area(coco_mask.frPyObjects(segmentation, height, width)))
+            )
+        elif segmentation is not None:
+            masks[i] = to_rle(segmentation, height, width)
+    for i, pixels in zip(masks, areas([*masks.values()]).tolist(), strict=True):
+        found[i] = pixels > 0
+    return found
+
+
 def bbox(rle: RLE) -> list[float]:
     """Tight box `[x, y, width, height]` of a mask; all zero for an empty mask."""
     return [float(value) for value in coco_mask.toBbox(rle)]

@@ -39,7 +39,7 @@ def run(cfg: DictConfig) -> list[Path]:
     existing = [path for path in files.values() if path.exists()]
     if existing and not cfg.overwrite and folder != released:
         raise ConfigError(
-            f"{existing[0]}: there is such a file; give another output=<folder>, or replace it by overwrite=true"
+            f"{existing[0]}: the file exists; give another output=<folder>, or replace it by overwrite=true"
         )
     if released is not None:
         chosen, annotations = _copy_released(released, files)

@@ -43,9 +43,7 @@ def run(cfg: DictConfig) -> Path:
     _check(cfg)
     output = Path(cfg.output) if cfg.output else datasets / CATALOG[cfg.name].annotations
     if output.exists() and not cfg.overwrite:
-        raise ConfigError(
-            f"{output}: there is such a file; give output=<another file>, or replace it by overwrite=true"
-        )
+        raise ConfigError(f"{output}: the file exists; give output=<another file>, or replace it by overwrite=true")
     download = open_download(cfg.name, Path(cfg.root), datasets=datasets, options=_options(cfg))
     folder = output.with_name(f"{output.stem}_report")
     report = write_records(
@@ -85,7 +83,7 @@ def _options(cfg: DictConfig) -> Options:
 
 def _fetch(cfg: DictConfig, datasets: Path) -> Path:
     if cfg.root is not None or cfg.output is not None:
-        raise ConfigError("fetch=true puts the released file into its place; it goes with neither root= nor output=")
+        raise ConfigError("fetch=true downloads the released file to its path; it goes with neither root= nor output=")
     path, counts = fetch_released(cfg.name, datasets, mirror=cfg.mirror)
     print_table(Table([cfg.name, "images", "annotations", "categories"], [["", *(f"{number:,}" for number in counts)]]))
     log.info("%s: complete and as at the first download", path)

@@ -25,9 +25,9 @@ def write_quickstart_data(
     test_scenes: int,
     scene: SceneParams,
     images: str | Path | None = None,
-    max_images: int = 100,
-    max_side: int = 480,
-    seed: int = 0,
+    max_images: int,
+    max_side: int,
+    seed: int,
 ) -> None:
     """Write scenes and images.
 

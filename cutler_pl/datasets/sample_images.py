@@ -10,7 +10,7 @@ from cutler_pl.runtime.files import atomic_write
 SAMPLES = ("astronaut", "camera", "cat", "clock", "coffee", "coins", "hubble_deep_field", "moon", "rocket")
 
 
-def write_sample_images(folder: Path, *, max_side: int = 480) -> list[Path]:
+def write_sample_images(folder: Path, *, max_side: int) -> list[Path]:
     """Write the bundled images as PNG files, shrunk where a side exceeds `max_side` pixels.
 
     Returns:

@@ -30,7 +30,7 @@ def test_addresses_are_those_of_the_original() -> None:
     assert set(CATALOG) - set(RELEASED) == {"coco_80", "coco_100", "imagenet_r3"}
 
 
-def test_a_released_file_comes_into_its_place_and_is_counted(server: FileServer, tmp_path: Path) -> None:
+def test_fetch_and_count_released_file(server: FileServer, tmp_path: Path) -> None:
     server.files["/cutler/voc/trainvaltest_2007_cls_agnostic.json"] = COCO
     for _ in range(2):
         path, counts = fetch_released("voc", tmp_path, mirror=f"{server.address}/cutler/")
@@ -39,7 +39,7 @@ def test_a_released_file_comes_into_its_place_and_is_counted(server: FileServer,
     assert len(server.log) == 1
 
 
-def test_a_page_instead_of_json_is_refused_and_not_kept(server: FileServer, tmp_path: Path) -> None:
+def test_refuse_html_instead_of_json(server: FileServer, tmp_path: Path) -> None:
     server.files["/kitti/trainval_cls_agnostic.json"] = b"<html>moved</html>"
     with pytest.raises(AnnotationError, match=r"trainval_cls_agnostic\.json sent is no annotation file"):
         fetch_released("kitti", tmp_path, mirror=server.address)
@@ -48,7 +48,7 @@ def test_a_page_instead_of_json_is_refused_and_not_kept(server: FileServer, tmp_
     assert fetch_released("kitti", tmp_path, mirror=server.address)[1].images == 1
 
 
-def test_shares_of_coco_come_out_of_one_archive(server: FileServer, tmp_path: Path) -> None:
+def test_coco_splits_come_from_one_archive(server: FileServer, tmp_path: Path) -> None:
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
         archive.writestr("annotations/1perc_instances_train2017.json", COCO)

@@ -88,13 +88,13 @@ class VisualSamples(L.Callback):
         return self.dirpath / f"step_{trainer.global_step:07d}"
 
     def _draw_prediction(self, image: Tensor, prediction: AnyPrediction, names: Sequence[str] | None) -> Any:
-        kept = torch.nonzero(prediction["scores"] >= self.score_threshold).flatten()
+        drawn = torch.nonzero(prediction["scores"] >= self.score_threshold).flatten()
         return draw_instances(
             image,
-            full_masks(prediction, kept),
-            boxes=prediction["boxes"][kept].float(),
-            scores=prediction["scores"][kept].float(),
-            labels=_labels(prediction["labels"][kept], names),
+            full_masks(prediction, drawn),
+            boxes=prediction["boxes"][drawn].float(),
+            scores=prediction["scores"][drawn].float(),
+            labels=_labels(prediction["labels"][drawn], names),
         )
 
 

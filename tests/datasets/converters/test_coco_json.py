@@ -41,7 +41,7 @@ def read(source: Path, **options: Any) -> list[Record]:
     return list(read_coco(Source(source, **{"images": None, **options}), selection=selection))
 
 
-def test_ids_boxes_areas_and_masks_stay_as_they_are(write: Callable[..., Path]) -> None:
+def test_records_are_unchanged(write: Callable[..., Path]) -> None:
     source = write([image(9)], [annotation(70, 9), annotation(71, 9, iscrowd=1)])
     assert read(source) == [
         ImageRecord(9, "a.jpg", 48, 64),
@@ -56,7 +56,7 @@ def test_crowds_can_count_or_go(write: Callable[..., Path], marked: str, crowds:
     assert [record.crowd for record in records if isinstance(record, ObjectRecord)] == crowds
 
 
-def test_a_missing_area_is_that_of_the_mask(write: Callable[..., Path]) -> None:
+def test_fill_area_from_mask(write: Callable[..., Path]) -> None:
     mask = np.zeros((48, 64), dtype=bool)
     mask[2:5, 3:7] = True
     bare = annotation(1, 9, segmentation=rle.encode(mask))
@@ -66,7 +66,7 @@ def test_a_missing_area_is_that_of_the_mask(write: Callable[..., Path]) -> None:
     assert (found.area, found.crowd) == (12.0, False)
 
 
-def test_faulty_records_are_listed_and_the_others_kept(write: Callable[..., Path]) -> None:
+def test_list_faulty_records(write: Callable[..., Path]) -> None:
     wrong_size = rle.encode(np.ones((4, 4), dtype=bool))
     source = write(
         [image(1), image(1), {"id": 2}, image(3, "")],
@@ -97,7 +97,7 @@ def test_faulty_records_are_listed_and_the_others_kept(write: Callable[..., Path
     ]
 
 
-def test_photos_are_found_below_fewer_folders_and_compared(
+def test_find_images_below_fewer_folders(
     tmp_path: Path, write: Callable[..., Path], write_image: Callable[..., Path]
 ) -> None:
     write_image("val/patch1/a.jpg", (48, 64))
@@ -143,7 +143,7 @@ def test_lists_that_are_none_are_refused(tmp_path: Path) -> None:
         read_ids(lists)
 
 
-def test_both_versions_of_lvis_are_named_by_their_address(write: Callable[..., Path]) -> None:
+def test_lvis_file_names_from_coco_url(write: Callable[..., Path]) -> None:
     address = "http://images.cocodataset.org/val2017/000000266409.jpg"
     version_1 = {"id": 1, "coco_url": address, "height": 48, "width": 64}
     version_05 = image(2, "COCO_val2014_000000266409.jpg", coco_url=address)
@@ -156,7 +156,7 @@ def test_both_versions_of_lvis_are_named_by_their_address(write: Callable[..., P
     ]
 
 
-def test_lvis_can_be_cut_to_the_categories_of_coco(tmp_path: Path, write: Callable[..., Path]) -> None:
+def test_select_coco_categories_of_lvis(tmp_path: Path, write: Callable[..., Path]) -> None:
     categories = [{"id": 5, "name": "cat", "synset": "cat.n.01"}, {"id": 6, "name": "acorn", "synset": "acorn.n.01"}]
     source = write([image(1)], [annotation(1, 1), annotation(2, 1, category_id=6)], categories)
     synsets = tmp_path / "coco_to_synset.json"

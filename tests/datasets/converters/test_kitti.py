@@ -25,7 +25,7 @@ def read(tmp_path: Path, write_image: Callable[..., Path]) -> Callable[..., list
     return read
 
 
-def test_corners_count_from_zero_and_the_size_is_the_photos(read: Callable[..., list[Record]]) -> None:
+def test_corners_count_from_zero(read: Callable[..., list[Record]]) -> None:
     assert read(CAR, CAR.replace("Car", "Misc")) == [
         ImageRecord(1, "JPEGImages/000001.png", 30, 40),
         ObjectRecord(1, [10.25, 12.5, 20.0, 7.5], 150.0),
@@ -34,9 +34,7 @@ def test_corners_count_from_zero_and_the_size_is_the_photos(read: Callable[..., 
 
 
 @pytest.mark.parametrize(("marked", "crowds"), [("ignore", [True]), ("keep", [False]), ("drop", [])])
-def test_dont_care_regions_do_not_count_unless_asked_for(
-    read: Callable[..., list[Record]], marked: str, crowds: list[bool]
-) -> None:
+def test_dont_care_regions_are_ignored(read: Callable[..., list[Record]], marked: str, crowds: list[bool]) -> None:
     records = read(DONT_CARE, marked=marked)
     assert [record.crowd for record in records if isinstance(record, ObjectRecord)] == crowds
     assert len(records) == 2, "dropped ones are listed"
@@ -53,7 +51,7 @@ def test_broken_lines_are_listed_with_their_number(read: Callable[..., list[Reco
     assert "000001.txt, line 3: 'Car 0 0 0 1 2 3'" in skipped[0].item
 
 
-def test_labels_without_photo_and_damaged_photos_are_listed(tmp_path: Path, read: Callable[..., list[Record]]) -> None:
+def test_list_missing_and_damaged_images(tmp_path: Path, read: Callable[..., list[Record]]) -> None:
     read(CAR)
     (tmp_path / "label_2" / "000002.txt").write_text(CAR)
     (tmp_path / "image_2" / "000001.png").write_bytes(b"no image")

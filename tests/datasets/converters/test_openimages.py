@@ -27,14 +27,14 @@ def read(tmp_path: Path, write_image: Callable[..., Path]) -> Callable[..., list
     return read
 
 
-def test_shares_in_the_order_of_the_table_become_pixels(read: Callable[..., list[Record]]) -> None:
+def test_relative_coordinates_become_pixels(read: Callable[..., list[Record]]) -> None:
     assert read(HEAD, row("a", "0.1,0.3,0.5,1")) == [
         ImageRecord(1, "a.jpg", 50, 100),
         ObjectRecord(1, [10, 25, 20, 25], 500),
     ]
 
 
-def test_rows_of_an_image_need_not_stand_together(read: Callable[..., list[Record]]) -> None:
+def test_rows_of_image_need_not_be_adjacent(read: Callable[..., list[Record]]) -> None:
     records = read(HEAD, row("b", "0,1,0,1"), row("a", "0,0.5,0,1"), row("b", "0,0.5,0,0.5"))
     assert [(type(record).__name__, record[0], record[1]) for record in records] == [
         ("ImageRecord", 1, "b.jpg"),
@@ -50,14 +50,12 @@ def test_columns_are_found_by_name(read: Callable[..., list[Record]]) -> None:
 
 
 @pytest.mark.parametrize(("marked", "crowds"), [("ignore", [True, False]), ("keep", [False, False]), ("drop", [False])])
-def test_groups_do_not_count_unless_asked_for(
-    read: Callable[..., list[Record]], marked: str, crowds: list[bool]
-) -> None:
+def test_groups_are_ignored(read: Callable[..., list[Record]], marked: str, crowds: list[bool]) -> None:
     records = read(HEAD, row("a", "0,1,0,1", group="1"), row("a", "0,1,0,1"), marked=marked)
     assert [record.crowd for record in records if isinstance(record, ObjectRecord)] == crowds
 
 
-def test_broken_rows_and_missing_photos_are_listed(read: Callable[..., list[Record]]) -> None:
+def test_list_broken_rows_and_missing_images(read: Callable[..., list[Record]]) -> None:
     records = read(
         HEAD,
         "a,xclick,0.1",

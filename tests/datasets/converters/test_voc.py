@@ -39,7 +39,7 @@ def read(folder: Path, *splits: str, images: bool = True, marked: str = "keep") 
     return list(read_voc(source, splits=splits or ("train",)))  # type: ignore[arg-type]
 
 
-def test_corners_count_from_one_and_belong_to_the_object(tmp_path: Path, write: Callable[..., None]) -> None:
+def test_corners_count_from_one(tmp_path: Path, write: Callable[..., None]) -> None:
     write("a", box(1, 1, 64, 48), box(11, 21, 11, 22.5), photo=".png")
     assert read(tmp_path) == [
         ImageRecord(1, "JPEGImages/a.png", 48, 64),
@@ -55,7 +55,7 @@ def test_boxes_of_body_parts_are_no_objects(tmp_path: Path, write: Callable[...,
 
 
 @pytest.mark.parametrize(("marked", "crowd"), [("keep", False), ("ignore", True)])
-def test_difficult_objects_are_kept_or_do_not_count(
+def test_difficult_objects_kept_or_ignored(
     tmp_path: Path, write: Callable[..., None], marked: str, crowd: bool
 ) -> None:
     write("a", box(1, 1, 10, 10, difficult="<difficult>1</difficult>"), box(1, 1, 9, 9, difficult=""))
@@ -65,14 +65,14 @@ def test_difficult_objects_are_kept_or_do_not_count(
     ]
 
 
-def test_difficult_objects_are_dropped_where_asked_for(tmp_path: Path, write: Callable[..., None]) -> None:
+def test_drop_difficult_objects(tmp_path: Path, write: Callable[..., None]) -> None:
     write("a", box(1, 1, 10, 10, difficult="<difficult>1</difficult>"))
     dropped = read(tmp_path, marked="drop")[1]
     assert isinstance(dropped, SkippedRecord)
     assert (dropped.reason, dropped.fault) == ("marked difficult", False)
 
 
-def test_boxes_are_cut_at_the_border_and_empty_ones_listed(tmp_path: Path, write: Callable[..., None]) -> None:
+def test_clip_boxes_and_list_empty_ones(tmp_path: Path, write: Callable[..., None]) -> None:
     write("a", box(60, 40, 70, 90), box(70, 1, 90, 9), box(9, 9, 3, 12), box("x", 1, 2, 3), "<object/>")  # type: ignore[arg-type]
     _, cut, *skipped = read(tmp_path)
     assert cut == ObjectRecord(1, [59, 39, 5, 9], 45)
@@ -88,19 +88,19 @@ def test_boxes_are_cut_at_the_border_and_empty_ones_listed(tmp_path: Path, write
 @pytest.mark.parametrize(
     "size", ["", "<size><width>0</width><height>0</height></size>", "<size><width>x</width></size>"]
 )
-def test_a_missing_size_is_taken_from_the_photo(tmp_path: Path, write: Callable[..., None], size: str) -> None:
+def test_missing_size_from_image(tmp_path: Path, write: Callable[..., None], size: str) -> None:
     write("a", box(1, 1, 2, 2), size=size)
     assert read(tmp_path)[0] == ImageRecord(1, "JPEGImages/a.jpg", 48, 64)
     without = read(tmp_path, images=False)
     assert [record.reason for record in without if isinstance(record, SkippedRecord)] == ["no image size"]
 
 
-def test_without_photos_the_size_of_the_xml_counts(tmp_path: Path, write: Callable[..., None]) -> None:
+def test_size_from_xml_without_images(tmp_path: Path, write: Callable[..., None]) -> None:
     write("a", box(1, 1, 2, 2), photo=None)
     assert read(tmp_path, images=False)[0] == ImageRecord(1, "JPEGImages/a.jpg", 48, 64)
 
 
-def test_images_that_cannot_be_used_are_listed_and_the_others_read(tmp_path: Path, write: Callable[..., None]) -> None:
+def test_list_unusable_images(tmp_path: Path, write: Callable[..., None]) -> None:
     write("gone", box(1, 1, 2, 2), photo=None)
     write("other", size="<size><width>63</width><height>48</height></size>")
     write("broken")
@@ -126,14 +126,14 @@ def test_images_that_cannot_be_used_are_listed_and_the_others_read(tmp_path: Pat
     assert [record.file_name for record in records if isinstance(record, ImageRecord)] == ["JPEGImages/fine.jpg"]
 
 
-def test_every_annotation_file_can_be_read_without_lists(tmp_path: Path, write: Callable[..., None]) -> None:
+def test_read_all_without_lists(tmp_path: Path, write: Callable[..., None]) -> None:
     write("b")
     write("a")
     (tmp_path / "ImageSets" / "Main" / "train.txt").unlink()
     assert [record.file_name for record in read(tmp_path, "all")] == ["JPEGImages/a.jpg", "JPEGImages/b.jpg"]  # type: ignore[union-attr]
 
 
-def test_a_missing_list_is_named_with_the_way_out(tmp_path: Path, write: Callable[..., None]) -> None:
+def test_missing_list_is_named(tmp_path: Path, write: Callable[..., None]) -> None:
     with pytest.raises(DatasetNotFoundError, match=r"test\.txt: no such list; unpack .* 'splits=\[all\]'"):
         read(tmp_path, "test")
 

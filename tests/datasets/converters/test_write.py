@@ -22,7 +22,7 @@ def write(tmp_path: Path, records: list[Record], *, max_failure_rate: float = 0.
     return write_records(records, out, skipped=skipped, info={"description": "test"}, max_failure_rate=max_failure_rate)
 
 
-def test_the_file_is_class_agnostic_coco_and_counted(tmp_path: Path) -> None:
+def test_write_class_agnostic_coco(tmp_path: Path) -> None:
     report = write(tmp_path, GOOD)
     coco = load_coco(tmp_path / "out.json").coco
     assert coco["categories"] == [{"id": 1, "name": "fg", "supercategory": "fg"}]
@@ -33,7 +33,7 @@ def test_the_file_is_class_agnostic_coco_and_counted(tmp_path: Path) -> None:
     assert [line["item"] for line in listed] == ["b.xml, object 1"]
 
 
-def test_more_faults_than_accepted_leave_the_older_file(tmp_path: Path) -> None:
+def test_too_many_faults_keep_old_file(tmp_path: Path) -> None:
     (tmp_path / "out.json").write_text("old")
     records = [*GOOD, SkippedRecord("image", "image missing", "c.jpg")]
     sentence = r"33\.3% of the images are missing or faulty, more than max_failure_rate=0\.2 \(images: image missing 1×"
@@ -45,6 +45,6 @@ def test_more_faults_than_accepted_leave_the_older_file(tmp_path: Path) -> None:
     assert len(load_coco(tmp_path / "out.json").coco["images"]) == 2
 
 
-def test_nothing_left_is_refused_in_any_case(tmp_path: Path) -> None:
+def test_refuse_file_without_annotations(tmp_path: Path) -> None:
     with pytest.raises(TooManyFailuresError, match="no annotation is left; check the paths"):
         write(tmp_path, [], max_failure_rate=1.0)
