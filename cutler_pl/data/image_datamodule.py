@@ -32,7 +32,7 @@ class ImageMeta(NamedTuple):
 
 
 Item = tuple[ImageTensor, ImageMeta] | Failure
-EvalBatch = tuple[list[ImageTensor], list[ImageMeta]]
+ImagesAndMeta = tuple[list[ImageTensor], list[ImageMeta]]
 
 
 class ImageFiles(Dataset[Item]):
@@ -96,7 +96,7 @@ class ImageDataModule(L.LightningDataModule, ABC):
     def image_files(self) -> ImageFiles:
         """The images of all ranks."""
 
-    def predict_dataloader(self) -> SizedLoader[EvalBatch]:
+    def predict_dataloader(self) -> SizedLoader[ImagesAndMeta]:
         """Batches of this rank's share of the images."""
         dataset = self.image_files()
         loader = DataLoader(
@@ -108,15 +108,15 @@ class ImageDataModule(L.LightningDataModule, ABC):
         )
         return SizedLoader(loader, self._collect)
 
-    def val_dataloader(self) -> SizedLoader[EvalBatch]:
+    def val_dataloader(self) -> SizedLoader[ImagesAndMeta]:
         """As `predict_dataloader`."""
         return self.predict_dataloader()
 
-    def test_dataloader(self) -> SizedLoader[EvalBatch]:
+    def test_dataloader(self) -> SizedLoader[ImagesAndMeta]:
         """As `predict_dataloader`."""
         return self.predict_dataloader()
 
-    def _collect(self, items: list[Item]) -> EvalBatch:
+    def _collect(self, items: list[Item]) -> ImagesAndMeta:
         read = [item for item in items if not isinstance(item, Failure)]
         self.failures.add(item for item in items if isinstance(item, Failure))
         return [image for image, _ in read], [meta for _, meta in read]

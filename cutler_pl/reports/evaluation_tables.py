@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from cutler_pl.evaluation.metrics import NOT_MEASURED, IouType, Metrics
 from cutler_pl.evaluation.published import Pair, semi_supervised, zero_shot
-from cutler_pl.reports.tables import NONE, Table
+from cutler_pl.reports.tables import NONE, Table, cell_text
 
 SUPERVISED = "coco_80"
 """The dataset that the published semi-supervised table is about: COCO val2017 with its 80 classes."""
@@ -151,7 +151,7 @@ def missing_table(report: Report) -> Table:
 
 def number(value: float | None) -> str:
     """A percentage as text."""
-    return "" if value is None else NONE if value == NOT_MEASURED else f"{value:.1f}"
+    return "" if value is None else cell_text(None if value == NOT_MEASURED else float(value))
 
 
 def _own_rows(

@@ -1,6 +1,7 @@
 """Several datasets of the catalogue in one command, from predictions that exist or from a checkpoint."""
 
 import json
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,10 @@ from cutler_pl.cli import CONFIG_DIR
 from cutler_pl.commands import evaluate
 from cutler_pl.commands.evaluate import predict
 from cutler_pl.commands.evaluate.plan import Plan, make_plan
-from cutler_pl.commands.predict import LoadedDetector
 from cutler_pl.datasets.catalog import CATALOG
 from cutler_pl.errors import ConfigError, DatasetNotFoundError, OutputLockedError, TooManyFailuresError
 from cutler_pl.evaluation.published import zero_shot
-from cutler_pl.models import Detector, build_detector
+from cutler_pl.models import Detector, DetectorMetadata, build_detector
 from cutler_pl.runtime.locks import file_lock
 
 BOX = [2.0, 3.0, 20.0, 12.0]
@@ -223,13 +223,15 @@ class Predicting:
         monkeypatch.setattr(predict, "load_for_prediction", self.load)
         monkeypatch.setattr(predict, "write_predictions", self.write)
 
-    def load(self, cfg: DictConfig, *, max_detections: int | None) -> LoadedDetector:
+    def load(self, cfg: DictConfig, *, max_detections: int | None) -> tuple[Detector, DetectorMetadata]:
         self.most = max_detections
-        return LoadedDetector(any_detector(), list(range(1, len(self.names) + 1)), list(self.names))
+        return any_detector(), DetectorMetadata(tuple(range(1, len(self.names) + 1)), self.names)
 
-    def write(self, cfg: DictConfig, detector: LoadedDetector, datamodule: Any, results: Path) -> dict[int, Any]:
-        self.asked.append((results.parent.name, self.most, list(detector.category_ids)))
-        found = {"image_id": 1, "category_id": detector.category_ids[-1], "bbox": BOX, "score": 0.9}
+    def write(
+        self, cfg: DictConfig, model: Detector, datamodule: Any, results: Path, *, category_ids: Sequence[int]
+    ) -> dict[int, Any]:
+        self.asked.append((results.parent.name, self.most, list(category_ids)))
+        found = {"image_id": 1, "category_id": category_ids[-1], "bbox": BOX, "score": 0.9}
         results.parent.mkdir(parents=True, exist_ok=True)
         results.write_text(json.dumps([found | {"segmentation": MASK}]))
         results.with_name("failures.jsonl").write_text('{"file": "2.jpg", "reason": "broken"}\n')

@@ -22,7 +22,7 @@ from cutler_pl.data import (
     TrainingSet,
     TrainTransformParams,
 )
-from cutler_pl.data.instances import TrainBatch
+from cutler_pl.data.instances import InstanceBatch
 from cutler_pl.errors import AnnotationError, ConfigError, DatasetNotFoundError, ImageReadError
 
 COPY_PASTE = BatchAugmentation(copy_paste=CopyPasteParams())
@@ -161,7 +161,7 @@ def test_copy_paste_after_transfer(make_folder: Callable[..., Any]) -> None:
     folder = make_folder([(40, 40)] * 6, objects=3)
     data = datamodule(folder, augment=COPY_PASTE, train_sizes=(40,), batch_size=4)
     batch = next(iter(data.train_dataloader()))
-    assert isinstance(batch, TrainBatch)
+    assert isinstance(batch, InstanceBatch)
     assert [len(target["labels"]) for target in batch.targets] == [3] * 4
     images, targets = data.on_after_batch_transfer(batch, 0)
     assert len(images) == 4
@@ -269,7 +269,7 @@ def test_check_refuses_objects_without_masks(make_folder: Callable[..., Any]) ->
 def test_check_refuses_what_is_not_json(make_folder: Callable[..., Any]) -> None:
     folder = make_folder([(24, 40)])
     folder.annotations.write_text("<html>not found</html>")
-    with pytest.raises(AnnotationError, match="not a JSON"):
+    with pytest.raises(AnnotationError, match="not a COCO JSON"):
         datamodule(folder).check()
 
 

@@ -1,14 +1,16 @@
 """The predictions an evaluation needs: one dataset after the other, by all ranks, each kept when it is finished."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from cutler_pl.commands.evaluate.plan import FailedDatasets, Plan, Task
-from cutler_pl.commands.predict import LoadedDetector, annotated_images, load_for_prediction, write_predictions
+from cutler_pl.commands.predict import annotated_images, load_for_prediction, write_predictions
 from cutler_pl.commands.result_cache import file_state, finished_with, write_finished
 from cutler_pl.data import EvalDataModule
 from cutler_pl.errors import ConfigError
+from cutler_pl.models import Detector, DetectorMetadata
 from cutler_pl.runtime.distributed import global_rank
 from cutler_pl.runtime.logging import get_logger
 from cutler_pl.runtime.version import VERSION
@@ -39,22 +41,23 @@ def predict_all(cfg: DictConfig, plan: Plan, failed: FailedDatasets) -> None:
             continue
         with failed.caught(task):
             datamodules[task.name] = annotated_images(cfg, str(task.images), task.annotations)
-    detectors: dict[int | None, LoadedDetector] = {}  # the last one only
+    detectors: dict[int | None, tuple[Detector, DetectorMetadata]] = {}  # the last one only
     for number, task in enumerate((task for task in plan.tasks if task.name in datamodules), 1):
         log.info("predicting on %s, %d of %d", task.name, number, len(datamodules))
         with failed.caught(task):
             if task.max_detections not in detectors:
                 detectors = {task.max_detections: load_for_prediction(cfg, max_detections=task.max_detections)}
-            detector = with_categories_of(detectors[task.max_detections], datamodules[task.name], task)
+            model, metadata = detectors[task.max_detections]
+            category_ids = matched_category_ids(metadata, datamodules[task.name], task)
             if global_rank() == 0:
                 (task.folder / FINISHED).unlink(missing_ok=True)
-            write_predictions(cfg, detector, datamodules[task.name], task.predictions)
+            write_predictions(cfg, model, datamodules[task.name], task.predictions, category_ids=category_ids)
             if global_rank() == 0:
                 write_finished(task.folder / FINISHED, settings[task.name])
 
 
-def with_categories_of(detector: LoadedDetector, datamodule: EvalDataModule, task: Task) -> LoadedDetector:
-    """The detector with the category ids of the annotations, where its classes are compared with theirs.
+def matched_category_ids(metadata: DetectorMetadata, datamodule: EvalDataModule, task: Task) -> Sequence[int]:
+    """Category id of label 1, 2, …: those of the annotations, where the detector's classes are compared with theirs.
 
     Classes are matched by name. A checkpoint that knows no names (a released file) has the categories in the order of
     their ids, as the original numbers them.
@@ -63,12 +66,12 @@ def with_categories_of(detector: LoadedDetector, datamodule: EvalDataModule, tas
         ConfigError: The detector has other classes than the annotations.
     """
     if task.params.class_agnostic:
-        return detector
+        return metadata.category_ids
     categories = datamodule.index.categories
     ids = {name: id_ for id_, name in categories.items()}
-    names = list(detector.class_names)
-    if names == [str(id_) for id_ in detector.category_ids] and len(names) == len(categories):
-        return LoadedDetector(detector.model, list(categories), list(categories.values()))
+    names = metadata.class_names
+    if names == tuple(map(str, metadata.category_ids)) and len(names) == len(categories):
+        return list(categories)
     unknown = [name for name in names if name not in ids]
     if unknown or len(ids) < len(categories):
         shown = ", ".join(unknown[:5]) + (", …" if len(unknown) > 5 else "")
@@ -76,7 +79,7 @@ def with_categories_of(detector: LoadedDetector, datamodule: EvalDataModule, tas
             f"{task.annotations}: the checkpoint's {len(names)} classes are not those of the annotations "
             f"({len(categories)}): {shown or 'names are not unique'}; measure without classes by eval=agnostic"
         )
-    return LoadedDetector(detector.model, [ids[name] for name in names], names)
+    return [ids[name] for name in names]
 
 
 def _settings(cfg: DictConfig, task: Task, digest: str | None) -> dict[str, Any]:
