@@ -2,6 +2,8 @@
 
 from collections import OrderedDict
 
+import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -65,7 +67,13 @@ class BoxStage(nn.Module):
         self, pooled: Float[Tensor, "regions channels cells cells"]
     ) -> tuple[Float[Tensor, "regions classes"], Float[Tensor, "regions columns"]]:
         """Float32 logits of classes and background, and deltas."""
-        hidden = self.head(pooled)
+        if pooled.device.type == "cpu" and not torch.is_grad_enabled() and not torch.compiler.is_exporting():
+            # the first layer as a convolution, which takes channels-last features without reordering them
+            fc1 = self.head.fc1
+            hidden = F.conv2d(pooled, fc1.weight.unflatten(1, pooled.shape[1:]), fc1.bias).flatten(1)
+            hidden = self.head[2:](hidden)
+        else:
+            hidden = self.head(pooled)
         return self.predictor["cls_score"](hidden).float(), self.predictor["bbox_pred"](hidden).float()
 
 
