@@ -38,7 +38,7 @@ class _Conv2d(nn.Conv2d):
     """oneDNN's convolution, which PyTorch avoids for 1×1 kernels in one thread though it is faster channels-last."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if not x.is_contiguous(memory_format=torch.channels_last) or not torch.backends.mkldnn.is_available():
+        if not x.is_contiguous(memory_format=torch.channels_last) or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
             return super().forward(x)
         convolution = torch.ops.aten.mkldnn_convolution
         y: torch.Tensor = convolution(x, self.weight, self.bias, self.padding, self.stride, self.dilation, self.groups)
