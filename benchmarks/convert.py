@@ -4,10 +4,9 @@
     python benchmarks/convert.py --annotations 3000 6000       smaller
     python benchmarks/convert.py --formats voc --repeats 1     one format, once
 
-Files and photos are generated: VOC's XML, OpenImages' table with its rows in disorder, and an Objects365-like COCO file
-with annotations in front of its images. Every photo is one and the same small JPEG by another name, whose header is
-read as for real ones. Each run has its own process; the seconds are of the processor, so that other work on the machine
-does not count. Peak memory is that of the whole process, imports too.
+Files and images are generated: VOC's XML, OpenImages' table with its rows in disorder, and an Objects365-like COCO file
+with annotations before its images. Every image is the same small JPEG under another name, whose header is read.
+Each run has its own process; times are CPU seconds. Peak memory is that of the whole process, imports included.
 """
 
 import argparse
@@ -28,7 +27,7 @@ from PIL import Image
 from cutler_pl.runtime.reproducibility import run_metadata
 
 HEIGHT, WIDTH = 375, 500
-OBJECTS = 12  # for each image, as many as in Objects365 and twice as many as in OpenImages' validation set
+OBJECTS = 12  # per image, as many as in Objects365 and twice as many as in OpenImages' validation set
 
 
 class Run(NamedTuple):
@@ -41,8 +40,8 @@ class Run(NamedTuple):
     peak: float
 
 
-def photos(folder: Path, names: list[str]) -> None:
-    """One photo under many names."""
+def write_images(folder: Path, names: list[str]) -> None:
+    """One image under many names."""
     folder.mkdir(parents=True)
     Image.new("RGB", (WIDTH, HEIGHT), (90, 120, 150)).save(folder / "first.jpg")
     for name in names:
@@ -57,10 +56,10 @@ def corners(rng: np.random.Generator) -> list[list[int]]:
 
 
 def make_voc(root: Path, sizes: list[int], rng: np.random.Generator) -> None:
-    """A VOC download with one split list a size."""
+    """A VOC download with one split list per size."""
     base = root / "VOCdevkit" / "VOC2007"
     stems = [f"{number:06d}" for number in range(max(sizes) // OBJECTS)]
-    photos(base / "JPEGImages", [f"{stem}.jpg" for stem in stems])
+    write_images(base / "JPEGImages", [f"{stem}.jpg" for stem in stems])
     (base / "Annotations").mkdir()
     size = f"<size><width>{WIDTH}</width><height>{HEIGHT}</height><depth>3</depth></size>"
     for stem in stems:
@@ -78,10 +77,10 @@ def make_voc(root: Path, sizes: list[int], rng: np.random.Generator) -> None:
 
 
 def make_openimages(root: Path, sizes: list[int], rng: np.random.Generator) -> None:
-    """An OpenImages download with one table a size."""
+    """An OpenImages download with one table per size."""
     names = [f"{number:016x}" for number in range(max(sizes) // OBJECTS)]
-    photos(root / "validation", [f"{name}.jpg" for name in names])
-    head = (
+    write_images(root / "validation", [f"{name}.jpg" for name in names])
+    header = (
         "ImageID,Source,LabelName,Confidence,XMin,XMax,YMin,YMax,IsOccluded,IsTruncated,IsGroupOf,IsDepiction,IsInside"
     )
     for count in sizes:
@@ -91,13 +90,13 @@ def make_openimages(root: Path, sizes: list[int], rng: np.random.Generator) -> N
             for a, b, c, d in corners(rng)
         ]
         order = rng.permutation(len(rows)).tolist()
-        (root / f"{count}.csv").write_text("\n".join([head, *(rows[place] for place in order)]) + "\n")
+        (root / f"{count}.csv").write_text("\n".join([header, *(rows[place] for place in order)]) + "\n")
 
 
 def make_objects365(root: Path, sizes: list[int], rng: np.random.Generator) -> None:
-    """An Objects365 download with one COCO file a size."""
+    """An Objects365 download with one COCO file per size."""
     names = [f"images/v1/patch1/{number:08d}.jpg" for number in range(max(sizes) // OBJECTS)]
-    photos(root / "val" / "patch1", [Path(name).name for name in names])
+    write_images(root / "val" / "patch1", [Path(name).name for name in names])
     for count in sizes:
         images = [
             {"id": number, "file_name": name, "height": HEIGHT, "width": WIDTH, "license": 5}
@@ -125,7 +124,7 @@ MAKERS: dict[str, Callable[[Path, list[int], np.random.Generator], None]] = {
 
 
 def convert(name: str, root: Path, count: int, pipe: Any) -> None:
-    """Convert one size as `scripts/prepare_dataset.py` does, without the picture sheet."""
+    """Convert one size as `scripts/prepare_dataset.py` does, without examples."""
     from cutler_pl.datasets.converters import Options, open_download, write_records
 
     files = {"openimages": root / f"{count}.csv", "objects365": root / f"{count}.json"}
@@ -149,11 +148,11 @@ def peak_mebibytes() -> float:
 def run_alone(name: str, root: Path, count: int) -> Run:
     """One conversion in a process of its own."""
     context = multiprocessing.get_context("spawn")
-    receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=convert, args=(name, root, count, sender))
+    reader, writer = context.Pipe(duplex=False)
+    process = context.Process(target=convert, args=(name, root, count, writer))
     process.start()
-    sender.close()
-    run: Run = receiver.recv()
+    writer.close()
+    run: Run = reader.recv()
     process.join()
     return run
 
@@ -167,7 +166,7 @@ def main() -> None:
     arguments = parser.parse_args()
     metadata = run_metadata()
     print(f"{platform.processor() or platform.machine()}, {metadata['cpu_count']} CPUs, commit {metadata['commit']}")
-    print("format       annotations   images   CPU-seconds (min–max)     µs an annotation   peak MiB (imports)")
+    print("format       annotations   images   CPU-seconds (min–max)     µs per annotation   peak MiB (imports)")
     for name in arguments.formats:
         with tempfile.TemporaryDirectory() as folder:
             MAKERS[name](Path(folder), arguments.annotations, np.random.default_rng(0))

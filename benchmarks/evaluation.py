@@ -83,14 +83,10 @@ def generate(images: int, detections: int, categories: int, folder: Path, *, see
 
 def ours(truth_file: Path, results_file: Path, class_agnostic: bool) -> tuple[dict[str, list[float]], float]:
     """All twelve measures by this package, and the seconds spent apart from reading JSON."""
-    from cutler_pl.coco.io import read_json
-    from cutler_pl.evaluation import evaluate
+    from cutler_pl.evaluation import EvalParams, compare
 
-    truth, results = read_json(truth_file)[0], read_json(results_file)[0]
-    started = time.process_time()
-    curves = evaluate(truth, results, class_agnostic=class_agnostic)
-    seconds = time.process_time() - started
-    return {t: [c.summary()[name] for name in MEASURES] for t, c in curves.items()}, seconds
+    curves = compare(truth_file, results_file, EvalParams(class_agnostic=class_agnostic)).curves
+    return {t: [c.summary()[name] for name in METRICS] for t, c in curves.items()}
 
 
 def pycocotools(truth_file: Path, results_file: Path, class_agnostic: bool) -> tuple[dict[str, list[float]], float]:

@@ -236,7 +236,7 @@ def measure_unsupervised(checkpoint: Path, scenes: Scenes, output: Path) -> dict
         "images": str(scenes.test_images),
         "annotations": str(scenes.test_annotations),
         "output": str(output),
-        "gallery": 0,
+        "num_examples": 0,
         "num_workers": 0,
         "trainer": "cpu",
     }

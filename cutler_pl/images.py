@@ -1,7 +1,7 @@
-"""The one image reader: every photo enters the program here, upright, as 8-bit RGB.
+"""The one image reader: every image is read here, upright, as 8-bit RGB.
 
-EXIF orientation is applied before anything else, so that annotations and pixels share one frame (the original's
-MaskCut ignored it while its detector applied it). Sizes are checked on the header, before any pixel is decoded.
+EXIF orientation is applied first, so that annotations and pixels share one frame (the original's MaskCut ignored it
+while its detector applied it). Sizes are checked on the header, before any pixel is decoded.
 """
 
 import os
@@ -20,7 +20,7 @@ from cutler_pl.errors import DatasetNotFoundError, ImageReadError
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".pgm", ".tif", ".tiff", ".webp"})
 MAX_PIXELS = 180_000_000
 MIN_SIDE = 2
-_TURNS = {  # EXIF 2.3, table 4: how the stored pixels come upright
+_TRANSPOSES = {  # EXIF 2.3, table 4: how the stored pixels come upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -53,8 +53,8 @@ def read_image(
     """
     with _opened(path, max_pixels) as image:
         image.load()
-        turn = _TURNS.get(_orientation(image)) if upright else None
-        return np.array(_to_rgb(image if turn is None else image.transpose(turn)))
+        transpose = _TRANSPOSES.get(_orientation(image)) if upright else None
+        return np.array(_to_rgb(image if transpose is None else image.transpose(transpose)))
 
 
 def read_oriented(
@@ -63,7 +63,7 @@ def read_oriented(
     """Read an image such that pixels and annotations share one frame.
 
     That is the upright frame, unless only the stored one has the annotated size: the original's pseudo-masks of
-    photos with an EXIF rotation were drawn on pixels as stored.
+    images with an EXIF rotation were drawn on pixels as stored.
 
     Args:
         path: Image file.
@@ -94,7 +94,7 @@ def read_image_size(path: str | Path, *, upright: bool = True, max_pixels: int =
         ImageReadError: As `read_image`, as far as was read.
     """
     with _opened(path, max_pixels) as image:
-        if image.format == "TIFF":  # Pillow turns these while loading
+        if image.format == "TIFF":  # Pillow applies the orientation while loading
             image.load()
         orientation = _orientation(image) if upright else 1
         width, height = image.size
@@ -104,10 +104,10 @@ def read_image_size(path: str | Path, *, upright: bool = True, max_pixels: int =
 def list_images(source: str | Path) -> tuple[Path, list[str]]:
     """Find the images of a file, a folder (searched through all its subfolders, linked ones too) or a list file.
 
-    Hidden files and folders (`.name`) are left out: they hold thumbnails and other programs' notes, not photos.
+    Hidden files and folders (`.name`) are left out: they hold thumbnails and other programs' files.
 
     Args:
-        source: An image; a folder; or a `.txt` file with one path a line, relative to the list's own folder.
+        source: An image; a folder; or a `.txt` file with one path per line, relative to the list's own folder.
 
     Returns:
         The root, and the images as paths relative to it in POSIX form, sorted; a relative path is an image's identity.
@@ -131,7 +131,7 @@ def list_images(source: str | Path) -> tuple[Path, list[str]]:
         lines = (line.strip() for line in text.split("\n"))
         names = sorted({line for line in lines if line})
         if not names:
-            raise DatasetNotFoundError(f"{source}: the list names no image; expected one path a line")
+            raise DatasetNotFoundError(f"{source}: the list names no image; expected one path per line")
         return source.parent, names
     return source.parent, [source.name]
 
@@ -144,14 +144,14 @@ def _image_names(folder: Path) -> Iterator[str]:
 
     suffixes = tuple(IMAGE_SUFFIXES)
     seen = set()
-    for place, folders, files in os.walk(folder, onerror=refuse, followlinks=True):
-        status = Path(place).stat()
+    for path, folders, files in os.walk(folder, onerror=refuse, followlinks=True):
+        status = Path(path).stat()
         if (status.st_dev, status.st_ino) in seen:  # a link back up, or a second way to the same folder
             folders.clear()
             continue
         seen.add((status.st_dev, status.st_ino))
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        inside = Path(place).relative_to(folder).as_posix()
+        inside = Path(path).relative_to(folder).as_posix()
         prefix = "" if inside == "." else f"{inside}/"
         for name in files:
             if name.lower().endswith(suffixes) and not name.startswith("."):
@@ -160,10 +160,10 @@ def _image_names(folder: Path) -> Iterator[str]:
 
 @contextmanager
 def _opened(path: str | Path, max_pixels: int) -> Iterator[Image.Image]:
-    """Open an image of accepted size; what goes wrong inside the block is the file's fault and said so."""
+    """Open an image of accepted size; decoding errors inside the block are reported with the file name."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's remarks on metadata name no file and ask for no action
+            warnings.simplefilter("ignore")  # Pillow's warnings on metadata name no file and need no action
             with Image.open(path) as image:
                 _check_size(path, image.size, max_pixels)
                 yield image

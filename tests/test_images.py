@@ -61,7 +61,7 @@ def test_all_orientations_come_upright(tmp_path: Path, orientation: int, kind: s
 
 
 @pytest.mark.parametrize("orientation", STORED)
-def test_all_orientations_of_jpeg_photos_come_upright(tmp_path: Path, orientation: int) -> None:
+def test_jpeg_orientations_come_upright(tmp_path: Path, orientation: int) -> None:
     upright = np.zeros((32, 48), dtype=np.uint8)
     upright[:16, :16], upright[16:, :16] = 250, 120  # whole JPEG blocks, so that compression keeps them apart
     turned = {
@@ -76,14 +76,14 @@ def test_all_orientations_of_jpeg_photos_come_upright(tmp_path: Path, orientatio
     assert read_image_size(path) == (32, 48)
 
 
-def test_photo_can_be_read_as_it_is_stored(tmp_path: Path) -> None:
+def test_read_stored_orientation(tmp_path: Path) -> None:
     path = tmp_path / "photo.png"
     Image.fromarray(np.ascontiguousarray(STORED[6])).save(path, exif=_exif(6))
     assert read_image(path, upright=False)[..., 0].tolist() == STORED[6].tolist()
     assert read_image_size(path, upright=False) == (3, 2)
 
 
-def test_orientation_stored_behind_the_pixels_of_a_png_counts(tmp_path: Path) -> None:
+def test_png_orientation_after_pixels(tmp_path: Path) -> None:
     path = tmp_path / "photo.png"
     Image.fromarray(np.ascontiguousarray(STORED[6])).save(path)
     body = _exif(6).tobytes().removeprefix(b"Exif\x00\x00")
@@ -95,7 +95,7 @@ def test_orientation_stored_behind_the_pixels_of_a_png_counts(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("orientation", [0, 9, 65535])
-def test_orientation_that_does_not_exist_is_taken_as_upright(tmp_path: Path, orientation: int) -> None:
+def test_invalid_orientation_is_upright(tmp_path: Path, orientation: int) -> None:
     path = tmp_path / "photo.png"
     Image.fromarray(UPRIGHT).save(path, exif=_exif(orientation))
     assert read_image(path)[..., 0].tolist() == UPRIGHT.tolist()
@@ -104,7 +104,7 @@ def test_orientation_that_does_not_exist_is_taken_as_upright(tmp_path: Path, ori
 @pytest.mark.parametrize(
     "exif", [b"Exif\x00\x00garbage, no TIFF header", b"Exif\x00\x00II*\x00\xff\xff\xff\x7f", b"Exif\x00\x00MM"]
 )
-def test_damaged_exif_does_not_cost_the_photo(tmp_path: Path, exif: bytes) -> None:
+def test_read_image_with_damaged_exif(tmp_path: Path, exif: bytes) -> None:
     path = tmp_path / "photo.jpg"
     Image.new("RGB", (48, 32), (200, 0, 0)).save(path, exif=exif)
     with warnings.catch_warnings():
@@ -128,7 +128,7 @@ def test_damaged_exif_does_not_cost_the_photo(tmp_path: Path, exif: bytes) -> No
         ("CMYK", "tif", (0, 255, 255, 0), (255, 0, 0)),
     ],
 )
-def test_every_kind_of_pixel_becomes_rgb(
+def test_every_pixel_mode_becomes_rgb(
     tmp_path: Path, mode: str, kind: str, color: int | tuple[int, ...], expected: tuple[int, int, int]
 ) -> None:
     path = tmp_path / f"photo.{kind}"
@@ -139,7 +139,7 @@ def test_every_kind_of_pixel_becomes_rgb(
     assert (pixels == expected).all()
 
 
-def test_cmyk_jpeg_has_its_colors_not_their_negative(tmp_path: Path) -> None:
+def test_cmyk_jpeg_is_not_inverted(tmp_path: Path) -> None:
     path = tmp_path / "photo.jpg"
     Image.new("CMYK", (16, 16), (0, 255, 255, 0)).save(path, quality=95)
     assert np.abs(read_image(path).astype(int) - (255, 0, 0)).max() <= 6
@@ -154,7 +154,7 @@ def test_palette_with_transparency_keeps_its_colors(tmp_path: Path, transparency
     assert read_image(path)[0].tolist() == [[255, 0, 0], [0, 255, 0], [0, 0, 255]]
 
 
-def test_16_bit_color_png_keeps_the_high_byte(tmp_path: Path) -> None:
+def test_16_bit_png_keeps_high_byte(tmp_path: Path) -> None:
     def chunk(kind: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
@@ -186,9 +186,7 @@ def test_names_may_hold_anything(write_image: Callable[..., Path], name: str) ->
         (b"\xff\xd8\xff\xe0", "unknown or damaged format"),
     ],
 )
-def test_file_that_is_no_image_is_an_error_with_its_name(
-    tmp_path: Path, read: Callable[[Path], object], content: bytes, reason: str
-) -> None:
+def test_error_names_non_image(tmp_path: Path, read: Callable[[Path], object], content: bytes, reason: str) -> None:
     path = tmp_path / "photo.jpg"
     path.write_bytes(content)
     with pytest.raises(ImageReadError, match=rf"photo\.jpg: not readable as an image \({reason}\); replace or remove"):
@@ -196,7 +194,7 @@ def test_file_that_is_no_image_is_an_error_with_its_name(
 
 
 @pytest.mark.parametrize("read", [read_image, read_image_size])
-def test_missing_file_and_folder_are_errors_with_their_names(tmp_path: Path, read: Callable[[Path], object]) -> None:
+def test_error_names_missing_file(tmp_path: Path, read: Callable[[Path], object]) -> None:
     with pytest.raises(ImageReadError, match=r"absent\.jpg: not readable as an image \(no such file\)"):
         read(tmp_path / "absent.jpg")
     with pytest.raises(ImageReadError, match="not readable as an image"):
@@ -204,7 +202,7 @@ def test_missing_file_and_folder_are_errors_with_their_names(tmp_path: Path, rea
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp", "bmp"])
-def test_truncated_file_is_an_error_with_its_name(write_image: Callable[..., Path], suffix: str) -> None:
+def test_error_names_truncated_file(write_image: Callable[..., Path], suffix: str) -> None:
     path = write_image(f"photo.{suffix}", (200, 200))
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2])
@@ -212,7 +210,7 @@ def test_truncated_file_is_an_error_with_its_name(write_image: Callable[..., Pat
         read_image(path)
 
 
-def test_truncated_jpeg_still_tells_its_size(write_image: Callable[..., Path]) -> None:
+def test_truncated_jpeg_has_size(write_image: Callable[..., Path]) -> None:
     path = write_image("photo.jpg", (120, 200))
     path.write_bytes(path.read_bytes()[:2000])
     assert read_image_size(path) == (120, 200)
@@ -220,14 +218,14 @@ def test_truncated_jpeg_still_tells_its_size(write_image: Callable[..., Path]) -
 
 @pytest.mark.parametrize("read", [read_image, read_image_size])
 @pytest.mark.parametrize("size_hw", [(1, 1), (1, 50), (50, 1)])
-def test_image_of_one_row_or_column_is_an_error(
+def test_refuse_one_row_or_column(
     write_image: Callable[..., Path], read: Callable[[Path], object], size_hw: tuple[int, int]
 ) -> None:
     with pytest.raises(ImageReadError, match=rf"photo\.png: the image is {size_hw[1]}×{size_hw[0]} pixels, too small"):
         read(write_image("photo.png", size_hw))
 
 
-def test_image_of_two_by_two_pixels_is_read(write_image: Callable[..., Path]) -> None:
+def test_read_two_by_two_pixels(write_image: Callable[..., Path]) -> None:
     assert read_image(write_image("photo.png", (2, 2))).shape == (2, 2, 3)
 
 
@@ -240,21 +238,21 @@ def test_decompression_bomb_is_refused_on_its_header(tmp_path: Path, read: Calla
         read(path)
 
 
-def test_limit_of_pixels_is_the_callers(write_image: Callable[..., Path]) -> None:
+def test_max_pixels_is_an_argument(write_image: Callable[..., Path]) -> None:
     path = write_image("photo.png", (10, 20))
     assert read_image(path, max_pixels=200).shape == (10, 20, 3)
     with pytest.raises(ImageReadError, match="20×10 pixels, over the limit of 199 in all; shrink it"):
         read_image(path, max_pixels=199)
 
 
-def test_large_photo_is_read_without_a_warning(tmp_path: Path) -> None:
+def test_read_large_image_without_warning(tmp_path: Path) -> None:
     path = tmp_path / "large.jpg"
     Image.new("L", (6000, 4000)).save(path)
     assert read_image_size(path) == (4000, 6000)
     assert read_image(path).shape == (4000, 6000, 3)
 
 
-def test_size_warning_of_pillow_is_ours_to_decide(tmp_path: Path) -> None:
+def test_ignore_size_warning_of_pillow(tmp_path: Path) -> None:
     path = tmp_path / "wide.png"
     Image.new("1", (10_000, 9_000)).save(path)  # above Pillow's warning, below our limit
     assert read_image_size(path) == (9_000, 10_000)
@@ -266,7 +264,7 @@ def test_size_warning_of_pillow_is_ours_to_decide(tmp_path: Path) -> None:
     changes=st.lists(st.tuples(st.integers(0, 400), st.integers(0, 255)), min_size=1, max_size=6),
     keep=st.floats(0.2, 1.0),
 )
-def test_damaged_file_is_read_or_refused_but_never_breaks_the_run(
+def test_damaged_file_reads_or_raises_image_error(
     tmp_path: Path, kind: str, changes: list[tuple[int, int]], keep: float
 ) -> None:
     path = tmp_path / f"photo.{kind}"
@@ -286,9 +284,7 @@ def test_damaged_file_is_read_or_refused_but_never_breaks_the_run(
         assert expected == str(path)
 
 
-def test_program_error_is_not_hidden_as_a_bad_photo(
-    write_image: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_bug_is_not_an_image_error(write_image: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(_: Image.Image) -> Image.Image:
         raise AttributeError("a bug of ours")
 
@@ -297,7 +293,7 @@ def test_program_error_is_not_hidden_as_a_bad_photo(
         read_image(write_image("photo.png"))
 
 
-def test_folder_is_searched_through_all_levels_and_sorted(write_image: Callable[..., Path], tmp_path: Path) -> None:
+def test_list_folder_recursively_and_sorted(write_image: Callable[..., Path], tmp_path: Path) -> None:
     names = ["b.JPG", "a.png", "z/y/x.jpeg", "my photos (1), new/1, 2.jpg", "[x].webp", "B.bmp"]
     for name in names:
         write_image(name, (4, 4))
@@ -320,7 +316,7 @@ def test_hidden_folder_given_by_name_is_searched(write_image: Callable[..., Path
     assert list_images(tmp_path / ".photos")[1] == ["a.jpg"]
 
 
-def test_linked_folders_are_searched_once_and_circles_end(write_image: Callable[..., Path], tmp_path: Path) -> None:
+def test_list_linked_folders_once(write_image: Callable[..., Path], tmp_path: Path) -> None:
     write_image("elsewhere/a.jpg", (4, 4))
     root = tmp_path / "root"
     root.mkdir()
@@ -330,19 +326,19 @@ def test_linked_folders_are_searched_once_and_circles_end(write_image: Callable[
     assert list_images(root)[1] == ["one/a.jpg"]
 
 
-def test_single_image_is_its_folder_and_name(write_image: Callable[..., Path]) -> None:
+def test_list_single_image(write_image: Callable[..., Path]) -> None:
     path = write_image("my photos (1), new/a.jpg", (4, 4))
     assert list_images(path) == (path.parent, ["a.jpg"])
     assert list_images(str(path)) == (path.parent, ["a.jpg"])
 
 
-def test_list_file_names_images_relative_to_itself(tmp_path: Path) -> None:
+def test_list_file_is_relative_to_itself(tmp_path: Path) -> None:
     listing = tmp_path / "photos.txt"
     listing.write_text("\ufeffb/2, x.jpg\r\n\n  a.jpg \nb/2, x.jpg\n", encoding="utf-8")
     assert list_images(listing) == (tmp_path, ["a.jpg", "b/2, x.jpg"])
 
 
-def test_list_file_may_name_files_whose_names_are_no_text(tmp_path: Path) -> None:
+def test_list_file_need_not_be_utf8(tmp_path: Path) -> None:
     name = os.fsdecode(b"caf\xe9.png")
     Image.new("RGB", (3, 2)).save(tmp_path / name)
     listing = tmp_path / "photos.txt"
@@ -352,12 +348,12 @@ def test_list_file_may_name_files_whose_names_are_no_text(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("name", ["absent", "absent.jpg", "absent.txt"])
-def test_missing_source_is_an_error_with_its_name(tmp_path: Path, name: str) -> None:
+def test_error_names_missing_source(tmp_path: Path, name: str) -> None:
     with pytest.raises(DatasetNotFoundError, match=rf"{name}: no such file or folder; give an image"):
         list_images(tmp_path / name)
 
 
-def test_folder_and_list_without_images_are_errors(tmp_path: Path) -> None:
+def test_refuse_folder_and_list_without_images(tmp_path: Path) -> None:
     (tmp_path / "notes.md").write_text("x")
     with pytest.raises(DatasetNotFoundError, match=r"the folder holds no image; expected files ending in \.bmp"):
         list_images(tmp_path)
@@ -366,7 +362,7 @@ def test_folder_and_list_without_images_are_errors(tmp_path: Path) -> None:
         list_images(tmp_path / "photos.txt")
 
 
-def test_folder_that_cannot_be_read_is_an_error_not_a_shorter_list(
+def test_refuse_unreadable_folder(
     write_image: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_image("a.jpg", (4, 4))
@@ -384,7 +380,7 @@ def test_folder_that_cannot_be_read_is_an_error_not_a_shorter_list(
 
 
 @pytest.mark.real_data
-def test_real_photos_have_the_sizes_their_annotations_state(data_dir: Path) -> None:
+def test_real_images_have_annotated_sizes(data_dir: Path) -> None:
     stated = json.loads((data_dir / "coco_mini" / "annotations" / "instances.json").read_text())["images"]
     assert len(stated) == 60
     for record in stated:
@@ -404,19 +400,19 @@ def rotated(tmp_path: Path) -> Path:
     return path
 
 
-def test_annotations_in_the_upright_frame_get_upright_pixels(rotated: Path) -> None:
+def test_upright_annotations_get_upright_pixels(rotated: Path) -> None:
     image = read_oriented(rotated, (30, 20))
     assert np.array_equal(image, read_image(rotated))
     assert image.shape == (30, 20, 3)
 
 
-def test_annotations_drawn_without_rotation_get_the_stored_pixels(rotated: Path) -> None:
+def test_stored_annotations_get_stored_pixels(rotated: Path) -> None:
     image = read_oriented(rotated, (20, 30))
     assert image.shape == (20, 30, 3)
     assert np.array_equal(np.rot90(image, -1), read_image(rotated))
 
 
-def test_exchanged_sizes_are_accepted_only_where_no_mask_hangs_on_them(write_image: Callable[..., Path]) -> None:
+def test_swapped_sizes_accepted_without_masks(write_image: Callable[..., Path]) -> None:
     path = write_image("a.png", (20, 30))
     assert read_oriented(path, (30, 20), exchangeable=True).shape == (20, 30, 3)
     with pytest.raises(ImageReadError, match=r"a\.png.*20×30.*30×20"):

@@ -1,9 +1,9 @@
-"""A COCO file as memory-mapped arrays: built once, then opened in no time and shared by all loader processes.
+"""A COCO file as memory-mapped arrays: built once, then shared by all loader processes.
 
-A JSON of 1.3 million images takes minutes to read and many gigabytes as Python objects, in each process. The index
-holds the same facts in a dozen arrays on disk, beside the JSON where that folder can be written, else in a folder
-that was named or in the system's temporary one. It belongs to one state of the JSON (size and time of change): a
-changed file is indexed anew.
+A JSON file of 1.3 million images takes minutes to read and many gigabytes as Python objects, in each process. The index
+holds the same data in a dozen arrays on disk, beside the JSON file where that folder is writable, else in a given
+folder or in the system's temporary one. It belongs to one state of the file (size and time of change): a changed file
+is indexed again.
 """
 
 import json
@@ -14,29 +14,23 @@ import tempfile
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
-from cutler_pl.coco import rle
-from cutler_pl.coco.io import load_coco
+from cutler_pl.coco.index_writer import METADATA_FILE, write_index
+from cutler_pl.coco.packed_masks import NO_MASK, decode_segmentation
 from cutler_pl.coco.packed_strings import PackedStrings
-from cutler_pl.coco.schema import Annotation, Segmentation
+from cutler_pl.coco.schema import Segmentation
 from cutler_pl.errors import DatasetNotFoundError
-from cutler_pl.runtime.files import write_json
 from cutler_pl.runtime.locks import file_lock
-from cutler_pl.runtime.logging import get_logger
 
 FORMAT = 1
-_NO_MASK, _RUN_LENGTHS, _POLYGONS = range(3)
 _ARRAYS = (
     "image_ids", "sizes_hw", "names", "name_offsets",
     "object_offsets", "boxes_xywh", "areas", "category_ids", "is_crowd",
     "mask_kinds", "mask_bytes", "mask_offsets",
 )  # fmt: skip
-
-_log = get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -55,7 +49,7 @@ class InstanceIndex:
 
     Attributes:
         image_ids: COCO id of each image.
-        sizes_hw: Height and width of each image, exchanged ones put right.
+        sizes_hw: Height and width of each image, swapped ones corrected.
         file_names: Path of each image, relative to the image folder.
         categories: COCO id to name, ascending.
         num_dropped: Annotations that are not in the index because their box or mask has no area.
@@ -64,9 +58,9 @@ class InstanceIndex:
     def __init__(self, folder: Path) -> None:
         """Open a finished index; `open_index` finds or builds it."""
         self.folder = folder
-        facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
-        self.categories: dict[int, str] = {int(id_): name for id_, name in facts["categories"]}
-        self.num_dropped: int = facts["num_dropped"]
+        metadata = json.loads((folder / METADATA_FILE).read_text(encoding="utf-8"))
+        self.categories: dict[int, str] = {int(id_): name for id_, name in metadata["categories"]}
+        self.num_dropped: int = metadata["num_dropped"]
         arrays = {name: _open_array(folder / f"{name}.npy") for name in _ARRAYS}
         self.image_ids: Int64[np.ndarray, " images"] = arrays["image_ids"]
         self.sizes_hw: Int64[np.ndarray, "images 2"] = arrays["sizes_hw"]
@@ -103,12 +97,12 @@ class InstanceIndex:
 
     def count_without_mask(self) -> int:
         """Number of annotations that have a box only, crowd regions not counted."""
-        return int(np.sum((self._objects["mask_kinds"] == _NO_MASK) & ~self._objects["is_crowd"]))
+        return int(np.sum((self._objects["mask_kinds"] == NO_MASK) & ~self._objects["is_crowd"]))
 
     def _segmentation(self, annotation: int, height: int, width: int) -> Segmentation | None:
         first, end = self._objects["mask_offsets"][annotation : annotation + 2]
         data = self._objects["mask_bytes"][first:end].tobytes()
-        return _decode_segmentation(int(self._objects["mask_kinds"][annotation]), data, height, width)
+        return decode_segmentation(int(self._objects["mask_kinds"][annotation]), data, height, width)
 
 
 def open_index(annotations: str | Path, *, index_dir: str | Path | None = None) -> InstanceIndex:
@@ -160,78 +154,8 @@ def _build(path: Path, folder: Path) -> None:
         if outdated.is_dir():
             shutil.rmtree(outdated)
     temporary.mkdir()
-    arrays, facts = _arrays_and_facts(path)
-    for name in _ARRAYS:
-        np.save(temporary / f"{name}.npy", arrays[name], allow_pickle=False)
-    write_json(temporary / "facts.json", facts)
+    write_index(path, temporary)
     temporary.replace(folder)
-
-
-def _arrays_and_facts(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    file = load_coco(path)
-    images, annotations = file.coco["images"], file.coco["annotations"]
-    number = {image["id"]: i for i, image in enumerate(images)}
-    sizes = np.array([(image["height"], image["width"]) for image in images], dtype=np.int64).reshape(-1, 2)
-    names = PackedStrings.pack(image["file_name"] for image in images)
-
-    annotations.sort(key=lambda annotation: number[annotation["image_id"]])  # stable: keeps the order in an image
-    kept, kinds, encoded = [], [], []
-    for annotation in annotations:
-        height, width = sizes[number[annotation["image_id"]]].tolist()
-        if _has_area(annotation, height, width):
-            kind, data = _encode_segmentation(annotation.get("segmentation"), height, width)
-            kept.append(annotation)
-            kinds.append(kind)
-            encoded.append(data)
-    without_area = len(annotations) - len(kept)
-    num_dropped = len(file.dropped) + without_area
-    _log.info(
-        "%s: indexed %d images and %d annotations, left out %d without area", path, len(images), len(kept), num_dropped
-    )
-
-    owners = np.array([number[annotation["image_id"]] for annotation in kept], dtype=np.int64)
-    arrays = {
-        "image_ids": np.array([image["id"] for image in images], dtype=np.int64),
-        "sizes_hw": sizes,
-        "names": names.data,
-        "name_offsets": names.offsets,
-        "object_offsets": np.searchsorted(owners, np.arange(len(images) + 1)).astype(np.int64),
-        "boxes_xywh": np.array([a["bbox"] for a in kept], dtype=np.float64).reshape(-1, 4),
-        "areas": np.array([a["area"] for a in kept], dtype=np.float64),
-        "category_ids": np.array([a["category_id"] for a in kept], dtype=np.int64),
-        "is_crowd": np.array([a["iscrowd"] for a in kept], dtype=bool),
-        "mask_kinds": np.array(kinds, dtype=np.uint8),
-        "mask_bytes": np.frombuffer(b"".join(encoded), dtype=np.uint8),
-        "mask_offsets": np.cumsum([0, *map(len, encoded)], dtype=np.int64),
-    }
-    categories = sorted((category["id"], category["name"]) for category in file.coco["categories"])
-    return arrays, {"categories": categories, "num_dropped": num_dropped}
-
-
-def _has_area(annotation: Annotation, height: int, width: int) -> bool:
-    segmentation = annotation.get("segmentation")
-    return segmentation is None or rle.area(rle.to_rle(segmentation, height, width)) > 0
-
-
-def _encode_segmentation(segmentation: Segmentation | None, height: int, width: int) -> tuple[int, bytes]:
-    if segmentation is None:
-        return _NO_MASK, b""
-    if isinstance(segmentation, list):
-        lengths = [len(polygon) for polygon in segmentation]
-        numbers = np.concatenate([[len(lengths)], lengths, *segmentation]).astype(np.float64)
-        return _POLYGONS, numbers.tobytes()
-    return _RUN_LENGTHS, rle.to_rle(segmentation, height, width)["counts"].encode("ascii")
-
-
-def _decode_segmentation(kind: int, data: bytes, height: int, width: int) -> Segmentation | None:
-    if kind == _NO_MASK:
-        return None
-    if kind == _RUN_LENGTHS:
-        return {"size": [height, width], "counts": data.decode("ascii")}
-    numbers = np.frombuffer(data, dtype=np.float64)
-    count = int(numbers[0])
-    ends = np.cumsum(numbers[1 : 1 + count]).astype(np.int64)
-    return [polygon.tolist() for polygon in np.split(numbers[1 + count :], ends[:-1])]
 
 
 def _open_array(path: Path) -> np.ndarray:

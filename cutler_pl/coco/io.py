@@ -7,7 +7,7 @@ ends in one sentence, or with `on_error="skip"` in a list.
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -17,7 +17,7 @@ import orjson
 from cutler_pl.coco import records, validation
 from cutler_pl.coco.matching import to_results
 from cutler_pl.coco.schema import Coco, Image, Result
-from cutler_pl.coco.validation import InvalidRecords, OnError, result_label
+from cutler_pl.coco.validation import InvalidRecords, OnError, annotation_label, result_label
 from cutler_pl.errors import AnnotationError, DatasetNotFoundError
 from cutler_pl.runtime.files import write_json
 from cutler_pl.runtime.logging import get_logger
@@ -93,9 +93,9 @@ def load_coco(
     for annotation in annotations:
         image = images[annotation["image_id"]]
         if fault := validation.mask_size_mismatch(annotation, image):
-            invalid.add(f"{_label(annotation)} {fault}")
+            invalid.add(f"{annotation_label(annotation)} {fault}")
         elif not keep_empty_boxes and validation.is_empty(annotation, image):
-            invalid.note(f"{_label(annotation)} has no area inside its image: {annotation['bbox']!r}")
+            invalid.note(f"{annotation_label(annotation)} has no area inside its image: {annotation['bbox']!r}")
         else:
             kept.append(records.fill_defaults(annotation, image))
     invalid.report()
@@ -148,7 +148,9 @@ def load_predictions(
                 invalid.add(f"{label} (image {image['id']}) {fault}")
             else:
                 formed.append(record)
-    formed = _with_valid_rles(formed, invalid, lambda r: f"the detection of score {r['score']} (image {r['image_id']})")
+    formed = validation.with_valid_rles(
+        formed, invalid, lambda r: f"the detection of score {r['score']} (image {r['image_id']})"
+    )
     results = [records.to_result(record, images[record["image_id"]]) for record in formed]
     invalid.report()
     return PredictionFile(results, invalid.reasons)
@@ -222,20 +224,4 @@ def _well_formed(
         else:
             seen.add(record["id"])
             formed.append(record)
-    return _with_valid_rles(formed, invalid, _label)
-
-
-def _with_valid_rles(
-    formed: list[dict[str, Any]], invalid: InvalidRecords, label: Callable[[Mapping[str, Any]], str]
-) -> list[dict[str, Any]]:
-    """Leave out records with invalid run lengths; all are checked in one call, which is fast."""
-    faulty = validation.invalid_rles(formed)
-    for i in faulty:
-        height, width = formed[i]["segmentation"]["size"]
-        invalid.add(f"{label(formed[i])} has run lengths that do not add up to its size {height}×{width}")
-    without = set(faulty)
-    return [record for i, record in enumerate(formed) if i not in without] if faulty else formed
-
-
-def _label(annotation: Mapping[str, Any]) -> str:
-    return f"annotation {annotation['id']} (image {annotation['image_id']})"
+    return validation.with_valid_rles(formed, invalid, annotation_label)

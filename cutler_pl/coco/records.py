@@ -4,6 +4,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar, cast
 from urllib.parse import urlparse
 
+import numpy as np
+from jaxtyping import Bool, Int64
+
 from cutler_pl.coco import rle
 from cutler_pl.coco.schema import Image, Result
 from cutler_pl.coco.validation import InvalidRecords, image_fault, mask_size
@@ -44,29 +47,49 @@ def with_file_name(image: Mapping[str, Any]) -> Image:
 
 
 def fix_swapped_sizes(images: dict[int, Image], annotations: list[dict[str, Any]]) -> int:
-    """Exchange width and height of the records that contradict their masks; return how many.
+    """Swap width and height of the records that contradict their masks, by the rule of `swapped_sizes`.
 
-    Where all records that can be judged are exchanged, so are those of images without annotations: the whole file
-    was written that way.
+    Returns:
+        How many.
     """
-    sizes: dict[int, set[tuple[int, int]]] = {}
-    annotated = set()
-    for annotation in annotations:
-        annotated.add(annotation["image_id"])
-        if size := mask_size(annotation):
-            sizes.setdefault(annotation["image_id"], set()).add(size)
-    oblong = [i for i, image in images.items() if image["height"] != image["width"] and i in sizes]
-    swapped = [
-        i
-        for i in oblong
-        if (images[i]["height"], images[i]["width"]) not in sizes[i]
-        and (images[i]["width"], images[i]["height"]) in sizes[i]
-    ]
-    if swapped and len(swapped) == len(oblong):
-        swapped += [i for i, image in images.items() if i not in annotated and image["height"] != image["width"]]
-    for i in swapped:
-        images[i] = cast(Image, {**images[i], "height": images[i]["width"], "width": images[i]["height"]})
-    return len(swapped)
+    position = {image_id: i for i, image_id in enumerate(images)}
+    swapped = swapped_sizes(
+        np.array([(image["height"], image["width"]) for image in images.values()], dtype=np.int64).reshape(-1, 2),
+        np.array([position[annotation["image_id"]] for annotation in annotations], dtype=np.int64),
+        np.array([mask_size(annotation) or (0, 0) for annotation in annotations], dtype=np.int64).reshape(-1, 2),
+    )
+    for image_id, is_swapped in zip(list(images), swapped.tolist(), strict=True):
+        if is_swapped:
+            image = images[image_id]
+            images[image_id] = cast(Image, {**image, "height": image["width"], "width": image["height"]})
+    return int(swapped.sum())
+
+
+def swapped_sizes(
+    sizes_hw: Int64[np.ndarray, "images 2"],
+    owners: Int64[np.ndarray, " objects"],
+    mask_sizes_hw: Int64[np.ndarray, "objects 2"],
+) -> Bool[np.ndarray, " images"]:
+    """Which images have width and height swapped: those with masks of the swapped size and none of their own.
+
+    Where all images that can be judged are swapped, so are those without annotations: the whole file was written that
+    way.
+
+    Args:
+        sizes_hw: Sizes of the images.
+        owners: Position of each object's image.
+        mask_sizes_hw: Sizes of the run-length masks; 0, 0 for an object without one.
+    """
+    masked, fits, fits_swapped, annotated = np.zeros((4, len(sizes_hw)), dtype=bool)
+    annotated[owners] = True
+    masked[owners[mask_sizes_hw[:, 0] > 0]] = True
+    fits[owners[(mask_sizes_hw == sizes_hw[owners]).all(axis=1)]] = True
+    fits_swapped[owners[(mask_sizes_hw[:, ::-1] == sizes_hw[owners]).all(axis=1)]] = True
+    oblong = sizes_hw[:, 0] != sizes_hw[:, 1]
+    swapped: np.ndarray = oblong & fits_swapped & ~fits
+    if swapped.any() and np.array_equal(swapped, oblong & masked):
+        swapped |= oblong & ~annotated
+    return swapped
 
 
 def fill_defaults(annotation: dict[str, Any], image: Image) -> dict[str, Any]:

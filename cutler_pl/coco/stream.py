@@ -5,6 +5,7 @@ images before them are complete.
 """
 
 import json
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -12,18 +13,23 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO, cast
 
+import orjson
+
 from cutler_pl.errors import AnnotationError, DatasetNotFoundError
 from cutler_pl.runtime.files import atomic_write
 
 LISTS = ("images", "annotations", "categories")
 _PIECE = 1 << 20
+_SEPARATOR = re.compile(r"\}\s*,\s*\Z")
+_MAX_SEPARATOR = 200
+_MAX_CUTS = 4
 _decoder = json.JSONDecoder()
 
 Put = Callable[[Mapping[str, Any]], None]
 
 
 def read_records(path: str | Path, *, require: Collection[str] = LISTS) -> Iterator[tuple[str, Any]]:
-    """Go through a JSON object: `(key, element)` for each element of its lists, `(key, value)` for other values.
+    """Iterate over a JSON object: `(key, element)` for each element of its lists, `(key, value)` for other values.
 
     Args:
         path: A COCO annotation file.
@@ -33,6 +39,20 @@ def read_records(path: str | Path, *, require: Collection[str] = LISTS) -> Itera
         DatasetNotFoundError: There is no such file.
         AnnotationError: The file is no JSON object, or a required list is missing.
     """
+    for key, batch in read_batches(path, require=require):
+        if isinstance(batch, Batch):
+            for element in batch:
+                yield key, element
+        else:
+            yield key, batch
+
+
+class Batch(list[Any]):
+    """Successive elements of one list."""
+
+
+def read_batches(path: str | Path, *, require: Collection[str] = LISTS) -> Iterator[tuple[str, Any]]:
+    """As `read_records`, but with the elements of a list in batches, of about a megabyte where all are objects."""
     if not Path(path).is_file():
         raise DatasetNotFoundError(f"no such annotation file: {path}")
     lists = set()
@@ -44,8 +64,8 @@ def read_records(path: str | Path, *, require: Collection[str] = LISTS) -> Itera
             text.take(":", "a colon")
             if text.peek() == "[":
                 lists.add(key)
-                for element in _elements(text):
-                    yield key, element
+                for batch in _elements(text):
+                    yield key, batch
             else:
                 yield key, text.value()
             if text.peek() != "}":
@@ -63,12 +83,12 @@ class CocoWriter:
 
 
 @contextmanager
-def writing_coco(path: str | Path, head: Mapping[str, Any]) -> Iterator[CocoWriter]:
+def writing_coco(path: str | Path, header: Mapping[str, Any]) -> Iterator[CocoWriter]:
     """Write a COCO file that appears whole when the block ends, and not at all if it fails.
 
     Args:
-        path: File to write; parent folders are made.
-        head: Everything but images and annotations.
+        path: File to write; parent folders are created.
+        header: Everything but images and annotations.
 
     Raises:
         OutputWriteError: There is no space or no permission.
@@ -78,8 +98,8 @@ def writing_coco(path: str | Path, head: Mapping[str, Any]) -> Iterator[CocoWrit
         tempfile.TemporaryFile("w+", dir=temporary.parent, encoding="ascii", newline="\n") as spool,
         temporary.open("w", encoding="ascii", newline="\n") as file,
     ):
-        begin = json.dumps(dict(head), separators=(",", ":"))[:-1]
-        file.write(begin + ("," if head else "") + '"images":[')
+        begin = json.dumps(dict(header), separators=(",", ":"))[:-1]
+        file.write(begin + ("," if header else "") + '"images":[')
         yield CocoWriter(list_writer(file), list_writer(cast(TextIO, spool)))
         file.write('],"annotations":[')
         spool.seek(0)
@@ -100,21 +120,23 @@ def list_writer(file: TextIO) -> Put:
     return put
 
 
-def _elements(text: "_Text") -> Iterator[Any]:
+def _elements(text: "_Text") -> Iterator[Batch]:
     text.take("[", "a list")
     while text.peek() != "]":
-        yield text.value()
+        batch = text.objects() or Batch([text.value()])
+        yield batch
         if text.peek() != "]":
             text.take(",", "a comma or the end of the list")
     text.take("]", "the end of the list")
 
 
 class _Text:
-    """A JSON text of which only the piece around the reading place is held."""
+    """A JSON text of which only the piece around the reading position is held."""
 
-    def __init__(self, file: TextIO, where: str) -> None:
-        self._file, self._where = file, where
+    def __init__(self, file: TextIO, source_name: str) -> None:
+        self._file, self._source_name = file, source_name
         self._held, self._at, self._passed, self._ended = "", 0, 0, False
+        self._tried = False
 
     def peek(self) -> str:
         """Next character that is not a space; nothing at the end of the file."""
@@ -146,8 +168,29 @@ class _Text:
                 self._at = end
                 return value
 
+    def objects(self) -> Batch:
+        """Objects of a list that end within the piece held, except the last; empty if none are found.
+
+        The text is cut between two objects, from the end on. If what is before the cut is valid as a list, the cut was
+        neither in a string nor in a nested list. Few cuts are tried per piece: where a list ends, all of them fail.
+        """
+        start, cuts = len(self._held), 0 if self._tried else _MAX_CUTS
+        self._tried = True
+        while cuts and (start := self._held.rfind("{", self._at, start)) > self._at:
+            if not _SEPARATOR.search(self._held, max(self._at, start - _MAX_SEPARATOR), start):
+                continue
+            cuts -= 1
+            objects = self._held[self._at : start].rstrip().removesuffix(",")
+            try:
+                batch = Batch(orjson.loads(f"[{objects}]"))
+            except (ValueError, RecursionError):
+                continue
+            self._at += len(objects)
+            return batch
+        return Batch()
+
     def _more(self) -> bool:
-        """Let go of what is read and read as much again as is still held, but at least a piece."""
+        """Drop what is read, and read as much again as is still held, but at least a piece."""
         if self._ended:
             return False
         self._passed += self._at
@@ -156,11 +199,9 @@ class _Text:
             piece = self._file.read(max(_PIECE, len(rest)))
         except UnicodeDecodeError as error:
             raise self._fault(str(error)) from error
-        self._held, self._at, self._ended = rest + piece, 0, not piece
+        self._held, self._at, self._ended, self._tried = rest + piece, 0, not piece, False
         return not self._ended
 
     def _fault(self, what: str) -> AnnotationError:
-        place = self._passed + self._at
-        return AnnotationError(
-            f"{self._where}: not a COCO JSON file ({what}, after {place:,} characters); download or write it again"
-        )
+        position = f"{what}, after {self._passed + self._at:,} characters"
+        return AnnotationError(f"{self._source_name}: not a COCO JSON file ({position}); download or write it again")

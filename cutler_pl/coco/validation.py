@@ -3,7 +3,7 @@
 Where a fault is and whether it ends the run is said by the reader (`coco.io`), which knows the file.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import isfinite
 from numbers import Integral, Real
 from typing import Any, Literal
@@ -164,15 +164,40 @@ def box_outside_image(record: Mapping[str, Any], image: Image) -> str | None:
 def is_empty(annotation: Mapping[str, Any], image: Image) -> bool:
     """Whether an annotation's box has no area inside its image."""
     x, y, width, height = annotation["bbox"]
-    in_x = min(x + width, image["width"]) > max(x, 0)
-    return not (in_x and min(y + height, image["height"]) > max(y, 0))
+    return not has_area_inside(x, y, width, height, image)
 
 
-def invalid_rles(records: Sequence[Mapping[str, Any]]) -> list[int]:
-    """Positions of the records whose compressed run lengths do not add up to their size."""
+def has_area_inside(x: Any, y: Any, width: Any, height: Any, image: Mapping[str, Any]) -> Any:
+    """Whether boxes have area inside their images; all may be numbers or arrays."""
+    in_x = (x + width > x) & (x + width > 0) & (x < image["width"])
+    return in_x & (y + height > y) & (y + height > 0) & (y < image["height"])
+
+
+def with_valid_rles(
+    records: list[dict[str, Any]], invalid: InvalidRecords, label: Callable[[Mapping[str, Any]], str]
+) -> list[dict[str, Any]]:
+    """Records without those whose compressed run lengths are invalid; all are checked in one call, which is fast.
+
+    Raises:
+        AnnotationError: There are such records, and the rule is to raise.
+    """
     compressed = [i for i, record in enumerate(records) if _is_compressed(record)]
-    sound = rle.are_consistent([records[i]["segmentation"] for i in compressed])
-    return [i for i, fine in zip(compressed, sound.tolist(), strict=True) if not fine]
+    valid = rle.are_consistent([records[i]["segmentation"] for i in compressed]).tolist()
+    faulty = {i for i, fine in zip(compressed, valid, strict=True) if not fine}
+    for i in sorted(faulty):
+        height, width = records[i]["segmentation"]["size"]
+        invalid.add(f"{label(records[i])} has run lengths that do not add up to its size {height}×{width}")
+    return [record for i, record in enumerate(records) if i not in faulty] if faulty else records
+
+
+def detection_label(result: Mapping[str, Any]) -> str:
+    """Name of a checked detection in messages."""
+    return f"the detection of score {result['score']} (image {result['image_id']})"
+
+
+def annotation_label(annotation: Mapping[str, Any]) -> str:
+    """Name of an annotation in messages."""
+    return f"annotation {annotation['id']} (image {annotation['image_id']})"
 
 
 def mask_size(record: Mapping[str, Any]) -> tuple[int, int] | None:

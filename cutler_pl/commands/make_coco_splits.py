@@ -1,4 +1,4 @@
-"""Write K % files of a COCO file, or put the original's into place and say what is in them."""
+"""Write K % files of a COCO file, or copy the released ones, and print what is in them."""
 
 import shutil
 from collections.abc import Mapping
@@ -35,19 +35,19 @@ def run(cfg: DictConfig) -> list[Path]:
     source = Path(cfg.annotations) if cfg.annotations else Path(cfg.paths.datasets) / whole
     folder = Path(cfg.output) if cfg.output else (Path(cfg.paths.datasets) / whole).parent
     files = {float(percent): folder / f"{percent:g}perc_{source.name}" for percent in cfg.percents}
-    original = Path(cfg.original) if cfg.original else None
-    there = [path for path in files.values() if path.exists()]
-    if there and not cfg.overwrite and folder != original:
+    released = Path(cfg.released) if cfg.released else None
+    existing = [path for path in files.values() if path.exists()]
+    if existing and not cfg.overwrite and folder != released:
         raise ConfigError(
-            f"{there[0]}: there is such a file; give another output=<folder>, or replace it by overwrite=true"
+            f"{existing[0]}: the file exists; give another output=<folder>, or replace it by overwrite=true"
         )
-    if original is not None:
-        chosen, annotations = _take(original, files)
+    if released is not None:
+        chosen, annotations = _copy_released(released, files)
     else:
         images = read_images(source)
-        chosen = {percent: _choose(cfg, percent, images) for percent in files}
-        annotations = write_splits(source, {files[percent]: chosen[percent] for percent in files}, images.head)
-    _show(files, chosen, annotations)
+        chosen = {percent: _choose_images(cfg, percent, images) for percent in files}
+        annotations = write_splits(source, {files[percent]: chosen[percent] for percent in files}, images.header)
+    _print_splits(files, chosen, annotations)
     return list(files.values())
 
 
@@ -57,22 +57,22 @@ def _check(cfg: DictConfig) -> None:
     for percent in cfg.percents:
         if isinstance(percent, bool) or not isinstance(percent, int | float) or not 0 < percent <= 100:
             raise ConfigError(f"percents={cfg.percents}: {percent!r} is no share in percent, from 0 to 100")
-    if cfg.lists and cfg.original:
-        raise ConfigError("lists= and original= both say which images are taken; give one of them")
+    if cfg.lists and cfg.released:
+        raise ConfigError("lists= and released= both say which images are taken; give one of them")
 
 
-def _choose(cfg: DictConfig, percent: float, images: ImageList) -> frozenset[int]:
+def _choose_images(cfg: DictConfig, percent: float, images: ImageList) -> frozenset[int]:
     if cfg.lists:
         return listed_images(Path(cfg.lists), percent, seed=cfg.seed, images=images)
     return draw_images(images.ids, percent, seed=cfg.seed, nested=cfg.nested)
 
 
-def _take(original: Path, files: Mapping[float, Path]) -> tuple[dict[float, frozenset[int]], dict[Path, int]]:
-    """Copy the original's files from their archive or folder; find out what is in them."""
+def _copy_released(released: Path, files: Mapping[float, Path]) -> tuple[dict[float, frozenset[int]], dict[Path, int]]:
+    """Copy the released files from their archive or folder and read what is in them."""
     chosen: dict[float, frozenset[int]] = {}
     annotations: dict[Path, int] = {}
     for percent, path in files.items():
-        _copy(original, path)
+        _copy(released, path)
         ids: set[int] = set()
         annotations[path] = 0
         for key, record in read_records(path):
@@ -83,26 +83,28 @@ def _take(original: Path, files: Mapping[float, Path]) -> tuple[dict[float, froz
     return chosen, annotations
 
 
-def _copy(original: Path, path: Path) -> None:
-    if not original.exists():
-        raise DatasetNotFoundError(f"{original}: no such file or folder; give original=<annotations.zip or its folder>")
-    if original.is_file():
-        extract_member(original, path)
+def _copy(released: Path, path: Path) -> None:
+    if not released.exists():
+        raise DatasetNotFoundError(f"{released}: no such file or folder; give released=<annotations.zip or its folder>")
+    if released.is_file():
+        extract_member(released, path)
         return
-    source = original / path.name
+    source = released / path.name
     if not source.is_file():
-        raise DatasetNotFoundError(f"{source}: no such file; choose others by 'percents=[…]', or another original=")
+        raise DatasetNotFoundError(f"{source}: no such file; choose others by 'percents=[…]', or another released=")
     if source.resolve() != path.resolve():
         with atomic_write(path) as temporary:
             shutil.copyfile(source, temporary)
 
 
-def _show(files: Mapping[float, Path], chosen: Mapping[float, frozenset[int]], annotations: Mapping[Path, int]) -> None:
+def _print_splits(
+    files: Mapping[float, Path], chosen: Mapping[float, frozenset[int]], annotations: Mapping[Path, int]
+) -> None:
     rows = []
     for percent, path in sorted(files.items()):
         larger = min((other for other in files if other > percent), default=None)
-        within = (
+        shared = (
             "–" if larger is None else f"{len(chosen[percent] & chosen[larger]) / max(1, len(chosen[percent])):.0%}"
         )
-        rows.append([f"{percent:g} %", f"{len(chosen[percent]):,}", f"{annotations[path]:,}", within, str(path)])
-    print_table(Table(["share", "images", "annotations", "of them in the next larger", "file"], rows))
+        rows.append([f"{percent:g} %", f"{len(chosen[percent]):,}", f"{annotations[path]:,}", shared, str(path)])
+    print_table(Table(["share", "images", "annotations", "shared with the next larger", "file"], rows))

@@ -1,7 +1,6 @@
 """Run a detector over images: a COCO results file, the list of its images, and overlays."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -14,7 +13,7 @@ from cutler_pl.commands.settings import require
 from cutler_pl.data import EvalDataModule, PredictDataModule
 from cutler_pl.data.image_datamodule import ImageFiles
 from cutler_pl.errors import DatasetNotFoundError
-from cutler_pl.models import Detector
+from cutler_pl.models import Detector, DetectorMetadata
 from cutler_pl.runtime.distributed import gather, global_rank
 from cutler_pl.runtime.files import write_json
 from cutler_pl.training import DetectorModule
@@ -23,15 +22,6 @@ from cutler_pl.training.callbacks.prediction_writer import OnImage
 from cutler_pl.types import ImageTensor
 from cutler_pl.visual.image_files import save_image
 from cutler_pl.visual.records import draw_records
-
-
-@dataclass(frozen=True)
-class LoadedDetector:
-    """A detector ready to predict, and what its labels mean."""
-
-    model: Detector
-    category_ids: Sequence[int]
-    class_names: Sequence[str]
 
 
 def run(cfg: DictConfig) -> Path:
@@ -47,13 +37,13 @@ def run(cfg: DictConfig) -> Path:
     require(cfg, "checkpoint", "input", "output")
     datamodule = PredictDataModule(cfg.input, batch_size=cfg.batch_size, num_workers=cfg.num_workers)
     datamodule.check()
-    detector = load_for_prediction(cfg)
+    model, metadata = load_for_prediction(cfg)
     output = Path(cfg.output)
     record_run(output, cfg)
     results = output / "predictions.json"
-    names = dict(zip(detector.category_ids, detector.class_names, strict=True))
+    names = dict(zip(*metadata, strict=True))
     overlays = _Overlays(output / "overlays", names, min_score=float(cfg.overlay_score)) if cfg.overlays else None
-    sizes_hw = write_predictions(cfg, detector, datamodule, results, on_image=overlays)
+    sizes_hw = write_predictions(cfg, model, datamodule, results, category_ids=metadata.category_ids, on_image=overlays)
     if global_rank() == 0:
         coco = Coco(
             images=_image_records(datamodule.image_files(), sizes_hw),
@@ -72,7 +62,8 @@ def predict_annotated(cfg: DictConfig, output: Path) -> Path:
     """
     datamodule = annotated_images(cfg, cfg.images, cfg.annotations)
     results = output / "predictions.json"
-    write_predictions(cfg, load_for_prediction(cfg), datamodule, results)
+    model, metadata = load_for_prediction(cfg)
+    write_predictions(cfg, model, datamodule, results, category_ids=metadata.category_ids)
     return results
 
 
@@ -88,8 +79,8 @@ def annotated_images(cfg: DictConfig, images: str | Path, annotations: str | Pat
     return datamodule
 
 
-def load_for_prediction(cfg: DictConfig, *, max_detections: int | None = None) -> LoadedDetector:
-    """Load `cfg.checkpoint`, built as the file says or shows, or as `model=` says.
+def load_for_prediction(cfg: DictConfig, *, max_detections: int | None = None) -> tuple[Detector, DetectorMetadata]:
+    """Load `cfg.checkpoint` in evaluation mode; see `load_detector_from`.
 
     Args:
         cfg: The settings of `conf/predict.yaml`.
@@ -101,24 +92,26 @@ def load_for_prediction(cfg: DictConfig, *, max_detections: int | None = None) -
     most = cfg.max_detections if cfg.max_detections is not None else max_detections
     options = {} if most is None else {"max_detections": most}
     model, metadata = load_detector_from(cfg, str(cfg.checkpoint), **options)
-    return LoadedDetector(model.eval(), metadata.category_ids, metadata.class_names)
+    return model.eval(), metadata
 
 
 def write_predictions(
     cfg: DictConfig,
-    detector: LoadedDetector,
+    model: Detector,
     datamodule: EvalDataModule | PredictDataModule,
     results: Path,
     *,
+    category_ids: Sequence[int],
     on_image: OnImage | None = None,
 ) -> Mapping[int, tuple[int, int]]:
     """Write the results file and, beside it, `failures.jsonl`.
 
     Args:
         cfg: The settings of `conf/predict.yaml`.
-        detector: Predicts.
+        model: The detector.
         datamodule: The images.
         results: File to write.
+        category_ids: Category id of label 1, 2, …
         on_image: Called with each image and its results.
 
     Returns:
@@ -128,13 +121,10 @@ def write_predictions(
         DatasetNotFoundError: None of the images can be read.
     """
     writer = PredictionWriter(
-        results,
-        category_ids=detector.category_ids,
-        score_threshold=float(cfg.score_threshold),
-        on_image=on_image,
+        results, category_ids=category_ids, score_threshold=float(cfg.score_threshold), on_image=on_image
     )
     trainer = build_trainer(cfg, callbacks=[writer])
-    trainer.predict(DetectorModule(detector.model), datamodule=datamodule, return_predictions=False)
+    trainer.predict(DetectorModule(model), datamodule=datamodule, return_predictions=False)
     failures = dict(sorted(gather(list(datamodule.failures))))
     if trainer.is_global_zero:
         write_failures(results.with_name(FAILURES_NAME), failures)

@@ -8,8 +8,8 @@ from cutler_pl.commands.console import print_table
 from cutler_pl.commands.run_metadata import record_run
 from cutler_pl.commands.settings import require
 from cutler_pl.datasets.catalog import CATALOG, download_hint
-from cutler_pl.datasets.converters import CONVERTED, ConversionReport, Download, Options, open_download, write_records
-from cutler_pl.datasets.released_annotations import fetch_ready_made
+from cutler_pl.datasets.converters import CONVERTED, ConversionReport, Options, Source, open_download, write_records
+from cutler_pl.datasets.released_annotations import fetch_released
 from cutler_pl.errors import ConfigError
 from cutler_pl.reports.dataset import write_contact_sheet
 from cutler_pl.reports.tables import Table
@@ -18,15 +18,15 @@ from cutler_pl.runtime.logging import get_logger
 
 log = get_logger(__name__)
 
-_MARKED = ("keep", "ignore", "drop")
+_MARKED_POLICIES = ("keep", "ignore", "drop")
 
 
 def run(cfg: DictConfig) -> Path:
     """Convert or fetch as `conf/prepare_dataset.yaml` describes.
 
     Returns:
-        The annotation file. A converted one has a folder `<stem>_report` beside it, with the counts, the list of what
-        was left out, the picture sheet and the settings.
+        The annotation file. A converted one has a folder `<stem>_report` beside it: counts, skipped records, examples
+        and settings.
 
     Raises:
         ConfigError: Settings are missing or do not go together, or the dataset is not made by this command.
@@ -43,9 +43,7 @@ def run(cfg: DictConfig) -> Path:
     _check(cfg)
     output = Path(cfg.output) if cfg.output else datasets / CATALOG[cfg.name].annotations
     if output.exists() and not cfg.overwrite:
-        raise ConfigError(
-            f"{output}: there is such a file; give output=<another file>, or replace it by overwrite=true"
-        )
+        raise ConfigError(f"{output}: the file exists; give output=<another file>, or replace it by overwrite=true")
     download = open_download(cfg.name, Path(cfg.root), datasets=datasets, options=_options(cfg))
     folder = output.with_name(f"{output.stem}_report")
     report = write_records(
@@ -57,10 +55,10 @@ def run(cfg: DictConfig) -> Path:
     )
     record_run(folder, cfg)
     write_json(folder / "counts.json", _counts(report), indent=2)
-    _show(cfg.name, report)
-    _draw(folder / "sheet.jpg", output, download, report, most=cfg.sheet)
-    log.info("%s: written; counts, what was left out and the picture sheet are in %s", output, folder)
-    _say_where_photos_belong(datasets / CATALOG[cfg.name].images, download, report)
+    _print_counts(cfg.name, report)
+    _draw_examples(folder / "examples.jpg", output, download.source, report, count=cfg.num_examples)
+    log.info("%s: written; counts, skipped records and examples are in %s", output, folder)
+    _warn_of_missing_images(datasets / CATALOG[cfg.name].images, download.source, report)
     return output
 
 
@@ -69,10 +67,10 @@ def _check(cfg: DictConfig) -> None:
         raise ConfigError(f"name={cfg.name} is not converted from another format: {download_hint(cfg.name)}")
     if cfg.root is None:
         raise ConfigError("needed and not given: root=<folder of the original download>, or fetch=true")
-    if cfg.marked not in (None, *_MARKED):
-        raise ConfigError(f"marked={cfg.marked} must be one of {' '.join(_MARKED)}")
+    if cfg.marked not in (None, *_MARKED_POLICIES):
+        raise ConfigError(f"marked={cfg.marked} must be one of {' '.join(_MARKED_POLICIES)}")
     if not 0 <= cfg.max_failure_rate <= 1:
-        raise ConfigError(f"max_failure_rate={cfg.max_failure_rate} must be a share from 0 to 1")
+        raise ConfigError(f"max_failure_rate={cfg.max_failure_rate} must lie in 0..1")
     if cfg.splits is not None and not isinstance(cfg.splits, ListConfig):
         raise ConfigError(f"splits={cfg.splits}: expected a list, such as 'splits=[{cfg.splits}]'")
 
@@ -85,8 +83,8 @@ def _options(cfg: DictConfig) -> Options:
 
 def _fetch(cfg: DictConfig, datasets: Path) -> Path:
     if cfg.root is not None or cfg.output is not None:
-        raise ConfigError("fetch=true puts the released file into its place; it goes with neither root= nor output=")
-    path, counts = fetch_ready_made(cfg.name, datasets, mirror=cfg.mirror)
+        raise ConfigError("fetch=true downloads the released file to its path; it goes with neither root= nor output=")
+    path, counts = fetch_released(cfg.name, datasets, mirror=cfg.mirror)
     print_table(Table([cfg.name, "images", "annotations", "categories"], [["", *(f"{number:,}" for number in counts)]]))
     log.info("%s: complete and as at the first download", path)
     return path
@@ -106,30 +104,30 @@ def _counts(report: ConversionReport) -> dict[str, object]:
     }
 
 
-def _show(name: str, report: ConversionReport) -> None:
+def _print_counts(name: str, report: ConversionReport) -> None:
     rows = [
         ["images", f"{report.images:,}"],
         ["  without objects", f"{report.empty:,}"],
         ["annotations", f"{report.annotations:,}"],
-        ["  that do not count (iscrowd)", f"{report.ignored:,}"],
+        ["  ignored (iscrowd)", f"{report.ignored:,}"],
     ]
     for (kind, reason, fault), count in report.skipped.most_common():
-        rows.append([f"{kind}s left out: {reason}{' (fault)' if fault else ''}", f"{count:,}"])
+        rows.append([f"{kind}s skipped: {reason}{' (fault)' if fault else ''}", f"{count:,}"])
     print_table(Table([name, "count"], rows))
 
 
-def _draw(sheet: Path, output: Path, download: Download, report: ConversionReport, *, most: int) -> None:
-    sheet.unlink(missing_ok=True)  # it may show an older file
-    if download.photos is None or most < 1:
+def _draw_examples(path: Path, output: Path, source: Source, report: ConversionReport, *, count: int) -> None:
+    path.unlink(missing_ok=True)  # it may show an older file
+    if source.images is None or count < 1:
         return
-    numbers = sorted(report.objects)
-    step = max(1, len(numbers) // most)
-    write_contact_sheet(sheet, output, download.photos, prefix=download.prefix, image_ids=numbers[::step][:most])
+    image_ids = sorted(report.objects)
+    every = max(1, len(image_ids) // count)
+    write_contact_sheet(path, output, source.images, prefix=source.prefix, image_ids=image_ids[::every][:count])
 
 
-def _say_where_photos_belong(folder: Path, download: Download, report: ConversionReport) -> None:
+def _warn_of_missing_images(folder: Path, source: Source, report: ConversionReport) -> None:
     if (folder / report.first).is_file():
         return
-    place = (folder / download.prefix).absolute()
-    link = f", for example: ln -s '{download.photos.absolute()}' '{place}'" if download.photos else ""
-    log.warning("the photos of these annotations are expected in %s; put or link them there%s", place, link)
+    expected = (folder / source.prefix).absolute()
+    link = f", for example: ln -s '{source.images.absolute()}' '{expected}'" if source.images else ""
+    log.warning("the images of these annotations are expected in %s; put or link them there%s", expected, link)

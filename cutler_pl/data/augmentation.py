@@ -1,7 +1,7 @@
 """Augmentation of a training batch on its device: kornia's transforms image by image, then copy-paste.
 
 The paper's recipe has copy-paste alone (`augment=cutler`); `experiment=few_shot` has color jitter, blur and large-scale
-jitter (Ghiasi et al. 2021) instead. Random draws depend on the seed, the step and the image's place in the batch.
+jitter (Ghiasi et al. 2021) instead. Random draws depend on the seed, the step and the image's position in the batch.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from cutler_pl.ops.boxes import masks_to_boxes
 from cutler_pl.runtime.reproducibility import generator
 from cutler_pl.types import ImageTensor, Target
 
-_COPY_PASTE, _TRANSFORMS = 1, 2  # keys that keep these draws apart from each other and from the loader's
+_COPY_PASTE, _TRANSFORMS = 1, 2  # part of the keys: these draws and the loader's are independent
 _BOTH = ["input", "mask"]
 
 
@@ -48,7 +48,7 @@ class BatchAugmentation:
     def __call__(
         self, images: list[ImageTensor], targets: list[Target], *, seed: int, step: int, rank: int
     ) -> tuple[list[ImageTensor], list[Target]]:
-        """Augmented copies of a rank's images and targets; the inputs stay as they are."""
+        """Augment a rank's images and targets; the inputs are not modified."""
         if self.transforms is not None:
             first = rank * len(images)
             keys = [(seed, _TRANSFORMS, step, first + i) for i in range(len(images))]

@@ -1,10 +1,9 @@
 """Copy-paste augmentation on a batch: objects of one image are scaled and pasted into another (CutLER, section 3.4).
 
-Image i of a batch of B receives objects of image B-1-i as it was before any pasting; the middle image of an odd
-batch receives its own. The random choices (`draw_plan`, on the CPU) stand apart from the pasting (`apply_plan`, on
-the device of the images), so that both can be tested, and a choice can be prescribed. As in the original, the whole
-source image is scaled to a share of the target's height and width, whatever that does to its aspect, and with a
-random number of objects never all of them are pasted.
+Image i of a batch of B is the target of objects of image B-1-i as it was before any pasting; the middle image of an
+odd batch is its own source. `draw_plan` makes the random choices on the CPU, `apply_plan` pastes on the device of the
+images, so that a choice can be prescribed and tested. As in the original, the whole source image is scaled to a share
+of the target's height and width without regard to aspect, and a random number of objects is never all of them.
 
 Deviations from the original, undone by `CopyPasteParams(reproduce=True)`: a scaled mask is what is at least half
 covered (there: any part, which lets objects grow), pixel values are rounded (there: cut off), copies whose mask
@@ -33,7 +32,7 @@ class CopyPasteParams:
     """Settings of copy-paste; the defaults are those of the ImageNet training (self-training: `ratio_min=0.5`).
 
     Args:
-        rate: Share of images that receive copies.
+        rate: Share of images that are pasted into.
         ratio_min: Smallest size of the scaled source image as a share of the target's size.
         ratio_max: Largest, likewise.
         random_num: Paste a random number of objects, 1 to all but one; else all.
@@ -59,13 +58,13 @@ class CopyPasteParams:
 
 @dataclass(frozen=True)
 class Paste:
-    """The random choices for one receiving image.
+    """The random choices for one target image.
 
     Args:
-        source: Position of the giving image in the batch.
+        source: Position of the source image in the batch.
         objects: Which of its objects, in pasting order.
-        size_hw: Size to which the source image is scaled; at most the receiving image's.
-        shift_yx: Where its upper left corner comes to lie in the receiving image.
+        size_hw: Size to which the source image is scaled; at most the target's.
+        shift_yx: Position of its upper left corner in the target.
     """
 
     source: int
@@ -77,7 +76,7 @@ class Paste:
 def copy_paste(
     images: Sequence[ImageTensor], targets: Sequence[Target], params: CopyPasteParams, generator: torch.Generator
 ) -> tuple[list[ImageTensor], list[Target]]:
-    """Paste objects between the images of a batch; the inputs stay as they are.
+    """Paste objects between the images of a batch; the inputs are not modified.
 
     Args:
         images: Images of any sizes, on one device.
@@ -87,7 +86,7 @@ def copy_paste(
 
     Returns:
         Images and targets on the same device: what is left of the target's objects, then the copies. Images that
-        receive nothing are returned as they came.
+        are not pasted into are returned as they are.
     """
     return apply_plan(images, targets, draw_plan(images, targets, params, generator), params)
 
@@ -95,7 +94,7 @@ def copy_paste(
 def draw_plan(
     images: Sequence[ImageTensor], targets: Sequence[Target], params: CopyPasteParams, generator: torch.Generator
 ) -> list[Paste | None]:
-    """Draw what is pasted where, one entry an image; None: nothing."""
+    """Draw the choices for each target image; None where nothing is pasted."""
     plan: list[Paste | None] = []
     for i, image in enumerate(images):
         source = len(images) - 1 - i
@@ -119,7 +118,7 @@ def draw_plan(
 def apply_plan(
     images: Sequence[ImageTensor], targets: Sequence[Target], plan: Sequence[Paste | None], params: CopyPasteParams
 ) -> tuple[list[ImageTensor], list[Target]]:
-    """Do the pasting that `draw_plan` chose."""
+    """Paste as `draw_plan` chose."""
     pasted = [
         (images[i], targets[i])
         if paste is None
@@ -130,7 +129,7 @@ def apply_plan(
 
 
 def scaled_size(size_hw: SizeHW, ratio: float) -> SizeHW:
-    """Height and width of a scaled source image: the share `ratio` of the receiving image's, rounded down."""
+    """Height and width of a scaled source image: the share `ratio` of the target's, rounded down."""
     return max(int(ratio * size_hw[0]), 1), max(int(ratio * size_hw[1]), 1)
 
 
@@ -170,7 +169,7 @@ def _uncovering(
     window: tuple[object, ...],
     params: CopyPasteParams,
 ) -> Bool[Tensor, " boxes"]:
-    """Which copies leave enough visible of each of the target's objects."""
+    """Which copies leave enough of each of the target's objects visible."""
     if len(masks) == 0:
         return copies.new_ones(len(copies))
     shared = mask_intersections(copies, masks[window])  # type: ignore[index]  # a tuple of slices

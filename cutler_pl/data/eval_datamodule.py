@@ -8,13 +8,13 @@ from cutler_pl.errors import AnnotationError, DatasetNotFoundError
 
 
 class EvalDataModule(ImageDataModule):
-    """Images in the frame, and with the ids, of a COCO file; see `ImageDataModule` for what steps receive.
+    """Images with the orientation and ids of a COCO file; see `ImageDataModule` for what steps receive.
 
     Args:
         images: Folder that the file names in the annotations are relative to.
         annotations: COCO JSON.
-        batch_size: Images of a step on each rank.
-        num_workers: Loader processes of each rank, at most one a core.
+        batch_size: Images per step and rank.
+        num_workers: Loader processes of each rank, at most one per core.
         index_dir: Folder of the annotation index; None: beside the JSON, or temporary where that is read-only.
     """
 

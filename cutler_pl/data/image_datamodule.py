@@ -1,6 +1,6 @@
-"""Images at their own size, one after another, each once: what validation, evaluation and prediction read.
+"""Images at their own size, each once: what validation, evaluation and prediction read.
 
-The images are shared out among the ranks one by one; none is seen twice, so that ranks may differ by one image.
+Rank r of n reads images r, r + n, …; none is read twice, so that ranks may differ by one image.
 """
 
 from abc import ABC, abstractmethod
@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Int64
 from torch.utils.data import DataLoader, Dataset
 
-from cutler_pl.data.image_io import Failure, Failures
+from cutler_pl.data.failures import Failure, Failures
 from cutler_pl.data.loader import SizedLoader, loader_settings
 from cutler_pl.errors import ConfigError, ImageReadError
 from cutler_pl.images import read_image, read_oriented
@@ -23,7 +23,7 @@ from cutler_pl.types import ImageTensor
 
 
 class ImageMeta(NamedTuple):
-    """Which image it is; height and width are those of the pixels that come with this."""
+    """Identity of an image; height and width are those of its pixels."""
 
     image_id: int
     file_name: str
@@ -32,7 +32,7 @@ class ImageMeta(NamedTuple):
 
 
 Item = tuple[ImageTensor, ImageMeta] | Failure
-EvalBatch = tuple[list[ImageTensor], list[ImageMeta]]
+ImagesAndMeta = tuple[list[ImageTensor], list[ImageMeta]]
 
 
 class ImageFiles(Dataset[Item]):
@@ -79,7 +79,7 @@ class ImageDataModule(L.LightningDataModule, ABC):
     """Base of the datamodules that read images at their own size.
 
     Steps receive `(images, metas)`: a list of uint8 RGB tensors and a list of `ImageMeta`. Unreadable images are
-    recorded in `failures` and left out, so that a batch may be smaller, or even empty.
+    recorded in `failures` and left out, so that a batch may be smaller or empty.
     """
 
     allow_zero_length_dataloader_with_multiple_devices = True
@@ -96,7 +96,7 @@ class ImageDataModule(L.LightningDataModule, ABC):
     def image_files(self) -> ImageFiles:
         """The images of all ranks."""
 
-    def predict_dataloader(self) -> SizedLoader[EvalBatch]:
+    def predict_dataloader(self) -> SizedLoader[ImagesAndMeta]:
         """Batches of this rank's share of the images."""
         dataset = self.image_files()
         loader = DataLoader(
@@ -106,17 +106,17 @@ class ImageDataModule(L.LightningDataModule, ABC):
             collate_fn=list,
             **loader_settings(self.num_workers),
         )
-        return SizedLoader(loader, self._receive)
+        return SizedLoader(loader, self._collect)
 
-    def val_dataloader(self) -> SizedLoader[EvalBatch]:
+    def val_dataloader(self) -> SizedLoader[ImagesAndMeta]:
         """As `predict_dataloader`."""
         return self.predict_dataloader()
 
-    def test_dataloader(self) -> SizedLoader[EvalBatch]:
+    def test_dataloader(self) -> SizedLoader[ImagesAndMeta]:
         """As `predict_dataloader`."""
         return self.predict_dataloader()
 
-    def _receive(self, items: list[Item]) -> EvalBatch:
+    def _collect(self, items: list[Item]) -> ImagesAndMeta:
         read = [item for item in items if not isinstance(item, Failure)]
         self.failures.add(item for item in items if isinstance(item, Failure))
         return [image for image, _ in read], [meta for _, meta in read]

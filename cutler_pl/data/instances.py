@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from cutler_pl.data.image_io import Failure
+from cutler_pl.data.failures import Failure
 from cutler_pl.data.sampler import SampleKey
 from cutler_pl.data.training_set import TrainingSet
 from cutler_pl.data.transforms import TrainTransformParams, apply_boxes, apply_image, apply_mask, sample_params
@@ -35,7 +35,7 @@ class Sample(NamedTuple):
     failures: tuple[Failure, ...] = ()
 
 
-class TrainBatch(NamedTuple):
+class InstanceBatch(NamedTuple):
     """What leaves the training loader. `TrainDataModule` turns it into `(images, targets)` on the device."""
 
     images: list[ImageTensor]
@@ -97,9 +97,9 @@ class InstanceDataset(Dataset[Sample]):
         return apply_image(torch.from_numpy(pixels).permute(2, 0, 1), params).contiguous(), target
 
 
-def collate(samples: Sequence[Sample]) -> TrainBatch:
+def collate(samples: Sequence[Sample]) -> InstanceBatch:
     """Join samples into a batch; those without an image leave their failures only."""
-    return TrainBatch(
+    return InstanceBatch(
         images=[sample.image for sample in samples if sample.image is not None],
         targets=[sample.target for sample in samples if sample.target is not None],
         step=samples[0].step,

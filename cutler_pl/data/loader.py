@@ -45,12 +45,12 @@ class EndlessLoader(Generic[T_co]):
 class SizedLoader(Generic[T_co]):
     """Batches of a `DataLoader`, each passed through a function in the main process."""
 
-    def __init__(self, loader: DataLoader[Any], receive: Callable[[Any], T_co]) -> None:
+    def __init__(self, loader: DataLoader[Any], finish: Callable[[Any], T_co]) -> None:
         self.loader = loader
-        self.receive = receive
+        self.finish = finish
 
     def __iter__(self) -> Iterator[T_co]:
-        return map(self.receive, self.loader)
+        return map(self.finish, self.loader)
 
     def __len__(self) -> int:
         return len(self.loader)

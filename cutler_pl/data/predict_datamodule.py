@@ -14,8 +14,8 @@ class PredictDataModule(ImageDataModule):
 
     Args:
         source: An image, a folder, or a `.txt` list of paths relative to the list's folder.
-        batch_size: Images of a step on each rank.
-        num_workers: Loader processes of each rank, at most one a core.
+        batch_size: Images per step and rank.
+        num_workers: Loader processes of each rank, at most one per core.
     """
 
     def __init__(self, source: str | Path, *, batch_size: int = 1, num_workers: int = 4) -> None:

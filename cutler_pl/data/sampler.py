@@ -1,8 +1,8 @@
 """Which images a training step sees: a pure function of the seed and the step, for any number of ranks.
 
-Training is counted in steps, not epochs. The images are shuffled anew for each pass over the data, the passes follow
-one another without a gap, and step s takes the s-th global batch of that endless row. Nothing is remembered between
-steps, so that a run resumed at step s sees exactly what an uninterrupted one would have seen from there on.
+Training is counted in steps, not epochs. Each pass over the data is shuffled anew, the passes follow one another
+without a gap, and step s takes the s-th global batch of that endless sequence. The sampler has no state, so that a run
+resumed at step s sees exactly what an uninterrupted one sees from there on.
 """
 
 from collections.abc import Iterator
@@ -30,13 +30,13 @@ class InfiniteBatchSampler(Sampler[list[SampleKey]]):
 
     Args:
         num_images: Images in the dataset.
-        batch_size: Images of a step over all ranks together.
+        batch_size: Images per step over all ranks together.
         seed: Seed of the shuffling; the same on all ranks.
         rank: This process.
         world_size: Number of processes; rank r takes the r-th part of each global batch.
-        start_step: First step; set it again before the next iteration to go on elsewhere.
+        start_step: First step of each iteration.
         landscape: Whether each image is wider than high. If given, a global batch is sorted by it, so that ranks
-            mostly get images of one orientation and pad less; which images a step sees does not change.
+            mostly get images of one orientation and pad less; the images of a step do not change.
 
     Raises:
         ConfigError: The global batch cannot be split evenly, or there are no images.
@@ -81,7 +81,7 @@ class InfiniteBatchSampler(Sampler[list[SampleKey]]):
 
 
 class _Orders:
-    """The endless row of image indices, one shuffled pass after another; holds one pass at a time."""
+    """The endless sequence of image indices; holds one shuffled pass at a time."""
 
     def __init__(self, num_images: int, seed: int) -> None:
         self.num_images = num_images
@@ -90,15 +90,15 @@ class _Orders:
         self.order: Int64[np.ndarray, " images"] = np.empty(0, dtype=np.int64)
 
     def index_at(self, position: int) -> int:
-        epoch, place = divmod(position, self.num_images)
+        epoch, index = divmod(position, self.num_images)
         if epoch != self.epoch:
             self.epoch = epoch
             self.order = torch.randperm(self.num_images, generator=generator(self.seed, epoch)).numpy()
-        return int(self.order[place])
+        return int(self.order[index])
 
 
 def batch_size_per_rank(batch_size: int, world_size: int) -> int:
-    """Images one rank takes of a global batch.
+    """Images per rank of a global batch.
 
     Raises:
         ConfigError: The global batch cannot be split evenly.

@@ -12,9 +12,9 @@ from torch.utils.data import DataLoader
 
 from cutler_pl.data.augmentation import BatchAugmentation
 from cutler_pl.data.eval_datamodule import EvalDataModule
-from cutler_pl.data.image_datamodule import EvalBatch
-from cutler_pl.data.image_io import Failures
-from cutler_pl.data.instances import InstanceDataset, TrainBatch, collate, collate_plain
+from cutler_pl.data.failures import Failures
+from cutler_pl.data.image_datamodule import ImagesAndMeta
+from cutler_pl.data.instances import InstanceBatch, InstanceDataset, collate, collate_plain
 from cutler_pl.data.loader import EndlessLoader, LoaderParams, SizedLoader, loader_settings
 from cutler_pl.data.sampler import InfiniteBatchSampler, batch_size_per_rank
 from cutler_pl.data.training_set import MAX_FAILURE_RATE, TrainingSet
@@ -83,7 +83,7 @@ class TrainDataModule(L.LightningDataModule):
         """Build the index, on one process per machine."""
         len(self.training_set.index)
 
-    def train_dataloader(self) -> EndlessLoader[TrainBatch]:
+    def train_dataloader(self) -> EndlessLoader[InstanceBatch]:
         """Endless batches; each iteration starts at `next_step`."""
         batch_size_per_rank(self.loader.batch_size, world_size())
         return EndlessLoader(lambda: self._loader(collate, start_step=self.next_step))
@@ -93,7 +93,7 @@ class TrainDataModule(L.LightningDataModule):
         return EndlessLoader(lambda: self._loader(collate_plain, start_step=0))
 
     @property
-    def val_dataloader(self) -> Callable[[], SizedLoader[EvalBatch]] | None:  # type: ignore[override]
+    def val_dataloader(self) -> Callable[[], SizedLoader[ImagesAndMeta]] | None:  # type: ignore[override]
         """Loader of the validation images; None, which Lightning takes for a missing method, without them."""
         return None if self.validation is None else self.validation.val_dataloader
 
@@ -103,7 +103,7 @@ class TrainDataModule(L.LightningDataModule):
         Raises:
             ImageReadError: Too many images are unreadable.
         """
-        if not isinstance(batch, TrainBatch):
+        if not isinstance(batch, InstanceBatch):
             return batch
         self._count(batch)
         self.next_step = batch.step + 1
@@ -139,7 +139,7 @@ class TrainDataModule(L.LightningDataModule):
             self.dataset, batch_sampler=sampler, collate_fn=collate_fn, **loader_settings(self.loader.num_workers)
         )
 
-    def _count(self, batch: TrainBatch) -> None:
+    def _count(self, batch: InstanceBatch) -> None:
         self.failures.add(batch.failures)
         self._num_failed += len(batch.failures)
         self._num_read += len(batch.images) + len(batch.failures)

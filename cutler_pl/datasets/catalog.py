@@ -1,6 +1,6 @@
-"""Where the recipe's datasets lie below the one datasets folder, and what is measured on them.
+"""The recipe's datasets: paths below the datasets folder, and what is measured on them.
 
-The layout is that of the original, so that a folder made for it can be used as it is. What is not there is named with
+The layout is that of the original, so that a folder made for it can be used as it is. A missing part is reported with
 the command that makes or fetches it.
 """
 
@@ -38,7 +38,7 @@ class DatasetInfo:
 
 @dataclass(frozen=True)
 class DatasetPaths:
-    """A dataset that is there."""
+    """A dataset that was found."""
 
     name: str
     images: Path
@@ -79,7 +79,7 @@ CATALOG: dict[str, DatasetInfo] = {
 
 
 def missing(name: str, datasets_root: str | Path, *, with_images: bool = True) -> list[str]:
-    """What of a dataset is not below the datasets folder, such as "the annotation file …"; empty if all is there.
+    """The parts of a dataset that are missing below the datasets folder, such as "annotation file …".
 
     Args:
         name: Name in the catalogue.
@@ -104,7 +104,7 @@ def download_hint(name: str) -> str:
     Raises:
         ConfigError: There is no dataset of this name.
     """
-    images = f"images belong into <paths.datasets>/{_info(name).images}"
+    images = f"images belong in <paths.datasets>/{_info(name).images}"
     prepare = f"python scripts/prepare_dataset.py name={name}"
     if name in ZERO_SHOT:
         return f"{prepare} root=<original download> makes the annotations (fetch=true gets the original's); {images}"

@@ -1,18 +1,18 @@
-"""The data of the quickstart: generated scenes to measure on, and photos to look at.
+"""The data of the quickstart: generated scenes to measure on, and real images to look at.
 
-<folder>/train/scenes/*.png  <folder>/train/photos/*   what the detector learns from, without any label
-<folder>/test/images/*.png   <folder>/test/annotations.json   scenes nobody trains on, with ground truth
+<folder>/train/scenes/*.png  <folder>/train/images/*          training images, without labels
+<folder>/test/images/*.png   <folder>/test/annotations.json   held-out scenes with ground truth
 """
 
 from pathlib import Path
 
 from PIL import Image
 
-from cutler_pl.datasets.sample_images import write_sample_photos
+from cutler_pl.coco.failures import FAILURES_NAME, write_failures
+from cutler_pl.datasets.sample_images import write_sample_images, write_thumbnail
 from cutler_pl.datasets.scenes import SceneParams, write_scenes
 from cutler_pl.errors import DatasetNotFoundError, ImageReadError
 from cutler_pl.images import list_images, read_image
-from cutler_pl.runtime.files import atomic_write, write_json
 from cutler_pl.runtime.logging import get_logger
 
 log = get_logger(__name__)
@@ -24,21 +24,21 @@ def write_quickstart_data(
     train_scenes: int,
     test_scenes: int,
     scene: SceneParams,
-    photos: str | Path | None = None,
-    max_images: int = 100,
-    max_side: int = 480,
-    seed: int = 0,
+    images: str | Path | None = None,
+    max_images: int,
+    max_side: int,
+    seed: int,
 ) -> None:
-    """Write scenes and photos.
+    """Write scenes and images.
 
     Args:
-        folder: Where to write.
+        folder: Output folder.
         train_scenes: Number of scenes to learn from; their ground truth is not written.
-        test_scenes: Number of other scenes, with ground truth.
+        test_scenes: Number of held-out scenes, with ground truth.
         scene: What the scenes look like.
-        photos: The user's folder of photos; without one the photos bundled with scikit-image.
-        max_images: Most photos that are taken from the user's folder, evenly spread over its sorted list.
-        max_side: Photos are shrunk to this many pixels on the longer side.
+        images: The user's folder of images; None for those bundled with scikit-image.
+        max_images: Most images taken from the user's folder, evenly spread over its sorted list.
+        max_side: Images are shrunk to this many pixels on the longer side.
         seed: Seed of the scenes.
 
     Raises:
@@ -47,28 +47,26 @@ def write_quickstart_data(
     folder = Path(folder)
     write_scenes(folder / "train" / "scenes", train_scenes, scene, seed=2 * seed, with_annotations=False)
     write_scenes(folder / "test" / "images", test_scenes, scene, seed=2 * seed + 1)
-    if photos is None:
-        write_sample_photos(folder / "train" / "photos", max_side=max_side)
+    if images is None:
+        write_sample_images(folder / "train" / "images", max_side=max_side)
     else:
-        _copy_photos(Path(photos), folder / "train" / "photos", max_images=max_images, max_side=max_side)
+        _copy_images(Path(images), folder / "train" / "images", max_images=max_images, max_side=max_side)
 
 
-def _copy_photos(source: Path, target: Path, *, max_images: int, max_side: int) -> None:
+def _copy_images(source: Path, target: Path, *, max_images: int, max_side: int) -> None:
     root, names = list_images(source)
     chosen = [names[i * len(names) // max_images] for i in range(max_images)] if len(names) > max_images else names
-    failures = []
+    failures: dict[str, str] = {}
     for name in chosen:
         try:
-            photo = Image.fromarray(read_image(root / name))
+            image = Image.fromarray(read_image(root / name))
         except ImageReadError as error:
-            failures.append({"file_name": name, "reason": str(error)})
+            failures[name] = str(error)
             log.warning("%s", error)
             continue
-        photo.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
-        with atomic_write(target / f"{name}.png") as temporary:
-            photo.save(temporary, format="PNG")
-    write_json(target.parent / "photo_failures.json", failures, indent=2)
-    log.info("photos: %d found, %d taken, %d unreadable", len(names), len(chosen) - len(failures), len(failures))
+        write_thumbnail(target / f"{name}.png", image, max_side=max_side)
+    write_failures(target.parent / FAILURES_NAME, failures)
+    log.info("images: %d found, %d taken, %d unreadable", len(names), len(chosen) - len(failures), len(failures))
     if len(failures) == len(chosen):
         raise DatasetNotFoundError(
             f"{source}: none of its {len(chosen)} image files can be read; the reasons are above"

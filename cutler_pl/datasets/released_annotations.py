@@ -12,7 +12,7 @@ from cutler_pl.runtime.download import fetch_file
 from cutler_pl.runtime.files import atomic_write
 
 SPLITS_ARCHIVE = "coco/annotations/coco-smi_annotations.zip"
-"""Where the archive of the K % files is kept, below the datasets folder."""
+"""Archive of the K % files, below the datasets folder."""
 
 _SPLITS_ADDRESS = "coco-smi/annotations.zip"
 _FOLDERS = {
@@ -20,7 +20,7 @@ _FOLDERS = {
     "openimages": "openImages", "uvo": "uvo", "kitti": "kitti", "watercolor": "watercolor", "comic": "comic",
     "clipart": "clipart", "imagenet_maskcut": "maskcut", "imagenet_r1": "maskcut", "imagenet_r2": "maskcut",
 }  # fmt: skip
-READY_MADE: dict[str, str] = {
+RELEASED: dict[str, str] = {
     **{name: f"{folder}/{PurePosixPath(CATALOG[name].annotations).name}" for name, folder in _FOLDERS.items()},
     **{f"coco_semi_{percent}": _SPLITS_ADDRESS for percent in SEMI_PERCENTS},
 }
@@ -35,34 +35,34 @@ class Counts(NamedTuple):
     categories: int
 
 
-def fetch_ready_made(name: str, datasets: Path, *, mirror: str) -> tuple[Path, Counts]:
-    """Get a released annotation file into its place; one that is there is checked against its recorded SHA-256.
+def fetch_released(name: str, datasets: Path, *, mirror: str) -> tuple[Path, Counts]:
+    """Fetch a released annotation file; an existing one is checked against its recorded SHA-256.
 
     Args:
         name: Dataset of the catalogue.
         datasets: The datasets folder.
-        mirror: Address that the files lie below.
+        mirror: Base address.
 
     Returns:
-        The file, and what is in it.
+        The file and its counts.
 
     Raises:
         ConfigError: No file was released for this dataset.
         DownloadError: The file cannot be had, or is not what it was at first.
         AnnotationError: It is not COCO.
     """
-    if name not in READY_MADE:
-        raise ConfigError(f"no file was released for name={name}; there are {' '.join(READY_MADE)}")
-    address, path = f"{mirror.rstrip('/')}/{READY_MADE[name]}", datasets / CATALOG[name].annotations
-    if READY_MADE[name] == _SPLITS_ADDRESS and not path.is_file():
+    if name not in RELEASED:
+        raise ConfigError(f"no file was released for name={name}; there are {' '.join(RELEASED)}")
+    address, path = f"{mirror.rstrip('/')}/{RELEASED[name]}", datasets / CATALOG[name].annotations
+    if RELEASED[name] == _SPLITS_ADDRESS and not path.is_file():
         archive = datasets / SPLITS_ARCHIVE
         fetch_file(address, archive, check=lambda file: _check_archive(file, address))
         extract_member(archive, path)
     fetch_file(address, path, check=lambda file: _check(file, address))
-    return path, count(path)
+    return path, count_records(path)
 
 
-def count(path: Path) -> Counts:
+def count_records(path: Path) -> Counts:
     """Count the records of a COCO file of any size.
 
     Raises:
@@ -77,17 +77,17 @@ def count(path: Path) -> Counts:
 
 
 def extract_member(archive: Path, path: Path) -> None:
-    """Take the file of the same name out of an archive, wherever in it that lies.
+    """Extract the member with the name of `path` from any folder of an archive.
 
     Raises:
         AnnotationError: The archive is no zip file, or has no such file or a damaged one.
     """
     try:
         with zipfile.ZipFile(archive) as files:
-            inside = [name for name in files.namelist() if PurePosixPath(name).name == path.name]
-            if not inside:
+            members = [name for name in files.namelist() if PurePosixPath(name).name == path.name]
+            if not members:
                 raise AnnotationError(f"{archive}: holds no {path.name}; delete the archive to fetch it again")
-            with files.open(inside[0]) as source, atomic_write(path) as temporary, temporary.open("wb") as target:
+            with files.open(members[0]) as source, atomic_write(path) as temporary, temporary.open("wb") as target:
                 shutil.copyfileobj(source, target)
     except zipfile.BadZipFile as error:
         raise AnnotationError(f"{archive}: damaged ({error}); delete the archive to fetch it again") from error
@@ -95,7 +95,7 @@ def extract_member(archive: Path, path: Path) -> None:
 
 def _check(file: Path, address: str) -> None:
     try:
-        count(file)
+        count_records(file)
     except AnnotationError as error:
         raise AnnotationError(f"what {address} sent is no annotation file: {error}") from error
 

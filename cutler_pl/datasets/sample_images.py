@@ -1,4 +1,4 @@
-"""The public-domain photos that scikit-image ships inside its wheel: real pictures without any download."""
+"""The public-domain photographs that scikit-image ships inside its wheel: real images without any download."""
 
 from pathlib import Path
 
@@ -7,21 +7,23 @@ from PIL import Image
 
 from cutler_pl.runtime.files import atomic_write
 
-PHOTOS = ("astronaut", "camera", "cat", "clock", "coffee", "coins", "hubble_deep_field", "moon", "rocket")
+SAMPLES = ("astronaut", "camera", "cat", "clock", "coffee", "coins", "hubble_deep_field", "moon", "rocket")
 
 
-def write_sample_photos(folder: Path, *, max_side: int = 480) -> list[Path]:
-    """Write the bundled photos as PNG files, shrunk where a side is longer than `max_side` pixels.
+def write_sample_images(folder: Path, *, max_side: int) -> list[Path]:
+    """Write the bundled images as PNG files, shrunk where a side exceeds `max_side` pixels.
 
     Returns:
         The files, sorted by name.
     """
-    paths = []
-    for name in PHOTOS:
-        photo = Image.fromarray(getattr(skimage.data, name)())
-        photo.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
-        path = folder / f"{name}.png"
-        with atomic_write(path) as temporary:
-            photo.save(temporary, format="PNG")
-        paths.append(path)
+    paths = [folder / f"{name}.png" for name in SAMPLES]
+    for path in paths:
+        write_thumbnail(path, Image.fromarray(getattr(skimage.data, path.stem)()), max_side=max_side)
     return paths
+
+
+def write_thumbnail(path: Path, image: Image.Image, *, max_side: int) -> None:
+    """Write a PNG file, shrunk where a side exceeds `max_side` pixels."""
+    image.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
+    with atomic_write(path) as temporary:
+        image.save(temporary, format="PNG")

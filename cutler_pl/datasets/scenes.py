@@ -1,7 +1,7 @@
 """Generated scenes with exact ground truth: textured objects on textured backgrounds, with occlusion.
 
-They stand in for photos where no labelled photos are at hand: the quickstart measures pseudo-masks and detectors
-against them, and tests need nothing from disk. They are made of what low-level cues can see (colour, texture,
+They replace labelled images where there are none: the quickstart measures pseudo-masks and detectors
+against them, and tests need nothing from disk. They are made of what low-level cues can see (color, texture,
 shape), not of objects that a pretrained network would know.
 """
 
@@ -58,7 +58,7 @@ class SceneParams:
 
 @dataclass(frozen=True)
 class Scene:
-    """One picture and the visible part of each of its objects, the rearmost first."""
+    """One image and the visible part of each of its objects, the rearmost first."""
 
     image: UInt8[np.ndarray, "height width 3"]
     masks: Bool[np.ndarray, "gt height width"]
@@ -68,22 +68,22 @@ def generate_scene(params: SceneParams, *, seed: int) -> Scene:
     """Draw one scene; the same parameters and seed give the same pixels."""
     rng = np.random.default_rng(seed)
     masks = _place_objects(params, rng)
-    base_lab = _colour(rng)
-    picture = _paint(params.size_hw, base_lab, rng)
+    base_lab = _color(rng)
+    image = _paint(params.size_hw, base_lab, rng)
     for mask in masks:
-        surface = _paint(params.size_hw, _colour_away_from(base_lab, rng), rng)
+        surface = _paint(params.size_hw, _color_away_from(base_lab, rng), rng)
         alpha = ndimage.gaussian_filter(mask.astype(np.float64), 0.6)[..., None]
-        picture = alpha * _shade(surface, mask, rng) + (1 - alpha) * picture
-    picture = ndimage.gaussian_filter(picture, (0.5, 0.5, 0)) + rng.normal(0, rng.uniform(1, 5), picture.shape)
+        image = alpha * _shade(surface, mask, rng) + (1 - alpha) * image
+    image = ndimage.gaussian_filter(image, (0.5, 0.5, 0)) + rng.normal(0, rng.uniform(1, 5), image.shape)
     visible = [mask & ~_union(masks[i + 1 :], mask) for i, mask in enumerate(masks)]
-    return Scene(picture.clip(0, 255).astype(np.uint8), np.stack(visible))
+    return Scene(image.clip(0, 255).astype(np.uint8), np.stack(visible))
 
 
 def write_scenes(folder: Path, count: int, params: SceneParams, *, seed: int, with_annotations: bool = True) -> None:
     """Write `count` scenes as PNG files and, beside the folder, their ground truth as `annotations.json`.
 
     Args:
-        folder: Where the pictures go.
+        folder: Where the images go.
         count: Number of scenes.
         params: What they look like.
         seed: Scenes of different seeds have nothing in common.
@@ -174,26 +174,26 @@ def _blob(angle: Grid, rng: np.random.Generator) -> Grid:
 _OUTLINES: tuple[Callable[[Grid, np.random.Generator], Grid], ...] = (_ellipse, _polygon, _blob)
 
 
-def _colour(rng: np.random.Generator) -> Float[np.ndarray, "3"]:
+def _color(rng: np.random.Generator) -> Float[np.ndarray, "3"]:
     return rng.uniform((30, 30, 30), (225, 225, 225))
 
 
-def _colour_away_from(other: Float[np.ndarray, "3"], rng: np.random.Generator) -> Float[np.ndarray, "3"]:
-    """A colour whose RGB distance to another is at least 70 of 441: visible, not shrill."""
+def _color_away_from(other: Float[np.ndarray, "3"], rng: np.random.Generator) -> Float[np.ndarray, "3"]:
+    """A color whose RGB distance to another is at least 70 of 441: visible, not shrill."""
     while True:
-        colour = _colour(rng)
-        if np.linalg.norm(colour - other) >= 70:
-            return colour
+        color = _color(rng)
+        if np.linalg.norm(color - other) >= 70:
+            return color
 
 
 def _paint(
-    size_hw: tuple[int, int], colour: Float[np.ndarray, "3"], rng: np.random.Generator
+    size_hw: tuple[int, int], color: Float[np.ndarray, "3"], rng: np.random.Generator
 ) -> Float[np.ndarray, "height width 3"]:
-    """A surface: one colour, modulated by one texture in brightness and tint, and by a slow gradient."""
+    """A surface: one color, modulated by one texture in brightness and tint, and by a slow gradient."""
     texture = _TEXTURES[int(rng.integers(len(_TEXTURES)))](size_hw, rng)
     slow = _gradient(size_hw, rng)
     contrast, tint = rng.uniform(5, 28), rng.normal(0, 8, 3)
-    return colour + texture[..., None] * (contrast + tint) + slow[..., None] * rng.uniform(3, 12)
+    return color + texture[..., None] * (contrast + tint) + slow[..., None] * rng.uniform(3, 12)
 
 
 def _shade(surface: np.ndarray, mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -26,12 +26,12 @@ class ImageList:
     Attributes:
         ids: Image ids in the order of the file.
         usable: Ids of the images with an annotation that is no crowd.
-        head: Everything but images and annotations.
+        header: Everything but images and annotations.
     """
 
     ids: list[int] = field(default_factory=list)
     usable: set[int] = field(default_factory=set)
-    head: dict[str, Any] = field(default_factory=dict)
+    header: dict[str, Any] = field(default_factory=dict)
 
 
 def read_images(source: Path) -> ImageList:
@@ -41,7 +41,7 @@ def read_images(source: Path) -> ImageList:
         DatasetNotFoundError: There is no such file.
         AnnotationError: The file is not JSON or not COCO, or an image record is faulty or occurs twice.
     """
-    images = ImageList(head={"categories": []})
+    images = ImageList(header={"categories": []})
     lists: dict[str, list[Any]] = {}
     for key, record in read_records(source):
         if key == "images":
@@ -54,8 +54,8 @@ def read_images(source: Path) -> ImageList:
         elif key in ("categories", "licenses"):
             lists.setdefault(key, []).append(record)
         else:
-            images.head[key] = record
-    images.head |= lists
+            images.header[key] = record
+    images.header |= lists
     if twice := [number for number, count in Counter(images.ids).items() if count > 1]:
         raise AnnotationError(f"{source}: image id {twice[0]} occurs more than once; repair the file")
     return images
@@ -110,13 +110,13 @@ def listed_images(lists: Path, percent: float, *, seed: int, images: ImageList) 
     return frozenset(usable[number] for number in numbers)
 
 
-def write_splits(source: Path, splits: Mapping[Path, frozenset[int]], head: Mapping[str, Any]) -> dict[Path, int]:
+def write_splits(source: Path, splits: Mapping[Path, frozenset[int]], header: Mapping[str, Any]) -> dict[Path, int]:
     """Write the records of chosen images into a file each, in one pass over the source.
 
     Args:
         source: COCO file of any size.
         splits: Image ids by file.
-        head: Everything but images and annotations.
+        header: Everything but images and annotations.
 
     Returns:
         Number of annotations by file.
@@ -127,7 +127,7 @@ def write_splits(source: Path, splits: Mapping[Path, frozenset[int]], head: Mapp
     """
     counts = dict.fromkeys(splits, 0)
     with ExitStack() as stack:
-        writers = {path: stack.enter_context(writing_coco(path, head)) for path in splits}
+        writers = {path: stack.enter_context(writing_coco(path, header)) for path in splits}
         for key, record in read_records(source):
             if key not in ("images", "annotations") or not isinstance(record, Mapping):
                 continue

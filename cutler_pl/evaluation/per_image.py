@@ -1,20 +1,19 @@
 """How well one image alone went: what decides which images are shown as the best and the worst.
 
-The score of an image is the average precision of its own boxes at an IoU of 0.5, all categories taken for one:
-detections are taken by falling score, each finds the object it overlaps most among those that are still free, and the
-precision at each object found (made non-increasing towards lower recall) is averaged over the objects. COCO's measures
-rank the detections of all images together, so they are no mean of these scores.
+The score of an image is the average precision of its own boxes at an IoU of 0.5, all categories taken for one, with
+precision taken at each object found. COCO's metrics rank the detections of all images together, so they are no mean of
+these scores.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from pycocotools import mask as coco_mask
+from hotcoco.metrics import average_precision
 
-from cutler_pl.coco.records import group_by_image
-from cutler_pl.coco.schema import Coco, Result
+from cutler_pl.coco.schema import Coco
+from cutler_pl.evaluation.detections import Detections
+from cutler_pl.evaluation.engine import Engine
 
 IOU = 0.5
 
@@ -36,20 +35,24 @@ class ImageScore:
     average_precision: float
 
 
-def score_images(truth: Coco, results: Sequence[Result], *, max_detections: int = 100) -> list[ImageScore]:
+def score_images(truth: Coco, found: Detections, *, max_detections: int = 100) -> list[ImageScore]:
     """Scores of all images that have objects, by rising image id.
 
     Args:
         truth: Checked ground truth.
-        results: Checked detections.
+        found: Checked detections.
         max_detections: Best detections of an image that count.
     """
-    objects, found = group_by_image(truth["annotations"]), group_by_image(results)
-    return [
-        _score(image_id, annotations, found.get(image_id, []), max_detections)
-        for image_id, annotations in sorted(objects.items())
-        if any(not annotation["iscrowd"] for annotation in annotations)
-    ]
+    scores = []
+    for match in Engine(truth, found).box_matches(IOU, max_dets=max_detections):
+        objects = match["gtIgnore"].count(False)
+        if objects:
+            matched, ignored = match["dtMatched"][0], match["dtIgnore"][0]
+            hits = sum(hit and not crowd for hit, crowd in zip(matched, ignored, strict=True))
+            recalls = np.arange(1, objects + 1) / objects
+            precision = average_precision(match["dtScores"], matched, objects, ignored, recalls)
+            scores.append(ImageScore(match["image_id"], objects, hits, round(precision, 12)))
+    return scores
 
 
 def best_and_worst(scores: Sequence[ImageScore], *, count: int, seed: int = 0) -> dict[str, list[ImageScore]]:
@@ -69,28 +72,3 @@ def best_and_worst(scores: Sequence[ImageScore], *, count: int, seed: int = 0) -
     worst, others = rest[:count], rest[count:]
     chosen = np.random.default_rng(seed).permutation(len(others))[:count]
     return {"best": best, "worst": worst, "random": [others[i] for i in sorted(chosen.tolist())]}
-
-
-def _score(
-    image_id: int, annotations: Sequence[Mapping[str, Any]], results: Sequence[Mapping[str, Any]], most: int
-) -> ImageScore:
-    best = sorted(results, key=lambda result: -result["score"])[:most]
-    crowd = np.array([bool(annotation["iscrowd"]) for annotation in annotations])
-    count = int((~crowd).sum())
-    if not best:
-        return ImageScore(image_id, count, 0, 0.0)
-    overlaps = np.asarray(
-        coco_mask.iou([r["bbox"] for r in best], [a["bbox"] for a in annotations], crowd.astype(int).tolist())
-    )
-    free, hit = ~crowd, np.zeros(len(best), dtype=bool)
-    for number in np.flatnonzero((overlaps[:, ~crowd] >= IOU).any(axis=1)):  # few: the others cannot find anything
-        candidates = np.where(free, overlaps[number], 0.0)
-        choice = int(candidates.argmax())
-        if candidates[choice] >= IOU:
-            free[choice], hit[number] = False, True
-    in_crowd = (overlaps[:, crowd] >= IOU).any(axis=1)  # counts neither way
-    hits = hit[hit | ~in_crowd]
-    positions = np.flatnonzero(hits)
-    precision = np.arange(1, len(positions) + 1) / (positions + 1)
-    precision = np.maximum.accumulate(precision[::-1])
-    return ImageScore(image_id, count, len(positions), float(precision.sum() / count))

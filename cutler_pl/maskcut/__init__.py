@@ -1,4 +1,4 @@
-"""MaskCut: masks of several objects an image from frozen self-supervised features, without training.
+"""MaskCut: masks of several objects per image from frozen self-supervised features, without training.
 
 Section 3.2 of the CutLER paper. Read `pipeline` first; `features` before it and `crf` after it.
 """

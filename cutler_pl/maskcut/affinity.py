@@ -1,8 +1,8 @@
-"""The graph that MaskCut cuts: patches are nodes, and two of them are joined when their features look alike.
+"""The graph that MaskCut cuts: patches are nodes, and an edge joins two of them with similar features.
 
-W is 1 where the cosine similarity exceeds τ and ε elsewhere (CutLER, Eq. 2), so all of it is a 0/1 matrix B:
-W = ε + (1 - ε) B. B is computed once per image; the patches of objects already found are blanked by a mask beside
-it instead of a second product of features (CutLER, Eq. 3), which leaves the same graph.
+W is 1 where the cosine similarity exceeds τ and ε elsewhere (CutLER, Eq. 2): W = ε + (1 - ε) B with a 0/1 matrix B.
+B is computed once per image; patches of objects already found are masked out instead of computing similarities again
+(CutLER, Eq. 3), which gives the same graph.
 """
 
 from collections.abc import Iterator, Sequence
@@ -28,7 +28,7 @@ _PARTS = 8
 
 @runtime_checkable
 class Edges(Protocol):
-    """B of each image of a batch: symmetric, 0 or 1."""
+    """The matrices B of a batch of images: symmetric, 0 or 1."""
 
     @property
     def patches(self) -> int:
@@ -47,13 +47,13 @@ class Edges(Protocol):
         ...
 
     def dense(self, image: int) -> Float32[Tensor, "patches patches"]:
-        """One matrix, written out."""
+        """One matrix as a dense tensor."""
         ...
 
 
 @dataclass(frozen=True)
 class DenseEdges:
-    """B in float32, multiplied by the linear algebra library: for CPUs, and wherever there are no kernels."""
+    """B in float32, multiplied by torch: for CPUs, and for devices without kernels."""
 
     matrices: Float32[Tensor, "images patches patches"]
     kernels: None = None
@@ -66,11 +66,10 @@ class DenseEdges:
     def matvec(
         self, x: Float64[Tensor, "batch patches"], images: Int64[Tensor, " batch"]
     ) -> Float64[Tensor, "batch patches"]:
-        """B x as exact as float64, out of float32 products.
+        """B x in float64 accuracy from float32 products.
 
-        B x of a float64 vector would need B in float64: twice the memory and twice the time. Instead x is cut into
-        fixed-point pieces so short that float32 adds them up without any rounding, whatever the order. The result
-        is therefore the same to the last bit on every device.
+        A float64 product would need B in float64, twice the memory and time. Instead x is split into fixed-point
+        pieces that float32 sums without rounding in any order, so the result is the same bits on every device.
         """
         pieces, steps = _fixed_point_pieces(x)
         with full_float32():
@@ -81,13 +80,13 @@ class DenseEdges:
         return (products.double() * steps).sum(1)
 
     def dense(self, image: int) -> Float32[Tensor, "patches patches"]:
-        """One matrix, written out."""
+        """One matrix as a dense tensor."""
         return self.matrices[image]
 
 
 @dataclass(frozen=True)
 class PackedEdges:
-    """B in single bits, 1.6 MB for 60 × 60 patches instead of 52, multiplied by a kernel in float64."""
+    """B as bits, 1.6 MB for 60 × 60 patches instead of 52, multiplied by a kernel in float64."""
 
     bits: Int32[Tensor, "images words patches"]
     kernels: Kernels
@@ -111,7 +110,7 @@ class PackedEdges:
     def matvec(
         self, x: Float64[Tensor, "batch patches"], images: Int64[Tensor, " batch"]
     ) -> Float64[Tensor, "batch patches"]:
-        """B x, added in float64 in a fixed order."""
+        """B x, summed in float64 in a fixed order."""
         words = self.bits.shape[1]
         padded = F.pad(x, (0, words * _WORD_BITS - self.patches)).contiguous()
         partial = x.new_empty(len(x), _PARTS, self.patches)
@@ -119,7 +118,7 @@ class PackedEdges:
         return partial.sum(1)
 
     def dense(self, image: int) -> Float32[Tensor, "patches patches"]:
-        """One matrix, written out."""
+        """One matrix as a dense tensor."""
         shifts = torch.arange(_WORD_BITS, dtype=torch.int32, device=self.bits.device)
         rows = (self.bits[image][:, None] >> shifts[:, None]) & 1
         return rows.flatten(0, 1)[: self.patches].float()
@@ -127,12 +126,12 @@ class PackedEdges:
 
 @dataclass(frozen=True)
 class PatchGraph:
-    """Weights of a batch of patch graphs, never written out except by `weights`.
+    """Weights of a batch of patch graphs; only `weights` makes them dense.
 
     Attributes:
         edges: B before blanking.
         active: False for blanked patches.
-        images: Which matrix of `edges` each graph of the batch uses, so that a selection needs no copy.
+        images: Index into `edges` of each graph, so that a selection needs no copy.
         eps: ε, the weight of absent edges.
     """
 
@@ -156,7 +155,7 @@ class PatchGraph:
         return torch.tensor(self.images, dtype=torch.int64, device=self.active.device)
 
     def select(self, indices: Sequence[int]) -> "PatchGraph":
-        """The graphs at these places of the batch, sharing the edges."""
+        """The graphs at these indices of the batch, sharing the edges."""
         return replace(self, active=self.active[list(indices)], images=tuple(self.images[i] for i in indices))
 
     def blank(self, found: Bool[Tensor, "batch patches"]) -> "PatchGraph":
@@ -164,16 +163,16 @@ class PatchGraph:
         return replace(self, active=self.active & ~found)
 
     def degrees(self) -> Float64[Tensor, "batch patches"]:
-        """Number of edges of each patch, itself counted; 0 for blanked patches and for patches without features."""
+        """Number of edges of each patch, including itself; 0 for blanked patches and for patches without features."""
         return self.matvec(self.active.double())
 
     def matvec(self, x: Float64[Tensor, "batch patches"]) -> Float64[Tensor, "batch patches"]:
-        """B x with blanked rows and columns, as exact as float64."""
+        """B x with blanked rows and columns, in float64 accuracy."""
         active = self.active.double()
         return active * self.edges.matvec(x * active, self._image_index)
 
     def weights(self) -> Float64[Tensor, "batch patches patches"]:
-        """W, dense: n² numbers of 8 bytes a graph."""
+        """W, dense: n² numbers of 8 bytes per graph."""
         edges = torch.stack([self.edges.dense(i) for i in self.images]).double()
         active = self.active.double()
         return self.eps + (1 - self.eps) * edges * active[:, :, None] * active[:, None, :]
@@ -182,7 +181,7 @@ class PatchGraph:
 def build_graph(
     features: Float[Tensor, "batch dim h w"], *, tau: float, eps: float, kernels: Kernels | None = None
 ) -> PatchGraph:
-    """Join the patches whose features have a cosine similarity above τ.
+    """Connect the patches whose features have a cosine similarity above τ.
 
     Similarities are taken in true float32: TensorFloat-32 or bfloat16 would move edges near τ.
 
@@ -215,7 +214,7 @@ def build_graph(
 def _fixed_point_pieces(
     x: Float64[Tensor, "batch patches"],
 ) -> tuple[Float32[Tensor, "batch k patches"], Float64[Tensor, "batch k 1"]]:
-    """Whole numbers whose sum, each times its power of two, is x up to 2^-52 of its largest entry.
+    """Integers whose sum, each times its power of two, is x up to 2^-52 of its largest entry.
 
     Each piece is small enough for a sum over all patches to fit in the mantissa of float32.
     """
@@ -231,14 +230,14 @@ def _fixed_point_pieces(
         rest = rest - piece * step
         if covered >= 51 or not rest.any():
             return torch.stack(pieces, 1), torch.stack(steps, 1)
-        # what is left is at most half a step, so that one more bit fits from the second piece on
+        # the rest is at most half a step, so one more bit fits from the second piece on
         step = step * 2.0 ** -(bits + 1)
         covered += bits + 1
 
 
 @contextmanager
 def full_float32() -> Iterator[None]:
-    """Products in true float32: TensorFloat-32 would move edges across τ and break the exactness of the pieces."""
+    """Products in true float32: TensorFloat-32 would move edges across τ and make the pieces inexact."""
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")
     try:

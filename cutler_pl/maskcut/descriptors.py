@@ -1,8 +1,8 @@
-"""Training-free patch descriptors: colour, texture and place of 8-pixel cells, for runs without any weights.
+"""Training-free patch descriptors: color, texture and position of 8-pixel cells, for runs without any weights.
 
-Low-level cues group regions; they do not find objects (sky and grass win often). They show and test the whole
-program offline and are no substitute for DINO. On 110 COCO photos their first mask reaches a CorLoc of 31.8 %,
-where a centred box reaches 33.6 %; DINO's published figure on VOC 2007 is near 69 %.
+Low-level cues group regions; they do not find objects (sky and grass win often). They run and test the whole
+program offline and are no substitute for DINO. On 110 COCO images their first mask reaches a CorLoc of 31.8 %,
+where a centered box reaches 33.6 %; DINO's published figure on VOC 2007 is near 69 %.
 """
 
 import kornia
@@ -11,19 +11,19 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from cutler_pl.errors import ConfigError, InputError
+from cutler_pl.maskcut.patch_grid import patch_grid
 
 _ORIENTATIONS = 4
-_WEIGHTS = {"mean": 1.2, "deviation": 0.5, "surround": 1.0, "gradient": 0.5, "place": 1.2}
-_SMALLEST_DEVIATION = 0.02  # grey pixels have a and b up to 0.005; channels of coloured photos deviate by 0.1 and more
+_WEIGHTS = {"mean": 1.2, "deviation": 0.5, "surround": 1.0, "gradient": 0.5, "position": 1.2}
+_SMALLEST_DEVIATION = 0.02  # grey pixels have a and b up to 0.005; channels of color images deviate by 0.1 and more
 
 
 class PatchDescriptors(nn.Module):
-    """15 numbers a cell: Lab mean, deviation and surround, gradients of L in four orientations, y and x.
+    """15 numbers per cell: Lab mean, deviation and surround, gradients of L in four orientations, y and x.
 
     Attributes:
         patch_size: Side of a cell in pixels.
-        dim: Numbers a cell.
+        dim: Numbers per cell.
     """
 
     patch_size = 8
@@ -38,17 +38,7 @@ class PatchDescriptors(nn.Module):
             ConfigError: A side is no multiple of 8.
             InputError: The images are not float (batch, 3, height, width).
         """
-        if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
-            raise InputError(
-                "images of patch_descriptors: expected float RGB (batch, 3, height, width) in [0, 1], "
-                f"found {images.dtype} of shape {tuple(images.shape)}"
-            )
-        height, width = images.shape[2:]
-        if height % self.patch_size or width % self.patch_size or not height or not width:
-            raise ConfigError(
-                f"images of {height}×{width} pixels cannot be cut in cells of {self.patch_size}; "
-                "choose a fixed_size that is a multiple of 8"
-            )
+        patch_grid(images, self.patch_size, name=self.name)
         lab = kornia.color.rgb_to_lab(images)
         mean = self._cells(lab)
         spread = lab - mean.repeat_interleave(self.patch_size, 2).repeat_interleave(self.patch_size, 3)
@@ -57,7 +47,7 @@ class PatchDescriptors(nn.Module):
             "deviation": (self._cells(spread.square()) + 1e-6).sqrt(),
             "surround": _blur(mean, sigma=1.0),
             "gradient": torch.log1p(_blur(self._cells(_oriented_gradients(lab[:, :1])), sigma=0.5)),
-            "place": _places(mean),
+            "position": _positions(mean),
         }
         return torch.cat([_standardised(value) * _WEIGHTS[name] for name, value in channels.items()], dim=1)
 
@@ -68,7 +58,7 @@ class PatchDescriptors(nn.Module):
 def _oriented_gradients(
     lightness: Float[Tensor, "batch 1 height width"],
 ) -> Float[Tensor, "batch 4 height width"]:
-    """Gradient magnitude shared out over four orientations: q takes max(0, cos 2(θ - qπ/4)) of it."""
+    """Gradient magnitude distributed over four orientations: q takes max(0, cos 2(θ - qπ/4)) of it."""
     along_x, along_y = kornia.filters.spatial_gradient(lightness, mode="sobel").unbind(2)
     magnitude, angle = torch.hypot(along_x, along_y), torch.atan2(along_y, along_x)
     turns = torch.arange(_ORIENTATIONS, device=angle.device, dtype=angle.dtype).view(1, -1, 1, 1) * (torch.pi / 4)
@@ -81,7 +71,7 @@ def _blur(cells: Float[Tensor, "batch channels h w"], *, sigma: float) -> Float[
     return kornia.filters.gaussian_blur2d(cells, (size, size), (sigma, sigma), border_type="replicate")
 
 
-def _places(cells: Float[Tensor, "batch channels h w"]) -> Float[Tensor, "batch 2 h w"]:
+def _positions(cells: Float[Tensor, "batch channels h w"]) -> Float[Tensor, "batch 2 h w"]:
     """Row and column of each cell, up to scale."""
     batch, _, h, w = cells.shape
     y, x = (torch.arange(n, device=cells.device, dtype=cells.dtype) for n in (h, w))

@@ -19,8 +19,9 @@ from jaxtyping import Float
 from timm.layers.pos_embed import resample_abs_pos_embed
 from torch import Tensor, nn
 
-from cutler_pl.errors import ConfigError, InputError
+from cutler_pl.errors import ConfigError
 from cutler_pl.maskcut.descriptors import PatchDescriptors
+from cutler_pl.maskcut.patch_grid import patch_grid
 from cutler_pl.weights.backbones import WeightSource, find_weights, load_exactly
 
 Feature = Literal["query", "key", "value", "token"]
@@ -33,7 +34,7 @@ _IMAGENET_STD = (0.229, 0.224, 0.225)
 
 @runtime_checkable
 class FeatureExtractor(Protocol):
-    """Anything that turns images into one feature vector a patch."""
+    """Anything that turns images into one feature vector per patch."""
 
     patch_size: int
     dim: int
@@ -51,7 +52,7 @@ class Backbone:
         timm_name: Architecture and weights in timm.
         feature: What describes a patch unless asked otherwise.
         rotary: Positions enter by rotation of queries and keys (DINOv3) instead of a learned embedding.
-        ignored: Endings of keys in the original checkpoints that are of no use here.
+        ignored: Endings of keys in the original checkpoints that are not used here.
         renamed: Parts of keys in the original checkpoints, and timm's words for them.
     """
 
@@ -145,7 +146,7 @@ class TransformerFeatures(nn.Module):
         dim: Length of a feature vector.
     """
 
-    model: Any  # a timm model; nn.Module says nothing of its parts
+    model: Any  # a timm model, whose submodules nn.Module does not type
     mean: Tensor
     std: Tensor
 
@@ -172,23 +173,9 @@ class TransformerFeatures(nn.Module):
             ConfigError: A side is no multiple of the patch size.
             InputError: The images are not float (batch, 3, height, width).
         """
-        grid_hw = self._grid(images)
+        grid_hw = patch_grid(images, self.patch_size, name=self.name)
         tokens = self._describe((images - self.mean) / self.std, grid_hw)
         return tokens.transpose(1, 2).reshape(len(images), -1, *grid_hw)
-
-    def _grid(self, images: Tensor) -> tuple[int, int]:
-        if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
-            raise InputError(
-                f"images of {self.name}: expected float RGB (batch, 3, height, width) in [0, 1], "
-                f"found {images.dtype} of shape {tuple(images.shape)}"
-            )
-        height, width = images.shape[2:]
-        if height % self.patch_size or width % self.patch_size or not height or not width:
-            raise ConfigError(
-                f"images of {height}×{width} pixels cannot be cut in patches of {self.patch_size} by {self.name}; "
-                "choose a fixed_size that is a multiple of the patch size"
-            )
-        return height // self.patch_size, width // self.patch_size
 
     def _describe(
         self, images: Float[Tensor, "batch 3 height width"], grid_hw: tuple[int, int]

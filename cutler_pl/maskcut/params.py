@@ -18,19 +18,19 @@ class MaskCutParams:
     """How a patch graph is built, cut and cut again.
 
     Attributes:
-        tau: τ, the cosine similarity above which two patches are alike (paper, Eq. 2).
-        num_masks: N, rounds of cutting, so at most this many objects an image.
-        eps: Weight between patches that are not alike; the same for the patches of objects already found.
+        tau: τ, the cosine similarity above which two patches are similar (paper, Eq. 2).
+        num_masks: N, rounds of cutting, so at most this many objects per image.
+        eps: Weight between dissimilar patches; the same for the patches of objects already found.
         corner_rule: What happens when a side of the cut holds three or four corners of the image and is therefore
             taken for background. `original` depends on the sign of LAPACK's eigenvector, reproduced here;
-            `invariant` always gives the seed's side up then.
+            `invariant` always takes the other side then.
         max_overlap: A round whose mask overlaps the previous one by more than this IoU is dropped.
         min_area: A round after the first whose mask covers no more than this share of the patches is dropped.
-        stop: When to look for no more objects in an image. `never` runs all rounds, as the original does: after a
+        stop: When to stop looking for objects in an image. `never` runs all rounds, as the original does: after a
             round dropped for overlap, the next accepts the very same mask. `dropped` ends at the first dropped round;
-            `ncut_value` also where the cut costs more than `max_ncut_value`; `foreground` also where the object takes
+            `ncut_value` also where the Ncut value exceeds `max_ncut_value`; `foreground` also where the object covers
             more than `max_border` of the image's border; `adaptive` for any of these reasons.
-        max_ncut_value: Largest λ₂, the relaxed normalised cut in 0..2, of a cut that goes between object and rest.
+        max_ncut_value: Largest λ₂, the relaxed normalised cut in 0..2, of a cut between object and rest.
         max_border: Largest share of the border's patches that an object covers; a background covers more.
     """
 
@@ -45,25 +45,17 @@ class MaskCutParams:
     max_border: float = 0.5
 
     def __post_init__(self) -> None:
-        if not 0 <= self.tau < 1:
-            raise ConfigError(f"maskcut.tau is {self.tau}; a similarity threshold lies in 0 ≤ tau < 1")
-        if self.num_masks < 1:
-            raise ConfigError(f"maskcut.num_masks is {self.num_masks}; at least one round is needed")
-        if not 0 < self.eps < 1:
-            raise ConfigError(f"maskcut.eps is {self.eps}; the weight of unlike patches lies in 0 < eps < 1")
-        if self.corner_rule not in get_args(CornerRule):
-            raise ConfigError(f"maskcut.corner_rule is {self.corner_rule!r}; choose from {_names(CornerRule)}")
-        if not 0 <= self.max_overlap <= 1:
-            raise ConfigError(f"maskcut.max_overlap is {self.max_overlap}; an IoU lies in 0..1")
-        if not 0 <= self.min_area < 1:
-            raise ConfigError(f"maskcut.min_area is {self.min_area}; a share of the image lies in 0 ≤ min_area < 1")
-        if self.stop not in get_args(Stop):
-            raise ConfigError(f"maskcut.stop is {self.stop!r}; choose from {_names(Stop)}")
-        if not 0 < self.max_ncut_value <= 2:
-            raise ConfigError(f"maskcut.max_ncut_value is {self.max_ncut_value}; a normalised cut lies in 0..2")
-        if not 0 < self.max_border <= 1:
-            raise ConfigError(f"maskcut.max_border is {self.max_border}; a share of the border lies in 0..1")
-
-
-def _names(choice: object) -> str:
-    return ", ".join(get_args(choice))
+        rules = {
+            "tau": (0 <= self.tau < 1, "a similarity threshold lies in 0 ≤ tau < 1"),
+            "num_masks": (self.num_masks >= 1, "at least one round is needed"),
+            "eps": (0 < self.eps < 1, "the weight of dissimilar patches lies in 0 < eps < 1"),
+            "corner_rule": (self.corner_rule in get_args(CornerRule), f"choose from {', '.join(get_args(CornerRule))}"),
+            "max_overlap": (0 <= self.max_overlap <= 1, "an IoU lies in 0..1"),
+            "min_area": (0 <= self.min_area < 1, "a share of the image lies in 0 ≤ min_area < 1"),
+            "stop": (self.stop in get_args(Stop), f"choose from {', '.join(get_args(Stop))}"),
+            "max_ncut_value": (0 < self.max_ncut_value <= 2, "a normalised cut lies in 0..2"),
+            "max_border": (0 < self.max_border <= 1, "a share of the border lies in 0..1"),
+        }
+        for name, (holds, rule) in rules.items():
+            if not holds:
+                raise ConfigError(f"maskcut.{name} is {getattr(self, name)!r}; {rule}")

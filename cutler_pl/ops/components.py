@@ -44,6 +44,14 @@ def fill_holes(
         masks: On any device.
         kernels: As for `label_components`.
     """
+    if masks.device.type == "cpu" and kernels is None:
+        return _fill_by_scipy(masks)
+    return _fill_by_labels(masks, kernels)
+
+
+def _fill_by_labels(
+    masks: Bool[Tensor, "batch height width"], kernels: Kernels | None = None
+) -> Bool[Tensor, "batch height width"]:
     labels = label_components(~masks, kernels=kernels).flatten(1)
     border = torch.zeros(masks.shape[1:], dtype=torch.bool, device=masks.device)
     if border.numel():
@@ -95,3 +103,19 @@ def _label_by_scipy(masks: Bool[Tensor, "batch height width"]) -> Int64[Tensor, 
         first[components.reshape(-1)[inside]] = inside  # the last one written is the first pixel
         labels[i] = first[components]
     return torch.from_numpy(labels)
+
+
+def _fill_by_scipy(masks: Bool[Tensor, "batch height width"]) -> Bool[Tensor, "batch height width"]:
+    filled = masks.numpy().copy()
+    for mask in filled:
+        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+        if not len(rows):
+            continue
+        box = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]  # background beyond it is open
+        components, count = scipy.ndimage.label(~box)
+        is_hole = np.ones(count + 1, dtype=bool)
+        for edge in (components[0], components[-1], components[:, 0], components[:, -1]):
+            is_hole[edge] = False
+        is_hole[0] = True  # the mask itself
+        box[:] = is_hole[components]
+    return torch.from_numpy(filled)

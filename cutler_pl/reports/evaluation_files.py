@@ -72,12 +72,12 @@ def _published_values(report: Report) -> list[tuple[str, str, str, str, float]]:
         if dataset in report.results
         for metric, value in zip(("AP50", "AR100"), pair, strict=True)
     ]
-    if SUPERVISED in report.results and SUPERVISED in report.categories and report.labels is not None:
+    if SUPERVISED in report.results and SUPERVISED in report.categories and report.label_percent is not None:
         values += [
             (f"{method}, {percentage} % of labels", SUPERVISED, of, "AP", value)
             for method, row in semi_supervised().methods.items()
             for percentage, pair in row.items()
-            if percentage == report.labels
+            if percentage == report.label_percent
             for of, value in zip(("box", "mask"), pair, strict=True)
         ]
     return values

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from cutler_pl.evaluation.metrics import NOT_MEASURED, IouType, Measures
+from cutler_pl.evaluation.metrics import NOT_MEASURED, IouType, Metrics
 from cutler_pl.evaluation.published import Pair, semi_supervised, zero_shot
-from cutler_pl.reports.tables import NONE, Table
+from cutler_pl.reports.tables import NONE, Table, cell_text
 
 SUPERVISED = "coco_80"
 """The dataset that the published semi-supervised table is about: COCO val2017 with its 80 classes."""
@@ -21,20 +21,20 @@ class Report:
     """What is reported about one run.
 
     Attributes:
-        results: Measures by dataset; the catalogue's names (coco, voc, …) are put beside the published numbers.
+        results: Metrics by dataset; the catalogue's names (coco, voc, …) are put beside the published numbers.
         method: Name of the run in the tables.
         missing: Datasets that were asked for and not measured, and why.
         counts: By dataset: images, objects (also by size, as `objects_s` …), detections and what was left out.
-        categories: Measures of each category by dataset, for those measured by class.
-        labels: Percentage of COCO's labels the detector was trained with, None where it is not known.
+        categories: Metrics of each category by dataset, for those measured by class.
+        label_percent: Percentage of COCO's labels the detector was trained with, None where it is not known.
     """
 
-    results: Mapping[str, Measures]
+    results: Mapping[str, Metrics]
     method: str = "this run"
     missing: Mapping[str, str] = field(default_factory=dict)
     counts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     categories: Mapping[str, Mapping[IouType, Mapping[str, Mapping[str, float]]]] = field(default_factory=dict)
-    labels: int | float | None = None
+    label_percent: int | float | None = None
 
 
 def all_tables(report: Report) -> list[Table]:
@@ -73,15 +73,15 @@ def semi_supervised_table(report: Report) -> Table:
     methods = {m: {float(p): v for p, v in r.items()} for m, r in table.methods.items()}
     percentages = list(methods["CutLER"])
     header = ["labels", *(f"{p:g} %" for p in percentages)]
-    place = float(report.labels) if report.labels is not None else NOT_MEASURED
+    place = float(report.label_percent) if report.label_percent is not None else NOT_MEASURED
     if place not in percentages:
         percentages.append(place)
-        header.append("share not given" if report.labels is None else f"{place:g} %")
+        header.append("share not given" if report.label_percent is None else f"{place:g} %")
     rows = [[m, *(_pair(r[p]) if p in r else NONE for p in percentages)] for m, r in methods.items()]
     rows += _own_rows(report.method, methods, {place: (row["bbox"]["AP"], row["segm"]["AP"])}, percentages)
     notes = (
         f"COCO val2017, 80 classes, in percent: box AP | mask AP by the share of labels. From {table.source}.",
-        *(() if report.labels is not None else ("labels=<percent> puts this run into its column.",)),
+        *(() if report.label_percent is not None else ("label_percent=<percent> puts this run into its column.",)),
     )
     return Table(header, rows, "Learning from few labels", notes, bold=frozenset({len(methods)}))
 
@@ -91,7 +91,7 @@ def metrics_table(report: Report, *, without: Sequence[str] = ("ARs", "ARm", "AR
 
     Args:
         report: The run.
-        without: Measures to leave out.
+        without: Metrics to leave out.
     """
     rows = report.results
     found = dict.fromkeys(name for metrics in rows.values() for row in metrics.values() for name in row)
@@ -151,7 +151,7 @@ def missing_table(report: Report) -> Table:
 
 def number(value: float | None) -> str:
     """A percentage as text."""
-    return "" if value is None else NONE if value == NOT_MEASURED else f"{value:.1f}"
+    return "" if value is None else cell_text(None if value == NOT_MEASURED else float(value))
 
 
 def _own_rows(

@@ -17,7 +17,6 @@ from urllib.parse import quote
 import jinja2
 import numpy as np
 from jaxtyping import UInt8
-from markupsafe import Markup, escape
 from PIL import Image
 
 from cutler_pl.errors import DatasetNotFoundError
@@ -147,13 +146,9 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"code": _with_code, "flatten": _flatten}
+    environment.filters |= {"split_code": re.compile(r"`([^`]+)`").split, "flatten": _flatten}
     environment.tests |= {"table": lambda block: isinstance(block, Table), "row": lambda block: isinstance(block, Row)}
     return environment
-
-
-def _with_code(text: str) -> Markup:
-    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
 
 
 def _flatten(values: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, str]]:

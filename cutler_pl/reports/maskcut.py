@@ -69,7 +69,7 @@ def write_maskcut_page(output: Path, names: Sequence[str], report: MergeReport) 
         ("images that failed", len(report.failed)),
     ]
     sections = [
-        Section("Counts", blocks=(Table(["what", "number"], counts),)),
+        Section("Counts", blocks=(Table(["what", "number"], counts, title="Counts"),)),
         Section(
             "Images",
             text=(
@@ -81,7 +81,7 @@ def write_maskcut_page(output: Path, names: Sequence[str], report: MergeReport) 
         ),
     ]
     if report.failed:
-        failed = Table(["image", "reason"], sorted(report.failed.items()), text_columns=2)
+        failed = Table(["image", "reason"], sorted(report.failed.items()), title="Failed", text_columns=2)
         sections.append(Section("Failed", blocks=(failed,)))
     page = Page(
         title="MaskCut",

@@ -73,7 +73,7 @@ def write_quickstart_page(
     save_image(output / "overview.jpg", _overview(panels[:4]), max_side=1600)
 
     columns = [_annotations(folders["maskcut"]), _annotations(folders["self_train"])]
-    names = sorted(name for name in columns[0] if name.startswith("photos/"))
+    names = sorted(name for name in columns[0] if name.startswith("images/"))
     train = folders["data"] / "train"
     training = [_panels(train / name, name, columns, eigenvector) for name in _every_nth(names, images)]
     page = Page(
@@ -86,7 +86,7 @@ def write_quickstart_page(
         notice=NOTICE,
         sections=(
             Section(
-                "Better than its teacher?",
+                "Results",
                 text=(
                     f"Measured on {len(truth['images'])} held-out generated scenes against their exact ground truth "
                     f"({len(truth['annotations'])} objects), class-agnostic, in percent.",
@@ -171,7 +171,7 @@ def _panels(
     """The image, its first eigenvector, and its masks of each column."""
     image = read_image(path)
     shown = [[record for record in found[name] if record.get("score", 1.0) >= MIN_SCORE] for found in columns]
-    masks = [draw_records(image, records, masks_only=True) for records in shown]
+    masks = [draw_records(image, records, boxes=False, scores=False) for records in shown]
     return [image, draw_heatmap(image, eigenvector(image)), *masks]
 
 

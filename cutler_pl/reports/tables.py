@@ -41,7 +41,7 @@ class Table:
     @property
     def texts(self) -> list[list[str]]:
         """The rows as they are shown."""
-        return [[_text(cell) for cell in row] for row in self.rows]
+        return [[cell_text(cell) for cell in row] for row in self.rows]
 
     @property
     def best_cells(self) -> set[tuple[int, int]]:
@@ -54,8 +54,8 @@ class Table:
             column = {r: row[c] for r, row in enumerate(self.rows)}
             numbers = {r: v for r, v in column.items() if isinstance(v, int | float) and math.isfinite(v)}
             if len(numbers) > 1:
-                top = _text(pick(numbers.values()))
-                found |= {(r, c) for r, v in numbers.items() if _text(v) == top}
+                top = cell_text(pick(numbers.values()))
+                found |= {(r, c) for r, v in numbers.items() if cell_text(v) == top}
         return found
 
 
@@ -106,7 +106,8 @@ def _tex_row(cells: Sequence[str], *, bold: bool = False) -> str:
     return " & ".join(rf"\textbf{{{text}}}" if bold and text not in ("", "--") else text for text in texts) + r" \\"
 
 
-def _text(cell: Cell) -> str:
+def cell_text(cell: Cell) -> str:
+    """The text of a cell."""
     if cell is None or (isinstance(cell, float) and math.isnan(cell)):
         return NONE
     return f"{cell:.1f}" if isinstance(cell, float) else str(cell)

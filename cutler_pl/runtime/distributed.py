@@ -1,9 +1,11 @@
-"""Which process of how many this is, read from the launcher's environment before any process group exists."""
+"""Rank and world size, read from the launcher's environment before any process group exists.
+
+Without torch loaded there is no process group; asking for the rank does not load it.
+"""
 
 import os
-from typing import TypeVar
-
-import torch.distributed as dist
+import sys
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -14,8 +16,8 @@ def global_rank() -> int:
     Reads the process group where there is one, else what torchrun (`RANK`), Lightning's own launcher (`LOCAL_RANK`,
     `NODE_RANK`) or srun (`SLURM_PROCID`) set. Before the process group exists, only 0 or not 0 is certain.
     """
-    if dist.is_available() and dist.is_initialized():
-        return dist.get_rank()
+    if (dist := _process_group()) is not None:
+        return int(dist.get_rank())
     if "RANK" in os.environ:
         return int(os.environ["RANK"])
     if "LOCAL_RANK" in os.environ or "NODE_RANK" in os.environ:
@@ -25,21 +27,26 @@ def global_rank() -> int:
 
 def world_size() -> int:
     """Number of processes over all nodes, from the process group; 1 without one."""
-    if dist.is_available() and dist.is_initialized():
-        return dist.get_world_size()
-    return 1
+    dist = _process_group()
+    return 1 if dist is None else int(dist.get_world_size())
 
 
 def barrier() -> None:
     """Wait for all processes; does nothing without a process group."""
-    if dist.is_available() and dist.is_initialized():
+    if (dist := _process_group()) is not None:
         dist.barrier()
 
 
 def gather(value: list[T]) -> list[T]:
     """Lists of all processes joined in the order of their ranks, on every process."""
-    if not (dist.is_available() and dist.is_initialized()):
+    if (dist := _process_group()) is None:
         return list(value)
     parts: list[list[T]] = [[] for _ in range(dist.get_world_size())]
     dist.all_gather_object(parts, value)
     return [item for part in parts for item in part]
+
+
+def _process_group() -> Any:
+    """The module torch.distributed where it has a process group, else None."""
+    dist = sys.modules.get("torch.distributed")
+    return dist if dist is not None and dist.is_available() and dist.is_initialized() else None

@@ -16,7 +16,7 @@ from cutler_pl.coco import rle
 from cutler_pl.coco.io import load_coco, load_predictions, read_json, read_results
 from cutler_pl.coco.records import group_by_image
 from cutler_pl.coco.schema import RLE, Annotation, Coco, Image, Result
-from cutler_pl.coco.validation import InvalidRecords, OnError, is_mapping, mask_size, result_fault
+from cutler_pl.coco.validation import InvalidRecords, OnError, detection_label, is_mapping, mask_size, result_fault
 from cutler_pl.runtime.logging import get_logger
 from cutler_pl.self_training.select import select
 
@@ -131,7 +131,7 @@ def _with_mask(results: Iterable[Result], invalid: InvalidRecords) -> list[Resul
         if "segmentation" in result:
             masked.append(result)
         else:
-            invalid.add(f"the detection of score {result['score']} (image {result['image_id']}) has no mask")
+            invalid.add(f"{detection_label(result)} has no mask")
     return masked
 
 

@@ -1,6 +1,6 @@
-"""Colours that eyes can tell apart, built in OKLab so that equal steps in number look like equal steps on screen.
+"""Colors that eyes can tell apart, built in OKLab, in which equal steps look equal.
 
-Source of the colour space: B. Ottosson, "A perceptual color space for image processing" (2020).
+Source of the color space: B. Ottosson, "A perceptual color space for image processing" (2020).
 """
 
 from functools import cache
@@ -27,14 +27,14 @@ _RGB_FROM_LMS = np.array(
 
 
 def instance_color(index: int) -> UInt8[np.ndarray, "3"]:
-    """Colour of the object with this number: always the same, far from its neighbours' in hue and lightness."""
+    """Color of an instance by its number, far from those of its neighbors in hue and lightness."""
     lightness = _LIGHTNESS_CYCLE[index % len(_LIGHTNESS_CYCLE)]
     colors = _srgb(_oklab(np.array([lightness]), chroma=0.25, hue_deg=25.0 + index * _GOLDEN_ANGLE_DEG))
     return colors.reshape(3)
 
 
 def line_color(index: int) -> UInt8[np.ndarray, "3"]:
-    """Colour of the line with this number: as `instance_color`, but of a lightness that reads on white and on black."""
+    """Color of a line by its number, of a lightness that reads on white and on black."""
     colors = _srgb(_oklab(np.array([0.63]), chroma=0.15, hue_deg=255.0 + index * _GOLDEN_ANGLE_DEG))
     return colors.reshape(3)
 

@@ -1,8 +1,8 @@
 """Instances on an image: masks with bright contours on a dimmed background, boxes, labels.
 
 Drawing is deterministic and needs no display; line widths and text grow with the image. Labels are supervision's.
-Masks and boxes are not: for ten masks of 480×640 its annotators take 1.3 s without OpenCV, of which PolygonAnnotator
-1.25 s, against 30 ms here (`benchmarks/drawing.py`).
+Its annotators of masks, contours and boxes are not used: without OpenCV, ten instances on 480×640 pixels take them 40
+times as long, and a box covers a pixel more than it should (`benchmarks/drawing.py`).
 """
 
 from collections.abc import Sequence
@@ -57,7 +57,7 @@ def draw_instances(
         raise InputError(f"masks of {mask_array.shape[1:]} do not fit an image of {(height, width)} (height, width)")
     count = _common_length(masks=mask_array, boxes=box_array, scores=scores, labels=labels)
     colors = np.stack([instance_color(index) for index in range(count)]) if count else np.zeros((0, 3), np.uint8)
-    line = max(1, round(3 * max(height, width) / _REFERENCE_SIDE))
+    line = max(2, round(3 * max(height, width) / _REFERENCE_SIDE))
     if mask_array is not None and mask_array.any():
         drawn = _paint_masks(drawn, mask_array, colors, opacity=opacity, brightness=brightness, line=line)
     if box_array is not None and count:
@@ -141,7 +141,7 @@ def _paint_labels(
 ) -> UInt8[np.ndarray, "height width 3"]:
     """Labels above the upper left corners, moved apart where they overlap and into the image."""
     sv = supervision()
-    size = max(9, round(16 * max(image.shape) / _REFERENCE_SIDE))
+    size = max(11, round(16 * max(image.shape) / _REFERENCE_SIDE))
     annotator = sv.RichLabelAnnotator(
         color=sv.ColorPalette([sv.Color(*color) for color in colors.tolist()]),
         text_color=sv.ColorPalette([sv.Color(*text_color(color)) for color in colors]),

@@ -20,15 +20,17 @@ def draw_records(
     records: Sequence[Mapping[str, Any]],
     *,
     names: Mapping[int, str] | None = None,
-    masks_only: bool = False,
+    boxes: bool = True,
+    scores: bool = True,
 ) -> UInt8[np.ndarray, "height width 3"]:
-    """Draw COCO annotations or results: masks, boxes, scores where there are any; crowd regions are crossed out.
+    """Draw COCO annotations or results; crowd regions are crossed out.
 
     Args:
         image: Pixels, as for `draw_instances`.
         records: Annotations or results of this image. Masks are drawn if all have one of the image's size.
         names: Class name by category id, written beside each instance; None writes none.
-        masks_only: Leave out boxes and scores.
+        boxes: Draw boxes.
+        scores: Write the scores, if all records have one.
 
     Returns:
         A new image of the size of `image`.
@@ -37,11 +39,11 @@ def draw_records(
     counted = [record for record in records if not record.get("iscrowd")]
     ignored = [record for record in records if record.get("iscrowd")]
     if counted:
-        scored = not masks_only and all("score" in record for record in counted)
+        scored = scores and all("score" in record for record in counted)
         drawn = draw_instances(
             drawn,
             _masks(counted, drawn.shape[:2]),
-            boxes=None if masks_only else _boxes(counted),
+            boxes=_boxes(counted) if boxes else None,
             scores=[float(record["score"]) for record in counted] if scored else None,
             labels=None if names is None else [names.get(r["category_id"], str(r["category_id"])) for r in counted],
         )

@@ -13,14 +13,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from cutler_pl.coco import rle
 from cutler_pl.datasets.scenes import SceneParams, generate_scene
 from cutler_pl.maskcut import MaskCutParams, build_feature_extractor
 from cutler_pl.maskcut.encoding import AnnotationParams, encode_masks
 from cutler_pl.maskcut.predictor import MaskCutPredictor
 from cutler_pl.visual.contact_sheet import contact_sheet
-from cutler_pl.visual.draw import draw_instances
 from cutler_pl.visual.image_files import save_image
+from cutler_pl.visual.records import draw_records
 
 SIDE = 240
 DEFAULT = MaskCutParams(tau=0.5, num_masks=4)
@@ -33,25 +32,18 @@ OPTIONS: Sequence[tuple[str, MaskCutParams, AnnotationParams]] = (
 )
 
 
-class Drawer:
-    """Draws what MaskCut finds in generated scenes."""
+class Finder:
+    """Finds masks in generated scenes."""
 
     def __init__(self) -> None:
         self._extractor = build_feature_extractor("patch_descriptors")
 
-    def found(self, photo: np.ndarray, params: MaskCutParams, annotation: AnnotationParams) -> list[dict]:
-        """Annotations of one photo."""
-        pixels = torch.from_numpy(photo).permute(2, 0, 1)[None]
+    def annotations(self, image: np.ndarray, params: MaskCutParams, annotation: AnnotationParams) -> list[dict]:
+        """Annotations of one image."""
+        pixels = torch.from_numpy(image).permute(2, 0, 1)[None]
         (masks,) = MaskCutPredictor(self._extractor, params).predict(["scene"], pixels)
         annotations, _ = encode_masks(masks, (SIDE, SIDE), params=annotation)
         return annotations
-
-    def picture(self, photo: np.ndarray, annotations: list[dict]) -> np.ndarray:
-        """The photo with its masks, and scores where they have any."""
-        masks = [rle.decode(a["segmentation"]) for a in annotations]
-        stack = np.stack(masks) if masks else np.zeros((0, SIDE, SIDE), bool)
-        scores = [a["score"] for a in annotations] if annotations and "score" in annotations[0] else None
-        return draw_instances(photo, stack, scores=scores)
 
 
 def shows(option: str, before: list[dict], after: list[dict]) -> bool:
@@ -63,15 +55,15 @@ def shows(option: str, before: list[dict], after: list[dict]) -> bool:
 
 def main() -> None:
     """Search the scenes and write the sheet."""
-    drawer = Drawer()
+    finder = Finder()
     panels, titles = [], []
     for option, params, annotation in OPTIONS:
         for seed in range(120):
-            photo = generate_scene(SceneParams(height=SIDE, width=SIDE), seed=seed).image
-            before = drawer.found(photo, DEFAULT, AnnotationParams())
-            after = drawer.found(photo, params, annotation)
+            image = generate_scene(SceneParams(height=SIDE, width=SIDE), seed=seed).image
+            before = finder.annotations(image, DEFAULT, AnnotationParams())
+            after = finder.annotations(image, params, annotation)
             if len(before) >= 2 and after and shows(option, before, after):
-                panels += [photo, drawer.picture(photo, before), drawer.picture(photo, after)]
+                panels += [image, *(draw_records(image, found, boxes=False) for found in (before, after))]
                 titles += ["scene", "default, N = 4", option]
                 break
     save_image(Path(__file__).with_name("maskcut_options.jpg"), contact_sheet(panels, titles, columns=3, height=SIDE))

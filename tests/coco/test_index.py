@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cutler_pl.coco import load_coco, rle
-from cutler_pl.coco.index import index_place, open_index
+from cutler_pl.coco.index import InstanceIndex, index_place, open_index
 from cutler_pl.coco.packed_strings import PackedStrings
 from cutler_pl.errors import AnnotationError, DatasetNotFoundError
 
@@ -192,6 +192,47 @@ def test_exchanged_width_and_height_are_put_right(tmp_path: Path) -> None:
     assert open_index(write(tmp_path / "x.json", coco)).size_hw(1) == (8, 12)
 
 
+def test_polygons_of_swapped_images_are_judged_at_their_size(tmp_path: Path) -> None:
+    coco = small_coco()
+    coco["images"][1] |= {"height": 12, "width": 8}
+    beyond = [[9.0, 1.0, 11.0, 1.0, 11.0, 3.0, 9.0, 3.0]]
+    coco["annotations"].append(annotation(9, 7, beyond, bbox=[9.0, 1.0, 2.0, 2.0]))
+    assert open_index(write(tmp_path / "x.json", coco)).count_objects().tolist() == [2, 2, 0]
+
+
+def test_annotations_may_come_before_their_images(tmp_path: Path) -> None:
+    coco = small_coco()
+    first = open_index(write(tmp_path / "a.json", coco))
+    second = open_index(write(tmp_path / "b.json", {"annotations": coco["annotations"], **coco}))
+    for i in range(3):
+        assert first.objects(i).segmentations == second.objects(i).segmentations
+        assert first.objects(i).boxes_xywh.tolist() == second.objects(i).boxes_xywh.tolist()
+
+
+FAULTY = {
+    r"image id \d+ occurs more than once": {"images": small_coco()["images"] * 2},
+    "annotation id 1 occurs more than once": {"annotations": small_coco()["annotations"] * 2},
+    "category id 8 occurs more than once": {"categories": small_coco()["categories"] * 2},
+    "annotation 1 has the unknown category 3": {"categories": small_coco()["categories"][:1]},
+    r"annotation 5 \(image 9\) has a mask of 8×12 pixels, but image 9 has 30×20": {
+        "annotations": [annotation(5, 9, rle.encode(mask(1, 4, 1, 5)))]
+    },
+    "annotation 5 has the box None": {"annotations": [annotation(5, 9, None, bbox=None)]},
+    r"annotation 5 \(image 9\) has run lengths that do not add up": {
+        "annotations": [annotation(5, 9, {"size": [30, 20], "counts": "zz"})]
+    },
+}
+
+
+@pytest.mark.parametrize("sentence", FAULTY)
+def test_faulty_records_end_the_build(tmp_path: Path, sentence: str) -> None:
+    path = write(tmp_path / "x.json", small_coco() | FAULTY[sentence])
+    with pytest.raises(AnnotationError, match=sentence):
+        open_index(path)
+    with pytest.raises(AnnotationError, match=sentence):
+        load_coco(path)
+
+
 def test_an_unknown_image_is_named(tmp_path: Path) -> None:
     coco = small_coco()
     coco["annotations"].append(annotation(11, 4711, POLYGON))
@@ -206,7 +247,7 @@ def test_a_file_that_is_missing_or_no_json_is_named(tmp_path: Path) -> None:
     with pytest.raises(DatasetNotFoundError, match=r"nowhere\.json"):
         open_index(tmp_path / "nowhere.json")
     (tmp_path / "x.json").write_text("<html>")
-    with pytest.raises(AnnotationError, match=r"x\.json.*not a JSON"):
+    with pytest.raises(AnnotationError, match=r"x\.json.*not a COCO JSON"):
         open_index(tmp_path / "x.json")
 
 
@@ -225,6 +266,16 @@ def test_index_names_that_are_not_utf8(tmp_path: Path) -> None:
     coco = small_coco()
     coco["images"][0]["file_name"] = os.fsdecode(b"\xff\xfe.jpg")
     assert open_index(write(tmp_path / "x.json", coco)).file_names[0] == os.fsdecode(b"\xff\xfe.jpg")
+
+
+def test_open_index_of_earlier_version(tmp_path: Path) -> None:
+    """`index_e082497` was built from `small_coco` by commit e082497; the same file gives the same bytes today."""
+    earlier = InstanceIndex(Path(__file__).with_name("index_e082497"))
+    assert earlier.file_names[1] == "a/ünö.jpg"
+    assert earlier.objects(0).segmentations == [POLYGON, None]
+    today = open_index(write(tmp_path / "x.json", small_coco())).folder
+    for file in earlier.folder.iterdir():
+        assert file.read_bytes() == (today / file.name).read_bytes(), file.name
 
 
 @pytest.mark.real_data

@@ -87,6 +87,16 @@ def test_encoded_masks_are_consistent(masks: list[np.ndarray]) -> None:
     assert rle.are_consistent([rle.encode(mask) for mask in masks]).tolist() == [True] * len(masks)
 
 
+@settings(max_examples=40, deadline=None)
+@given(st.lists(MASKS, max_size=5))
+def test_scan_measures_areas_and_tight_boxes(masks: list[np.ndarray]) -> None:
+    rles = [rle.encode(mask) for mask in masks]
+    scan = rle.scan([mask["counts"] for mask in rles], rle.sizes_hw(rles))
+    assert scan.areas.tolist() == [rle.area(mask) for mask in rles]
+    sides = np.concatenate([scan.boxes[:, :2], scan.boxes[:, 2:] - scan.boxes[:, :2]], axis=1)
+    assert sides.tolist() == [rle.bbox(mask) for mask in rles]
+
+
 def test_large_counts_and_differences_are_consistent() -> None:
     mask = np.zeros((3000, 2000), dtype=bool)
     mask[700:2900, 300:1900] = True

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cutler_pl.coco import stream
-from cutler_pl.coco.stream import read_records, writing_coco
+from cutler_pl.coco.stream import read_batches, read_records, writing_coco
 from cutler_pl.errors import AnnotationError, DatasetNotFoundError
 
 COCO = {
@@ -40,6 +40,25 @@ def test_reading_in_pieces_of_any_size_gives_what_json_gives(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(stream, "_PIECE", piece)
         assert gathered(path) == {key: value for key, value in COCO.items() if value != []}
+
+
+@pytest.mark.parametrize("indent", [None, 1])
+def test_batches_hold_many_objects(tmp_path: Path, indent: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Strings and nested lists that look like the border of two objects do not split one."""
+    objects: list[Any] = [{"id": i, "parts": [{"x": 1}, {"x": 2}], "note": '"},{'} for i in range(1000)]
+    content = {"images": objects, "annotations": [*objects, 1, None], "categories": []}
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps(content, indent=indent))
+    monkeypatch.setattr(stream, "_PIECE", 10_000)
+    batches = list(read_batches(path))
+    assert len(batches) < 700
+    assert [element for key, batch in batches if key == "images" for element in batch] == objects
+    assert [element for key, batch in batches if key == "annotations" for element in batch] == [*objects, 1, None]
+
+
+def test_nan_is_read_although_no_json(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text('{"images": [{"id": 1}, {"id": NaN}, {"id": 3}]}')
+    assert [str(value["id"]) for _, value in read_records(tmp_path / "a.json", require=())] == ["1", "nan", "3"]
 
 
 def test_a_byte_order_mark_is_no_fault(tmp_path: Path) -> None:

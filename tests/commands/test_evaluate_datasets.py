@@ -1,6 +1,7 @@
 """Several datasets of the catalogue in one command, from predictions that exist or from a checkpoint."""
 
 import json
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,10 @@ from cutler_pl.cli import CONFIG_DIR
 from cutler_pl.commands import evaluate
 from cutler_pl.commands.evaluate import predict
 from cutler_pl.commands.evaluate.plan import Plan, make_plan
-from cutler_pl.commands.predict import LoadedDetector
 from cutler_pl.datasets.catalog import CATALOG
 from cutler_pl.errors import ConfigError, DatasetNotFoundError, OutputLockedError, TooManyFailuresError
 from cutler_pl.evaluation.published import zero_shot
-from cutler_pl.models import Detector, build_detector
+from cutler_pl.models import Detector, DetectorMetadata, build_detector
 from cutler_pl.runtime.locks import file_lock
 
 BOX = [2.0, 3.0, 20.0, 12.0]
@@ -75,16 +75,16 @@ def test_each_dataset_is_measured_as_the_recipe_says(tmp_path: Path) -> None:
         tmp_path, "checkpoint=a.ckpt", "eval.datasets=[voc,lvis,coco,coco_80]", "eval.class_agnostic=false"
     ).tasks
     assert [task.name for task in tasks] == ["voc", "lvis", "coco", "coco_80"]
-    assert [task.iou_types for task in tasks] == [("bbox",), *[("bbox", "segm")] * 3]
-    assert [task.max_dets for task in tasks] == [(1, 10, 100), (1, 10, 100, 300), (1, 10, 100), (1, 10, 100)]
+    assert [task.params.iou_types for task in tasks] == [("bbox",), *[("bbox", "segm")] * 3]
+    assert [task.params.max_dets for task in tasks] == [(1, 10, 100), (1, 10, 100, 300), (1, 10, 100), (1, 10, 100)]
     assert [(task.ap_max_dets, task.max_detections) for task in tasks] == [
         (None, None),
         (100, 300),
         *[(None, None)] * 2,
     ]
-    assert [task.class_agnostic for task in tasks] == [True, True, True, False]
+    assert [task.params.class_agnostic for task in tasks] == [True, True, True, False]
     (task,) = plan(tmp_path, "checkpoint=a.ckpt", "eval.datasets=coco_80", "eval.iou_types=[segm]").tasks
-    assert (task.class_agnostic, task.iou_types) == (True, ("segm",))
+    assert (task.params.class_agnostic, task.params.iou_types) == (True, ("segm",))
     with pytest.raises(ConfigError, match="'voc' has no masks"):
         plan(tmp_path, "checkpoint=a.ckpt", "eval.datasets=[voc]", "eval.iou_types=[segm]")
 
@@ -95,7 +95,7 @@ def test_datasets_that_are_not_there_are_reported_and_the_others_measured(
     for name in ("coco", "voc", "kitti"):
         write_found(tmp_path, name, make_dataset(tmp_path, name))
     (tmp_path / "found" / "kitti.json").unlink()
-    evaluate.run(config(tmp_path, "eval=zero_shot_11", f"predictions='{tmp_path / 'found'}'", "gallery=1"))
+    evaluate.run(config(tmp_path, "eval=zero_shot_11", f"predictions='{tmp_path / 'found'}'", "num_examples=1"))
     results = read(tmp_path, "results.json")
     assert list(results) == ["coco", "voc"]
     assert (results["coco"]["segm"]["AR100"], list(results["voc"])) == (50.0, ["bbox"])
@@ -106,7 +106,7 @@ def test_datasets_that_are_not_there_are_reported_and_the_others_measured(
         assert "clipart/annotations/traintest_cls_agnostic.json" in text
         assert "no predictions kitti.json" in text
     assert all(title in report for title in zero_shot().titles.values())
-    assert (tmp_path / "out" / "coco" / "pictures" / "best_0.jpg").is_file()
+    assert (tmp_path / "out" / "coco" / "examples" / "best_0.jpg").is_file()
     assert "1.jpg: 1 of 1 object found" in page
 
 
@@ -118,7 +118,7 @@ def test_none_of_the_datasets_there_is_an_error(tmp_path: Path) -> None:
 def test_finished_datasets_are_kept_until_something_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     coco = make_dataset(tmp_path, "coco")
     write_found(tmp_path, "coco", coco)
-    cfg = config(tmp_path, "eval.datasets=[coco]", f"predictions='{tmp_path / 'found'}'", "gallery=0")
+    cfg = config(tmp_path, "eval.datasets=[coco]", f"predictions='{tmp_path / 'found'}'", "num_examples=0")
     evaluate.run(cfg)
     first = read(tmp_path, "coco/result.json")
 
@@ -129,7 +129,7 @@ def test_finished_datasets_are_kept_until_something_changes(tmp_path: Path, monk
         patch.setattr("cutler_pl.commands.evaluate.measure.compare", fail)
         evaluate.run(cfg)
     assert read(tmp_path, "coco/result.json") == first
-    assert read(tmp_path, "results.json")["coco"] == first["result"]["measures"]
+    assert read(tmp_path, "results.json")["coco"] == first["result"]["metrics"]
     write_found(tmp_path, "coco", coco, bbox=[0.0, 0.0, 3.0, 3.0])
     evaluate.run(cfg)
     assert read(tmp_path, "results.json")["coco"]["bbox"]["AP"] == 0.0
@@ -160,7 +160,7 @@ def test_faulty_detections_are_an_error_or_a_counted_and_listed_rejection(
 ) -> None:
     coco = make_dataset(tmp_path, "coco_80")
     write_found(tmp_path, "coco_80", coco, **fault)
-    given = ("eval=coco_supervised", f"predictions='{tmp_path / 'found'}'", "gallery=0")
+    given = ("eval=coco_supervised", f"predictions='{tmp_path / 'found'}'", "num_examples=0")
     with pytest.raises(ValueError, match=f"detection 0 .*{sentence}.*on_error=skip"):
         evaluate.run(config(tmp_path, *given))
     evaluate.run(config(tmp_path, *given, "on_error=skip"))
@@ -176,7 +176,7 @@ def test_duplicate_image_ids_are_an_error_or_a_counted_and_listed_rejection(tmp_
     write_found(tmp_path, "coco", coco)
     coco["images"].append(coco["images"][0])
     (tmp_path / "sets" / CATALOG["coco"].annotations).write_text(json.dumps(coco))
-    given = ("eval.datasets=[coco]", f"predictions='{tmp_path / 'found'}'", "gallery=0")
+    given = ("eval.datasets=[coco]", f"predictions='{tmp_path / 'found'}'", "num_examples=0")
     with pytest.raises(ValueError, match="image id 1 occurs more than once"):
         evaluate.run(config(tmp_path, *given))
     evaluate.run(config(tmp_path, *given, "on_error=skip"))
@@ -204,7 +204,7 @@ def test_category_names_reach_results_pictures_and_page(tmp_path: Path, monkeypa
 
     draw = records.draw_instances
     monkeypatch.setattr(records, "draw_instances", lambda *a, **k: (drawn.append(k["labels"]), draw(*a, **k))[1])
-    evaluate.run(config(tmp_path, "eval=coco_supervised", f"predictions='{tmp_path / 'found'}'", "labels=10"))
+    evaluate.run(config(tmp_path, "eval=coco_supervised", f"predictions='{tmp_path / 'found'}'", "label_percent=10"))
     assert ["dog"] in drawn
     by_name = read(tmp_path, "categories.json")["coco_80"]["segm"]
     assert {name: row["AP"] for name, row in by_name.items()} == {"cat": 0.0, "dog": 100.0}
@@ -223,13 +223,15 @@ class Predicting:
         monkeypatch.setattr(predict, "load_for_prediction", self.load)
         monkeypatch.setattr(predict, "write_predictions", self.write)
 
-    def load(self, cfg: DictConfig, *, max_detections: int | None) -> LoadedDetector:
+    def load(self, cfg: DictConfig, *, max_detections: int | None) -> tuple[Detector, DetectorMetadata]:
         self.most = max_detections
-        return LoadedDetector(any_detector(), list(range(1, len(self.names) + 1)), list(self.names))
+        return any_detector(), DetectorMetadata(tuple(range(1, len(self.names) + 1)), self.names)
 
-    def write(self, cfg: DictConfig, detector: LoadedDetector, datamodule: Any, results: Path) -> dict[int, Any]:
-        self.asked.append((results.parent.name, self.most, list(detector.category_ids)))
-        found = {"image_id": 1, "category_id": detector.category_ids[-1], "bbox": BOX, "score": 0.9}
+    def write(
+        self, cfg: DictConfig, model: Detector, datamodule: Any, results: Path, *, category_ids: Sequence[int]
+    ) -> dict[int, Any]:
+        self.asked.append((results.parent.name, self.most, list(category_ids)))
+        found = {"image_id": 1, "category_id": category_ids[-1], "bbox": BOX, "score": 0.9}
         results.parent.mkdir(parents=True, exist_ok=True)
         results.write_text(json.dumps([found | {"segmentation": MASK}]))
         results.with_name("failures.jsonl").write_text('{"file": "2.jpg", "reason": "broken"}\n')
@@ -247,7 +249,7 @@ def test_a_dataset_of_the_same_checkpoint_is_predicted_once(tmp_path: Path, monk
         make_dataset(tmp_path, name)
     (tmp_path / "a.ckpt").write_bytes(b"weights")
     predicting = Predicting(monkeypatch)
-    given = (f"checkpoint='{tmp_path / 'a.ckpt'}'", "eval.datasets=[coco,lvis]", "gallery=0")
+    given = (f"checkpoint='{tmp_path / 'a.ckpt'}'", "eval.datasets=[coco,lvis]", "num_examples=0")
     evaluate.run(config(tmp_path, *given))
     assert predicting.asked == [("coco", None, [1]), ("lvis", 300, [1])]
     assert read(tmp_path, "results.json")["lvis"]["bbox"]["AR300"] == 50.0
@@ -268,7 +270,7 @@ def test_without_an_output_the_same_checkpoint_finds_its_folder_again(
     make_dataset(tmp_path, "kitti")
     (tmp_path / "a.ckpt").write_bytes(b"weights")
     Predicting(monkeypatch)
-    given = (f"checkpoint='{tmp_path / 'a.ckpt'}'", "eval.datasets=[kitti]", "output=null", "gallery=0")
+    given = (f"checkpoint='{tmp_path / 'a.ckpt'}'", "eval.datasets=[kitti]", "output=null", "num_examples=0")
     first = evaluate.run(config(tmp_path, *given))
     assert first.parent.parent == tmp_path / "outputs" / "evaluate"
     assert evaluate.run(config(tmp_path, *given)) == first
@@ -278,7 +280,7 @@ def test_without_an_output_the_same_checkpoint_finds_its_folder_again(
 
 def test_classes_are_matched_by_name_and_others_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_dataset(tmp_path, "coco_80", names=("cat", "dog"))
-    given = ("eval=coco_supervised", "checkpoint=released.pth", "gallery=0")
+    given = ("eval=coco_supervised", "checkpoint=released.pth", "num_examples=0")
     for names, expected in ((("dog", "cat"), [6, 3]), (("1", "2"), [3, 6])):
         predicting = Predicting(monkeypatch, names=names)
         evaluate.run(config(tmp_path, *given, f"output='{tmp_path / ''.join(names)}'"))
@@ -299,7 +301,7 @@ def test_an_image_folder_that_is_empty_is_reported_with_the_dataset(
     (tmp_path / "sets" / CATALOG["kitti"].images / "1.jpg").unlink()
     Predicting(monkeypatch)
     with pytest.raises(TooManyFailuresError, match=r"kitti: no image file .*1\.jpg"):
-        evaluate.run(config(tmp_path, "checkpoint=released.pth", "eval.datasets=[coco,kitti]", "gallery=0"))
+        evaluate.run(config(tmp_path, "checkpoint=released.pth", "eval.datasets=[coco,kitti]", "num_examples=0"))
     assert list(read(tmp_path, "results.json")) == ["coco"]
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from cutler_pl.commands import predict
 from cutler_pl.datasets.scenes import SceneParams, write_scenes
+from cutler_pl.visual import records
 
 from .conftest import Command
 
@@ -33,8 +33,8 @@ def test_names_of_the_classes_reach_predictions_pictures_and_results(
     assert "of 3 classes" in trained.err
 
     labels: list[list[str]] = []
-    draw = predict.draw_instances
-    monkeypatch.setattr(predict, "draw_instances", lambda *a, **k: (labels.append(k["labels"]), draw(*a, **k))[1])
+    draw = records.draw_instances
+    monkeypatch.setattr(records, "draw_instances", lambda *a, **k: (labels.append(k["labels"]), draw(*a, **k))[1])
     checkpoint = f"checkpoint={tmp_path}/run/checkpoints/last.ckpt"
     rest = ("trainer=cpu", "num_workers=0", "overlay_score=0", "max_detections=5")
     done = command("scripts/predict.py", checkpoint, f"input={images}", f"output={tmp_path}/out", *rest)
@@ -48,7 +48,7 @@ def test_names_of_the_classes_reach_predictions_pictures_and_results(
 
     measured = command(
         "scripts/evaluate.py", checkpoint, f"images={images}", f"annotations={annotations}", "eval=per_class",
-        f"output={tmp_path}/eval", "gallery=1", "trainer=cpu", "num_workers=0", "max_detections=5",
+        f"output={tmp_path}/eval", "num_examples=1", "trainer=cpu", "num_workers=0", "max_detections=5",
     )  # fmt: skip
     assert measured.code == 0, measured.err
     by_name = json.loads((tmp_path / "eval" / "categories.json").read_text())["annotations"]

@@ -36,7 +36,7 @@ def images(path: Path) -> set[int]:
     return {image["id"] for image in json.loads(path.read_text())["images"]}
 
 
-def test_all_shares_of_the_catalogue_are_made_and_counted(datasets: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_make_all_splits_of_catalogue(datasets: Path, capsys: pytest.CaptureFixture[str]) -> None:
     files = make_coco_splits.run(config(f"paths.datasets='{datasets}'"))
     assert files == [datasets / CATALOG[f"coco_semi_{percent}"].annotations for percent in SEMI_PERCENTS]
     assert [len(images(path)) for path in files] == [2 * percent for percent in SEMI_PERCENTS]
@@ -52,29 +52,29 @@ def test_lists_of_others_are_read(datasets: Path, tmp_path: Path) -> None:
     assert images(path) == {1, 200}
 
 
-def test_the_originals_files_come_from_archive_or_folder(datasets: Path, tmp_path: Path) -> None:
+def test_copy_released_from_archive_or_folder(datasets: Path, tmp_path: Path) -> None:
     place, archive = f"paths.datasets='{datasets}'", tmp_path / "annotations.zip"
     files = make_coco_splits.run(config(place, "percents=[1,10]", f"output='{tmp_path / 'original'}'"))
     with zipfile.ZipFile(archive, "w") as packed:
         packed.write(files[0], f"annotations/{files[0].name}")
-    (unpacked,) = make_coco_splits.run(config(place, "percents=[1]", f"original='{archive}'"))
+    (unpacked,) = make_coco_splits.run(config(place, "percents=[1]", f"released='{archive}'"))
     assert unpacked == datasets / CATALOG["coco_semi_1"].annotations
     assert unpacked.read_bytes() == files[0].read_bytes()
-    again = config(place, "percents=[10]", f"original='{tmp_path / 'original'}'")
+    again = config(place, "percents=[10]", f"released='{tmp_path / 'original'}'")
     assert make_coco_splits.run(again)[0].read_bytes() == files[1].read_bytes()
     with pytest.raises(AnnotationError, match=r"holds no 2perc_instances_train2017\.json"):
-        make_coco_splits.run(config(place, "percents=[2]", f"original='{archive}'"))
+        make_coco_splits.run(config(place, "percents=[2]", f"released='{archive}'"))
     with pytest.raises(DatasetNotFoundError, match=r"2perc_instances_train2017\.json: no such file"):
-        make_coco_splits.run(config(place, "percents=[2]", f"original='{tmp_path / 'original'}'"))
+        make_coco_splits.run(config(place, "percents=[2]", f"released='{tmp_path / 'original'}'"))
     with pytest.raises(DatasetNotFoundError, match="gone: no such file or folder"):
-        make_coco_splits.run(config(place, "percents=[2]", f"original='{tmp_path / 'gone'}'"))
+        make_coco_splits.run(config(place, "percents=[2]", f"released='{tmp_path / 'gone'}'"))
 
 
-def test_files_that_are_there_are_not_replaced_unasked(datasets: Path) -> None:
+def test_keep_existing_files(datasets: Path) -> None:
     cfg = [f"paths.datasets='{datasets}'", "percents=[5]"]
     (path,) = make_coco_splits.run(config(*cfg))
     before = images(path)
-    with pytest.raises(ConfigError, match=r"there is such a file; .*overwrite=true"):
+    with pytest.raises(ConfigError, match=r"the file exists; .*overwrite=true"):
         make_coco_splits.run(config(*cfg, "seed=1"))
     make_coco_splits.run(config(*cfg, "seed=1", "overwrite=true"))
     assert images(path) != before
@@ -86,10 +86,10 @@ def test_files_that_are_there_are_not_replaced_unasked(datasets: Path) -> None:
         (["percents=5"], r"expected a list, such as 'percents=\[1,10\]'"),
         (["percents=[0]"], "0 is no share in percent"),
         (["percents=[five]"], "'five' is no share in percent"),
-        (["lists=a", "original=b"], "give one of them"),
+        (["lists=a", "released=b"], "give one of them"),
     ],
 )
-def test_settings_that_cannot_work_are_refused(datasets: Path, overrides: list[str], sentence: str) -> None:
+def test_refuse_invalid_settings(datasets: Path, overrides: list[str], sentence: str) -> None:
     with pytest.raises(ConfigError, match=sentence):
         make_coco_splits.run(config(f"paths.datasets='{datasets}'", *overrides))
 

@@ -23,7 +23,7 @@ def _hydra() -> Iterator[None]:
 
 
 @pytest.fixture
-def photos(tmp_path: Path, write_image: Callable[..., Path]) -> Path:
+def images(tmp_path: Path, write_image: Callable[..., Path]) -> Path:
     folder = "my photos (1), new [old]"
     for seed, name in enumerate(["a/one.jpg", "a/two.png", "three.jpg"]):
         path = write_image(f"{folder}/{name}", (48, 64), seed=seed)
@@ -46,12 +46,10 @@ def maskcut_config(source: Path, output: Path, **overrides: object) -> DictConfi
     return config("maskcut", input=source, output=output, **{**small, **overrides})
 
 
-def test_a_folder_becomes_annotations_pictures_and_a_record_of_the_run(
-    photos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_folder_to_annotations_and_figures(images: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     output = tmp_path / "found (1), [2]"
     caplog.set_level("INFO", "cutler_pl")
-    assert maskcut.run(maskcut_config(photos, output, overlays="true")) == output / "annotations.json"
+    assert maskcut.run(maskcut_config(images, output, overlays="true")) == output / "annotations.json"
     coco = load_coco(output / "annotations.json").coco
     assert [image["file_name"] for image in coco["images"]] == ["a/one.jpg", "a/two.png", "three.jpg"]
     assert coco["annotations"]
@@ -62,9 +60,9 @@ def test_a_folder_becomes_annotations_pictures_and_a_record_of_the_run(
         assert found == pictures
     overlay = read_image(output / "overlays/three.jpg").astype(int)
     assert overlay.shape == (48, 64, 3)
-    assert np.abs(overlay - read_image(photos / "three.jpg")).max() > 30  # something is drawn
+    assert np.abs(overlay - read_image(images / "three.jpg")).max() > 30  # something is drawn
     height, width, _ = read_image(output / "steps/three.jpg").shape
-    assert width > 6 * height  # photo, three eigenvectors, masks before and after
+    assert width > 6 * height  # image, three eigenvectors, masks before and after
     assert re.search(r"3 images, \d+ annotations", caplog.text)
     assert re.search(r"found and then dropped: \d+ ", caplog.text)
     page = (output / "index.html").read_text()
@@ -74,46 +72,46 @@ def test_a_folder_becomes_annotations_pictures_and_a_record_of_the_run(
     assert json.loads((output / "run.json").read_text())["commit"]
 
 
-def test_pictures_can_be_asked_for_later(photos: Path, tmp_path: Path) -> None:
+def test_draw_figures_in_a_later_run(images: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
-    maskcut.run(maskcut_config(photos, output))
+    maskcut.run(maskcut_config(images, output))
     before = (output / "annotations.json").read_bytes()
     assert not (output / "overlays").exists()
-    maskcut.run(maskcut_config(photos, output, overlays="true"))
+    maskcut.run(maskcut_config(images, output, overlays="true"))
     assert len(list((output / "overlays").rglob("*.jpg"))) == 3
     assert (output / "annotations.json").read_bytes() == before
 
 
-def test_features_must_be_chosen_and_the_choice_is_explained(photos: Path, tmp_path: Path) -> None:
+def test_explain_choice_of_features(images: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"dino_vitb8 .*weights.*patch_descriptors \(needs no weights"):
-        maskcut.run(config("maskcut", input=photos, output=tmp_path / "out"))
+        maskcut.run(config("maskcut", input=images, output=tmp_path / "out"))
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("empty", [False, True])
-def test_a_missing_and_an_empty_folder_are_errors(tmp_path: Path, empty: bool) -> None:
+def test_refuse_missing_and_empty_folder(tmp_path: Path, empty: bool) -> None:
     if empty:
-        (tmp_path / "photos").mkdir()
-    with pytest.raises(DatasetNotFoundError, match="photos: "):
-        maskcut.run(maskcut_config(tmp_path / "photos", tmp_path / "out"))
+        (tmp_path / "images").mkdir()
+    with pytest.raises(DatasetNotFoundError, match="images: "):
+        maskcut.run(maskcut_config(tmp_path / "images", tmp_path / "out"))
 
 
-def test_a_size_that_does_not_fit_the_patches_is_an_error(photos: Path, tmp_path: Path) -> None:
+def test_refuse_size_that_patches_do_not_divide(images: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"fixed_size=60 is not a multiple of the patch size 8"):
-        maskcut.run(maskcut_config(photos, tmp_path / "out", maskcut__fixed_size=60))
+        maskcut.run(maskcut_config(images, tmp_path / "out", maskcut__fixed_size=60))
 
 
-def test_array_jobs_take_their_number_from_slurm(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_job_number_comes_from_slurm(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLURM_ARRAY_TASK_COUNT", "2")
     for index in (1, 0):
         monkeypatch.setenv("SLURM_ARRAY_TASK_ID", str(index))
-        maskcut.run(maskcut_config(photos, tmp_path / "out", job="slurm_array", batch_size=2))
+        maskcut.run(maskcut_config(images, tmp_path / "out", job="slurm_array", batch_size=2))
         assert (tmp_path / "out/annotations.json").exists() == (index == 0)
 
 
-def test_shards_are_merged_again_and_missing_images_are_an_error(photos: Path, tmp_path: Path) -> None:
+def test_merge_again_and_report_missing(images: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
-    maskcut.run(maskcut_config(photos, output, batch_size=1))
+    maskcut.run(maskcut_config(images, output, batch_size=1))
     before = (output / "annotations.json").read_bytes()
     (output / "annotations.json").unlink()
     assert merge_shards.run(config("merge_shards", output=output)).read_bytes() == before
@@ -126,7 +124,7 @@ def test_shards_are_merged_again_and_missing_images_are_an_error(photos: Path, t
 
 
 @pytest.mark.golden
-def test_golden_json_files_of_the_original_are_merged(golden_dir: Path, tmp_path: Path) -> None:
+def test_merge_golden_json_files(golden_dir: Path, tmp_path: Path) -> None:
     jobs = golden_dir / "maskcut/pipeline/jobs"
     merged = merge_shards.run(config("merge_shards", output=tmp_path, sources=f"['{jobs}']"))
     assert len(load_coco(merged).coco["annotations"]) == 7

@@ -43,9 +43,7 @@ def kitti(tmp_path: Path, write_image: Callable[..., Path]) -> Path:
     return root
 
 
-def test_a_download_becomes_the_file_of_the_catalogue(
-    tmp_path: Path, kitti: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_convert_kitti_into_catalogue(tmp_path: Path, kitti: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output = prepare_dataset.run(settings(tmp_path, "kitti", kitti))
     assert output == tmp_path / "datasets" / CATALOG["kitti"].annotations
     assert counts(output) == {
@@ -57,26 +55,26 @@ def test_a_download_becomes_the_file_of_the_catalogue(
         assert (paths.images / image["file_name"]).is_file()
     report = output.with_name(f"{output.stem}_report")
     assert {path.name for path in report.iterdir()} == {
-        "config.yaml", "run.json", "counts.json", "skipped.jsonl", "sheet.jpg",
+        "config.yaml", "run.json", "counts.json", "skipped.jsonl", "examples.jpg",
     }  # fmt: skip
-    with Image.open(report / "sheet.jpg") as sheet:
+    with Image.open(report / "examples.jpg") as sheet:
         assert sheet.width > 400
     printed = " ".join(capsys.readouterr().out.split())
     assert "images 2" in printed
-    assert "that do not count (iscrowd) 2" in printed
+    assert "ignored (iscrowd) 2" in printed
 
 
-def test_the_same_command_gives_the_same_bytes_and_asks_before_it_replaces(tmp_path: Path, kitti: Path) -> None:
+def test_same_bytes_and_no_silent_overwrite(tmp_path: Path, kitti: Path) -> None:
     output = prepare_dataset.run(settings(tmp_path, "kitti", kitti))
     first = output.read_bytes()
-    with pytest.raises(ConfigError, match=r"there is such a file; .*overwrite=true"):
+    with pytest.raises(ConfigError, match=r"the file exists; .*overwrite=true"):
         prepare_dataset.run(settings(tmp_path, "kitti", kitti))
-    prepare_dataset.run(settings(tmp_path, "kitti", kitti, "overwrite=true", "sheet=0"))
+    prepare_dataset.run(settings(tmp_path, "kitti", kitti, "overwrite=true", "num_examples=0"))
     assert output.read_bytes() == first
-    assert not (output.with_name(f"{output.stem}_report") / "sheet.jpg").exists(), "no picture of an older file"
+    assert not (output.with_name(f"{output.stem}_report") / "examples.jpg").exists(), "no picture of an older file"
 
 
-def test_a_photo_that_ends_early_is_left_out_of_the_sheet_alone(tmp_path: Path, kitti: Path) -> None:
+def test_examples_skip_truncated_image(tmp_path: Path, kitti: Path) -> None:
     for path in sorted((kitti / "training" / "image_2").iterdir()):
         jpeg = path.with_suffix(".jpg")
         with Image.open(path) as photo:
@@ -85,16 +83,16 @@ def test_a_photo_that_ends_early_is_left_out_of_the_sheet_alone(tmp_path: Path, 
         jpeg.write_bytes(jpeg.read_bytes()[: -1000 if path.stem == "000001" else None])
     output = prepare_dataset.run(settings(tmp_path, "kitti", kitti))
     assert counts(output)["images"] == 2
-    with Image.open(output.with_name(f"{output.stem}_report") / "sheet.jpg") as sheet:
+    with Image.open(output.with_name(f"{output.stem}_report") / "examples.jpg") as sheet:
         assert sheet.width < 500
 
 
-def test_what_is_left_out_is_printed_by_reason(tmp_path: Path, kitti: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_print_skipped_by_reason(tmp_path: Path, kitti: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (kitti / "training" / "image_2" / "000001.png").unlink()
     prepare_dataset.run(settings(tmp_path, "kitti", kitti, "max_failure_rate=1", "marked=drop"))
     printed = " ".join(capsys.readouterr().out.split())
-    assert "images left out: photo missing (fault) 1" in printed
-    assert "objects left out: DontCare region 1" in printed
+    assert "images skipped: image missing (fault) 1" in printed
+    assert "objects skipped: DontCare region 1" in printed
 
 
 @pytest.mark.parametrize(
@@ -104,20 +102,18 @@ def test_what_is_left_out_is_printed_by_reason(tmp_path: Path, kitti: Path, caps
         (["name=coco_semi_10"], "name=coco_semi_10 is not converted .*make_coco_splits"),
         (["root=null"], "root=<folder of the original download>, or fetch=true"),
         (["marked=maybe"], "marked=maybe must be one of keep ignore drop"),
-        (["max_failure_rate=2"], "max_failure_rate=2 must be a share"),
+        (["max_failure_rate=2"], "max_failure_rate=2 must lie in"),
         (["splits=train"], r"expected a list, such as 'splits=\[train\]'"),
         (["fetch=true"], "it goes with neither root= nor output="),
     ],
 )
-def test_settings_that_cannot_work_are_refused(
-    tmp_path: Path, kitti: Path, overrides: list[str], sentence: str
-) -> None:
+def test_refuse_invalid_settings(tmp_path: Path, kitti: Path, overrides: list[str], sentence: str) -> None:
     with pytest.raises(ConfigError, match=sentence):
         prepare_dataset.run(settings(tmp_path, "kitti", kitti, *overrides))
 
 
 @pytest.mark.parametrize("name", CONVERTED)
-def test_missing_parts_are_named_with_where_they_were_looked_for(tmp_path: Path, name: str) -> None:
+def test_missing_parts_are_named(tmp_path: Path, name: str) -> None:
     def find(root: Path, annotations: Path | None = None) -> None:
         open_download(name, root, datasets=tmp_path, options=Options(annotations=annotations))
 
@@ -126,11 +122,11 @@ def test_missing_parts_are_named_with_where_they_were_looked_for(tmp_path: Path,
     with pytest.raises(DatasetNotFoundError, match=f"no annotations of {name}: looked for .*annotations=<path>"):
         find(tmp_path)
     (tmp_path / "a").touch()
-    with pytest.raises(DatasetNotFoundError, match=f"no photos of {name}: looked for .*; give images=<folder>"):
+    with pytest.raises(DatasetNotFoundError, match=f"no images of {name}: looked for .*; give images=<folder>"):
         find(tmp_path, tmp_path / "a")
 
 
-def test_faults_end_the_command_with_one_sentence(tmp_path: Path, command: Callable[..., Any], kitti: Path) -> None:
+def test_too_many_faults_end_command(tmp_path: Path, command: Callable[..., Any], kitti: Path) -> None:
     (kitti / "training" / "image_2" / "000001.png").write_bytes(b"no photo")
     place = [f"paths.datasets={tmp_path / 'datasets'}", "name=kitti", f"root='{kitti}'"]
     done = command("scripts/prepare_dataset.py", *place)
@@ -198,11 +194,13 @@ def test_fetching_prints_what_came(tmp_path: Path, capsys: pytest.CaptureFixture
         ),
     ],
 )
-def test_real_samples_have_the_counts_of_their_description(
+def test_real_samples_have_described_counts(
     tmp_path: Path, data_dir: Path, name: str, root: str, more: list[str], expected: tuple[int, int, int]
 ) -> None:
     overrides = [text.format(data_dir / root) for text in more]
-    output = prepare_dataset.run(settings(tmp_path, name, data_dir / root, f"sheet={int(name == 'coco')}", *overrides))
+    output = prepare_dataset.run(
+        settings(tmp_path, name, data_dir / root, f"num_examples={int(name == 'coco')}", *overrides)
+    )
     found = counts(output)
     assert (found["images"], found["annotations"], found["ignored"]) == expected
     assert load_coco(output).dropped == []

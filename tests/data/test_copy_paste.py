@@ -63,17 +63,17 @@ def random_batch(sizes: list[tuple[int, int]], counts: list[int], seed: int) -> 
 def test_copy_paste_reproduces_the_original(golden_dir: Path, case: str) -> None:
     facts = json.loads((golden_dir / "detector" / "copypaste_cases.json").read_text())[case]
     arrays = np.load(golden_dir / "detector" / "copypaste_cases.npz")
-    giver, receiver, expected = (
+    source, target, expected = (
         {key: torch.from_numpy(arrays[f"{case}_{role}_{key}"]) for key in ("image", "masks", "boxes")}
         for role in ("src", "dst", "out")
     )
     targets: list[Target] = [
         {"boxes": part["boxes"], "masks": part["masks"], "labels": torch.ones(len(part["masks"]), dtype=torch.long)}
-        for part in (receiver, giver)
+        for part in (target, source)
     ]
     plan: list[Paste | None] = [None, None]
     if "choice" in facts:
-        height, width = receiver["image"].shape[1:]
+        height, width = target["image"].shape[1:]
         size_hw = scaled_size((height, width), facts["resize_ratio"])
         assert (width - size_hw[1], height - size_hw[0]) == (
             facts["w_shift_range_inclusive"][1],
@@ -81,7 +81,7 @@ def test_copy_paste_reproduces_the_original(golden_dir: Path, case: str) -> None
         )
         plan[0] = Paste(1, tuple(facts["choice"]), size_hw, (facts["h_shift"], facts["w_shift"]))
 
-    images, pasted = apply_plan([receiver["image"], giver["image"]], targets, plan, CopyPasteParams(reproduce=True))
+    images, pasted = apply_plan([target["image"], source["image"]], targets, plan, CopyPasteParams(reproduce=True))
 
     assert torch.equal(images[0], expected["image"])
     assert torch.equal(pasted[0]["masks"], expected["masks"])
@@ -90,7 +90,7 @@ def test_copy_paste_reproduces_the_original(golden_dir: Path, case: str) -> None
     assert case.startswith("e_") or expected["boxes"].tolist() == boxes
 
 
-def test_a_pasted_object_brings_its_pixels_label_and_mask() -> None:
+def test_paste_pixels_label_and_mask() -> None:
     images = [plain(10), plain(200)]
     targets = [target_of(rectangle(0, 2, 0, 2)), target_of(rectangle(4, 6, 5, 9))]
     targets[1]["labels"] = torch.tensor([42])
@@ -112,12 +112,12 @@ def test_the_scaled_source_lands_at_the_shift() -> None:
     assert int(pasted[0]["masks"].sum()) == 20
 
 
-def test_a_copy_that_covers_half_of_an_object_is_dropped_and_one_that_covers_less_is_kept() -> None:
+def test_drop_covering_copy() -> None:
     images = [plain(0), plain(100)]
     plan: list[Paste | None] = [Paste(1, (0, 1), (8, 10), (0, 0)), None]
-    receiver = target_of(rectangle(0, 2, 0, 10))
-    giver = target_of(rectangle(0, 1, 0, 10), rectangle(0, 1, 0, 9))
-    out, pasted = apply_plan(images, [receiver, giver], plan, PASTE_ALL)
+    target = target_of(rectangle(0, 2, 0, 10))
+    source = target_of(rectangle(0, 1, 0, 10), rectangle(0, 1, 0, 9))
+    out, pasted = apply_plan(images, [target, source], plan, PASTE_ALL)
     assert pasted[0]["labels"].tolist() == [1, 2]
     assert int((out[0][0] == 100).sum()) == 9
     assert int(pasted[0]["masks"][0].sum()) == 11
@@ -130,7 +130,7 @@ def test_nothing_changes_where_all_copies_are_dropped() -> None:
     assert pasted[0] is targets[0]
 
 
-def test_covered_objects_leave_and_partly_covered_ones_shrink() -> None:
+def test_occluded_objects_shrink_or_leave() -> None:
     params = CopyPasteParams(max_ioa=1.1)
     images = [plain(0), plain(100)]
     targets = [target_of(rectangle(0, 2, 0, 2), rectangle(0, 2, 0, 6)), target_of(rectangle(0, 8, 0, 4))]
@@ -139,7 +139,7 @@ def test_covered_objects_leave_and_partly_covered_ones_shrink() -> None:
     assert pasted[0]["boxes"].tolist() == [[4, 0, 6, 2], [0, 0, 4, 8]]
 
 
-def test_copies_that_vanish_when_scaled_are_dropped_but_kept_when_reproducing() -> None:
+def test_drop_vanished_copy_unless_reproducing() -> None:
     images = [plain(0), plain(100, size_hw=(64, 64))]
     targets = [target_of(rectangle(0, 2, 0, 2)), target_of(rectangle(0, 1, 0, 1, size_hw=(64, 64)), size_hw=(64, 64))]
     plan: list[Paste | None] = [Paste(1, (0,), (4, 5), (0, 0)), None]
@@ -149,27 +149,27 @@ def test_copies_that_vanish_when_scaled_are_dropped_but_kept_when_reproducing() 
     assert reproduced[0]["boxes"].tolist()[-1] == [0, 0, 0, 0]
 
 
-def test_by_default_a_scaled_mask_does_not_grow() -> None:
+def test_scaled_mask_does_not_grow() -> None:
     images = [plain(0, size_hw=(20, 20)), plain(100, size_hw=(30, 30))]
-    receiver = target_of(size_hw=(20, 20))
-    giver = target_of(rectangle(7, 23, 7, 23, size_hw=(30, 30)))
+    target = target_of(size_hw=(20, 20))
+    source = target_of(rectangle(7, 23, 7, 23, size_hw=(30, 30)))
     plan: list[Paste | None] = [Paste(1, (0,), (20, 20), (0, 0)), None]
     areas = [
-        int(apply_plan(images, [receiver, giver], plan, CopyPasteParams(reproduce=reproduce))[1][0]["masks"].sum())
+        int(apply_plan(images, [target, source], plan, CopyPasteParams(reproduce=reproduce))[1][0]["masks"].sum())
         for reproduce in (False, True)
     ]
     exact = 16 * 16 * (2 / 3) ** 2
     assert abs(areas[0] - exact) < abs(areas[1] - exact)
 
 
-def test_the_middle_image_of_an_odd_batch_receives_its_own_objects() -> None:
+def test_middle_of_odd_batch_is_own_source() -> None:
     images, targets = random_batch([(20, 24)] * 3, [2, 2, 2], seed=1)
     plan = draw_plan(images, targets, CopyPasteParams(), generator(0))
     assert [paste.source for paste in plan if paste] == [2, 1, 0]
 
 
 @pytest.mark.parametrize(("available", "numbers"), [(1, {1}), (2, {1}), (4, {1, 2, 3})])
-def test_a_random_number_of_objects_is_never_all_of_several(available: int, numbers: set[int]) -> None:
+def test_random_number_is_never_all(available: int, numbers: set[int]) -> None:
     images, targets = random_batch([(20, 24)] * 2, [available] * 2, seed=1)
     plans = [draw_plan(images, targets, CopyPasteParams(), generator(s)) for s in range(60)]
     assert {len(paste.objects) for plan in plans for paste in plan if paste} == numbers
@@ -182,7 +182,7 @@ def test_without_random_number_all_objects_are_pasted() -> None:
 
 
 @pytest.mark.parametrize(("rate", "share"), [(0.0, 0.0), (0.3, 0.3), (1.0, 1.0)])
-def test_rate_is_the_share_of_images_that_receive(rate: float, share: float) -> None:
+def test_rate_of_target_images(rate: float, share: float) -> None:
     images, targets = random_batch([(8, 8)] * 50, [1] * 50, seed=1)
     plan = [p for s in range(8) for p in draw_plan(images, targets, CopyPasteParams(rate=rate), generator(s))]
     assert sum(p is not None for p in plan) / len(plan) == pytest.approx(share, abs=0.08)
@@ -216,7 +216,7 @@ def test_any_batch_keeps_its_form(sizes: list[tuple[int, int]], counts: list[int
 
 
 @pytest.mark.gpu
-def test_the_result_stays_on_the_device_of_the_images() -> None:
+def test_result_stays_on_device() -> None:
     images, targets = random_batch([(20, 24), (30, 18)], [2, 3], seed=1)
     expected, _ = copy_paste(images, targets, CopyPasteParams(), generator(0))
     on_gpu = [{k: v.cuda() if isinstance(v, torch.Tensor) else v for k, v in t.items()} for t in targets]
@@ -228,6 +228,6 @@ def test_the_result_stays_on_the_device_of_the_images() -> None:
 @pytest.mark.parametrize(
     "settings", [{"rate": 1.5}, {"ratio_min": 0.0}, {"ratio_min": 0.8, "ratio_max": 0.5}, {"ratio_max": 1.2}]
 )
-def test_settings_that_cannot_work_are_refused(settings: dict[str, float]) -> None:
+def test_refuse_invalid_settings(settings: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match=r"augment\.copy_paste"):
         CopyPasteParams(**settings)

@@ -24,7 +24,7 @@ def test_images_come_whole_once_and_in_order(make_folder: Callable[..., Any]) ->
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
-def test_unreadable_images_are_recorded_and_the_rest_is_done(make_folder: Callable[..., Any], num_workers: int) -> None:
+def test_record_unreadable_images(make_folder: Callable[..., Any], num_workers: int) -> None:
     folder = make_folder([(24, 40)] * 5)
     (folder.images / "sub/01.png").write_bytes(b"broken")
     folder.coco["images"][3]["height"] = 25
@@ -34,7 +34,7 @@ def test_unreadable_images_are_recorded_and_the_rest_is_done(make_folder: Callab
     batches = list(data.test_dataloader())
     assert [meta.image_id for _, metas in batches for meta in metas] == [100, 102, 104]
     assert len(batches) == 5  # an empty batch where the only image is bad
-    assert [failure.file_name for failure in data.failures] == ["sub/01.png", "sub/03.png"]
+    assert [failure.file for failure in data.failures] == ["sub/01.png", "sub/03.png"]
     assert "25×40" in data.failures[1].reason
 
 
@@ -78,6 +78,6 @@ def test_check_names_what_is_missing(make_folder: Callable[..., Any], tmp_path: 
         EvalDataModule(folder.images, folder.annotations).check()
 
 
-def test_settings_that_cannot_work_are_refused() -> None:
+def test_refuse_invalid_settings() -> None:
     with pytest.raises(ConfigError, match="batch_size=0"):
         EvalDataModule("x", "y.json", batch_size=0)

@@ -26,7 +26,7 @@ def read(data: InstanceDataset, index: int, *, step: int = 0, epoch: int = 0) ->
     return data[SampleKey(step, epoch, index)]
 
 
-def test_pixels_boxes_and_masks_agree_in_every_view(make_folder: Callable[..., Any]) -> None:
+def test_pixels_boxes_and_masks_agree(make_folder: Callable[..., Any]) -> None:
     folder = make_folder([(24, 40), (40, 24), (30, 30)])
     data = dataset(folder.images, folder.annotations)
     seen = set()
@@ -47,7 +47,7 @@ def test_pixels_boxes_and_masks_agree_in_every_view(make_folder: Callable[..., A
     assert len(seen) == 6  # each image in both sizes
 
 
-def test_a_sample_depends_on_its_key_and_the_seed_only(make_folder: Callable[..., Any]) -> None:
+def test_sample_depends_on_key_and_seed(make_folder: Callable[..., Any]) -> None:
     folder = make_folder([(24, 40)] * 4)
     data, other = dataset(folder.images, folder.annotations), dataset(folder.images, folder.annotations, seed=1)
     read(data, 2)
@@ -59,7 +59,7 @@ def test_a_sample_depends_on_its_key_and_the_seed_only(make_folder: Callable[...
     assert shapes[0] != shapes[1]
 
 
-def test_crowds_are_left_out_and_objects_that_vanish_dropped(make_folder: Callable[..., Any]) -> None:
+def test_drop_crowds_and_vanished_objects(make_folder: Callable[..., Any]) -> None:
     folder = make_folder([(60, 60)], objects=2)
     first, second = folder.coco["annotations"]
     first["iscrowd"] = 1
@@ -82,7 +82,7 @@ def test_labels_follow_the_category_table(make_folder: Callable[..., Any]) -> No
     assert target["labels"].tolist() == [2]
 
 
-def test_a_bad_image_is_replaced_by_the_next_and_reported(make_folder: Callable[..., Any]) -> None:
+def test_replace_unreadable_image_by_next(make_folder: Callable[..., Any]) -> None:
     folder = make_folder([(24, 40)] * 4)
     (folder.images / "sub/03.png").write_bytes(b"no image")
     (folder.images / "sub/00.png").unlink()
@@ -90,11 +90,11 @@ def test_a_bad_image_is_replaced_by_the_next_and_reported(make_folder: Callable[
     sample = read(data, 3)
     assert sample.target is not None
     assert sample.target["image_id"] == 101
-    assert [failure.file_name for failure in sample.failures] == ["sub/03.png", "sub/00.png"]
+    assert [failure.file for failure in sample.failures] == ["sub/03.png", "sub/00.png"]
     assert "no such file" in sample.failures[1].reason
 
 
-def test_where_all_images_are_bad_the_sample_is_empty(make_folder: Callable[..., Any]) -> None:
+def test_sample_is_empty_if_all_unreadable(make_folder: Callable[..., Any]) -> None:
     folder = make_folder([(24, 40)] * 2)
     data = dataset(folder.images / "elsewhere", folder.annotations)
     sample = read(data, 0, step=5)
@@ -106,7 +106,7 @@ def test_where_all_images_are_bad_the_sample_is_empty(make_folder: Callable[...,
     assert len(collate_plain([sample, good])[0]) == 1
 
 
-def test_an_image_without_objects_has_an_empty_target(make_folder: Callable[..., Any]) -> None:
+def test_image_without_objects_has_empty_target(make_folder: Callable[..., Any]) -> None:
     folder = make_folder([(24, 40)], objects=0)
     target = read(dataset(folder.images, folder.annotations), 0).target
     assert target is not None
@@ -115,7 +115,7 @@ def test_an_image_without_objects_has_an_empty_target(make_folder: Callable[...,
 
 
 @pytest.mark.real_data
-def test_real_photos_come_with_fitting_objects(data_dir: Path, tmp_path: Path) -> None:
+def test_real_images_fit_their_objects(data_dir: Path, tmp_path: Path) -> None:
     root = data_dir / "coco_mini"
     data = dataset(
         root / "images", root / "annotations/instances.json", index_dir=tmp_path, train_sizes=(120, 240), max_size=333

@@ -41,7 +41,7 @@ def test_options_agree_with_catalog_and_recipe(option: str, name: str) -> None:
     assert data.augment.copy_paste is data.augment.transforms is None
 
 
-def test_a_folder_with_a_comma_and_spaces_can_be_given() -> None:
+def test_folder_name_with_comma_and_spaces() -> None:
     data = build(
         "folder", "none", "data.images='my photos (1), new'", "data.annotations=x.json", "data.train_sizes=[480]"
     )
@@ -49,7 +49,7 @@ def test_a_folder_with_a_comma_and_spaces_can_be_given() -> None:
     assert data.dataset.transforms.train_sizes == [480]
 
 
-def test_copy_paste_of_both_trainings() -> None:
+def test_copy_paste_of_recipe() -> None:
     assert build("imagenet_maskcut", "cutler").augment.copy_paste == CopyPasteParams()
     assert build("imagenet_r1", "self_train").augment.copy_paste == CopyPasteParams(ratio_min=0.5)
     reproducing = build("imagenet_maskcut", "cutler", "augment.copy_paste.reproduce=true")

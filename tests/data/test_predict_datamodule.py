@@ -12,7 +12,7 @@ def metas_of(data: PredictDataModule) -> list[tuple[int, str, int, int]]:
     return [tuple(meta) for _, metas in data.predict_dataloader() for meta in metas]
 
 
-def test_a_folder_is_numbered_by_sorted_relative_paths(write_image: Callable[..., Path], tmp_path: Path) -> None:
+def test_number_images_by_sorted_path(write_image: Callable[..., Path], tmp_path: Path) -> None:
     for name in ("my photos (1), new/b/2.jpg", "my photos (1), new/a.png", "my photos (1), new/b/10.jpg"):
         write_image(name, (20, 30))
     (tmp_path / "my photos (1), new" / "notes.txt").write_text("no image")
@@ -31,7 +31,7 @@ def test_a_single_file_and_a_list_work(write_image: Callable[..., Path], tmp_pat
     ]
 
 
-def test_bad_files_keep_their_number_and_the_rest_is_done(write_image: Callable[..., Path], tmp_path: Path) -> None:
+def test_unreadable_files_keep_their_number(write_image: Callable[..., Path], tmp_path: Path) -> None:
     write_image("a.png", (20, 30))
     (tmp_path / "b.jpg").write_bytes(write_image("c.jpg", (200, 300)).read_bytes()[:2000])
     (tmp_path / "d.png").write_bytes(b"")
@@ -48,7 +48,7 @@ def test_bad_files_keep_their_number_and_the_rest_is_done(write_image: Callable[
         (1, "a.png"), (3, "c.jpg"), (6, "f.png"), (7, "g.png"), (8, "h.jpg"), (9, "i.jpg"),
     ]  # fmt: skip
     assert metas_of(data)[-1][2:] == (30, 20)
-    assert [failure.file_name for failure in data.failures] == ["b.jpg", "d.png", "e.png"]
+    assert [failure.file for failure in data.failures] == ["b.jpg", "d.png", "e.png"]
 
 
 def test_a_missing_or_empty_source_is_named(tmp_path: Path) -> None:

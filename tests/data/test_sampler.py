@@ -19,9 +19,7 @@ def batches(steps: int, *, num_images: int = 10, batch_size: int = 4, seed: int 
     seed=st.integers(0, 1000),
     start_step=st.integers(0, 30),
 )
-def test_a_resumed_run_goes_on_like_an_uninterrupted_one(
-    num_images: int, batch_size: int, seed: int, start_step: int
-) -> None:
+def test_resumed_sampler_equals_uninterrupted(num_images: int, batch_size: int, seed: int, start_step: int) -> None:
     settings = {"num_images": num_images, "batch_size": batch_size, "seed": seed}
     whole = batches(start_step + 5, **settings)
     assert batches(5, **settings, start_step=start_step) == whole[start_step:]
@@ -74,15 +72,8 @@ def test_order_differs_between_epochs_and_seeds() -> None:
     assert orders[0] != orders[2]
 
 
-def test_a_new_iteration_starts_where_it_is_told() -> None:
-    sampler = InfiniteBatchSampler(10, batch_size=4, seed=0)
-    whole = list(islice(sampler, 6))
-    sampler.start_step = 3
-    assert list(islice(sampler, 3)) == whole[3:]
-
-
 @pytest.mark.parametrize(("batch_size", "world_size"), [(5, 2), (0, 1), (2, 4)])
-def test_a_batch_that_cannot_be_split_is_refused(batch_size: int, world_size: int) -> None:
+def test_refuse_batch_that_does_not_split(batch_size: int, world_size: int) -> None:
     with pytest.raises(ConfigError, match=r"data\.batch_size"):
         InfiniteBatchSampler(10, batch_size=batch_size, seed=0, world_size=world_size)
 

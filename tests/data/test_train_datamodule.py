@@ -1,6 +1,7 @@
 import json
 import logging
 import multiprocessing
+import os
 from collections.abc import Callable
 from itertools import islice, repeat
 from pathlib import Path
@@ -21,7 +22,7 @@ from cutler_pl.data import (
     TrainingSet,
     TrainTransformParams,
 )
-from cutler_pl.data.instances import TrainBatch
+from cutler_pl.data.instances import InstanceBatch
 from cutler_pl.errors import AnnotationError, ConfigError, DatasetNotFoundError, ImageReadError
 
 COPY_PASTE = BatchAugmentation(copy_paste=CopyPasteParams())
@@ -99,9 +100,7 @@ def fit(data: TrainDataModule, module: Recorder, *, steps: int, resume: Path | N
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
-def test_a_resumed_run_trains_on_what_the_uninterrupted_one_did(
-    make_folder: Callable[..., Any], tmp_path: Path, num_workers: int
-) -> None:
+def test_resumed_run_equals_uninterrupted(make_folder: Callable[..., Any], tmp_path: Path, num_workers: int) -> None:
     folder = make_folder([(24, 40), (40, 24), (30, 30), (26, 34), (28, 28)], objects=2)
 
     def data() -> TrainDataModule:
@@ -116,19 +115,35 @@ def test_a_resumed_run_trains_on_what_the_uninterrupted_one_did(
     assert multiprocessing.active_children() == []
 
 
-def test_an_epoch_cut_short_by_a_limit_goes_on_in_the_next(make_folder: Callable[..., Any]) -> None:
+def test_short_epochs_continue_the_order(make_folder: Callable[..., Any]) -> None:
     folder = make_folder([(24, 40)] * 7)
     whole = fit(datamodule(folder), Recorder(), steps=6)
     limited = fit(datamodule(folder), Recorder(), steps=6, limit_train_batches=2)
     assert [seen[1:] for seen in limited.seen] == [seen[1:] for seen in whole.seen]
 
 
-def test_only_the_first_images_are_trained_on_if_so_many_are_asked_for(make_folder: Callable[..., Any]) -> None:
+def test_max_images_takes_the_first(make_folder: Callable[..., Any]) -> None:
     folder = make_folder([(24, 40)] * 7)
     module = fit(datamodule(folder, max_images=3), Recorder(), steps=4)
     assert {image_id for _, ids, _, _ in module.seen for image_id in ids} == {100, 101, 102}
     with pytest.raises(ConfigError, match=r"data\.max_images=0 must be positive"):
         datamodule(folder, max_images=0)
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_file_names_need_not_be_utf8(make_folder: Callable[..., Any], num_workers: int) -> None:
+    folder = make_folder([(24, 40)] * 4)
+    name = os.fsdecode(b"sub/caf\xe9.png")
+    (folder.images / "sub/01.png").rename(folder.images / name)
+    folder.coco["images"][1]["file_name"] = name
+    folder.rewrite()
+    validation = EvalDataModule(folder.images, folder.annotations, num_workers=num_workers)
+    data = datamodule(folder, batch_size=4, num_workers=num_workers, validation=validation)
+    data.check()
+    module = fit(data, Recorder(), steps=1, val_check_interval=1)
+    assert sorted(module.seen[0][1]) == module.validated == [100, 101, 102, 103]
+    assert data.failures == validation.failures == []
+    assert [meta.file_name for _, metas in validation.val_dataloader() for meta in metas][1] == name
 
 
 def test_validation_images_come_from_their_own_datamodule(make_folder: Callable[..., Any]) -> None:
@@ -142,18 +157,18 @@ def test_validation_images_come_from_their_own_datamodule(make_folder: Callable[
     assert len(module.seen) == 4
 
 
-def test_copy_paste_is_done_after_the_transfer_only(make_folder: Callable[..., Any]) -> None:
+def test_copy_paste_after_transfer(make_folder: Callable[..., Any]) -> None:
     folder = make_folder([(40, 40)] * 6, objects=3)
     data = datamodule(folder, augment=COPY_PASTE, train_sizes=(40,), batch_size=4)
     batch = next(iter(data.train_dataloader()))
-    assert isinstance(batch, TrainBatch)
+    assert isinstance(batch, InstanceBatch)
     assert [len(target["labels"]) for target in batch.targets] == [3] * 4
     images, targets = data.on_after_batch_transfer(batch, 0)
     assert len(images) == 4
     assert sum(len(target["labels"]) for target in targets) > 12
 
 
-def test_batch_norm_batches_are_the_same_images_without_copy_paste(make_folder: Callable[..., Any]) -> None:
+def test_precise_bn_batches_lack_copy_paste(make_folder: Callable[..., Any]) -> None:
     folder = make_folder([(40, 40)] * 6, objects=3)
     data = datamodule(folder, augment=COPY_PASTE)
     plain = list(islice(data.precise_bn_dataloader(), 3))
@@ -165,9 +180,7 @@ def test_batch_norm_batches_are_the_same_images_without_copy_paste(make_folder: 
     assert data.next_step == 0
 
 
-def test_the_place_in_the_data_is_kept_and_a_changed_batch_size_told(
-    make_folder: Callable[..., Any], caplog: pytest.LogCaptureFixture
-) -> None:
+def test_state_warns_of_changed_batch_size(make_folder: Callable[..., Any], caplog: pytest.LogCaptureFixture) -> None:
     folder = make_folder([(24, 40)] * 5)
     data = datamodule(folder)
     for batch in islice(data.train_dataloader(), 3):
@@ -182,7 +195,7 @@ def test_the_place_in_the_data_is_kept_and_a_changed_batch_size_told(
     assert "batch_size 4, interrupted with 2" in caplog.text
 
 
-def test_classes_are_one_or_those_of_the_file(make_folder: Callable[..., Any]) -> None:
+def test_classes_are_one_or_of_file(make_folder: Callable[..., Any]) -> None:
     folder = make_folder([(24, 40)] * 2)
     folder.coco["categories"] = [{"id": 90, "name": "brush"}, {"id": 3, "name": "car"}]
     for annotation, category in zip(folder.coco["annotations"], (90, 3), strict=True):
@@ -195,7 +208,7 @@ def test_classes_are_one_or_those_of_the_file(make_folder: Callable[..., Any]) -
     assert labels == {100: [2], 101: [1]}
 
 
-def test_images_without_objects_are_left_out_on_request(make_folder: Callable[..., Any]) -> None:
+def test_filter_images_without_objects(make_folder: Callable[..., Any]) -> None:
     folder = make_folder([(24, 40)] * 4)
     del folder.coco["annotations"][0]
     folder.coco["annotations"][0]["iscrowd"] = 1
@@ -215,7 +228,7 @@ def test_check_passes_on_sound_data(make_folder: Callable[..., Any], caplog: pyt
 
 
 @pytest.mark.parametrize("missing", ["images", "annotations"])
-def test_check_names_what_is_missing_as_given_and_the_way_out(make_folder: Callable[..., Any], missing: str) -> None:
+def test_check_names_missing_path(make_folder: Callable[..., Any], missing: str) -> None:
     folder = make_folder([(24, 40)])
     with pytest.raises(DatasetNotFoundError) as error:
         datamodule(folder, **{missing: "./no where/x, y"}).check()
@@ -232,9 +245,7 @@ def test_check_finds_that_the_files_are_elsewhere(make_folder: Callable[..., Any
         datamodule(folder, images=folder.images / "sub").check()
 
 
-def test_check_goes_on_with_a_few_missing_files(
-    make_folder: Callable[..., Any], caplog: pytest.LogCaptureFixture
-) -> None:
+def test_check_accepts_few_missing_files(make_folder: Callable[..., Any], caplog: pytest.LogCaptureFixture) -> None:
     folder = make_folder([(24, 40)] * 30)
     (folder.images / "sub/04.png").unlink()
     with caplog.at_level(logging.WARNING):
@@ -242,7 +253,7 @@ def test_check_goes_on_with_a_few_missing_files(
     assert "1 of 30 image files looked for are missing" in caplog.text
 
 
-def test_check_refuses_annotations_with_nothing_to_train_on(make_folder: Callable[..., Any]) -> None:
+def test_check_refuses_annotations_without_objects(make_folder: Callable[..., Any]) -> None:
     with pytest.raises(AnnotationError, match=r"nothing to train on.*data\.annotations="):
         datamodule(make_folder([(24, 40)], objects=0)).check()
 
@@ -258,11 +269,11 @@ def test_check_refuses_objects_without_masks(make_folder: Callable[..., Any]) ->
 def test_check_refuses_what_is_not_json(make_folder: Callable[..., Any]) -> None:
     folder = make_folder([(24, 40)])
     folder.annotations.write_text("<html>not found</html>")
-    with pytest.raises(AnnotationError, match="not a JSON"):
+    with pytest.raises(AnnotationError, match="not a COCO JSON"):
         datamodule(folder).check()
 
 
-def test_a_run_goes_on_with_some_bad_images_and_tells_them(
+def test_run_continues_with_few_unreadable_images(
     make_folder: Callable[..., Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     folder = make_folder([(24, 40)] * 30)
@@ -271,11 +282,11 @@ def test_a_run_goes_on_with_some_bad_images_and_tells_them(
     with caplog.at_level(logging.WARNING):
         for batch in islice(data.train_dataloader(), 30):
             assert len(data.on_after_batch_transfer(batch, 0)[0]) == 3
-    assert [failure.file_name for failure in data.failures] == ["sub/04.png"]
+    assert [failure.file for failure in data.failures] == ["sub/04.png"]
     assert caplog.text.count("sub/04.png") == 1
 
 
-def test_too_many_bad_images_end_the_run(make_folder: Callable[..., Any]) -> None:
+def test_too_many_unreadable_images_end_run(make_folder: Callable[..., Any]) -> None:
     folder = make_folder([(24, 40)] * 20)
     for i in range(0, 20, 5):
         (folder.images / f"sub/{i:02d}.png").write_bytes(b"broken")
@@ -286,7 +297,7 @@ def test_too_many_bad_images_end_the_run(make_folder: Callable[..., Any]) -> Non
     assert len(data.failures) == 4
 
 
-def test_a_disk_that_goes_away_ends_the_run_at_once(make_folder: Callable[..., Any]) -> None:
+def test_vanished_folder_ends_run(make_folder: Callable[..., Any]) -> None:
     folder = make_folder([(24, 40)] * 4)
     data = datamodule(folder)
     batches = iter(data.train_dataloader())
@@ -315,13 +326,13 @@ def test_ranks_share_a_batch(make_folder: Callable[..., Any], monkeypatch: pytes
     "settings",
     [{"batch_size": 0}, {"train_sizes": []}, {"train_sizes": [0]}, {"flip_probability": 2.0}, {"num_workers": -1}],
 )
-def test_settings_that_cannot_work_are_refused_at_once(settings: dict[str, Any]) -> None:
+def test_refuse_invalid_settings(settings: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=rf"data\.{next(iter(settings))}"):
         datamodule(Folder("x", "y.json"), **settings)
 
 
 @pytest.mark.real_data
-def test_real_photos_train(data_dir: Path, tmp_path: Path) -> None:
+def test_real_images_train(data_dir: Path, tmp_path: Path) -> None:
     root = data_dir / "coco_mini"
     data = datamodule(
         Folder(root / "images", root / "annotations/instances.json"), index_dir=tmp_path, batch_size=4,

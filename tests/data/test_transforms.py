@@ -52,7 +52,7 @@ def test_flip_mirrors_image_boxes_and_masks_alike() -> None:
     assert np.array_equal(apply_mask(SQUARE, (8, 10), params), square_mask()[:, ::-1])
 
 
-def test_boxes_are_scaled_and_cut_at_the_border() -> None:
+def test_boxes_are_scaled_and_clipped() -> None:
     boxes = np.array([[-1.0, 1.0, 12.0, 4.0], [2.0, 2.0, 3.0, 3.0]])
     assert apply_boxes(boxes, (8, 10), TransformParams((16, 30))).tolist() == [[0, 2, 30, 8], [6, 4, 9, 6]]
     assert apply_boxes(np.zeros((0, 4)), (8, 10), TransformParams((16, 30))).shape == (0, 4)
@@ -65,7 +65,7 @@ def test_polygons_are_rasterised_at_the_new_size() -> None:
 
 
 @pytest.mark.parametrize("size_hw", [(8, 10), (16, 20), (4, 5), (13, 7), (40, 31)])
-def test_run_lengths_are_resized_as_pillow_does_by_nearest_neighbour(size_hw: tuple[int, int]) -> None:
+def test_masks_resize_as_pillow_nearest(size_hw: tuple[int, int]) -> None:
     mask = np.random.default_rng(0).random((8, 10)) < 0.5
     expected = np.asarray(Image.fromarray(mask.astype(np.uint8)).resize(size_hw[::-1], Image.Resampling.NEAREST)) > 0
     assert np.array_equal(apply_mask(rle.encode(mask), (8, 10), TransformParams(size_hw)), expected)
@@ -73,7 +73,7 @@ def test_run_lengths_are_resized_as_pillow_does_by_nearest_neighbour(size_hw: tu
 
 @settings(deadline=None)
 @given(seed=st.integers(0, 1000))
-def test_equal_keys_draw_equal_samples(seed: int) -> None:
+def test_equal_keys_draw_equal_transforms(seed: int) -> None:
     train = TrainTransformParams(train_sizes=(20, 40, 60), max_size=70, flip_probability=0.5)
     samples = [sample_params((30, 40), train, generator(seed, 3, 7)) for _ in range(2)]
     assert samples[0] == samples[1]

@@ -6,7 +6,7 @@ from cutler_pl.datasets.catalog import CATALOG, resolve
 from cutler_pl.errors import ConfigError, DatasetNotFoundError
 
 
-def test_it_holds_the_eleven_evaluation_sets_and_the_training_sets() -> None:
+def test_catalog_holds_evaluation_and_training_sets() -> None:
     evaluation = ["coco", "coco20k", "lvis", "voc", "uvo", "clipart", "watercolor", "comic", "kitti", "objects365"]
     evaluation += ["openimages"]
     training = ["imagenet_maskcut", "imagenet_r1", "imagenet_r2", "imagenet_r3", "coco_100"]
@@ -31,6 +31,6 @@ def test_a_dataset_that_is_there_is_found(tmp_path: Path) -> None:
         resolve("coco_80", tmp_path)
 
 
-def test_an_unknown_name_gets_the_list_of_names() -> None:
+def test_unknown_name_lists_names() -> None:
     with pytest.raises(ConfigError, match=r"'imagenet'.*imagenet_maskcut"):
         resolve("imagenet", "datasets")

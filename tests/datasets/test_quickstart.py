@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from cutler_pl.datasets.quickstart import write_quickstart_data
-from cutler_pl.datasets.sample_images import PHOTOS, write_sample_photos
+from cutler_pl.datasets.sample_images import SAMPLES, write_sample_images
 from cutler_pl.datasets.scenes import SceneParams
 from cutler_pl.errors import DatasetNotFoundError
 from cutler_pl.images import read_image_size
@@ -13,34 +13,48 @@ from cutler_pl.images import read_image_size
 SMALL = SceneParams(height=48, width=48)
 
 
-def test_bundled_photos_are_shrunk_and_named(tmp_path: Path) -> None:
-    paths = write_sample_photos(tmp_path, max_side=100)
-    assert [p.stem for p in paths] == list(PHOTOS)
+def test_bundled_images_are_shrunk(tmp_path: Path) -> None:
+    paths = write_sample_images(tmp_path, max_side=100)
+    assert [p.stem for p in paths] == list(SAMPLES)
     assert all(max(read_image_size(p)) == 100 for p in paths)
 
 
-def test_own_photos_are_copied_and_bad_ones_listed(tmp_path: Path, write_image: Callable[..., Path]) -> None:
+def test_copy_own_images_and_list_failures(tmp_path: Path, write_image: Callable[..., Path]) -> None:
     write_image("my photos (1), new/a.jpg", (60, 90))
     write_image("my photos (1), new/sub/a.jpg", (60, 90))
     (tmp_path / "my photos (1), new" / "broken.png").write_bytes(b"no picture")
     out = tmp_path / "out"
     write_quickstart_data(
-        out, train_scenes=2, test_scenes=1, scene=SMALL, photos=tmp_path / "my photos (1), new", max_side=50
+        out,
+        train_scenes=2,
+        test_scenes=1,
+        scene=SMALL,
+        images=tmp_path / "my photos (1), new",
+        max_images=9,
+        max_side=50,
+        seed=0,
     )
     train = sorted(p.relative_to(out / "train").as_posix() for p in (out / "train").rglob("*.png"))
-    assert train == ["photos/a.jpg.png", "photos/sub/a.jpg.png", "scenes/scene_00000.png", "scenes/scene_00001.png"]
-    failures = json.loads((out / "train" / "photo_failures.json").read_text())
-    assert [f["file_name"] for f in failures] == ["broken.png"]
+    assert train == ["images/a.jpg.png", "images/sub/a.jpg.png", "scenes/scene_00000.png", "scenes/scene_00001.png"]
+    failures = [json.loads(line) for line in (out / "train" / "failures.jsonl").read_text().splitlines()]
+    assert [failure["file"] for failure in failures] == ["broken.png"]
     assert len(json.loads((out / "test" / "annotations.json").read_text())["images"]) == 1
 
 
-def test_no_more_photos_than_asked_for_are_taken(tmp_path: Path, write_image: Callable[..., Path]) -> None:
+def test_max_images_are_spread_evenly(tmp_path: Path, write_image: Callable[..., Path]) -> None:
     for i in range(7):
         write_image(f"photos/{i}.png", (20, 20))
     write_quickstart_data(
-        tmp_path / "out", train_scenes=1, test_scenes=1, scene=SMALL, photos=tmp_path / "photos", max_images=3
+        tmp_path / "out",
+        train_scenes=1,
+        test_scenes=1,
+        scene=SMALL,
+        images=tmp_path / "photos",
+        max_images=3,
+        max_side=480,
+        seed=0,
     )
-    assert [p.name for p in sorted((tmp_path / "out/train/photos").iterdir())] == [
+    assert [p.name for p in sorted((tmp_path / "out/train/images").iterdir())] == [
         "0.png.png",
         "2.png.png",
         "4.png.png",
@@ -51,4 +65,13 @@ def test_folder_of_unreadable_files_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "a.jpg").write_bytes(b"")
     with pytest.raises(DatasetNotFoundError, match="none of its 1 image files"):
-        write_quickstart_data(tmp_path / "out", train_scenes=1, test_scenes=1, scene=SMALL, photos=tmp_path / "photos")
+        write_quickstart_data(
+            tmp_path / "out",
+            train_scenes=1,
+            test_scenes=1,
+            scene=SMALL,
+            images=tmp_path / "photos",
+            max_images=9,
+            max_side=480,
+            seed=0,
+        )

@@ -12,7 +12,7 @@ from cutler_pl.images import read_image_size
 SMALL = SceneParams(height=72, width=96)
 
 
-def test_same_seed_gives_the_same_pixels_and_another_seed_others() -> None:
+def test_pixels_depend_on_seed() -> None:
     first, again, other = (generate_scene(SMALL, seed=s) for s in (3, 3, 4))
     np.testing.assert_array_equal(first.image, again.image)
     np.testing.assert_array_equal(first.masks, again.masks)
@@ -20,7 +20,7 @@ def test_same_seed_gives_the_same_pixels_and_another_seed_others() -> None:
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_objects_do_not_share_pixels_and_stay_visible(seed: int) -> None:
+def test_objects_are_disjoint_and_visible(seed: int) -> None:
     scene = generate_scene(SMALL, seed=seed)
     assert scene.image.shape == (72, 96, 3)
     assert 1 <= len(scene.masks) <= 5

@@ -34,7 +34,7 @@ def test_nested_shares_contain_the_smaller_ones(seed: int, one: float, other: fl
     assert len(large) == max(1, round(2 * max(one, other)))
 
 
-def test_shares_depend_on_the_seed_and_on_nothing_else() -> None:
+def test_shares_depend_on_seed_alone() -> None:
     ids = list(range(1, 101))
     drawn = draw_images(ids, 5.0, seed=0, nested=True)
     assert sorted(drawn) == [15, 44, 46, 87, 99]
@@ -52,7 +52,7 @@ def test_shares_that_are_none_are_refused(percent: float) -> None:
 def test_files_hold_the_chosen_records_untouched(source: Path, tmp_path: Path) -> None:
     images = read_images(source)
     out = {tmp_path / "a.json": frozenset({9, 5}), tmp_path / "b.json": frozenset({1})}
-    assert write_splits(source, out, images.head) == {tmp_path / "a.json": 1, tmp_path / "b.json": 1}
+    assert write_splits(source, out, images.header) == {tmp_path / "a.json": 1, tmp_path / "b.json": 1}
     whole: dict[str, Any] = json.loads(source.read_text())
     assert json.loads((tmp_path / "a.json").read_text()) == {
         **whole,
@@ -61,7 +61,7 @@ def test_files_hold_the_chosen_records_untouched(source: Path, tmp_path: Path) -
     }
 
 
-def test_lists_count_the_images_that_detectron2_trains_on(source: Path, tmp_path: Path) -> None:
+def test_lists_count_detectron2_images(source: Path, tmp_path: Path) -> None:
     lists, images = tmp_path / "lists.txt", read_images(source)
     with pytest.raises(DatasetNotFoundError, match=r"give lists=<COCO_supervision\.txt>"):
         listed_images(lists, 10.0, seed=0, images=images)

@@ -14,7 +14,7 @@ from pycocotools.cocoeval import COCOeval
 
 from cutler_pl.coco import rle, save_coco
 from cutler_pl.errors import AnnotationError, ConfigError
-from cutler_pl.evaluation import NOT_MEASURED, evaluate, evaluate_coco
+from cutler_pl.evaluation import NOT_MEASURED, EvalParams, compare, evaluate_coco
 
 MEASURES = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 HEIGHT, WIDTH = 120, 160
@@ -95,7 +95,7 @@ def scene(objects: Any, found: Any) -> tuple[dict[str, Any], list[dict[str, Any]
 @given(objects=SCENES, found=FOUND, max_dets=st.sampled_from([(1, 10, 100), (1, 2, 3), (1, 10, 300)]))
 def test_all_measures_equal_pycocotools(objects: Any, found: Any, max_dets: Any, agnostic: bool) -> None:
     truth, results = scene(objects, found)
-    curves = evaluate(truth, results, class_agnostic=agnostic, max_dets=max_dets)
+    curves = compare(truth, results, EvalParams(class_agnostic=agnostic, max_dets=max_dets)).curves
     for iou_type, curve in curves.items():
         if results:
             expected = reference(truth, results, iou_type, max_dets, agnostic)
@@ -184,7 +184,7 @@ def test_lvis_takes_ap_over_100_detections_beside_the_recall_of_300() -> None:
     boxes = [(x, y, 3, 3) for x in range(0, 150, 8) for y in range(0, 110, 8)][:200]
     truth = coco(*(annotation(n, 1, *box) for n, box in enumerate(boxes, 1)))
     results = [detection(1, 1 - n / 1000, *box) for n, box in enumerate(boxes)]
-    curves = evaluate(truth, results, iou_types=["bbox"], max_dets=(1, 10, 100, 300))["bbox"]
+    curves = compare(truth, results, EvalParams(["bbox"], max_dets=(1, 10, 100, 300))).curves["bbox"]
     assert curves.summary()["AP50"] == 100.0
     measures = curves.summary(ap_max_dets=100)
     assert (measures["AR100"], measures["AR300"]) == (50.0, 100.0)
@@ -194,7 +194,7 @@ def test_lvis_takes_ap_over_100_detections_beside_the_recall_of_300() -> None:
 def test_measures_of_each_category_have_its_name() -> None:
     truth = coco(annotation(1, 1, 5, 5, 20, 20, category=1), annotation(2, 2, 5, 5, 20, 20, category=2))
     results = [detection(1, 0.9, 5, 5, 20, 20, category=1)]
-    curves = evaluate(truth, results, class_agnostic=False)["bbox"]
+    curves = compare(truth, results, EvalParams(class_agnostic=False)).curves["bbox"]
     by_name = curves.per_category()
     assert {name: measures["AP"] for name, measures in by_name.items()} == {"class 1": 100.0, "class 2": 0.0}
     assert curves.summary()["AP"] == 50.0
@@ -239,7 +239,7 @@ def test_faulty_detections_are_left_out_only_where_asked_for() -> None:
     truth, results = coco(annotation(1, 1, 5, 5, 20, 20)), [detection(9, 0.9, 5, 5, 20, 20)]
     with pytest.raises(AnnotationError, match="unknown image 9"):
         evaluate_coco(truth, results)
-    assert evaluate(truth, results, on_error="skip")["bbox"].summary()["AP"] == 0.0
+    assert compare(truth, results, on_error="skip").curves["bbox"].summary()["AP"] == 0.0
 
 
 @pytest.mark.golden
@@ -259,7 +259,8 @@ def test_the_original_s_numbers_are_reproduced(golden_dir: Path, case: str) -> N
     iou_types = tuple(golden["stats12"])
     measures = evaluate_coco(folder / "eval_gt.json", results, iou_types=iou_types, max_dets=max_dets)
     assert set(measures) == set(golden["results"])
-    for iou_type, curve in evaluate(folder / "eval_gt.json", results, iou_types=iou_types, max_dets=max_dets).items():
+    params = EvalParams(iou_types, max_dets=max_dets)
+    for iou_type, curve in compare(folder / "eval_gt.json", results, params).curves.items():
         expected = 100 * np.array(golden["stats12"][iou_type])
         np.testing.assert_allclose(list(curve.summary().values()), expected, rtol=0, atol=1e-9)
         for name, value in golden["results"][iou_type].items():
@@ -296,8 +297,8 @@ def test_real_ground_truth_is_its_own_perfect_prediction_and_a_moved_copy_agrees
         results.append(detected | {"score": round(rng.random(), 2), "segmentation": moved})
     for record in truth["annotations"]:
         record.setdefault("iscrowd", 0)
-    measures = evaluate(truth, results)
-    for iou_type, curve in measures.items():
+    curves = compare(truth, results).curves
+    for iou_type, curve in curves.items():
         expected = reference(truth, results, iou_type, (1, 10, 100), True)
         np.testing.assert_allclose(list(curve.summary().values()), expected, rtol=0, atol=1e-9)
         assert 5 < curve.summary()["AP"] < 95

@@ -2,6 +2,7 @@ from typing import Any
 
 import pytest
 
+from cutler_pl.evaluation.detections import Detections
 from cutler_pl.evaluation.per_image import ImageScore, best_and_worst, score_images
 
 Box = list[float]
@@ -16,40 +17,41 @@ def truth(*objects: tuple[int, Box, int]) -> Any:
     return {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "fg"}]}
 
 
-def found(image_id: int, score: float, box: Box) -> Any:
-    return {"image_id": image_id, "category_id": 1, "score": score, "bbox": box}
+def found(*detections: tuple[int, float, Box]) -> Detections:
+    records = [{"image_id": i, "category_id": 1, "score": score, "bbox": box} for i, score, box in detections]
+    return Detections.from_results(records)
 
 
 A, B, FAR = [0.0, 0.0, 20.0, 20.0], [50.0, 50.0, 20.0, 20.0], [80.0, 0.0, 9.0, 9.0]
 
 
-def test_by_hand_a_false_detection_between_two_right_ones() -> None:
+def test_false_detection_between_two_hits() -> None:
     coco = truth((1, A, 0), (1, B, 0))
-    score = score_images(coco, [found(1, 0.9, A), found(1, 0.8, FAR), found(1, 0.7, B)])
+    score = score_images(coco, found((1, 0.9, A), (1, 0.8, FAR), (1, 0.7, B)))
     assert [(s.image_id, s.objects, s.found) for s in score] == [(1, 2, 2)]
     assert score[0].average_precision == pytest.approx((1 + 2 / 3) / 2)
 
 
-def test_a_second_detection_of_the_same_object_is_false_and_a_crowd_counts_neither_way() -> None:
+def test_duplicate_is_false_and_crowd_ignored() -> None:
     coco = truth((1, A, 0), (1, [50.0, 0.0, 50.0, 100.0], 1))
-    twice = [found(1, 0.9, [60.0, 60.0, 9.0, 9.0]), found(1, 0.8, A), found(1, 0.7, A)]
+    twice = found((1, 0.9, [60.0, 60.0, 9.0, 9.0]), (1, 0.8, A), (1, 0.7, A))
     assert score_images(coco, twice)[0].average_precision == 1.0
-    first_wrong = [found(1, 0.9, [0.0, 50.0, 20.0, 20.0]), found(1, 0.8, A)]
+    first_wrong = found((1, 0.9, [0.0, 50.0, 20.0, 20.0]), (1, 0.8, A))
     assert score_images(coco, first_wrong)[0].average_precision == 0.5
 
 
-def test_images_without_objects_are_left_out_and_those_without_detections_score_0() -> None:
+def test_images_without_objects_or_detections() -> None:
     coco = truth((1, A, 0), (2, A, 1))
-    assert score_images(coco, [found(2, 0.5, A), found(3, 0.5, A)]) == [ImageScore(1, 1, 0, 0.0)]
-    assert score_images(truth(), []) == []
+    assert score_images(coco, found((2, 0.5, A), (3, 0.5, A))) == [ImageScore(1, 1, 0, 0.0)]
+    assert score_images(truth(), found()) == []
 
 
-def test_only_the_best_detections_count() -> None:
+def test_only_best_detections_count() -> None:
     coco = truth((1, A, 0))
-    assert score_images(coco, [found(1, 0.9, FAR), found(1, 0.8, A)], max_detections=1)[0].found == 0
+    assert score_images(coco, found((1, 0.9, FAR), (1, 0.8, A)), max_detections=1)[0].found == 0
 
 
-def test_best_worst_and_random_share_no_image() -> None:
+def test_best_worst_and_random_are_disjoint() -> None:
     scores = [ImageScore(i, objects=i, found=0, average_precision=i // 3 / 4) for i in range(1, 10)]
     chosen = best_and_worst(scores, count=3)
     assert [s.image_id for s in chosen["best"]] == [9, 8, 7]

@@ -76,7 +76,7 @@ def test_small_grids_work(describe, size: tuple[int, int]) -> None:
 
 
 def test_a_side_that_is_no_multiple_of_eight_is_refused(describe) -> None:
-    with pytest.raises(ConfigError, match="30×32 pixels cannot be cut in cells of 8"):
+    with pytest.raises(ConfigError, match="30×32 pixels cannot be cut in patches of 8"):
         describe(torch.rand(1, 3, 30, 32))
 
 

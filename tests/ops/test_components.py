@@ -20,6 +20,7 @@ def on_cpu(way: str, function: Callable[..., Tensor], masks: Tensor) -> Tensor:
     with pytest.MonkeyPatch.context() as patch:
         if way == "kornia":
             patch.setattr(components, "_label_by_scipy", components._label_by_kornia)
+            patch.setattr(components, "_fill_by_scipy", components._fill_by_labels)
         return function(masks, kernels=CpuTwin(SOURCE) if way == "kernels" else None)
 
 

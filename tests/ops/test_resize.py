@@ -20,7 +20,7 @@ from cutler_pl.ops.resize import resize_by_matrices, resize_image, resized_size_
         ((2, 4000), (1, 1333)),
     ],
 )
-def test_shortest_side_800_unless_the_longest_passes_1333(size_hw, expected):
+def test_shorter_side_800_longer_side_1333(size_hw, expected):
     assert resized_size_hw(size_hw, shortest=800, longest=1333) == expected
 
 
@@ -61,6 +61,6 @@ def test_arithmetic_is_pillows_at_any_size(sizes, seed):
     assert torch.equal(resize_by_matrices(image, sizes[2:]), resize_image(image, sizes[2:]))
 
 
-def test_images_of_the_right_size_are_left_alone():
+def test_keep_image_of_right_size():
     image = torch.randint(0, 256, (3, 20, 30), dtype=torch.uint8)
     assert resize_image(image, (20, 30)) is image

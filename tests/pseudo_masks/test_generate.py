@@ -81,7 +81,7 @@ def run(
     )
 
 
-def photo(path: Path, seed: int, size_hw: tuple[int, int] = (60, 80), *, mode: str = "RGB", **save: Any) -> Path:
+def write_disc(path: Path, seed: int, size_hw: tuple[int, int] = (60, 80), *, mode: str = "RGB", **save: Any) -> Path:
     """A bright disc and a dark box on grey, with a little noise."""
     y, x = np.mgrid[: size_hw[0], : size_hw[1]]
     rng = np.random.default_rng(seed)
@@ -95,13 +95,13 @@ def photo(path: Path, seed: int, size_hw: tuple[int, int] = (60, 80), *, mode: s
 
 
 @pytest.fixture
-def photos(tmp_path: Path) -> Path:
+def images(tmp_path: Path) -> Path:
     folder = tmp_path / "my photos (1), new"
     for number in range(4):
-        photo(folder / f"a/{number}.png", number)
-    photo(folder / "b/0.png", 7, (90, 50))  # a base name that exists already
+        write_disc(folder / f"a/{number}.png", number)
+    write_disc(folder / "b/0.png", 7, (90, 50))  # a base name that exists already
     (folder / "b/broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 not a jpeg")
-    photo(folder / "größe.png", 8)
+    write_disc(folder / "größe.png", 8)
     return folder
 
 
@@ -109,10 +109,8 @@ def files(output: Path) -> dict[str, bytes]:
     return {name: (output / name).read_bytes() for name in ("annotations.json", "failures.jsonl")}
 
 
-def test_all_photos_are_done_and_the_broken_one_is_listed(
-    photos: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    report = run(photos, tmp_path / "out", max_failure_rate=0.2, callbacks=[MaskCutProgressBar()])
+def test_list_broken_image_and_do_the_rest(images: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    report = run(images, tmp_path / "out", max_failure_rate=0.2, callbacks=[MaskCutProgressBar()])
     assert report is not None
     shown = capfd.readouterr().out
     assert "7/7" in shown
@@ -135,8 +133,8 @@ def test_all_photos_are_done_and_the_broken_one_is_listed(
 
 
 @pytest.mark.parametrize("survivors", [0, 1, 4])
-def test_an_interrupted_run_goes_on_and_ends_with_the_same_bytes(photos: Path, tmp_path: Path, survivors: int) -> None:
-    run(photos, tmp_path / "whole", max_failure_rate=0.2)
+def test_resume_gives_the_same_bytes(images: Path, tmp_path: Path, survivors: int) -> None:
+    run(images, tmp_path / "whole", max_failure_rate=0.2)
     seen: list[str] = []
 
     def die(name: str) -> None:
@@ -145,79 +143,81 @@ def test_an_interrupted_run_goes_on_and_ends_with_the_same_bytes(photos: Path, t
             raise KeyError("power cut")
 
     with pytest.raises(KeyError, match="power cut"):
-        run(photos, tmp_path / "out", max_failure_rate=0.2, observer=Recorder(die))
+        run(images, tmp_path / "out", max_failure_rate=0.2, observer=Recorder(die))
     assert not (tmp_path / "out/annotations.json").exists()
     again: list[str] = []
-    run(photos, tmp_path / "out", max_failure_rate=0.2, observer=Recorder(again.append))
+    run(images, tmp_path / "out", max_failure_rate=0.2, observer=Recorder(again.append))
     assert files(tmp_path / "out") == files(tmp_path / "whole")
     assert len(again) == 6 - survivors // 2 * 2  # whole batches stay done
 
 
-def test_a_finished_run_computes_nothing_again(photos: Path, tmp_path: Path) -> None:
-    (photos / "b/broken.jpg").unlink()
-    run(photos, tmp_path / "out")
+def test_finished_run_computes_nothing(images: Path, tmp_path: Path) -> None:
+    (images / "b/broken.jpg").unlink()
+    run(images, tmp_path / "out")
     before = files(tmp_path / "out")
 
     def refuse(images: torch.Tensor) -> torch.Tensor:
         raise AssertionError("computed again")
 
-    run(photos, tmp_path / "out", extractor=refuse)
+    run(images, tmp_path / "out", extractor=refuse)
     assert files(tmp_path / "out") == before
 
 
-def test_a_photo_that_was_repaired_is_done_by_the_next_run(photos: Path, tmp_path: Path) -> None:
-    run(photos, tmp_path / "out", max_failure_rate=0.2)
-    (photos / "b/broken.jpg").unlink()
-    photo(photos / "b/broken.jpg", 3, quality=95)
-    report = run(photos, tmp_path / "out")
+def test_next_run_does_repaired_image(images: Path, tmp_path: Path) -> None:
+    run(images, tmp_path / "out", max_failure_rate=0.2)
+    (images / "b/broken.jpg").unlink()
+    write_disc(images / "b/broken.jpg", 3, quality=95)
+    report = run(images, tmp_path / "out")
     assert report is not None
     assert (report.images, report.failed) == (7, {})
-    run(photos, tmp_path / "fresh")
+    run(images, tmp_path / "fresh")
     assert files(tmp_path / "out") == files(tmp_path / "fresh")
 
 
-def test_parts_of_an_array_give_the_same_file_and_the_last_one_merges(photos: Path, tmp_path: Path) -> None:
-    run(photos, tmp_path / "whole", max_failure_rate=0.2)
+def test_last_job_of_an_array_merges(images: Path, tmp_path: Path) -> None:
+    """Parts of a job array give the same file as one run, and the last one to finish merges."""
+    run(images, tmp_path / "whole", max_failure_rate=0.2)
     for index in (2, 0):
-        assert run(photos, tmp_path / "out", shard=JobShard(index, 3), max_failure_rate=0.5) is None
+        assert run(images, tmp_path / "out", shard=JobShard(index, 3), max_failure_rate=0.5) is None
         assert not (tmp_path / "out/annotations.json").exists()
-    assert run(photos, tmp_path / "out", shard=JobShard(1, 3), max_failure_rate=0.5) is not None
+    assert run(images, tmp_path / "out", shard=JobShard(1, 3), max_failure_rate=0.5) is not None
     assert files(tmp_path / "out") == files(tmp_path / "whole")
 
 
-def test_a_part_that_does_not_exist_is_refused(photos: Path, tmp_path: Path) -> None:
+def test_refuse_part_that_does_not_exist(images: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"job\.index=3 with job\.count=3"):
-        run(photos, tmp_path / "out", shard=JobShard(3, 3))
+        run(images, tmp_path / "out", shard=JobShard(3, 3))
 
 
-def test_loader_processes_change_nothing(photos: Path, tmp_path: Path) -> None:
-    run(photos, tmp_path / "a", max_failure_rate=0.2)
-    run(photos, tmp_path / "b", max_failure_rate=0.2, num_workers=2)
+def test_loader_processes_change_nothing(images: Path, tmp_path: Path) -> None:
+    run(images, tmp_path / "a", max_failure_rate=0.2)
+    run(images, tmp_path / "b", max_failure_rate=0.2, num_workers=2)
     assert files(tmp_path / "a") == files(tmp_path / "b")
 
 
-def test_too_many_failures_end_in_an_error_after_the_rest_is_done(photos: Path, tmp_path: Path) -> None:
+def test_too_many_failures_are_an_error(images: Path, tmp_path: Path) -> None:
+    """The rest is done before the error."""
     with pytest.raises(TooManyFailuresError, match=r"1 of 7 images failed.*b/broken\.jpg: not readable"):
-        run(photos, tmp_path / "out")
+        run(images, tmp_path / "out")
     assert len(load_coco(tmp_path / "out/annotations.json").coco["images"]) == 6
 
 
-def test_a_single_unreadable_photo_is_an_error(photos: Path, tmp_path: Path) -> None:
+def test_single_unreadable_image_is_an_error(images: Path, tmp_path: Path) -> None:
     with pytest.raises(TooManyFailuresError, match=r"broken\.jpg: not readable"):
-        run(photos / "b/broken.jpg", tmp_path / "out", max_failure_rate=0.9)
+        run(images / "b/broken.jpg", tmp_path / "out", max_failure_rate=0.9)
 
 
-def test_other_parameters_and_other_inputs_are_refused_in_a_used_folder(photos: Path, tmp_path: Path) -> None:
-    run(photos / "a", tmp_path / "out", settings={"input": "a"})
+def test_refuse_other_parameters_in_used_folder(images: Path, tmp_path: Path) -> None:
+    run(images / "a", tmp_path / "out", settings={"input": "a"})
     with pytest.raises(ConfigError, match=r"cut\.tau=0\.5 where 0\.6"):
-        run(photos / "a", tmp_path / "out", settings={"input": "a"}, params=MaskCutParams(tau=0.6))
+        run(images / "a", tmp_path / "out", settings={"input": "a"}, params=MaskCutParams(tau=0.6))
     with pytest.raises(ConfigError, match="input=a where b"):
-        run(photos / "b", tmp_path / "out", settings={"input": "b"})
+        run(images / "b", tmp_path / "out", settings={"input": "b"})
 
 
-def test_a_folder_that_another_run_writes_to_is_refused(photos: Path, tmp_path: Path) -> None:
+def test_refuse_locked_folder(images: Path, tmp_path: Path) -> None:
     with file_lock(tmp_path / "out", purpose="maskcut"), pytest.raises(OutputLockedError):
-        run(photos, tmp_path / "out")
+        run(images, tmp_path / "out")
 
 
 OLD_RUN = Path(__file__).parent / "run_of_version_0_1"
@@ -246,7 +246,7 @@ def test_resume_run_of_version_0_1(tmp_path: Path) -> None:
 
 
 class LittleMemory:
-    """Patch descriptors for as many photos at once as memory allows, and none for small ones' dark twins."""
+    """Patch descriptors for as many images at once as memory allows, and none for small ones' dark twins."""
 
     patch_size = 8
 
@@ -262,34 +262,34 @@ class LittleMemory:
         return self.descriptors(images)
 
 
-def test_running_out_of_memory_halves_the_batch_and_changes_nothing(photos: Path, tmp_path: Path) -> None:
-    run(photos / "a", tmp_path / "whole", batch_size=4)
+def test_out_of_memory_halves_the_batch(images: Path, tmp_path: Path) -> None:
+    run(images / "a", tmp_path / "whole", batch_size=4)
     extractor = LittleMemory(most=1)
-    run(photos / "a", tmp_path / "out", batch_size=4, extractor=extractor)
+    run(images / "a", tmp_path / "out", batch_size=4, extractor=extractor)
     assert files(tmp_path / "out") == files(tmp_path / "whole")
     assert extractor.asked == [4, 2, 1, 1, 1, 1]  # and it remembers
 
 
-def test_a_photo_too_large_for_the_memory_even_alone_is_a_failure(photos: Path, tmp_path: Path) -> None:
+def test_image_too_large_for_memory_fails(images: Path, tmp_path: Path) -> None:
     with pytest.raises(TooManyFailuresError, match="out of memory, even alone"):
-        run(photos / "a", tmp_path / "out", extractor=LittleMemory(most=0))
+        run(images / "a", tmp_path / "out", extractor=LittleMemory(most=0))
     assert len((tmp_path / "out/failures.jsonl").read_text().splitlines()) == 4
 
 
-def test_any_other_error_of_the_extractor_is_not_swallowed(photos: Path, tmp_path: Path) -> None:
+def test_other_extractor_errors_are_raised(images: Path, tmp_path: Path) -> None:
     def broken(images: torch.Tensor) -> torch.Tensor:
         raise RuntimeError("shape mismatch")
 
     with pytest.raises(RuntimeError, match="shape mismatch"):
-        run(photos, tmp_path / "out", extractor=broken)
+        run(images, tmp_path / "out", extractor=broken)
 
 
-def test_photos_whose_pictures_are_missing_are_done_once_more(photos: Path, tmp_path: Path) -> None:
-    run(photos / "a", tmp_path / "out")
+def test_incomplete_images_are_done_again(images: Path, tmp_path: Path) -> None:
+    run(images / "a", tmp_path / "out")
     before = files(tmp_path / "out")
     again: list[str] = []
     run(
-        photos / "a",
+        images / "a",
         tmp_path / "out",
         observer=Recorder(again.append, is_complete=lambda name: name != "2.png"),
     )
@@ -311,11 +311,9 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", disk], check=True)
 
 
-def test_a_full_disk_stops_the_run_with_a_way_out_and_costs_nothing_done(
-    photos: Path, tmp_path: Path, small_disk: Path
-) -> None:
-    (photos / "b/broken.jpg").unlink()
-    run(photos, tmp_path / "whole")
+def test_full_disk_keeps_what_is_done(images: Path, tmp_path: Path, small_disk: Path) -> None:
+    (images / "b/broken.jpg").unlink()
+    run(images, tmp_path / "whole")
     output = small_disk / "out"
     filler = small_disk / "filler"
 
@@ -327,32 +325,32 @@ def test_a_full_disk_stops_the_run_with_a_way_out_and_costs_nothing_done(
                     file.flush()
 
     with pytest.raises(OutputWriteError, match=r"cannot be written \(No space left on device\); free space or choose"):
-        run(photos, output, observer=Recorder(fill_up))
+        run(images, output, observer=Recorder(fill_up))
     done = sum(len(shard.read_text().splitlines()) for shard in (output / "shards").glob("*.jsonl"))
     assert done >= 2
     filler.unlink()
     subprocess.run(["mount", "-o", "remount,size=1m", small_disk], check=True)
-    assert run(photos, output) is not None
+    assert run(images, output) is not None
     assert files(output) == files(tmp_path / "whole")
 
 
-def test_every_kind_of_image_file_is_handled_right_or_listed(tmp_path: Path) -> None:
+def test_read_or_list_every_image_kind(tmp_path: Path) -> None:
     folder = tmp_path / "kinds"
-    upright = photo(folder / "rgb.png", 1)
-    photo(folder / "grey.jpg", 1, mode="L", quality=95)
-    photo(folder / "cmyk.jpg", 1, mode="CMYK", quality=95)
-    photo(folder / "palette.png", 1, mode="P")
-    photo(folder / "alpha.png", 1, mode="RGBA")
+    upright = write_disc(folder / "rgb.png", 1)
+    write_disc(folder / "grey.jpg", 1, mode="L", quality=95)
+    write_disc(folder / "cmyk.jpg", 1, mode="CMYK", quality=95)
+    write_disc(folder / "palette.png", 1, mode="P")
+    write_disc(folder / "alpha.png", 1, mode="RGBA")
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.open(upright).rotate(90, expand=True).save(folder / "turned.png", exif=exif)
     deep = np.asarray(Image.open(upright).convert("L")).astype(np.uint16) * 257
     Image.fromarray(deep).save(folder / "deep.png")
-    whole = photo(folder / "truncated.jpg", 1, quality=95).read_bytes()
+    whole = write_disc(folder / "truncated.jpg", 1, quality=95).read_bytes()
     (folder / "truncated.jpg").write_bytes(whole[: len(whole) // 2])
     (folder / "empty.jpg").touch()
-    photo(folder / "dot.png", 1, (1, 1))
-    photo(folder / "thin.png", 1, (2, 300))
+    write_disc(folder / "dot.png", 1, (1, 1))
+    write_disc(folder / "thin.png", 1, (2, 300))
     run(folder, tmp_path / "out", max_failure_rate=0.5)
     coco = load_coco(tmp_path / "out/annotations.json").coco
     sizes = {i["file_name"]: (i["height"], i["width"]) for i in coco["images"]}
@@ -368,7 +366,7 @@ def test_every_kind_of_image_file_is_handled_right_or_listed(tmp_path: Path) -> 
 
 
 class RecordedFeatures:
-    """Gives each photo the features that were recorded for it; knows the photo by its pixels."""
+    """Gives each image the features that were recorded for it; recognises it by its pixels."""
 
     patch_size = 8
 
@@ -388,7 +386,7 @@ class RecordedFeatures:
 
 
 @pytest.mark.golden
-def test_golden_annotations_of_the_original_are_met_byte_for_byte(golden_dir: Path, tmp_path: Path) -> None:
+def test_match_golden_annotations_exactly(golden_dir: Path, tmp_path: Path) -> None:
     folder = golden_dir / "maskcut/pipeline"
     report = run(
         folder / "dataset",

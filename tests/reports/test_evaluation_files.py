@@ -50,7 +50,7 @@ def test_csv_published_own_and_differences() -> None:
 
 def test_csv_semi_supervised_same_share() -> None:
     results = {"coco_80": {"bbox": metrics(AP=31.0), "segm": metrics(AP=27.5)}}
-    found = values(Report(results, method="us", categories={"coco_80": {}}, labels=10))
+    found = values(Report(results, method="us", categories={"coco_80": {}}, label_percent=10))
     assert found["CutLER, 10 % of labels", "coco_80", "mask", "AP"] == "28.1"
     assert float(found["us − CutLER, 10 % of labels", "coco_80", "mask", "AP"]) == pytest.approx(-0.6)
     assert not any("20 %" in method for method, *_ in found)

@@ -72,14 +72,14 @@ def test_compare_largest_recall() -> None:
 def test_semi_supervised_column() -> None:
     results = {"coco_80": {"bbox": metrics(AP=31.0), "segm": metrics(AP=27.5)}}
     categories = {"coco_80": by_class()}
-    table = semi_supervised_table(Report(results, method="us", categories=categories, labels=10))
+    table = semi_supervised_table(Report(results, method="us", categories=categories, label_percent=10))
     assert table.header[4] == "10 %"
     assert len(table.header) == 12
     assert table.rows[1][4] == "32.2 | 28.1"
     assert table.rows[2] == ["us", "–", "–", "–", "31.0 | 27.5", *["–"] * 7]
     assert [row[4] for row in table.rows[3:]] == ["+4.5 | +4.5", "-1.2 | -0.6"]
     for labels, heading in ((None, "share not given"), (3, "3 %")):
-        table = semi_supervised_table(Report(results, categories=categories, labels=labels))
+        table = semi_supervised_table(Report(results, categories=categories, label_percent=labels))
         assert table.header[-1] == heading
         assert [row[-1] for row in table.rows] == ["–", "–", "31.0 | 27.5", "–", "–"]
     assert semi_supervised_table(Report(results)).rows == []  # measured as one class

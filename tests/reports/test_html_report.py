@@ -108,13 +108,13 @@ def test_pixels_become_linked_files(tmp_path: Path) -> None:
     "name", [_NASTY, "my images (1), new/50% #1?.png", "über/日本.jpg", "c:d.jpg", os.fsdecode(b"caf\xe9.jpg")]
 )
 def test_link_files_of_any_name(tmp_path: Path, name: str) -> None:
-    picture = tmp_path / "pictures" / name
-    save_image(picture, _pixels())
-    write_page(tmp_path / "deep" / "page" / "index.html", _page(Figure(picture, caption=name)))
+    file = tmp_path / "figures" / name
+    save_image(file, _pixels())
+    write_page(tmp_path / "deep" / "page" / "index.html", _page(Figure(file, caption=name)))
     parser = _parsed(tmp_path / "deep" / "page" / "index.html")
     address = parser.all("img")[0]["src"]
     linked = unquote(urlsplit(address).path, errors="surrogateescape")
-    assert (tmp_path / "deep" / "page" / linked).resolve() == picture.resolve()
+    assert (tmp_path / "deep" / "page" / linked).resolve() == file.resolve()
     assert name.encode("utf-8", "replace").decode() in "".join(parser.words)
 
 
@@ -123,8 +123,8 @@ def test_embed_figures(tmp_path: Path) -> None:
     chart.write_text("<svg xmlns='http://www.w3.org/2000/svg'/>")
     page_path = tmp_path / "alone" / "index.html"
     write_page(page_path, _page(Figure(_pixels()), Figure(chart)), embed=True)
-    photo, drawing = (image["src"] for image in _parsed(page_path).all("img"))
-    assert base64.b64decode(photo.removeprefix("data:image/jpeg;base64,")).startswith(b"\xff\xd8")
+    pixels, drawing = (image["src"] for image in _parsed(page_path).all("img"))
+    assert base64.b64decode(pixels.removeprefix("data:image/jpeg;base64,")).startswith(b"\xff\xd8")
     assert base64.b64decode(drawing.removeprefix("data:image/svg+xml;base64,")) == chart.read_bytes()
     assert [p.name for p in page_path.parent.iterdir()] == ["index.html"]
 
@@ -149,8 +149,8 @@ def test_same_content_same_bytes(tmp_path: Path, embed: bool) -> None:
 @pytest.mark.parametrize(
     ("figure", "title", "alt"),
     [
-        (Figure(_pixels(), caption="photo", alt="a dog"), "row", "a dog"),
-        (Figure(_pixels(), caption="photo"), "row", "photo"),
+        (Figure(_pixels(), caption="image", alt="a dog"), "row", "a dog"),
+        (Figure(_pixels(), caption="image"), "row", "image"),
         (Figure(_pixels()), "row", "row"),
         (Figure(_pixels()), "", "Figure"),
     ],

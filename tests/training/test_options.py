@@ -160,8 +160,10 @@ def test_validation_is_one_option(tmp_path: Path) -> None:
     data, evaluator = instantiate(cfg.data.validation), instantiate(cfg.callbacks.coco_evaluator)
     assert isinstance(data, EvalDataModule)
     assert isinstance(evaluator, CocoEvaluator)
-    assert Path(data.annotations) == evaluator.annotations == Path("sets/coco/annotations/instances_val2017.json")
-    assert not evaluator.class_agnostic
+    assert (
+        Path(data.annotations) == evaluator.metric.ground_truth == Path("sets/coco/annotations/instances_val2017.json")
+    )
+    assert not evaluator.metric.params.class_agnostic
     assert "checkpoint" in cfg.callbacks
     assert instantiate(cfg.data.datamodule).validation is not None
 

@@ -20,7 +20,7 @@ def _write(path: Path, text: str) -> Path:
     return path
 
 
-def test_what_lightning_wrote_is_read_back(tmp_path: Path) -> None:
+def test_read_lightning_csv(tmp_path: Path) -> None:
     logger = CSVLogger(tmp_path, name="", version="")
     for step in (0, 20, 40):
         logger.log_metrics({"train/loss": 3.0 - step / 20}, step=step)
@@ -33,7 +33,7 @@ def test_what_lightning_wrote_is_read_back(tmp_path: Path) -> None:
     assert curves["val/AP50"].steps.tolist() == [40]
 
 
-def test_later_file_counts_where_a_continued_run_repeats_steps(tmp_path: Path) -> None:
+def test_later_file_wins_repeated_steps(tmp_path: Path) -> None:
     first = _write(tmp_path / "a.csv", "epoch,step,loss\n0,0,3.0\n0,20,2.0\n0,40,9.0\n")
     second = _write(tmp_path / "b.csv", "epoch,step,loss\n0,40,1.5\n0,60,1.0\n")
     curve = read_metrics([first, second])["loss"]
@@ -41,30 +41,30 @@ def test_later_file_counts_where_a_continued_run_repeats_steps(tmp_path: Path) -
     assert curve.values.tolist() == [3.0, 2.0, 1.5, 1.0]
 
 
-def test_empty_cells_words_and_a_half_written_last_line_are_left_out(tmp_path: Path) -> None:
+def test_skip_incomplete_cells(tmp_path: Path) -> None:
     path = _write(tmp_path / "m.csv", "loss,note,step\n1.0,x,0\n,y,1\n2.0,,2\n3.")
     curves = read_metrics(path)
     assert list(curves) == ["loss"]
     assert curves["loss"].steps.tolist() == [0, 2]
 
 
-def test_loss_that_is_not_a_number_is_kept_as_a_gap(tmp_path: Path) -> None:
+def test_nan_loss_is_a_gap(tmp_path: Path) -> None:
     curve = read_metrics(_write(tmp_path / "m.csv", "loss,step\n1.0,0\nnan,1\n2.0,2\n"))["loss"]
     assert np.isnan(curve.values).tolist() == [False, True, False]
 
 
 @pytest.mark.parametrize("text", ["", "loss,step\n", "loss,epoch\n1.0,1\n", "<html>not a csv</html>\n"])
-def test_file_without_metrics_is_an_error_with_its_name(tmp_path: Path, text: str) -> None:
+def test_refuse_file_without_metrics(tmp_path: Path, text: str) -> None:
     with pytest.raises(DatasetNotFoundError, match=r"m\.csv: no metrics in it; expected a column `step`"):
         read_metrics(_write(tmp_path / "m.csv", text))
 
 
-def test_missing_file_is_an_error_with_its_name(tmp_path: Path) -> None:
+def test_refuse_missing_file(tmp_path: Path) -> None:
     with pytest.raises(DatasetNotFoundError, match=r"absent\.csv: no such file"):
         read_metrics(tmp_path / "absent.csv")
 
 
-def test_curves_are_selected_by_pattern_in_the_order_of_the_patterns() -> None:
+def test_select_in_pattern_order() -> None:
     curves = dict.fromkeys(("lr", "train/loss", "train/loss_mask", "val/AP50"), _TWO["detector"])
     assert list(select_curves(curves, "val/*", "train/loss*")) == ["val/AP50", "train/loss", "train/loss_mask"]
 
@@ -74,21 +74,21 @@ def test_running_mean_keeps_length_and_level(width: int) -> None:
     assert running_mean(np.full(9, 4.0), width=width).tolist() == [4.0] * 9
 
 
-def test_running_mean_is_centred_and_narrower_at_the_ends() -> None:
+def test_running_mean_is_centered() -> None:
     assert running_mean(np.array([0.0, 3.0, 6.0, 0.0]), width=3).tolist() == [1.5, 3.0, 3.0, 3.0]
 
 
-def test_running_mean_does_not_spread_a_nan() -> None:
+def test_running_mean_isolates_nan() -> None:
     mean = running_mean(np.array([1.0, np.nan, 3.0]), width=3)
     assert mean[[0, 2]].tolist() == [1.0, 3.0]
     assert np.isnan(mean[1])
 
 
-def test_running_mean_of_nothing_is_nothing() -> None:
+def test_running_mean_of_empty() -> None:
     assert running_mean(np.zeros(0), width=5).size == 0
 
 
-def test_figure_has_title_axis_labels_and_a_legend_entry_a_curve() -> None:
+def test_title_labels_legend() -> None:
     figure = plot_curves(_TWO, title="Training loss", y_label="loss", smoothing=5)
     axes = figure.axes[0]
     assert (axes.get_title(loc="left"), axes.get_xlabel(), axes.get_ylabel()) == (
@@ -99,7 +99,7 @@ def test_figure_has_title_axis_labels_and_a_legend_entry_a_curve() -> None:
     assert [text.get_text() for text in axes.get_legend().get_texts()] == list(_TWO)
 
 
-def test_smoothing_keeps_the_values_as_a_faint_line() -> None:
+def test_smoothing_keeps_raw_line() -> None:
     rough = plot_curves(_TWO, title="", y_label="", smoothing=1).axes[0]
     smooth = plot_curves(_TWO, title="", y_label="", smoothing=5).axes[0]
     assert len(rough.lines) == 2
@@ -111,7 +111,7 @@ def test_logarithmic_axis() -> None:
 
 
 @pytest.mark.parametrize("suffix", [".svg", ".png"])
-def test_equal_figures_give_equal_bytes(tmp_path: Path, suffix: str) -> None:
+def test_equal_figures_equal_bytes(tmp_path: Path, suffix: str) -> None:
     contents = set()
     for name in ("a", "b"):
         save_figure(tmp_path / f"{name}{suffix}", plot_curves(_TWO, title="t", y_label="y"))
@@ -120,14 +120,14 @@ def test_equal_figures_give_equal_bytes(tmp_path: Path, suffix: str) -> None:
     assert sorted(p.name for p in tmp_path.iterdir()) == [f"a{suffix}", f"b{suffix}"]
 
 
-def test_png_has_the_size_asked_for_and_a_transparent_ground(tmp_path: Path) -> None:
+def test_png_size_and_transparency(tmp_path: Path) -> None:
     save_figure(tmp_path / "c.png", plot_curves(_TWO, title="t", y_label="y", size_inches=(5.0, 3.0)))
     with Image.open(tmp_path / "c.png") as image:
         assert image.size == (500, 300)
         assert image.getpixel((0, 0))[3] == 0
 
 
-def test_names_with_markup_are_shown_as_they_are(tmp_path: Path) -> None:
+def test_show_markup_verbatim(tmp_path: Path) -> None:
     curves = {"loss $x_{ <b>": _TWO["detector"]}
     figure = plot_curves(curves, title="$\\broken{", y_label="%$")
     save_figure(tmp_path / "c.svg", figure)
@@ -135,13 +135,13 @@ def test_names_with_markup_are_shown_as_they_are(tmp_path: Path) -> None:
     assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()] == list(curves)
 
 
-def test_no_curves_give_empty_axes(tmp_path: Path) -> None:
+def test_no_curves_empty_axes(tmp_path: Path) -> None:
     figure = plot_curves({}, title="nothing yet", y_label="loss")
     save_figure(tmp_path / "c.svg", figure)
     assert figure.axes[0].get_legend() is None
 
 
-def test_plotting_leaves_global_settings_alone(tmp_path: Path) -> None:
+def test_plotting_leaves_rcparams(tmp_path: Path) -> None:
     before = dict(mpl.rcParams)
     save_figure(tmp_path / "c.svg", plot_curves(_TWO, title="t", y_label="y"))
     assert dict(mpl.rcParams) == before

@@ -31,7 +31,7 @@ def test_draw_masks_boxes_scores_names(monkeypatch: pytest.MonkeyPatch) -> None:
     assert given["boxes"].tolist() == [[5, 6, 25, 36], [40, 10, 60, 30]]
     assert given["scores"] == [0.5, 0.25]
     assert given["labels"] == ["cat", "7"]
-    draw_records(IMAGE, found, masks_only=True)
+    draw_records(IMAGE, found, boxes=False, scores=False)
     assert given["boxes"] is given["scores"] is given["labels"] is None
 
 

@@ -1,18 +1,18 @@
-"""One dataset measured: its numbers, what was counted and left out, its pictures; kept so that it is done once."""
+"""Measure each dataset once: a dataset whose files and settings are the same keeps its result."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
+
+from omegaconf import DictConfig
 
 from cutler_pl.coco.failures import FAILURES_NAME, read_failures
-from cutler_pl.commands.evaluate.plan import Task
+from cutler_pl.commands.evaluate.plan import FailedDatasets, Plan, Task
 from cutler_pl.commands.result_cache import file_state, finished_with, write_finished
-from cutler_pl.evaluation import Comparison, compare
-from cutler_pl.evaluation.dataset_result import DatasetResult
-from cutler_pl.evaluation.metrics import AREA_RANGES
-from cutler_pl.reports.evaluation import CURVES, PICTURES
-from cutler_pl.reports.evaluation_figures import draw_examples, draw_precision_recall
+from cutler_pl.evaluation import compare
+from cutler_pl.evaluation.dataset_result import DatasetResult, choose_examples, count_records, precision_curves
 from cutler_pl.runtime.files import write_text
 from cutler_pl.runtime.logging import get_logger
 from cutler_pl.runtime.version import VERSION
@@ -22,85 +22,57 @@ log = get_logger(__name__)
 RESULT = "result.json"
 
 
-def measure_dataset(
-    task: Task,
-    predictions: Path,
-    folder: Path,
-    *,
-    on_error: Literal["raise", "skip"] = "raise",
-    per_category: bool = False,
-    gallery: int = 0,
-) -> DatasetResult:
-    """Measure one dataset, or take what was measured before with the same settings from the same files.
+def measure_all(cfg: DictConfig, plan: Plan, failed: FailedDatasets) -> dict[str, DatasetResult]:
+    """Measure the datasets that have predictions; `failed` gets the reason for each that cannot be measured.
 
-    Args:
-        task: What to measure.
-        predictions: COCO results.
-        folder: Where `result.json`, `rejected.txt`, the curves and the pictures are written.
-        on_error: "skip" leaves out faulty records and lists them in `rejected.txt`; "raise" ends at the first.
-        per_category: Measure each category by itself, too.
-        gallery: Pictures of each kind; 0 for none.
+    Each one's folder gets `result.json`, and `rejected.txt` with the records left out.
 
     Raises:
-        AnnotationError: Ground truth or predictions are faulty, or have no masks to compare.
+        AnnotationError: The only dataset is faulty, or has no masks to compare.
     """
+    options = {"on_error": cfg.on_error, "per_category": cfg.eval.per_category, "num_examples": cfg.num_examples}
+    results: dict[str, DatasetResult] = {}
+    for task in plan.tasks:
+        if task.name not in failed:
+            with failed.caught(task):
+                results[task.name] = _measured(task, options)
+    return results
+
+
+def _measured(task: Task, options: Mapping[str, Any]) -> DatasetResult:
     settings = {
         "version": VERSION,
-        "task": {key: str(value) if isinstance(value, Path) else value for key, value in asdict(task).items()},
+        "task": json.loads(json.dumps(asdict(task), default=str)),
         "annotations": file_state(task.annotations),
-        "predictions": file_state(predictions),
-        "on_error": on_error,
-        "per_category": per_category,
-        "gallery": gallery,
+        "predictions": file_state(task.predictions),
+        **options,
     }
-    before = finished_with(folder / RESULT, settings)
+    before = finished_with(task.folder / RESULT, settings)
     if before is not None:
         log.info("%s: measured before, kept", task.name)
         return DatasetResult(**before["result"])
-    comparison = compare(
-        task.annotations,
-        predictions,
-        iou_types=task.iou_types,
-        class_agnostic=task.class_agnostic,
-        max_dets=task.max_dets,
-        on_error=on_error,
-    )
-    curves = comparison.curves
-    result = DatasetResult(
-        measures={kind: curve.summary(ap_max_dets=task.ap_max_dets) for kind, curve in curves.items()},
-        counts=count(comparison) | _unreadable(predictions),
-        categories=(
-            {kind: curve.per_category(ap_max_dets=task.ap_max_dets) for kind, curve in curves.items()}
-            if per_category and not task.class_agnostic
-            else {}
-        ),
-        pictures=_pictures(comparison, task, folder, gallery),
-    )
-    rejected = [*comparison.rejected_truth, *comparison.rejected_results]
-    write_text(folder / "rejected.txt", "".join(f"{reason}\n" for reason in rejected))
-    draw_precision_recall(folder / CURVES, curves, ap_max_dets=task.ap_max_dets)
-    write_finished(folder / RESULT, settings, result=asdict(result))
+    result = _measure(task, **options)
+    write_finished(task.folder / RESULT, settings, result=asdict(result))
     return result
 
 
-def count(comparison: Comparison) -> dict[str, int]:
-    """Images, objects by size, crowd regions, detections, images without any, and records left out."""
-    truth = comparison.truth
-    areas = [annotation["area"] for annotation in truth["annotations"] if not annotation["iscrowd"]]
-    found = {result["image_id"] for result in comparison.results}
-    counts = {"images": len(truth["images"]), "objects": len(areas)}
-    smaller = 0
-    for size in list(AREA_RANGES)[1:]:
-        up_to = sum(area <= AREA_RANGES[size][1] for area in areas)
-        counts[f"objects_{size}"] = up_to - smaller
-        smaller = up_to
-    return counts | {
-        "crowd_regions": len(truth["annotations"]) - len(areas),
-        "detections": len(comparison.results),
-        "images_without_detections": len(truth["images"]) - len(found),
-        "rejected_annotations": len(comparison.rejected_truth),
-        "rejected_detections": len(comparison.rejected_results),
-    }
+def _measure(task: Task, *, on_error: Any, per_category: bool, num_examples: int) -> DatasetResult:
+    comparison = compare(task.annotations, task.predictions, task.params, on_error=on_error)
+    rejected = [*comparison.rejected_truth, *comparison.rejected_detections]
+    write_text(task.folder / "rejected.txt", "".join(f"{reason}\n" for reason in rejected))
+    curves, by_class = comparison.curves, not task.params.class_agnostic
+    return DatasetResult(
+        metrics={kind: curve.summary(ap_max_dets=task.ap_max_dets) for kind, curve in curves.items()},
+        counts=count_records(comparison) | _unreadable(task.predictions),
+        categories=(
+            {kind: curve.per_category(ap_max_dets=task.ap_max_dets) for kind, curve in curves.items()}
+            if per_category and by_class
+            else {}
+        ),
+        curves=precision_curves(comparison, ap_max_dets=task.ap_max_dets),
+        examples=choose_examples(comparison, count=num_examples if task.images is not None else 0),
+        category_names=[(c["id"], c["name"]) for c in comparison.truth["categories"]] if by_class else (),
+    )
 
 
 def _unreadable(predictions: Path) -> dict[str, int]:
@@ -112,9 +84,3 @@ def _unreadable(predictions: Path) -> dict[str, int]:
     if names:
         log.warning("%d images could not be read; their objects count as missed: %s", len(names), failures)
     return {"unreadable_images": len(names)}
-
-
-def _pictures(comparison: Comparison, task: Task, folder: Path, gallery: int) -> Mapping[str, Any]:
-    if not gallery or task.images is None:
-        return {}
-    return draw_examples(comparison, task.images, folder / PICTURES, count=gallery, named=not task.class_agnostic)

@@ -1,14 +1,19 @@
-"""What an evaluation is to do: one task for each dataset that is there, one reason for each that is not."""
+"""What an evaluation is to do: one task per dataset that is there, one reason per dataset that is not."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from omegaconf import DictConfig
 
 from cutler_pl.datasets import catalog
-from cutler_pl.errors import ConfigError, DatasetNotFoundError
-from cutler_pl.evaluation import IouType
+from cutler_pl.errors import CheckpointError, ConfigError, CutlerError, DatasetNotFoundError
+from cutler_pl.evaluation import EvalParams
+from cutler_pl.runtime.files import file_digest
+from cutler_pl.runtime.logging import get_logger
+
+log = get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -16,34 +21,64 @@ class Task:
     """One dataset to measure.
 
     Attributes:
-        name: Name in the tables and of the folder of its results.
+        name: Name in the tables.
         annotations: Ground truth.
         images: Image folder; None where predictions are given and there are no images to show.
-        predictions: COCO results that exist; None where the checkpoint makes them.
-        iou_types: "bbox", "segm" or both.
-        class_agnostic: Take all categories for one.
-        max_dets: Best detections of an image that count, rising.
-        ap_max_dets: Those that count for AP; None for the last of `max_dets`.
-        max_detections: Detections an image to ask of the detector; None for as many as it was built for.
+        predictions: COCO results, given or to be made.
+        folder: Where its results are written.
+        params: What is compared.
+        ap_max_dets: Detections per image that count for AP; None for the last of `params.max_dets`.
+        max_detections: Detections per image to ask of the detector; None for as many as it was built for.
     """
 
     name: str
     annotations: Path
     images: Path | None
-    predictions: Path | None
-    iou_types: tuple[IouType, ...]
-    class_agnostic: bool
-    max_dets: tuple[int, ...]
+    predictions: Path
+    folder: Path
+    params: EvalParams
     ap_max_dets: int | None = None
     max_detections: int | None = None
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The tasks, and the datasets that cannot be measured with the reason and the way out."""
+    """What to measure, and where the reports go.
 
+    Attributes:
+        output: Folder of the evaluation.
+        digest: Digest of the checkpoint or predictions; None for a released name or a folder.
+        tasks: Datasets to measure.
+        missing: Datasets that cannot be measured, with the reason and the way out.
+    """
+
+    output: Path
+    digest: str | None
     tasks: list[Task]
     missing: Mapping[str, str] = field(default_factory=dict)
+
+
+class FailedDatasets(dict[str, str]):
+    """Datasets that failed, and why. One of several does not end the run; the only one does."""
+
+    def __init__(self, tasks: Iterable[Task]) -> None:
+        super().__init__()
+        self._only = len(list(tasks)) == 1
+
+    @contextmanager
+    def caught(self, task: Task) -> Iterator[None]:
+        """Note an error of this dataset and go on, unless it concerns all datasets.
+
+        Raises:
+            CutlerError: It is the only dataset, or the checkpoint cannot be read.
+        """
+        try:
+            yield
+        except CutlerError as error:
+            if self._only or isinstance(error, CheckpointError):
+                raise
+            log.error("%s: %s", task.name, error)
+            self[task.name] = str(error)
 
 
 def make_plan(cfg: DictConfig) -> Plan:
@@ -54,8 +89,11 @@ def make_plan(cfg: DictConfig) -> Plan:
         DatasetNotFoundError: A file or folder given is missing, or none of the datasets is there.
     """
     _check(cfg)
+    source = str(cfg.predictions or cfg.checkpoint)
+    digest = file_digest(source) if Path(source).is_file() else None
+    output = Path(cfg.output) if cfg.output else _default_output(cfg, source, digest)
     if cfg.annotations:
-        return Plan([_given(cfg)])
+        return Plan(output, digest, [_given(cfg, output)])
     tasks, missing = [], {}
     for name in _datasets(cfg):
         absent = catalog.missing(name, cfg.paths.datasets, with_images=not cfg.predictions)
@@ -65,7 +103,7 @@ def make_plan(cfg: DictConfig) -> Plan:
         elif cfg.predictions and predictions is None:
             missing[name] = f"no predictions {name}.json or {name}/predictions.json in {cfg.predictions}"
         else:
-            tasks.append(_from_catalog(cfg, name, predictions))
+            tasks.append(_from_catalog(cfg, name, output, predictions))
     if not tasks:
         first, reason = next(iter(missing.items()))
         others = f"; likewise {', '.join(list(missing)[1:])}" if len(missing) > 1 else ""
@@ -73,7 +111,7 @@ def make_plan(cfg: DictConfig) -> Plan:
             f"none of the {len(missing)} datasets can be measured below paths.datasets={cfg.paths.datasets} "
             f"({first}: {reason}{others}); for data of your own give annotations=<json>"
         )
-    return Plan(tasks, missing)
+    return Plan(output, digest, tasks, missing)
 
 
 def _check(cfg: DictConfig) -> None:
@@ -94,8 +132,8 @@ def _check(cfg: DictConfig) -> None:
         raise ConfigError(f"eval.ap_max_dets={cfg.eval.ap_max_dets} must be one of eval.max_dets={cfg.eval.max_dets}")
     if cfg.on_error not in ("raise", "skip"):
         raise ConfigError(f"on_error={cfg.on_error} must be raise or skip")
-    if cfg.gallery < 0:
-        raise ConfigError(f"gallery={cfg.gallery} must not be negative; 0 draws no pictures")
+    if cfg.num_examples < 0:
+        raise ConfigError(f"num_examples={cfg.num_examples} must not be negative; 0 draws no images")
     for key in ("annotations", "predictions"):
         if cfg[key] and not (Path(cfg[key]).is_file() or (key == "predictions" and Path(cfg[key]).is_dir())):
             raise DatasetNotFoundError(f"no such file: {cfg[key]} ({key}=)")
@@ -116,21 +154,21 @@ def _datasets(cfg: DictConfig) -> list[str]:
     return [given] if isinstance(given, str) else list(dict.fromkeys(map(str, given)))
 
 
-def _given(cfg: DictConfig) -> Task:
-    name = cfg.dataset or Path(cfg.annotations).stem
+def _given(cfg: DictConfig, output: Path) -> Task:
+    name = str(cfg.dataset or Path(cfg.annotations).stem)
+    folder = output / name.replace("/", "_")
     return Task(
-        name=str(name),
+        name=name,
         annotations=Path(cfg.annotations),
         images=Path(cfg.images) if cfg.images else None,
-        predictions=Path(cfg.predictions) if cfg.predictions else None,
-        iou_types=tuple(cfg.eval.iou_types),
-        class_agnostic=cfg.eval.class_agnostic,
-        max_dets=tuple(cfg.eval.max_dets),
+        predictions=Path(cfg.predictions) if cfg.predictions else folder / "predictions.json",
+        folder=folder,
+        params=EvalParams(tuple(cfg.eval.iou_types), cfg.eval.class_agnostic, tuple(cfg.eval.max_dets)),
         ap_max_dets=cfg.eval.ap_max_dets,
     )
 
 
-def _from_catalog(cfg: DictConfig, name: str, predictions: Path | None) -> Task:
+def _from_catalog(cfg: DictConfig, name: str, output: Path, predictions: Path | None) -> Task:
     """What the recipe measures on a dataset: boxes alone where it has no masks, more detections for LVIS."""
     info = catalog.CATALOG[name]
     paths = catalog.resolve(name, cfg.paths.datasets, with_images=not cfg.predictions)
@@ -139,14 +177,14 @@ def _from_catalog(cfg: DictConfig, name: str, predictions: Path | None) -> Task:
         raise ConfigError(f"dataset {name!r} has no masks, and eval.iou_types={list(cfg.eval.iou_types)} asks for them")
     max_dets, ap_max_dets = tuple(cfg.eval.max_dets), cfg.eval.ap_max_dets
     more = info.max_dets > max_dets[-1]
+    class_agnostic = cfg.eval.class_agnostic or info.class_agnostic
     return Task(
         name=name,
         annotations=paths.annotations,
         images=paths.images if paths.images.is_dir() else None,
-        predictions=predictions,
-        iou_types=iou_types,
-        class_agnostic=cfg.eval.class_agnostic or info.class_agnostic,
-        max_dets=(*max_dets, info.max_dets) if more else max_dets,
+        predictions=predictions or output / name / "predictions.json",
+        folder=output / name,
+        params=EvalParams(iou_types, class_agnostic, (*max_dets, info.max_dets) if more else max_dets),
         ap_max_dets=max_dets[-1] if more and ap_max_dets is None else ap_max_dets,
         max_detections=info.max_dets if more else None,
     )
@@ -159,3 +197,9 @@ def _predictions_of(cfg: DictConfig, name: str) -> Path | None:
     given = Path(cfg.predictions)
     places = [given] if given.is_file() else [given / f"{name}.json", given / name / "predictions.json"]
     return next((place for place in places if place.is_file()), None)
+
+
+def _default_output(cfg: DictConfig, source: str, digest: str | None) -> Path:
+    """A folder that the same command finds again, and another checkpoint does not."""
+    name = Path(source).stem if digest is None else f"{Path(source).stem}_{digest[:8]}"
+    return Path(cfg.paths.root_dir) / "outputs" / "evaluate" / name

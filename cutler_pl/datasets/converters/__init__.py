@@ -1,19 +1,19 @@
 """From the original annotation formats of the recipe's datasets to class-agnostic COCO files."""
 
-from cutler_pl.datasets.converters.downloads import CONVERTED, Download, Options, open_download
-from cutler_pl.datasets.converters.records import Found, Marked, Photo, Record, Skipped
+from cutler_pl.datasets.converters.layouts import CONVERTED, Download, Options, open_download
+from cutler_pl.datasets.converters.records import ImageRecord, ObjectRecord, Record, SkippedRecord, Source
 from cutler_pl.datasets.converters.write import ConversionReport, write_records
 
 __all__ = [
     "CONVERTED",
     "ConversionReport",
     "Download",
-    "Found",
-    "Marked",
+    "ImageRecord",
+    "ObjectRecord",
     "Options",
-    "Photo",
     "Record",
-    "Skipped",
+    "SkippedRecord",
+    "Source",
     "open_download",
     "write_records",
 ]

@@ -1,6 +1,6 @@
 """COCO20K: the 19,817 images of train2014 that the literature lists, with all their objects.
 
-The list (`coco_20k_filenames.txt` of LOST and TokenCut) has one path a line, such as
+The list (`coco_20k_filenames.txt` of LOST and TokenCut) has one path per line, such as
 `train2014/COCO_train2014_000000560992.jpg`; the number in it is COCO's image id.
 """
 
@@ -33,5 +33,5 @@ def read_ids(path: Path) -> frozenset[int]:
             )
         ids.add(int(found.group(1)))
     if not ids:
-        raise AnnotationError(f"{path}: the list is empty; expected one file name a line")
+        raise AnnotationError(f"{path}: the list is empty; expected one file name per line")
     return frozenset(ids)

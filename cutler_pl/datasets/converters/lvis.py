@@ -1,6 +1,6 @@
 """LVIS v1 and v0.5: COCO's images under other names, without crowds.
 
-Version 1 has no file names, version 0.5 those of COCO 2014; in both the end of `coco_url` is the place below COCO's
+Version 1 has no file names, version 0.5 those of COCO 2014; in both the end of `coco_url` is the path below COCO's
 folder (`val2017/000000266409.jpg`; LVIS' val holds images of COCO's train2017 too). "Cocofied" in the name of the
 original's file may mean COCO's form, or COCO's 80 categories alone, as detectron2's program of that name makes it: both
 can be made here.
@@ -17,7 +17,7 @@ from cutler_pl.errors import AnnotationError, DatasetNotFoundError
 
 
 def lvis_selection(source: Path, synsets: Path | None) -> Selection:
-    """What of an LVIS file is wanted.
+    """Which records of an LVIS file are wanted.
 
     Args:
         source: The LVIS file.

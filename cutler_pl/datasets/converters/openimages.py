@@ -1,8 +1,8 @@
-"""OpenImages' box table: one row a box, corners as shares of the image in the order XMin, XMax, YMin, YMax.
+"""OpenImages' box table: one row per box, relative coordinates in the order XMin, XMax, YMin, YMax.
 
 Columns are found by the names in the first line: version 6 has eight more (XClick…) than versions 4 and 5. The rows
-of an image need not stand together, so they are gathered first, as plain numbers (57 bytes a box). A group box
-(`IsGroupOf`) stands for more than five objects that touch. The table has no image sizes, so photos are needed.
+of an image need not be adjacent, so they are gathered first, as plain numbers (57 bytes per box). A group box
+(`IsGroupOf`) stands for more than five objects that touch. The table has no image sizes, so the images are read.
 """
 
 import csv
@@ -12,8 +12,16 @@ from pathlib import Path
 
 import numpy as np
 
-from cutler_pl.datasets.converters.photos import ImageFolder
-from cutler_pl.datasets.converters.records import Marked, Photo, Record, Skipped, box_of
+from cutler_pl.datasets.converters.image_folder import ImageFolder
+from cutler_pl.datasets.converters.records import (
+    ImageRecord,
+    Record,
+    SkippedRecord,
+    Source,
+    box_record,
+    image_missing,
+    image_unreadable,
+)
 from cutler_pl.errors import AnnotationError
 
 GROUP = "group of objects"
@@ -29,73 +37,68 @@ class _Table:
         self.corners = array("d")
 
 
-def read_openimages(table: Path, *, photos: Path, prefix: str, marked: Marked) -> Iterator[Record]:
-    """Read the boxes of a table, image by image in the order of their first rows.
-
-    Args:
-        table: `<split>-annotations-bbox.csv`.
-        photos: Folder of `<ImageID>.jpg`.
-        prefix: What comes before the photo's name in the file name.
-        marked: What becomes of group boxes.
+def read_openimages(source: Source) -> Iterator[Record]:
+    """Read `<split>-annotations-bbox.csv`, image by image in the order of their first rows.
 
     Raises:
         AnnotationError: The file is not a table of boxes.
     """
-    boxes = _Table()
+    table, boxes = source.annotations, _Table()
     yield from _read(table, boxes)
-    order = np.argsort(np.frombuffer(boxes.image, dtype=np.int64), kind="stable") if boxes.image else np.zeros(0, int)
-    ends = np.cumsum(np.bincount(np.frombuffer(boxes.image, dtype=np.int64))) if boxes.image else np.zeros(0, int)
-    found = ImageFolder(photos)
+    image_of_box = np.array(boxes.image, dtype=np.int64)
+    order = np.argsort(image_of_box, kind="stable")
+    ends = np.cumsum(np.bincount(image_of_box))
+    folder = ImageFolder(source.images)
     start = 0
     for (image_id, number), end in zip(boxes.images.items(), ends.tolist(), strict=True):
-        photo = _photo(image_id, number + 1, found, table, prefix)
-        yield photo
-        for place in order[start:end].tolist():
-            item = f"{table}, row {boxes.row[place]}"
-            if isinstance(photo, Skipped):
-                yield Skipped("object", f"its image: {photo.reason}", item)
+        image = _image(image_id, number + 1, folder, source)
+        yield image
+        for i in order[start:end].tolist():
+            item = f"{table}, row {boxes.row[i]}"
+            if isinstance(image, SkippedRecord):
+                yield SkippedRecord("object", f"its image: {image.reason}", item)
                 continue
-            x0, y0, x1, y1 = boxes.corners[4 * place : 4 * place + 4]
-            corners = (x0 * photo.width, y0 * photo.height, x1 * photo.width, y1 * photo.height)
-            ignored = marked if boxes.group[place] else None
-            yield box_of(photo, corners, marked=ignored, reason=GROUP, item=item)
+            x0, y0, x1, y1 = boxes.corners[4 * i : 4 * i + 4]
+            box = (x0 * image.width, y0 * image.height, x1 * image.width, y1 * image.height)
+            policy = source.marked if boxes.group[i] else None
+            yield box_record(image, box, marked=policy, reason=GROUP, item=item)
         start = end
 
 
-def _photo(image_id: str, number: int, photos: ImageFolder, table: Path, prefix: str) -> Photo | Skipped:
-    name = photos.name_of(image_id)
-    size = None if name is None else photos.size_of(name)
-    if name is None or size is None:
-        return Skipped("image", "photo missing", f"{table}: no photo {image_id}.* in {photos.folder}")
+def _image(image_id: str, number: int, folder: ImageFolder, source: Source) -> ImageRecord | SkippedRecord:
+    name = folder.find_stem(image_id)
+    size_hw = None if name is None else folder.size_hw(name)
+    if name is None or size_hw is None:
+        return image_missing(f"{source.annotations}: no image {image_id}.* in {source.images}")
     return (
-        Skipped("image", "photo not readable", size) if isinstance(size, str) else Photo(number, prefix + name, *size)
+        image_unreadable(size_hw) if isinstance(size_hw, str) else ImageRecord(number, source.prefix + name, *size_hw)
     )
 
 
-def _read(path: Path, boxes: _Table) -> Iterator[Skipped]:
+def _read(path: Path, boxes: _Table) -> Iterator[SkippedRecord]:
     """Fill `boxes`; yield the rows that are none."""
-    with path.open(encoding="utf-8-sig", newline="", errors="replace") as file:
+    with path.open(encoding="utf-8-sig", newline="", errors="surrogateescape") as file:
         rows = csv.reader(file)
-        head = next(rows, [])
-        missing = [name for name in ("ImageID", *_CORNERS) if name not in head]
+        header = next(rows, [])
+        missing = [name for name in ("ImageID", *_CORNERS) if name not in header]
         if missing:
             raise AnnotationError(
                 f"{path}: not a box table of OpenImages, the first line has no column {' '.join(missing)}; give "
                 "annotations=<…-annotations-bbox.csv>"
             )
-        image, places = head.index("ImageID"), [head.index(name) for name in _CORNERS]
-        group = head.index("IsGroupOf") if "IsGroupOf" in head else None
+        image, columns = header.index("ImageID"), [header.index(name) for name in _CORNERS]
+        group = header.index("IsGroupOf") if "IsGroupOf" in header else None
         try:
             for fields in rows:
                 try:
-                    if len(fields) != len(head):
-                        raise ValueError(f"{len(fields)} columns instead of {len(head)}")
-                    corners = [float(fields[place]) for place in places]
-                    if not all(0 <= share <= 1 for share in corners):
-                        raise ValueError(f"corners {corners} are not shares from 0 to 1")
+                    if len(fields) != len(header):
+                        raise ValueError(f"{len(fields)} columns instead of {len(header)}")
+                    corners = [float(fields[column]) for column in columns]
+                    if not all(0 <= corner <= 1 for corner in corners):
+                        raise ValueError(f"corners {corners} are not relative coordinates from 0 to 1")
                 except ValueError as error:
                     if fields:
-                        yield Skipped("object", "row is not a box", f"{path}, row {rows.line_num}: {error}")
+                        yield SkippedRecord("object", "row is not a box", f"{path}, row {rows.line_num}: {error}")
                     continue
                 boxes.image.append(boxes.images.setdefault(fields[image], len(boxes.images)))
                 boxes.row.append(rows.line_num)

@@ -1,24 +1,40 @@
-"""What every converter yields: photos, objects in them, and what was left out. Nothing is held, all is passed on.
+"""What converters read and yield: image records, each before its objects, and records of what was skipped.
 
-A photo comes before its objects. Boxes are `[x, y, width, height]` in pixels of the upright photo, with 0 at its
-left and upper border.
+Boxes are `[x, y, width, height]` in pixels of the upright image, with 0 at its left and upper border.
 """
 
 from collections.abc import Sequence
 from math import isfinite
+from pathlib import Path
 from typing import Literal, NamedTuple
 
 from cutler_pl.coco.schema import Segmentation
 
-Marked = Literal["keep", "ignore", "drop"]
-"""What becomes of objects that a format marks as not to be counted (difficult, DontCare, group, crowd): ordinary
-objects, regions that count neither as found nor as missed (`iscrowd` 1), or nothing."""
+MarkedPolicy = Literal["keep", "ignore", "drop"]
+"""Treatment of objects that a format marks (difficult, DontCare, group, crowd): ordinary objects, ignored regions
+(`iscrowd` 1), or none."""
 
 NO_AREA = "box without area inside its image"
 
 
-class Photo(NamedTuple):
-    """An image that will be in the file; `file_name` is relative to the catalogue's image folder."""
+class Source(NamedTuple):
+    """The parts of a dataset that a converter reads.
+
+    Attributes:
+        annotations: Annotation file, or folder of annotation files.
+        images: Folder of the images; None where they are not checked.
+        prefix: What file names in the COCO file have before the names in `images`.
+        marked: Treatment of marked objects.
+    """
+
+    annotations: Path
+    images: Path | None
+    prefix: str = ""
+    marked: MarkedPolicy = "ignore"
+
+
+class ImageRecord(NamedTuple):
+    """An image of the COCO file; `file_name` is relative to the catalogue's image folder."""
 
     id: int
     file_name: str
@@ -26,8 +42,8 @@ class Photo(NamedTuple):
     width: int
 
 
-class Found(NamedTuple):
-    """An object; `id` and `segmentation` are those of the source, if it has them."""
+class ObjectRecord(NamedTuple):
+    """An annotation of the COCO file; `id` and `segmentation` are those of the source, if it has them."""
 
     image_id: int
     bbox: Sequence[float]
@@ -37,13 +53,13 @@ class Found(NamedTuple):
     id: int | None = None
 
 
-class Skipped(NamedTuple):
-    """Something left out.
+class SkippedRecord(NamedTuple):
+    """An image or object that is left out.
 
     Attributes:
         kind: What was left out.
-        reason: Why, in words that are the same for all of the same reason.
-        item: Which one, with file and place; empty for what is counted but not listed, since it was not asked for.
+        reason: Why; the same words for all of the same reason.
+        item: Which one, with file and position; empty for what is counted but not listed, since it was not asked for.
         fault: Whether something is wrong with it, as opposed to left out on purpose.
     """
 
@@ -53,12 +69,22 @@ class Skipped(NamedTuple):
     fault: bool = True
 
 
-Record = Photo | Found | Skipped
+Record = ImageRecord | ObjectRecord | SkippedRecord
 
 
-def clipped_box(corners_xyxy: Sequence[float], *, height: int, width: int) -> list[float] | None:
-    """Box `[x, y, width, height]` of the part of a rectangle inside an image; None where there is none."""
-    x0, y0, x1, y1 = corners_xyxy
+def image_missing(item: str) -> SkippedRecord:
+    """Record of an image without a file."""
+    return SkippedRecord("image", "image missing", item)
+
+
+def image_unreadable(reason: str) -> SkippedRecord:
+    """Record of an image whose file cannot be read."""
+    return SkippedRecord("image", "image not readable", reason)
+
+
+def clipped_box(box_xyxy: Sequence[float], *, height: int, width: int) -> list[float] | None:
+    """`[x, y, width, height]` of a box clipped to its image; None where nothing is left."""
+    x0, y0, x1, y1 = box_xyxy
     if not isfinite(x0 + y0 + x1 + y1):
         return None
     x0, y0, x1, y1 = max(x0, 0.0), max(y0, 0.0), min(x1, float(width)), min(y1, float(height))
@@ -67,19 +93,21 @@ def clipped_box(corners_xyxy: Sequence[float], *, height: int, width: int) -> li
     return [round(x0, 3), round(y0, 3), round(x1 - x0, 3), round(y1 - y0, 3)]
 
 
-def box_of(photo: Photo, corners_xyxy: Sequence[float], *, marked: Marked | None, reason: str, item: str) -> Record:
+def box_record(
+    image: ImageRecord, box_xyxy: Sequence[float], *, marked: MarkedPolicy | None, reason: str, item: str
+) -> Record:
     """Record of a box annotation.
 
     Args:
-        photo: The photo it is in.
-        corners_xyxy: Corners in pixels; the part outside the image is cut off.
-        marked: What to do about it, if the format marks it as not to be counted.
-        reason: The name of that mark.
-        item: File and place of the annotation.
+        image: Its image.
+        box_xyxy: Box in pixels; it is clipped to the image.
+        marked: Treatment of the object if the format marks it, else None.
+        reason: Name of that mark.
+        item: File and position of the annotation.
     """
     if marked == "drop":
-        return Skipped("object", reason, item, fault=False)
-    box = clipped_box(corners_xyxy, height=photo.height, width=photo.width)
+        return SkippedRecord("object", reason, item, fault=False)
+    box = clipped_box(box_xyxy, height=image.height, width=image.width)
     if box is None:
-        return Skipped("object", NO_AREA, f"{item}: {list(corners_xyxy)}")
-    return Found(photo.id, box, round(box[2] * box[3], 3), crowd=marked == "ignore")
+        return SkippedRecord("object", NO_AREA, f"{item}: {list(box_xyxy)}")
+    return ObjectRecord(image.id, box, round(box[2] * box[3], 3), crowd=marked == "ignore")

@@ -1,4 +1,4 @@
-"""From the converters' records to a COCO file, counted, with a list of what was left out."""
+"""Write converted records as a COCO file, with counts and a list of what was skipped."""
 
 import json
 from collections import Counter
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cutler_pl.coco.stream import CocoWriter, writing_coco
-from cutler_pl.datasets.converters.records import Found, Photo, Record, Skipped
+from cutler_pl.datasets.converters.records import ImageRecord, ObjectRecord, Record, SkippedRecord
 from cutler_pl.errors import TooManyFailuresError
 from cutler_pl.runtime.files import atomic_write
 
@@ -21,11 +21,11 @@ class ConversionReport:
 
     Attributes:
         images: Images written.
-        annotations: Annotations written, regions that do not count among them.
-        ignored: Regions that do not count (`iscrowd` 1).
+        annotations: Annotations written, ignored regions among them.
+        ignored: Ignored regions (`iscrowd` 1).
         objects: Annotations of each image that has any, by image id.
         first: File name of the first image.
-        skipped: How many were left out, by kind ("image", "object"), reason and whether that is a fault.
+        skipped: How many were skipped, by kind ("image", "object"), reason and whether that is a fault.
     """
 
     images: int = 0
@@ -40,11 +40,11 @@ class ConversionReport:
         """Images without any annotation."""
         return self.images - len(self.objects)
 
-    def share_faulty(self, kind: str) -> float:
-        """Share of images or objects that were left out because something is wrong with them."""
+    def failure_rate(self, kind: str) -> float:
+        """Share of images or objects that were skipped for a fault."""
         faulty = sum(count for (of, _, fault), count in self.skipped.items() if fault and of == kind)
-        there = self.images if kind == "image" else self.annotations
-        return faulty / (faulty + there) if faulty else 0.0
+        written = self.images if kind == "image" else self.annotations
+        return faulty / (faulty + written) if faulty else 0.0
 
 
 def write_records(
@@ -53,9 +53,9 @@ def write_records(
     """Write a class-agnostic COCO file, unless too much is missing from it.
 
     Args:
-        records: What a converter yields.
+        records: Output of a converter.
         output: The file; an older one stays if the new one is refused.
-        skipped: File for one JSON line a thing left out; written in any case.
+        skipped: File for one JSON line per skipped record; written in any case.
         info: The `info` of the file.
         max_failure_rate: Share of images, and of objects, that may be left out for a fault.
 
@@ -64,11 +64,11 @@ def write_records(
         OutputWriteError: There is no space or no permission.
     """
     report = ConversionReport()
-    head = {"info": info, "licenses": [], "categories": [FOREGROUND]}
-    with writing_coco(output, head) as writer:
-        with atomic_write(skipped) as temporary, temporary.open("w", encoding="utf-8", errors="replace") as listing:
+    header = {"info": info, "licenses": [], "categories": [FOREGROUND]}
+    with writing_coco(output, header) as writer:
+        with atomic_write(skipped) as temporary, temporary.open("w", encoding="ascii") as listing:
             for record in records:
-                if isinstance(record, Skipped):
+                if isinstance(record, SkippedRecord):
                     report.skipped[record.kind, record.reason, record.fault] += 1
                     if record.item:
                         listing.write(json.dumps(record._asdict()) + "\n")
@@ -78,8 +78,8 @@ def write_records(
     return report
 
 
-def _write(record: Photo | Found, writer: CocoWriter, report: ConversionReport) -> None:
-    if isinstance(record, Photo):
+def _write(record: ImageRecord | ObjectRecord, writer: CocoWriter, report: ConversionReport) -> None:
+    if isinstance(record, ImageRecord):
         report.images += 1
         report.first = report.first or record.file_name
         writer.image(record._asdict())
@@ -101,7 +101,7 @@ def _write(record: Photo | Found, writer: CocoWriter, report: ConversionReport) 
 
 
 def _refuse(report: ConversionReport, output: Path, skipped: Path, max_failure_rate: float) -> None:
-    kinds = [kind for kind in ("image", "object") if report.share_faulty(kind) > max_failure_rate]
+    kinds = [kind for kind in ("image", "object") if report.failure_rate(kind) > max_failure_rate]
     if not kinds and report.annotations:
         return
     faults = Counter({key: count for key, count in report.skipped.items() if key[2]})
@@ -109,9 +109,9 @@ def _refuse(report: ConversionReport, output: Path, skipped: Path, max_failure_r
     listed = f" ({reasons}; all are listed in {skipped})" if reasons else ""
     if not report.annotations:
         raise TooManyFailuresError(f"{output}: not written, since no annotation is left{listed}; check the paths given")
-    shares = " and ".join(f"{report.share_faulty(kind):.1%} of the {kind}s" for kind in kinds)
+    rates = " and ".join(f"{report.failure_rate(kind):.1%} of the {kind}s" for kind in kinds)
     raise TooManyFailuresError(
-        f"{output}: not written, since {shares} are missing or faulty, more than "
+        f"{output}: not written, since {rates} are missing or faulty, more than "
         f"max_failure_rate={max_failure_rate:g}{listed}; "
         "complete the download, or accept it by max_failure_rate=1"
     )

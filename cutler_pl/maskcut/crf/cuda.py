@@ -1,4 +1,4 @@
-"""The dense CRF on a GPU, for whole batches: the steps of `numba` as kernels, images and masks side by side."""
+"""The dense CRF on a GPU, for whole batches: the steps of `numba` as kernels, all images and masks at once."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -64,10 +64,10 @@ def mean_field(
     q = torch.sigmoid(odds)
     for _ in range(params.iterations):
         total = odds.clone()
-        near[0].add_message(q, total, ones=near[1], share=params.gaussian_weight)
+        near[0].add_message(q, total, ones=near[1], weight=params.gaussian_weight)
         # one lattice of all images: their pixels in one row
         flat = (1, batch * height * width, rounds)
-        alike[0].add_message(q.view(flat), total.view(flat), ones=alike[1], share=params.bilateral_weight)
+        alike[0].add_message(q.view(flat), total.view(flat), ones=alike[1], weight=params.bilateral_weight)
         q = torch.sigmoid(total)
     return q.transpose(1, 2).reshape(batch, rounds, height, width)
 

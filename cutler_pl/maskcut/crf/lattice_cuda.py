@@ -1,8 +1,8 @@
 """The permutohedral lattice on a device: that of `lattice`, for a whole batch of images at once.
 
 Instead of a hash table the corners of all pixels are sorted by their packed coordinates: equal keys are one vertex, and
-the sorted list is at once the order in which a vertex gathers from its pixels. Sorting is stable, so that each sum is
-taken in the order of pixels, as on the CPU, and no atomics make it differ from run to run.
+the sorted list is also the order in which a vertex gathers from its pixels. Sorting is stable, so each sum is taken in
+the order of pixels, as on the CPU, and results do not differ from run to run.
 """
 
 from dataclasses import dataclass, replace
@@ -27,9 +27,9 @@ class DeviceLattice:
         corners: Vertices of each pixel's simplex.
         weights: Barycentric coordinates of each pixel, or these times a normalisation.
         neighbours: As in `lattice.Lattice`.
-        starts: Where each vertex's share of the next two begins, and the end of the last.
+        starts: First entry of each vertex in the next two, and the end of the last.
         pixel: Pixels by vertex.
-        order: Places in the flat `weights` by vertex.
+        order: Indices into the flat `weights` by vertex.
         kernels: Those of `SOURCE`.
     """
 
@@ -60,12 +60,12 @@ class DeviceLattice:
         total: Float32[Tensor, "groups pixels lanes"],
         *,
         ones: Float32[Tensor, " pixels"],
-        share: float,
+        weight: float,
     ) -> None:
-        """Add the CRF's message of `q` to the log-odds `total`, in place: share · (2 filtered - ones)."""
+        """Add the CRF's message of `q` to the log-odds `total`, in place: weight · (2 filtered - ones)."""
         front = self._blurred(q)
-        sizes = self._sizes(q)
-        self.kernels("lattice_message", q.numel(), front, self.corners, self.weights, ones, total, *sizes, float(share))
+        lattice = (front, self.corners, self.weights)
+        self.kernels("lattice_message", q.numel(), *lattice, ones, total, *self._sizes(q), float(weight))
 
     def _sizes(self, values: Tensor) -> tuple[int, int, int, int, float]:
         corners = self.corners.shape[1]

@@ -1,8 +1,8 @@
 """The dense CRF on the CPU, exact: one permutohedral lattice per image, shared by its masks.
 
 The lattice over positions and colors is built once per image; the one over positions alone depends on the size only
-and is kept. Four masks at a time go through the lattices together. Images of a batch run in threads beside one
-another; each is computed by one thread, so the result does not depend on their number.
+and is cached. Four masks at a time are filtered together. Images of a batch run in parallel threads; each is computed
+by one thread, so the result does not depend on their number.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -71,7 +71,7 @@ def mean_field(
 
 @dataclass(frozen=True, eq=False)
 class _Kernel:
-    """One Gaussian kernel of the CRF: its lattice with normalised weights, its share, its response to ones."""
+    """One Gaussian kernel of the CRF: its lattice with normalised weights, its weight, its response to ones."""
 
     lattice: Lattice
     weights: Float32[np.ndarray, "pixels corners"]
@@ -86,7 +86,7 @@ class _Kernel:
         return cls(lattice, weights, np.float32(weight), lattice.filter(ones, weights=weights)[:, 0])
 
     def add_message(self, q: np.ndarray, total: np.ndarray) -> None:
-        """Add to the log-odds: the weight times (what the foreground says minus what the background says)."""
+        """Add to the log-odds: the weight times (foreground minus background message)."""
         _add_message(self.lattice.filter(q, weights=self.weights), self.ones, self.weight, total)
 
 

@@ -1,6 +1,6 @@
 // The patch graph in single bits, products with it, and the second eigenpair of small tridiagonal matrices.
 
-// bits[image][word][i] holds edges 32 word .. 32 word + 31 of patch i. One item a word; neighbours in i read neighbours.
+// bits[image][word][i] holds edges 32 word .. 32 word + 31 of patch i. One item per word; neighbours in i read neighbouring memory.
 extern "C" __global__ void pack_edges(
     long long count, const float* similarity, unsigned* bits, long long patches, long long words, double tau) {
     const long long t = blockIdx.x * (long long)blockDim.x + threadIdx.x;
@@ -93,7 +93,7 @@ __device__ void solve_shifted(
     }
 }
 
-// One item a matrix of `size` rows; rows of the arrays are `stride` apart. Bisection, then inverse iteration.
+// One item per matrix of `size` rows; rows of the arrays are `stride` apart. Bisection, then inverse iteration.
 // Writes the unit eigenvector of the second smallest eigenvalue, its largest entry positive, and
 // numbers[graph] = eigenvalue, gap to the third.
 extern "C" __global__ void second_eigenpair(

@@ -3,7 +3,7 @@
 
 #define MAX_CORNERS 8
 
-// One item a pixel of all images: the packed keys of the corners of its simplex, and its barycentric coordinates.
+// One item per pixel of all images: the packed keys of the corners of its simplex, and its barycentric coordinates.
 extern "C" __global__ void lattice_embed(
     long long count, const float* features, const float* scale, const long long* low, const long long* strides,
     long long* keys, float* weights, long long dim, long long pixels, long long image_stride) {
@@ -72,7 +72,7 @@ extern "C" __global__ void lattice_embed(
     }
 }
 
-// Each vertex gathers from its pixels, in the order of pixels. One item a vertex, group and lane; the row after the
+// Each vertex gathers from its pixels, in the order of pixels. One item per vertex, group and lane; the row after the
 // last vertex of a group is the zero that absent neighbours read.
 extern "C" __global__ void lattice_splat(
     long long count, const float* values, const long long* starts, const int* pixel, const float* weight, float* front,
@@ -110,7 +110,7 @@ __device__ float lattice_read(
     return sum * alpha;
 }
 
-// Pixels read back from the corners of their simplex. One item a pixel, group and lane.
+// Pixels read back from the corners of their simplex. One item per pixel, group and lane.
 extern "C" __global__ void lattice_slice(
     long long count, const float* front, const int* corner, const float* weight, float* filtered,
     long long vertices, long long pixels, long long lanes, long long corners, double alpha) {
@@ -120,13 +120,13 @@ extern "C" __global__ void lattice_slice(
     filtered[t] = lattice_read(front, corner, weight, p, group, lane, vertices, lanes, corners, (float)alpha);
 }
 
-// The same, and what it means to the CRF: the share times (foreground minus background), added to the log-odds.
+// The same as a message of the CRF: scale times (foreground minus background), added to the log-odds.
 extern "C" __global__ void lattice_message(
     long long count, const float* front, const int* corner, const float* weight, const float* ones, float* total,
-    long long vertices, long long pixels, long long lanes, long long corners, double alpha, double share) {
+    long long vertices, long long pixels, long long lanes, long long corners, double alpha, double scale) {
     const long long t = blockIdx.x * (long long)blockDim.x + threadIdx.x;
     if (t >= count) return;
     const long long lane = t % lanes, p = t / lanes % pixels, group = t / lanes / pixels;
     const float filtered = lattice_read(front, corner, weight, p, group, lane, vertices, lanes, corners, (float)alpha);
-    total[t] += (float)share * (2.0f * filtered - ones[p]);
+    total[t] += (float)scale * (2.0f * filtered - ones[p]);
 }

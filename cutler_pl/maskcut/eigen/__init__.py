@@ -1,1 +1,1 @@
-"""Eigensolvers: the second generalised eigenvector of many small dense graphs at once."""
+"""The parts of the Lanczos solver: reduction to tridiagonal form, and eigenpairs of that form."""

@@ -1,7 +1,7 @@
-"""Reduction of normalised graph Laplacians to tridiagonal form, step by step: the inside of the Lanczos solver.
+"""Stepwise reduction of normalised graph Laplacians to tridiagonal form, for the Lanczos solver.
 
-Reflections are LAPACK's, in LAPACK's order, so that the form is the one that LAPACK would make, sign for sign; but
-they are made from products with the graph, and one may stop after any of them.
+The reflections are LAPACK's, in LAPACK's order, so that the form is LAPACK's including signs; but they are computed
+from products with the graph, and the reduction may stop after any of them.
 Golub and Van Loan, "Matrix Computations", ch. 5.1 and 10.1; Schreiber and Van Loan, 1989, for the compact product.
 """
 
@@ -18,7 +18,7 @@ _BREAKDOWN = 1e-12
 
 @dataclass(frozen=True)
 class NormalisedLaplacian:
-    """C = I - D^-½ W D^-½ of each graph of a batch, as a function of a vector."""
+    """C = I - D^-½ W D^-½ of each graph of a batch, as a linear operator."""
 
     graph: PatchGraph
     root_inverse: Float64[Tensor, "batch patches"]
@@ -41,13 +41,13 @@ class NormalisedLaplacian:
 class HouseholderTridiagonal:
     """The first columns of Qᵀ C Q = T, tridiagonal, with Q = H₀ H₁ … a product of reflections, as LAPACK's dsytrd.
 
-    The product is kept as Q = I - V S Vᵀ (the compact WY form), so that a step costs a few products with thin
-    matrices instead of one pass for each earlier reflection. Column j of Q is known once H₀ … H_{j-1} are.
+    Q is stored as I - V S Vᵀ (the compact WY form), so that a step costs a few products with thin matrices instead of
+    one pass per earlier reflection. Column j of Q is known once H₀ … H_{j-1} are.
 
-    When what can be reached from the first patch is used up (a graph without noise, for one), the next column
-    starts afresh from `restart`, a vector without any symmetry: T then falls into blocks, and an entry of the
-    subdiagonal is exactly 0. LAPACK goes on with its rounding errors there, which need not see all the rest; in a
-    reduction that will be complete they serve as well.
+    When the Krylov space of the first patch is exhausted (in a graph without noise, for example), the next column
+    starts from `restart`, a vector without any symmetry: T then has blocks, separated by a subdiagonal entry of
+    exactly 0. LAPACK continues from its rounding errors there, which need not reach all the rest; for a complete
+    reduction they suffice.
     """
 
     operator: NormalisedLaplacian
@@ -60,7 +60,7 @@ class HouseholderTridiagonal:
 
     @classmethod
     def start(cls, operator: NormalisedLaplacian, capacity: int, *, may_restart: bool) -> "HouseholderTridiagonal":
-        """No column yet, and room for `capacity` of them."""
+        """No column yet, and memory for `capacity` of them."""
         batch, patches = operator.root_inverse.shape
         zeros = operator.root_inverse.new_zeros
         fixed = torch.Generator().manual_seed(patches)
@@ -76,7 +76,7 @@ class HouseholderTridiagonal:
 
     @property
     def capacity(self) -> int:
-        """Columns there is room for."""
+        """Columns that fit."""
         return self.V.shape[2]
 
     def rotate(self, y: Float64[Tensor, "batch patches"]) -> Float64[Tensor, "batch patches"]:
@@ -122,13 +122,14 @@ def _reflection(
         v, scale and beta. Where x is that multiple already (or empty), scale is 0.
     """
     if x.shape[1] == 0:
-        nothing = x.new_zeros(x.shape[0])
-        return x, nothing, nothing
+        zeros = x.new_zeros(x.shape[0])
+        return x, zeros, zeros
     first, rest = x[:, 0], torch.linalg.vector_norm(x[:, 1:], dim=1)
-    done = rest == 0
-    beta = torch.where(done, first, -torch.copysign(torch.hypot(first, rest), first))
-    denominator = torch.where(done, torch.ones_like(first), first - beta)
-    scale = torch.where(done, torch.zeros_like(first), (beta - first) / torch.where(done, torch.ones_like(beta), beta))
+    reduced = rest == 0
+    beta = torch.where(reduced, first, -torch.copysign(torch.hypot(first, rest), first))
+    denominator = torch.where(reduced, torch.ones_like(first), first - beta)
+    divisor = torch.where(reduced, torch.ones_like(beta), beta)
+    scale = torch.where(reduced, torch.zeros_like(first), (beta - first) / divisor)
     v = x / denominator[:, None]
     v[:, 0] = 1
     return v, scale, beta

@@ -1,4 +1,4 @@
-// Connected parts of masks by union-find: parent[i] <= i always, so that the root of a part is its first pixel.
+// Connected components of masks by union-find: parent[i] <= i always, so that the root of a component is its first pixel.
 // Playne and Hawick, "A New Algorithm for Parallel Connected-Component Labelling on GPUs", 2018.
 
 __device__ int root_of(const int* parent, int i) {
@@ -17,12 +17,12 @@ __device__ void join(int* parent, int a, int b) {
             b = swap;
         }
         const int before = atomicMin(&parent[a], b);
-        if (before == a) return;  // nobody else hung a root in between
+        if (before == a) return;  // no other thread joined this root in between
         a = before;
     }
 }
 
-// One item a pixel of all masks, row-major.
+// One item per pixel of all masks, row-major.
 extern "C" __global__ void components_start(long long count, const bool* mask, int* parent) {
     const long long t = blockIdx.x * (long long)blockDim.x + threadIdx.x;
     if (t >= count) return;
@@ -37,7 +37,7 @@ extern "C" __global__ void components_join(
     if (t / width % height > 0 && mask[t - width]) join(parent, (int)t, (int)(t - width));
 }
 
-// Labels count within each mask: the first pixel of the part, -1 outside.
+// Labels count within each mask: the first pixel of the component, -1 for background.
 extern "C" __global__ void components_label(long long count, const int* parent, int* labels, long long pixels) {
     const long long t = blockIdx.x * (long long)blockDim.x + threadIdx.x;
     if (t >= count) return;

@@ -6,11 +6,12 @@ from typing import Any
 
 import lightning as L
 
-from cutler_pl.evaluation import IouType, evaluate
+from cutler_pl.evaluation import EvalParams, IouType
+from cutler_pl.evaluation.coco_metric import CocoMetric
+from cutler_pl.models.predictions import to_coco_results
 from cutler_pl.runtime.files import write_json
 from cutler_pl.runtime.logging import get_logger
-from cutler_pl.training.callbacks.coco_results import RankResults
-from cutler_pl.training.callbacks.prediction_writer import add_batch, merge_parts, stored_category_ids
+from cutler_pl.training.callbacks.prediction_writer import stored_category_ids
 
 log = get_logger(__name__)
 
@@ -18,7 +19,7 @@ log = get_logger(__name__)
 class CocoEvaluator(L.Callback):
     """Evaluates every validation run with COCO's rules and logs `val/<bbox|segm>/<metric>` in percent.
 
-    Where classes count, the measures of each category stand in `<stem of path>_categories.json`, by "bbox" and "segm".
+    Where classes count, the metrics of each category stand in `<stem of path>_categories.json`, by "bbox" and "segm".
     """
 
     def __init__(
@@ -32,31 +33,25 @@ class CocoEvaluator(L.Callback):
         metrics: Sequence[str] = ("AP", "AP50", "AP75", "AR100"),
         category_ids: Sequence[int] | None = None,
     ) -> None:
-        """Set the ground truth and what is measured.
+        """Set the ground truth and the metrics.
 
         Args:
             annotations: COCO file of the validation images.
             path: Results file for the predictions of the latest validation run.
             iou_types: "bbox", "segm" or both.
             class_agnostic: Count all categories as one.
-            max_dets: Detections an image that recall is measured at; the last is AP's, too.
+            max_dets: Detections per image that recall is measured at; the last is AP's, too.
             metrics: Names of `evaluate_coco` to log.
             category_ids: Category id of label 1, 2, …; by default those the module names, else the labels.
         """
-        self.annotations = Path(annotations)
         self.path = Path(path)
-        self.iou_types = tuple(iou_types)
-        self.class_agnostic = class_agnostic
-        self.max_dets = tuple(max_dets)
         self.metrics = tuple(metrics)
         self.category_ids = category_ids
-        self._parts: RankResults | None = None
+        self.metric = CocoMetric(Path(annotations), EvalParams(tuple(iou_types), class_agnostic, tuple(max_dets)))
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Open this rank's part."""
-        category_ids = self.category_ids if self.category_ids is not None else stored_category_ids(pl_module)
-        self._parts = RankResults(self.path, rank=trainer.global_rank, category_ids=category_ids)
-        self._parts.open()
+        """Forget the run before."""
+        self.metric.to(pl_module.device).reset()
 
     def on_validation_batch_end(
         self,
@@ -67,40 +62,24 @@ class CocoEvaluator(L.Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Encode and append the predictions of a batch."""
-        add_batch(self._parts, outputs, batch)
+        """Encode the predictions for a batch `(images, metas)`."""
+        _, metas = batch
+        ids = self.category_ids if self.category_ids is not None else stored_category_ids(pl_module)
+        predictions = zip((int(meta.image_id) for meta in metas), outputs, strict=True)
+        self.metric.update({image_id: to_coco_results(p, image_id, category_ids=ids) for image_id, p in predictions})
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Join the parts, evaluate on rank 0, and log the same numbers on every rank."""
-        merge_parts(self._parts, trainer)
-        self._parts = None
-        values: dict[str, float] = {}
+        """Evaluate the predictions of all ranks and log the same numbers on every rank."""
+        found = self.metric.compute()
+        values = {f"val/{kind}/{name}": found[kind][name] for kind in found for name in self.metrics}
         if trainer.is_global_zero:
-            curves = evaluate(
-                self.annotations,
-                self.path,
-                iou_types=self.iou_types,
-                class_agnostic=self.class_agnostic,
-                max_dets=self.max_dets,
-            )
-            if not self.class_agnostic:
-                by_category = {iou_type: curve.per_category() for iou_type, curve in curves.items()}
+            write_json(self.path, self.metric.results)
+            if not self.metric.params.class_agnostic:
+                by_category = {kind: curve.per_category() for kind, curve in self.metric.curves.items()}
                 write_json(self.path.with_name(f"{self.path.stem}_categories.json"), by_category, indent=2)
-            results = {iou_type: curve.summary() for iou_type, curve in curves.items()}
-            values = {
-                f"val/{iou_type}/{name}": float(results[iou_type][name])
-                for iou_type in self.iou_types
-                for name in self.metrics
-            }
             log.info("validation at step %d: %s", trainer.global_step, _one_line(values))
-        values = trainer.strategy.broadcast(values)
+        self.metric.reset()
         pl_module.log_dict(values, sync_dist=True)
-
-    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        """Close the part; the results file stays as it was."""
-        if self._parts is not None:
-            self._parts.close()
-            self._parts = None
 
 
 def _one_line(values: dict[str, float]) -> str:

@@ -92,7 +92,7 @@ class RankResults:
     def merge(self, world_size: int) -> int:
         """Merge the parts of all ranks into the results file, on one rank, after every rank has closed its own.
 
-        An image that two ranks have seen counts once.
+        An image that two ranks saw counts once.
 
         Returns:
             Number of images with detections.

@@ -7,7 +7,6 @@ from typing import Any
 import lightning as L
 
 from cutler_pl.coco.schema import Result
-from cutler_pl.models.predictions import Predictions
 from cutler_pl.runtime.logging import get_logger
 from cutler_pl.training.callbacks.coco_results import RankResults
 from cutler_pl.types import ImageTensor
@@ -15,7 +14,7 @@ from cutler_pl.types import ImageTensor
 log = get_logger(__name__)
 
 OnImage = Callable[[ImageTensor, str, Sequence[Result]], None]
-"""Called with an image, its file name and its results, which need no second decoding then."""
+"""Called with an image, its file name and its results, so that nobody has to decode the image a second time."""
 
 
 class PredictionWriter(L.Callback):
@@ -49,18 +48,18 @@ class PredictionWriter(L.Callback):
         self.max_detections = max_detections
         self.on_image = on_image
         self.sizes_hw: dict[int, tuple[int, int]] = {}  # of every image by id, on rank 0 after the run
-        self._parts: RankResults | None = None
+        self._part: RankResults | None = None
 
     def on_predict_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Open this rank's part."""
-        self._parts = RankResults(
+        self._part = RankResults(
             self.path,
             rank=trainer.global_rank,
             category_ids=self.category_ids if self.category_ids is not None else stored_category_ids(pl_module),
             score_threshold=self.score_threshold,
             max_detections=self.max_detections,
         )
-        self._parts.open()
+        self._part.open()
 
     def on_predict_batch_end(
         self,
@@ -71,55 +70,39 @@ class PredictionWriter(L.Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Encode and append the predictions of a batch."""
-        results = add_batch(self._parts, outputs, batch)
-        if self.on_image is not None:
-            for image, meta, found in zip(*batch, results, strict=True):
-                self.on_image(image, meta.file_name, found)
+        """Encode and append the predictions for a batch `(images, metas)`."""
+        assert self._part is not None  # opened when the run started
+        for image, meta, prediction in zip(*batch, outputs, strict=True):
+            results = self._part.add(int(meta.image_id), prediction)
+            if self.on_image is not None:
+                self.on_image(image, meta.file_name, results)
 
     def on_predict_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Join the parts of all ranks."""
-        self.sizes_hw = merge_parts(self._parts, trainer)
-        self._parts = None
+        """Merge the parts of all ranks on rank 0; no rank goes on before the file is there."""
+        assert self._part is not None  # opened when the run started
+        part, self._part = self._part, None
+        part.close()
+        trainer.strategy.barrier()
+        if trainer.is_global_zero:
+            with_detections = part.merge(trainer.world_size)
+            self.sizes_hw = part.sizes_hw
+            log.info(
+                "%s: %d images, %d of them with detections; on this rank: images seen %d, detections written %d, left "
+                "out by score threshold or max_detections %d",
+                part.path,
+                len(part.sizes_hw),
+                with_detections,
+                part.images,
+                part.written,
+                part.left_out,
+            )
+        trainer.strategy.barrier()
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Close the part; the results file stays as it was."""
-        if self._parts is not None:
-            self._parts.close()
-            self._parts = None
-
-
-def add_batch(parts: RankResults | None, predictions: Predictions, batch: Any) -> list[list[Result]]:
-    """Append the predictions for a batch `(images, metas)`, and return their results per image."""
-    if parts is None:
-        raise RuntimeError("predictions came before the start of the run")
-    _, metas = batch
-    return [parts.add(int(meta.image_id), one) for meta, one in zip(metas, predictions, strict=True)]
-
-
-def merge_parts(parts: RankResults | None, trainer: L.Trainer) -> dict[int, tuple[int, int]]:
-    """Close every rank's part, merge them on rank 0, and let no rank go on before the file is there.
-
-    Returns:
-        Height and width of every image by id, on rank 0.
-    """
-    if parts is None:
-        raise RuntimeError("the end of the run came before its start")
-    parts.close()
-    trainer.strategy.barrier()
-    if trainer.is_global_zero:
-        with_detections = parts.merge(trainer.world_size)
-        log.info(
-            "%s: images with detections %d; on this rank: images seen %d, detections written %d, left out by score "
-            "threshold or max_detections %d",
-            parts.path,
-            with_detections,
-            parts.images,
-            parts.written,
-            parts.left_out,
-        )
-    trainer.strategy.barrier()
-    return parts.sizes_hw
+        if self._part is not None:
+            self._part.close()
+            self._part = None
 
 
 def stored_category_ids(pl_module: L.LightningModule) -> list[int] | None:

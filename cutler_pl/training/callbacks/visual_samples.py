@@ -1,4 +1,4 @@
-"""Pictures of what the detector finds, while it learns."""
+"""Training and validation images with the predictions of the detector in training."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,9 +16,9 @@ from cutler_pl.visual.image_files import save_image
 
 
 class VisualSamples(L.Callback):
-    """Draws a few training images with targets and predictions side by side, and a few validation images.
+    """Draws a few training images with targets beside predictions, and a few validation images.
 
-    Pictures lie in `dirpath/step_<number>/`. Only rank 0 draws; its training goes on unchanged.
+    Images are written to `dirpath/step_<number>/` by rank 0; training is not affected.
     """
 
     def __init__(
@@ -30,14 +30,14 @@ class VisualSamples(L.Callback):
         score_threshold: float = 0.35,
         max_side: int = 800,
     ) -> None:
-        """Set what is drawn.
+        """Store the options.
 
         Args:
-            dirpath: Folder of the pictures.
-            every_n_steps: Interval at which training images are drawn, in steps.
-            num_images: At most so many images of a batch, and of a validation run.
+            dirpath: Folder of the images.
+            every_n_steps: Interval in steps at which training images are drawn.
+            num_images: Largest number of images per batch, and per validation run.
             score_threshold: Predictions with a lower score are not drawn.
-            max_side: Longest side of a picture in pixels.
+            max_side: Longest side of a drawn image in pixels.
         """
         self.dirpath = Path(dirpath)
         self.every_n_steps = every_n_steps
@@ -49,21 +49,19 @@ class VisualSamples(L.Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Draw images of the batch, as training has seen them, if the step is one of the interval."""
+        """Draw images of the batch, as transformed for training, every `every_n_steps` steps."""
         if not trainer.is_global_zero or trainer.global_step % self.every_n_steps:
             return
         images, targets = (part[: self.num_images] for part in batch)
         predictions = _predict(trainer, cast(nn.Module, pl_module.model), images)
         names = _class_names(pl_module)
         for number, (image, target, prediction) in enumerate(zip(images, targets, predictions, strict=True)):
-            picture = side_by_side(
-                [_draw_target(image, target, names), self._draw_prediction(image, prediction, names)],
-                ["training target", "prediction"],
-            )
-            save_image(self._folder(trainer) / f"train_{number}.jpg", picture, max_side=2 * self.max_side)
+            panels = [_draw_target(image, target, names), self._draw_prediction(image, prediction, names)]
+            path = self._folder(trainer) / f"train_{number}.jpg"
+            save_image(path, side_by_side(panels, ["training target", "prediction"]), max_side=2 * self.max_side)
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Begin with the first image again."""
+        """Start again with the first image."""
         self._drawn = 0
 
     def on_validation_batch_end(
@@ -82,22 +80,21 @@ class VisualSamples(L.Callback):
         for image, prediction in zip(images, outputs, strict=True):
             if self._drawn >= self.num_images:
                 return
-            path = self._folder(trainer) / f"val_{self._drawn}.jpg"
-            picture = self._draw_prediction(image, prediction, _class_names(pl_module))
-            save_image(path, picture, max_side=self.max_side)
+            drawn = self._draw_prediction(image, prediction, _class_names(pl_module))
+            save_image(self._folder(trainer) / f"val_{self._drawn}.jpg", drawn, max_side=self.max_side)
             self._drawn += 1
 
     def _folder(self, trainer: L.Trainer) -> Path:
         return self.dirpath / f"step_{trainer.global_step:07d}"
 
     def _draw_prediction(self, image: Tensor, prediction: AnyPrediction, names: Sequence[str] | None) -> Any:
-        kept = torch.nonzero(prediction["scores"] >= self.score_threshold).flatten()
+        drawn = torch.nonzero(prediction["scores"] >= self.score_threshold).flatten()
         return draw_instances(
             image,
-            full_masks(prediction, kept),
-            boxes=prediction["boxes"][kept].float(),
-            scores=prediction["scores"][kept].float(),
-            labels=_labels(prediction["labels"][kept], names),
+            full_masks(prediction, drawn),
+            boxes=prediction["boxes"][drawn].float(),
+            scores=prediction["scores"][drawn].float(),
+            labels=_labels(prediction["labels"][drawn], names),
         )
 
 
@@ -106,7 +103,7 @@ def _draw_target(image: Tensor, target: Target, names: Sequence[str] | None) -> 
 
 
 def _class_names(pl_module: L.LightningModule) -> list[str] | None:
-    """Names of label 1, 2, … that the module's `model_config` holds; None where there is one class, or no names."""
+    """Names of labels 1, 2, … in the module's `model_config`; None for a single class, or without names."""
     names = getattr(pl_module, "model_config", {}).get("class_names")
     return list(names) if names is not None and len(names) > 1 else None
 
@@ -116,7 +113,7 @@ def _labels(labels: Tensor, names: Sequence[str] | None) -> list[str] | None:
 
 
 def _predict(trainer: L.Trainer, model: nn.Module, images: Sequence[Tensor]) -> Predictions:
-    """Predictions of a model that is in training, which it is again afterwards."""
+    """Predict in evaluation mode and restore the mode of every submodule."""
     modes = [(module, module.training) for module in model.modules()]
     try:
         model.eval()

@@ -78,7 +78,7 @@ def test_each_category_is_measured_where_asked_for(files: tuple[Path, Path], tmp
         (["predictions=null", "checkpoint=a.ckpt"], "checkpoint= needs images=<folder>"),
         (["eval.ap_max_dets=50"], "eval.ap_max_dets=50 must be one of"),
         (["on_error=ignore"], "on_error=ignore must be raise or skip"),
-        (["gallery=-1"], "gallery=-1 must not be negative"),
+        (["num_examples=-1"], "num_examples=-1 must not be negative"),
         (["annotations=null"], "give annotations=<json> of your own data, or datasets of the catalogue"),
         (["eval=zero_shot_11"], "annotations= measures one file, but eval.datasets names 11"),
         (["annotations=null", "eval.datasets=[coco,voc]"], "one file, but there are 2 datasets"),

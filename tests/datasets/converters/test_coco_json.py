@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from cutler_pl.coco import rle
-from cutler_pl.datasets.converters import Found, Photo, Record, Skipped
+from cutler_pl.datasets.converters import ImageRecord, ObjectRecord, Record, SkippedRecord, Source
 from cutler_pl.datasets.converters.coco20k import read_ids
 from cutler_pl.datasets.converters.coco_json import Selection, read_coco
 from cutler_pl.datasets.converters.lvis import lvis_selection
@@ -37,35 +37,36 @@ def write(tmp_path: Path) -> Callable[..., Path]:
 
 
 def read(source: Path, **options: Any) -> list[Record]:
-    return list(read_coco(source, **{"photos": None, "marked": "ignore", **options}))
+    selection = options.pop("selection", None)
+    return list(read_coco(Source(source, **{"images": None, **options}), selection=selection))
 
 
-def test_ids_boxes_areas_and_masks_stay_as_they_are(write: Callable[..., Path]) -> None:
+def test_records_are_unchanged(write: Callable[..., Path]) -> None:
     source = write([image(9)], [annotation(70, 9), annotation(71, 9, iscrowd=1)])
     assert read(source) == [
-        Photo(9, "a.jpg", 48, 64),
-        Found(9, [1, 1, 8, 8], 30.5, False, POLYGON, 70),
-        Found(9, [1, 1, 8, 8], 30.5, True, POLYGON, 71),
+        ImageRecord(9, "a.jpg", 48, 64),
+        ObjectRecord(9, [1, 1, 8, 8], 30.5, False, POLYGON, 70),
+        ObjectRecord(9, [1, 1, 8, 8], 30.5, True, POLYGON, 71),
     ]
 
 
 @pytest.mark.parametrize(("marked", "crowds"), [("keep", [False]), ("drop", [])])
 def test_crowds_can_count_or_go(write: Callable[..., Path], marked: str, crowds: list[bool]) -> None:
     records = read(write([image(9)], [annotation(71, 9, iscrowd=1)]), marked=marked)
-    assert [record.crowd for record in records if isinstance(record, Found)] == crowds
+    assert [record.crowd for record in records if isinstance(record, ObjectRecord)] == crowds
 
 
-def test_a_missing_area_is_that_of_the_mask(write: Callable[..., Path]) -> None:
+def test_fill_area_from_mask(write: Callable[..., Path]) -> None:
     mask = np.zeros((48, 64), dtype=bool)
     mask[2:5, 3:7] = True
     bare = annotation(1, 9, segmentation=rle.encode(mask))
     del bare["area"], bare["iscrowd"]
     found = read(write([image(9)], [bare]))[1]
-    assert isinstance(found, Found)
+    assert isinstance(found, ObjectRecord)
     assert (found.area, found.crowd) == (12.0, False)
 
 
-def test_faulty_records_are_listed_and_the_others_kept(write: Callable[..., Path]) -> None:
+def test_list_faulty_records(write: Callable[..., Path]) -> None:
     wrong_size = rle.encode(np.ones((4, 4), dtype=bool))
     source = write(
         [image(1), image(1), {"id": 2}, image(3, "")],
@@ -81,8 +82,8 @@ def test_faulty_records_are_listed_and_the_others_kept(write: Callable[..., Path
         ],
     )
     records = read(source)
-    assert [record.id for record in records if isinstance(record, Found)] == [1]
-    assert [record.reason for record in records if isinstance(record, Skipped)] == [
+    assert [record.id for record in records if isinstance(record, ObjectRecord)] == [1]
+    assert [record.reason for record in records if isinstance(record, SkippedRecord)] == [
         "image id occurs more than once",
         "image record breaks the format",
         "image record breaks the format",
@@ -96,23 +97,23 @@ def test_faulty_records_are_listed_and_the_others_kept(write: Callable[..., Path
     ]
 
 
-def test_photos_are_found_below_fewer_folders_and_compared(
+def test_find_images_below_fewer_folders(
     tmp_path: Path, write: Callable[..., Path], write_image: Callable[..., Path]
 ) -> None:
     write_image("val/patch1/a.jpg", (48, 64))
     write_image("val/patch1/b.jpg", (48, 63))
-    (tmp_path / "val" / "c.jpg").write_bytes(b"no photo")
+    (tmp_path / "val" / "c.jpg").write_bytes(b"no image")
     names = ["images/v1/patch1/a.jpg", "images/v1/patch1/b.jpg", "c.jpg", "images/d.jpg"]
     source = write([image(n, name) for n, name in enumerate(names)], [annotation(n, n) for n in range(4)])
-    records = read(source, photos=tmp_path / "val")
-    assert records[0] == Photo(0, "patch1/a.jpg", 48, 64)
-    assert [(record.kind, record.reason) for record in records if isinstance(record, Skipped)] == [
+    records = read(source, images=tmp_path / "val")
+    assert records[0] == ImageRecord(0, "patch1/a.jpg", 48, 64)
+    assert [(record.kind, record.reason) for record in records if isinstance(record, SkippedRecord)] == [
         ("image", "image size mismatch"),
-        ("image", "photo not readable"),
-        ("image", "photo missing"),
+        ("image", "image not readable"),
+        ("image", "image missing"),
         ("object", "its image: image size mismatch"),
-        ("object", "its image: photo not readable"),
-        ("object", "its image: photo missing"),
+        ("object", "its image: image not readable"),
+        ("object", "its image: image missing"),
     ]
 
 
@@ -122,8 +123,8 @@ def test_coco20k_takes_the_listed_images(tmp_path: Path, write: Callable[..., Pa
     source = write([image(9), image(10, "b.jpg"), image(12, "c.jpg")], [annotation(1, 9), annotation(2, 10)])
     assert read_ids(lists) == {9, 12, 77}
     records = read(source, selection=Selection(images=read_ids(lists)))
-    assert [record.id for record in records if isinstance(record, Photo)] == [9, 12]
-    assert [(r.kind, r.reason, r.fault) for r in records if isinstance(r, Skipped)] == [
+    assert [record.id for record in records if isinstance(record, ImageRecord)] == [9, 12]
+    assert [(r.kind, r.reason, r.fault) for r in records if isinstance(r, SkippedRecord)] == [
         ("image", "not on the id list", False),
         ("image", "on the id list, not in the file", True),
         ("object", "its image: not on the id list", False),
@@ -142,20 +143,20 @@ def test_lists_that_are_none_are_refused(tmp_path: Path) -> None:
         read_ids(lists)
 
 
-def test_both_versions_of_lvis_are_named_by_their_address(write: Callable[..., Path]) -> None:
+def test_lvis_file_names_from_coco_url(write: Callable[..., Path]) -> None:
     address = "http://images.cocodataset.org/val2017/000000266409.jpg"
     version_1 = {"id": 1, "coco_url": address, "height": 48, "width": 64}
     version_05 = image(2, "COCO_val2014_000000266409.jpg", coco_url=address)
     source = write([version_1, version_05, image(3, "c.jpg")], [])
-    photos = read(source, selection=lvis_selection(source, None))
-    assert [photo.file_name for photo in photos if isinstance(photo, Photo)] == [
+    images = read(source, selection=lvis_selection(source, None))
+    assert [image.file_name for image in images if isinstance(image, ImageRecord)] == [
         "val2017/000000266409.jpg",
         "val2017/000000266409.jpg",
         "c.jpg",
     ]
 
 
-def test_lvis_can_be_cut_to_the_categories_of_coco(tmp_path: Path, write: Callable[..., Path]) -> None:
+def test_select_coco_categories_of_lvis(tmp_path: Path, write: Callable[..., Path]) -> None:
     categories = [{"id": 5, "name": "cat", "synset": "cat.n.01"}, {"id": 6, "name": "acorn", "synset": "acorn.n.01"}]
     source = write([image(1)], [annotation(1, 1), annotation(2, 1, category_id=6)], categories)
     synsets = tmp_path / "coco_to_synset.json"
@@ -167,6 +168,6 @@ def test_lvis_can_be_cut_to_the_categories_of_coco(tmp_path: Path, write: Callab
     synsets.write_text(json.dumps({"cat": {"coco_cat_id": 17, "synset": "cat.n.01"}}))
     records = read(source, selection=lvis_selection(source, synsets))
     assert records[1:] == [
-        Found(1, [1, 1, 8, 8], 30.5, False, POLYGON, 1),
-        Skipped("object", "category not wanted", "", fault=False),
+        ObjectRecord(1, [1, 1, 8, 8], 30.5, False, POLYGON, 1),
+        SkippedRecord("object", "category not wanted", "", fault=False),
     ]

@@ -4,16 +4,16 @@ from pathlib import Path
 import pytest
 
 from cutler_pl.coco import load_coco
-from cutler_pl.datasets.converters import Found, Photo, Record, Skipped, write_records
+from cutler_pl.datasets.converters import ImageRecord, ObjectRecord, Record, SkippedRecord, write_records
 from cutler_pl.errors import TooManyFailuresError
 
 GOOD: list[Record] = [
-    Photo(1, "a.jpg", 48, 64),
-    Found(1, [1.0, 2.0, 3.0, 4.0], 12.0),
-    Found(1, [1.0, 2.0, 3.0, 4.0], 12.0, crowd=True),
-    Photo(2, "b.jpg", 48, 64),
-    Skipped("object", "marked difficult", "b.xml, object 1", fault=False),
-    Skipped("object", "not wanted", "", fault=False),
+    ImageRecord(1, "a.jpg", 48, 64),
+    ObjectRecord(1, [1.0, 2.0, 3.0, 4.0], 12.0),
+    ObjectRecord(1, [1.0, 2.0, 3.0, 4.0], 12.0, crowd=True),
+    ImageRecord(2, "b.jpg", 48, 64),
+    SkippedRecord("object", "marked difficult", "b.xml, object 1", fault=False),
+    SkippedRecord("object", "not wanted", "", fault=False),
 ]
 
 
@@ -22,7 +22,7 @@ def write(tmp_path: Path, records: list[Record], *, max_failure_rate: float = 0.
     return write_records(records, out, skipped=skipped, info={"description": "test"}, max_failure_rate=max_failure_rate)
 
 
-def test_the_file_is_class_agnostic_coco_and_counted(tmp_path: Path) -> None:
+def test_write_class_agnostic_coco(tmp_path: Path) -> None:
     report = write(tmp_path, GOOD)
     coco = load_coco(tmp_path / "out.json").coco
     assert coco["categories"] == [{"id": 1, "name": "fg", "supercategory": "fg"}]
@@ -33,10 +33,10 @@ def test_the_file_is_class_agnostic_coco_and_counted(tmp_path: Path) -> None:
     assert [line["item"] for line in listed] == ["b.xml, object 1"]
 
 
-def test_more_faults_than_accepted_leave_the_older_file(tmp_path: Path) -> None:
+def test_too_many_faults_keep_old_file(tmp_path: Path) -> None:
     (tmp_path / "out.json").write_text("old")
-    records = [*GOOD, Skipped("image", "photo missing", "c.jpg")]
-    sentence = r"33\.3% of the images are missing or faulty, more than max_failure_rate=0\.2 \(images: photo missing 1×"
+    records = [*GOOD, SkippedRecord("image", "image missing", "c.jpg")]
+    sentence = r"33\.3% of the images are missing or faulty, more than max_failure_rate=0\.2 \(images: image missing 1×"
     with pytest.raises(TooManyFailuresError, match=sentence):
         write(tmp_path, records, max_failure_rate=0.2)
     assert (tmp_path / "out.json").read_text() == "old"
@@ -45,6 +45,6 @@ def test_more_faults_than_accepted_leave_the_older_file(tmp_path: Path) -> None:
     assert len(load_coco(tmp_path / "out.json").coco["images"]) == 2
 
 
-def test_nothing_left_is_refused_in_any_case(tmp_path: Path) -> None:
+def test_refuse_file_without_annotations(tmp_path: Path) -> None:
     with pytest.raises(TooManyFailuresError, match="no annotation is left; check the paths"):
         write(tmp_path, [], max_failure_rate=1.0)

@@ -58,7 +58,8 @@ def test_numbers_read_back_as_the_same_float32(tmp_path: Path) -> None:
     assert torch.equal(written, scores.sort(descending=True).values)
 
 
-def test_order_is_by_image_and_score_whatever_the_ranks_and_their_order(tmp_path: Path) -> None:
+def test_order_by_image_and_score(tmp_path: Path) -> None:
+    """Whatever the number of ranks and the order of images."""
     images = {image_id: prediction([0.1 * image_id, 0.9, 0.5]) for image_id in range(1, 7)}
     one = [[(image_id, images[image_id]) for image_id in range(1, 7)]]
     three = [[(image_id, images[image_id]) for image_id in ids] for ids in ([6, 2], [1, 5, 4], [3])]
@@ -75,7 +76,7 @@ def test_equal_scores_keep_the_order_of_the_model(tmp_path: Path) -> None:
     assert [record["bbox"][3] for record in records] == [2.0, 1.0, 3.0]
 
 
-def test_an_image_that_two_ranks_have_seen_counts_once(tmp_path: Path) -> None:
+def test_image_of_two_ranks_counts_once(tmp_path: Path) -> None:
     records = write(
         tmp_path / "results.json", [[(1, prediction([0.5]))], [(1, prediction([0.6])), (2, prediction([0.7]))]]
     )
@@ -90,7 +91,7 @@ def test_score_threshold_and_max_detections_keep_the_best(tmp_path: Path) -> Non
     assert [record["score"] for record in records] == [0.9, 0.7]
 
 
-def test_what_was_left_out_is_counted(tmp_path: Path) -> None:
+def test_count_left_out_detections(tmp_path: Path) -> None:
     part = RankResults(tmp_path / "results.json", score_threshold=0.4)
     part.open()
     part.add(1, prediction([0.2, 0.9]))
@@ -110,7 +111,7 @@ def test_labels_become_category_ids(tmp_path: Path) -> None:
     assert [record["category_id"] for record in records] == [90, 7]
 
 
-def test_a_label_without_a_category_is_an_error(tmp_path: Path) -> None:
+def test_refuse_label_without_category(tmp_path: Path) -> None:
     part = RankResults(tmp_path / "results.json", category_ids=[7])
     part.open()
     with pytest.raises(ConfigError, match="label 2, but category ids are known for 1 to 1"):
@@ -118,7 +119,7 @@ def test_a_label_without_a_category_is_an_error(tmp_path: Path) -> None:
     part.close()
 
 
-def test_compact_predictions_are_made_full_size_when_they_are_written(tmp_path: Path) -> None:
+def test_compact_masks_are_written_full_size(tmp_path: Path) -> None:
     compact = CompactPrediction(
         boxes=torch.tensor([[2.0, 1.0, 6.0, 5.0], [0.0, 0.0, 8.0, 6.0]]),
         scores=torch.tensor([0.4, 0.8]),
@@ -136,7 +137,8 @@ def test_compact_predictions_are_made_full_size_when_they_are_written(tmp_path: 
     assert rle.area(record["segmentation"]) == 48
 
 
-def test_parts_are_gone_afterwards_and_an_old_file_stays_until_then(tmp_path: Path) -> None:
+def test_old_file_stays_until_the_merge(tmp_path: Path) -> None:
+    """Parts are gone afterwards."""
     path = tmp_path / "results.json"
     path.write_text("old")
     part = RankResults(path)
@@ -148,6 +150,6 @@ def test_parts_are_gone_afterwards_and_an_old_file_stays_until_then(tmp_path: Pa
     assert [entry.name for entry in tmp_path.iterdir()] == ["results.json"]
 
 
-def test_adding_before_opening_is_an_error(tmp_path: Path) -> None:
+def test_refuse_add_before_open(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="open"):
         RankResults(tmp_path / "results.json").add(1, prediction([0.5]))

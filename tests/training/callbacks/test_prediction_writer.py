@@ -11,9 +11,7 @@ from cutler_pl.training.callbacks import PredictionWriter
 Make = Callable[..., Any]
 
 
-def test_predictions_of_a_run_become_one_file(
-    stand_in: Make, make_trainer: Make, stand_in_data: Make, tmp_path: Path
-) -> None:
+def test_run_writes_one_file(stand_in: Make, make_trainer: Make, stand_in_data: Make, tmp_path: Path) -> None:
     path = tmp_path / "out" / "predictions.json"
     module = DetectorModule(stand_in(), model_config={"category_ids": [5]})
     trainer = make_trainer(callbacks=[PredictionWriter(path)])
@@ -37,7 +35,7 @@ def test_options_reach_the_file(stand_in: Make, make_trainer: Make, stand_in_dat
     assert [(record["image_id"], record["category_id"]) for record in records] == [(1, 3), (2, 3), (5, 3), (6, 3)]
 
 
-def test_a_run_that_fails_leaves_the_old_file(
+def test_failed_run_keeps_old_file(
     stand_in: Make, make_trainer: Make, stand_in_data: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "predictions.json"

@@ -11,7 +11,7 @@ from cutler_pl.training.callbacks import VisualSamples, visual_samples
 Make = Callable[..., Any]
 
 
-def test_training_and_validation_images_are_drawn(
+def test_draw_training_and_validation_images(
     make_module: Make, make_trainer: Make, stand_in_data: Make, tmp_path: Path
 ) -> None:
     samples = VisualSamples(tmp_path / "s", every_n_steps=4, num_images=1, score_threshold=0.1)
@@ -24,7 +24,7 @@ def test_training_and_validation_images_are_drawn(
         assert train.width > 2 * 8
 
 
-def test_drawing_changes_nothing_in_training(
+def test_drawing_leaves_training_unchanged(
     make_module: Make, make_trainer: Make, stand_in_data: Make, tmp_path: Path
 ) -> None:
     weights = []
@@ -36,7 +36,7 @@ def test_drawing_changes_nothing_in_training(
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 
 
-def test_objects_carry_the_names_of_their_classes(
+def test_label_objects_with_class_names(
     make_module: Make, make_trainer: Make, stand_in_data: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn: list[Any] = []

@@ -11,12 +11,12 @@ _log = get_logger(__name__)
 class Failure(NamedTuple):
     """An image that could not be used, and why."""
 
-    file_name: str
+    file: str
     reason: str
 
 
 class Failures(list[Failure]):
-    """Record of unusable images; each file is told to the log once, however often it comes up."""
+    """Record of unusable images; each file is logged once."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -25,7 +25,7 @@ class Failures(list[Failure]):
     def add(self, failures: Iterable[Failure]) -> None:
         """Record failures that are not known yet."""
         for failure in failures:
-            if failure.file_name not in self._known:
-                self._known.add(failure.file_name)
+            if failure.file not in self._known:
+                self._known.add(failure.file)
                 self.append(failure)
                 _log.warning("left out an image: %s", failure.reason)

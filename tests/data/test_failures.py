@@ -2,10 +2,10 @@ import logging
 
 import pytest
 
-from cutler_pl.data.image_io import Failure, Failures
+from cutler_pl.data.failures import Failure, Failures
 
 
-def test_each_bad_file_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_log_each_failure_once(caplog: pytest.LogCaptureFixture) -> None:
     failures = Failures()
     with caplog.at_level(logging.WARNING):
         failures.add([Failure("a.jpg", "a.jpg: broken"), Failure("b.jpg", "b.jpg: gone")])

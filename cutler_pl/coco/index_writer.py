@@ -1,0 +1,222 @@
+"""Build the index of a COCO file in one pass over it; memory does not grow with its annotations.
+
+Annotations are read in batches, checked, and appended to two temporary files: rows of equal size, and encoded masks.
+What depends on all of them (swapped sizes, categories, the order by image) follows on the rows.
+"""
+
+from array import array
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import numpy as np
+from jaxtyping import Int64
+
+from cutler_pl.coco import rle, validation
+from cutler_pl.coco.packed_masks import POLYGONS, decode_segmentation, encode_segmentation
+from cutler_pl.coco.packed_strings import PackedStrings
+from cutler_pl.coco.records import fill_defaults, swapped_sizes, with_file_name
+from cutler_pl.coco.schema import Image
+from cutler_pl.coco.stream import read_batches
+from cutler_pl.coco.validation import InvalidRecords
+from cutler_pl.runtime.files import write_json
+from cutler_pl.runtime.logging import get_logger
+
+METADATA_FILE = "facts.json"
+
+_COLUMNS = ("boxes_xywh", "areas", "category_ids", "is_crowd", "mask_kinds")
+_ROW = np.dtype(
+    [
+        ("boxes_xywh", np.float64, 4), ("areas", np.float64), ("category_ids", np.int64), ("is_crowd", np.bool_),
+        ("mask_kinds", np.uint8), ("mask_length", np.int64), ("mask_size_hw", np.int64, 2), ("has_area", np.bool_),
+        ("ids", np.int64), ("images", np.int64),
+    ]
+)  # fmt: skip
+_CHUNK = 1 << 14
+
+_log = get_logger(__name__)
+
+
+def write_index(path: Path, folder: Path) -> None:
+    """Write the arrays of a COCO file into an empty folder.
+
+    Raises:
+        DatasetNotFoundError: There is no such file.
+        AnnotationError: The file is not JSON, not COCO, or holds a faulty record.
+    """
+    invalid = InvalidRecords(str(path), "raise")
+    images, categories = _Images(invalid), dict[int, str]()
+    rows_file, masks_file = folder / "rows.tmp", folder / "masks.tmp"
+    with rows_file.open("wb") as rows, masks_file.open("wb") as masks:
+        for key, batch in _images_first(path):
+            if key == "images":
+                images.add(batch)
+            elif key == "categories":
+                for record in batch:
+                    if (fault := validation.category_fault(record)) or record["id"] in categories:
+                        invalid.add(fault or f"category id {record['id']} occurs more than once")
+                    categories[record["id"]] = record["name"]
+            else:
+                _append(batch, images, invalid, rows, masks)
+    table = np.memmap(rows_file, _ROW, "r") if rows_file.stat().st_size else np.empty(0, _ROW)
+    with masks_file.open("rb", buffering=0) as masks:
+        order = _finish(table, images, categories, invalid, masks)
+        _save_columns(folder, table, order, len(images.names))
+        _save_masks(folder, table, order, masks)
+    names = PackedStrings.pack(images.names)
+    np.save(folder / "image_ids.npy", images.ids)
+    np.save(folder / "sizes_hw.npy", images.sizes_hw)
+    np.save(folder / "names.npy", names.data)
+    np.save(folder / "name_offsets.npy", names.offsets)
+    num_dropped = len(table) - len(order)
+    write_json(folder / METADATA_FILE, {"categories": sorted(categories.items()), "num_dropped": num_dropped})
+    del table
+    rows_file.unlink()
+    masks_file.unlink()
+    counts = len(images.names), len(order), num_dropped
+    _log.info("%s: indexed %d images and %d annotations, left out %d without area", path, *counts)
+
+
+class _Images:
+    """Columns of the image records, and their positions by id."""
+
+    def __init__(self, invalid: InvalidRecords) -> None:
+        self._invalid = invalid
+        self._ids, self._sizes = array("q"), array("q")
+        self.names: list[str] = []
+        self._frozen = False
+
+    def add(self, records: Iterable[Any]) -> None:
+        for record in records:
+            if fault := validation.image_fault(record):
+                self._invalid.add(fault)
+            self._ids.append(record["id"])
+            self._sizes.extend((record["height"], record["width"]))
+            self.names.append(with_file_name(record)["file_name"])
+
+    def freeze(self) -> None:
+        """Build the arrays once all images are added."""
+        if self._frozen:
+            return
+        self._frozen = True
+        self.ids = np.array(self._ids, dtype=np.int64)
+        self.sizes_hw = np.array(self._sizes, dtype=np.int64).reshape(-1, 2)
+        self._order = np.argsort(self.ids, kind="stable")
+        self._sorted = self.ids[self._order]
+        for number in self._sorted[1:][np.diff(self._sorted) == 0].tolist():
+            self._invalid.add(f"image id {number} occurs more than once")
+
+    def positions(self, records: list[Any]) -> Int64[np.ndarray, " records"]:
+        """Position of the image of each annotation."""
+        wanted = np.array([record["image_id"] for record in records], dtype=np.int64)
+        found = np.minimum(np.searchsorted(self._sorted, wanted), max(len(self._sorted) - 1, 0))
+        known = self._sorted[found] == wanted if len(self._sorted) else np.zeros(len(wanted), dtype=bool)
+        for i in np.flatnonzero(~known).tolist():
+            self._invalid.add(f"annotation {records[i]['id']} is for the unknown image {records[i]['image_id']}")
+        return self._order[found]
+
+
+def _images_first(path: Path) -> Iterator[tuple[str, list[Any]]]:
+    """Batches of images, categories and annotations; a file with annotations before its images is read twice."""
+    seen, early = set(), False
+    for key, batch in read_batches(path):
+        seen.add(key)
+        early |= key == "annotations" and "images" not in seen
+        if key in ("images", "categories") or (key == "annotations" and "images" in seen):
+            yield key, batch
+    if early:
+        yield from (item for item in read_batches(path) if item[0] == "annotations")
+
+
+def _append(batch: list[Any], images: _Images, invalid: InvalidRecords, rows: BinaryIO, masks: BinaryIO) -> None:
+    """Check annotations and append them to the temporary files."""
+    for record in batch:
+        if fault := validation.annotation_fault(record):
+            invalid.add(fault)
+    validation.with_valid_rles(batch, invalid, validation.annotation_label)
+    images.freeze()
+    positions = images.positions(batch)
+    sizes = images.sizes_hw[positions].tolist()
+    whole = [
+        fill_defaults(record, cast(Image, {"height": height, "width": width}))
+        for record, (height, width) in zip(batch, sizes, strict=True)
+    ]
+    segmentations = [record.get("segmentation") for record in whole]
+    encoded = [encode_segmentation(segmentation) for segmentation in segmentations]
+    masks.writelines(data for _, data in encoded)
+    table = np.zeros(len(batch), _ROW)
+    table["ids"] = [record["id"] for record in whole]
+    table["images"] = positions
+    table["boxes_xywh"] = [record["bbox"] for record in whole]
+    table["areas"] = [record["area"] for record in whole]
+    table["category_ids"] = [record["category_id"] for record in whole]
+    table["is_crowd"] = [record["iscrowd"] for record in whole]
+    table["mask_kinds"] = [kind for kind, _ in encoded]
+    table["mask_length"] = [len(data) for _, data in encoded]
+    table["mask_size_hw"] = [validation.mask_size(record) or (0, 0) for record in whole]
+    table["has_area"] = rle.have_pixels(segmentations, sizes)
+    table.tofile(rows)
+
+
+def _finish(
+    table: np.ndarray, images: _Images, categories: dict[int, str], invalid: InvalidRecords, masks: BinaryIO
+) -> Int64[np.ndarray, " kept"]:
+    """Check what depends on the whole file and swap sizes; the rows with area, ordered by image."""
+    images.freeze()
+    ids = np.sort(table["ids"])
+    for number in ids[1:][np.diff(ids) == 0].tolist():
+        invalid.add(f"annotation id {number} occurs more than once")
+    for i in np.flatnonzero(~np.isin(table["category_ids"], list(categories))).tolist():
+        invalid.add(f"annotation {table['ids'][i]} has the unknown category {table['category_ids'][i]}")
+    owners, kinds = table["images"], table["mask_kinds"]
+    swapped = swapped_sizes(images.sizes_hw, owners, table["mask_size_hw"])
+    images.sizes_hw[swapped] = images.sizes_hw[swapped][:, ::-1]
+    sizes = images.sizes_hw[owners]
+    masked = table["mask_size_hw"][:, 0] > 0
+    for i in np.flatnonzero(masked & (table["mask_size_hw"] != sizes).any(axis=1)).tolist():
+        image_id = int(images.ids[owners[i]])
+        record = {"segmentation": {"size": table["mask_size_hw"][i].tolist()}}
+        image = cast(Image, {"id": image_id, "height": sizes[i, 0], "width": sizes[i, 1]})
+        fault = validation.mask_size_mismatch(record, image)
+        invalid.add(f"annotation {table['ids'][i]} (image {image_id}) {fault}")
+    has_area = np.array(table["has_area"])
+    ends = np.cumsum(table["mask_length"])
+    for i in np.flatnonzero(swapped[owners] & (kinds == POLYGONS)).tolist():  # rasterised at the wrong size before
+        length, size_hw = int(table["mask_length"][i]), sizes[i].tolist()
+        masks.seek(int(ends[i]) - length)
+        has_area[i] = rle.have_pixels([decode_segmentation(POLYGONS, masks.read(length), *size_hw)], [size_hw])[0]
+    x, y, width, height = table["boxes_xywh"].T
+    image_sizes = {"height": sizes[:, 0], "width": sizes[:, 1]}
+    order = np.flatnonzero(has_area & validation.has_area_inside(x, y, width, height, image_sizes))
+    return order[np.argsort(owners[order], kind="stable")]
+
+
+def _save_columns(folder: Path, table: np.ndarray, order: Int64[np.ndarray, " kept"], num_images: int) -> None:
+    for name in _COLUMNS:
+        column = table[name]
+        with (folder / f"{name}.npy").open("wb") as file:
+            _write_header(file, column.dtype, (len(order), *column.shape[1:]))
+            for start in range(0, len(order), _CHUNK):
+                file.write(np.ascontiguousarray(column[order[start : start + _CHUNK]]).tobytes())
+    offsets = np.searchsorted(table["images"][order], np.arange(num_images + 1)).astype(np.int64)
+    np.save(folder / "object_offsets.npy", offsets)
+
+
+def _save_masks(folder: Path, table: np.ndarray, order: Int64[np.ndarray, " kept"], masks: BinaryIO) -> None:
+    lengths = table["mask_length"]
+    ends = np.cumsum(lengths)
+    offsets = np.concatenate([[0], np.cumsum(lengths[order])]).astype(np.int64)
+    np.save(folder / "mask_offsets.npy", offsets)
+    with (folder / "mask_bytes.npy").open("wb") as file:
+        _write_header(file, np.dtype(np.uint8), (int(offsets[-1]),))
+        for start in range(0, len(order), _CHUNK):
+            rows = order[start : start + _CHUNK]
+            for run in np.split(rows, np.flatnonzero(np.diff(rows) != 1) + 1):  # read together what lies together
+                first = int(ends[run[0]] - lengths[run[0]])
+                masks.seek(first)
+                file.write(masks.read(int(ends[run[-1]]) - first))
+
+
+def _write_header(file: BinaryIO, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
+    header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, header)

@@ -1,0 +1,108 @@
+"""Matching and accumulation by hotcoco, whose COCOeval agrees with pycocotools to the last digit."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import hotcoco
+import numpy as np
+from jaxtyping import Float64
+
+from cutler_pl.coco.schema import Coco
+from cutler_pl.evaluation.detections import Detections
+from cutler_pl.evaluation.masks import MaskPairs
+from cutler_pl.evaluation.metrics import AREA_RANGES, IOU_THRESHOLDS, RECALLS, IouType
+
+_BATCH = 256  # images whose masks are alive at a time
+
+
+class Engine:
+    """Ground truth and detections as hotcoco takes them: by image, images and categories numbered from 1 by their ids.
+
+    Args:
+        truth: Checked ground truth.
+        found: Checked detections.
+        category_ids: Categories that count, rising; None takes all for one.
+    """
+
+    def __init__(self, truth: Coco, found: Detections, *, category_ids: Sequence[int] | None = None) -> None:
+        self._truth, self._found = truth, found
+        images = sorted(truth["images"], key=lambda image: image["id"])
+        self.image_ids = [image["id"] for image in images]
+        self._images: list[dict[str, Any]] = [
+            {"id": n, "height": i["height"], "width": i["width"]} for n, i in enumerate(images, 1)
+        ]
+        self._categories = [{"id": n, "name": str(n)} for n in range(1, 1 + len(category_ids or (0,)))]
+        image_number = {image_id: n for n, image_id in enumerate(self.image_ids, 1)}
+        category_number = {category_id: n for n, category_id in enumerate(category_ids or (), 1)}
+        self._annotations: list[dict[str, Any]] = [
+            {
+                "id": n,
+                "image_id": image_number[annotation["image_id"]],
+                "category_id": category_number.get(annotation["category_id"], 1),
+                "bbox": annotation["bbox"],
+                "area": annotation["area"],
+                "iscrowd": annotation["iscrowd"],
+            }
+            for n, annotation in enumerate(truth["annotations"], 1)
+        ]
+        self._annotations.sort(key=lambda annotation: annotation["image_id"])
+        number = np.searchsorted(self.image_ids, found.image_ids) + 1
+        category = np.searchsorted(category_ids, found.category_ids) + 1 if category_ids else np.ones_like(number)
+        self._order = np.argsort(number, kind="stable")
+        self._rows = np.column_stack([number, found.boxes, found.scores, category])[self._order]
+
+    def precision_and_recall(
+        self, iou_type: IouType, max_dets: Sequence[int]
+    ) -> tuple[
+        Float64[np.ndarray, "ious recalls categories areas max_dets"],
+        Float64[np.ndarray, "ious categories areas max_dets"],
+    ]:
+        """Precision at each of `RECALLS` and recall reached, at each of `IOU_THRESHOLDS` and `AREA_RANGES`.
+
+        Args:
+            iou_type: Boxes or masks. Areas are those of what is compared.
+            max_dets: Best detections of an image that count, rising.
+
+        Returns:
+            -1 where there is no ground truth.
+
+        Raises:
+            AnnotationError: A mask is missing.
+        """
+        params = hotcoco.Params(iou_type)
+        params.iou_thrs, params.rec_thrs = IOU_THRESHOLDS.tolist(), RECALLS.tolist()
+        params.area_rng, params.max_dets = [list(area) for area in AREA_RANGES.values()], list(max_dets)
+        params.cat_ids = list(range(1, 1 + len(self._categories)))
+        stream = hotcoco.StreamingEval(self._categories, iou_type, params=params)
+        pairs = MaskPairs(self._truth, self._found) if iou_type == "segm" else None
+        object_images = np.array([annotation["image_id"] for annotation in self._annotations], dtype=np.int64)
+        for first in range(0, len(self._images), _BATCH):
+            images = self._images[first : first + _BATCH]
+            bounds = (images[0]["id"], images[-1]["id"] + 1)
+            objects = self._annotations[slice(*np.searchsorted(object_images, bounds))]
+            part = slice(*np.searchsorted(self._rows[:, 0], bounds))
+            rows = self._rows[part]
+            masks: list[Any] | None = None
+            if pairs is not None:
+                objects, rows, masks = pairs.batch(objects, rows, self._order[part])
+            stream.update(images, objects, rows, segmentation=masks)
+        evaluation = stream.finalize()
+        evaluation.accumulate()
+        arrays: dict[str, Any] = evaluation.eval or {}
+        # pycocotools divides by 2e-16 too much; rounded, a perfect detector has a precision of 1
+        return np.asarray(arrays["precision"]).round(12), np.asarray(arrays["recall"])
+
+    def box_matches(self, iou_threshold: float, *, max_dets: int) -> list[dict[str, Any]]:
+        """What pycocotools calls `evalImgs`: one record per image, by rising id, of the boxes that matched.
+
+        Args:
+            iou_threshold: Lowest overlap of a match.
+            max_dets: Best detections of an image that count.
+        """
+        truth = hotcoco.COCO({"images": self._images, "annotations": self._annotations, "categories": self._categories})
+        evaluation = hotcoco.COCOeval(truth, truth.load_res(self._rows), "bbox")
+        params = evaluation.params
+        params.iou_thrs, params.max_dets = [iou_threshold], [max_dets]
+        params.area_rng, params.area_rng_lbl = [[0.0, 1e10]], ["all"]
+        evaluation.evaluate()
+        return [match | {"image_id": self.image_ids[match["image_id"] - 1]} for match in evaluation.eval_imgs if match]

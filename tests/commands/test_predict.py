@@ -1,0 +1,100 @@
+"""`predict` on folders with odd names, with a small detector that has not been trained."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from cutler_pl import images
+from cutler_pl.coco.failures import read_failures
+from cutler_pl.coco.io import load_coco, load_predictions
+from cutler_pl.data import image_datamodule
+from cutler_pl.models import build_detector
+from cutler_pl.models.checkpoint import MODEL_CONFIG_KEY, detector_config
+
+from .conftest import Command
+
+LATIN_1 = os.fsdecode(b"gr\xf6\xdfe.png")
+SMALL = {
+    "backbone": "timm/test_resnet",
+    "fpn_channels": 16,
+    "box_head_dim": 32,
+    "mask_head_channels": 8,
+    "mask_head_convs": 1,
+    "anchor_sizes": [8, 16, 32, 64, 128],
+    "rpn_pre_nms_test": 50,
+    "rpn_post_nms_test": 40,
+    "max_detections": 5,
+    "min_size_test": 64,
+    "max_size_test": 96,
+}
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    model = build_detector("cascade_mask_rcnn_r50_fpn", 2, **SMALL)
+    state = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    config = detector_config(model, category_ids=[3, 8], class_names=["cat", "dog"])
+    torch.save({"state_dict": state, MODEL_CONFIG_KEY: config}, tmp_path / "small.ckpt")
+    return tmp_path / "small.ckpt"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, write_image: Callable[..., Path]) -> Path:
+    for seed, name in enumerate(["a/one.png", "two.png", "latin.png"]):
+        write_image(f"images/{name}", (40, 60), seed=seed)
+    folder = tmp_path / "images"
+    (folder / "latin.png").rename(folder / LATIN_1)
+    (folder / os.fsdecode(b"br\xf6ken.jpg")).write_bytes(b"\xff\xd8\xff\xe0 not a jpeg")
+    return folder
+
+
+def test_predict_folder(
+    command: Command, checkpoint: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Names that are not UTF-8 reach every file; each image is decoded once; one progress bar is shown."""
+    decoded: list[Path] = []
+    read_image = images.read_image
+
+    def count(path: Path, **options: bool) -> object:
+        decoded.append(Path(path))
+        return read_image(path, **options)
+
+    monkeypatch.setattr(image_datamodule, "read_image", count)
+    monkeypatch.setattr(images, "read_image", count)
+    out = tmp_path / "out"
+    outcome = command(
+        "scripts/predict.py", f"checkpoint={checkpoint}", f"input={folder}", f"output={out}", "trainer=cpu",
+        "num_workers=0", "overlay_score=0",
+    )  # fmt: skip
+    assert outcome.code == 0, outcome.err
+    assert len(decoded) == len(set(decoded)) == 4
+    (bar,) = (line for line in outcome.out.split("\n") if "|" in line)
+    assert "Predicting" in bar
+
+    coco = load_coco(out / "images.json").coco
+    sizes = {image["file_name"]: (image["height"], image["width"]) for image in coco["images"]}
+    assert sizes == dict.fromkeys(["a/one.png", LATIN_1, "two.png"], (40, 60))
+    assert [(category["id"], category["name"]) for category in coco["categories"]] == [(3, "cat"), (8, "dog")]
+    results = load_predictions(out / "predictions.json", coco).results
+    assert {result["image_id"] for result in results} == {image["id"] for image in coco["images"]}
+    (failure,) = read_failures(out / "failures.jsonl").items()
+    assert failure[0] == os.fsdecode(b"br\xf6ken.jpg")
+    assert "not readable as an image" in failure[1]
+    overlays = {path.relative_to(out / "overlays").as_posix() for path in (out / "overlays").rglob("*.jpg")}
+    assert overlays == {f"{name}.jpg" for name in sizes}
+
+
+def test_nothing_readable_is_an_error(command: Command, checkpoint: Path, tmp_path: Path) -> None:
+    (tmp_path / "bad.png").write_bytes(b"no image")
+    outcome = command(
+        "scripts/predict.py", f"checkpoint={checkpoint}", f"input={tmp_path}/bad.png", f"output={tmp_path}/out",
+        "trainer=cpu", "num_workers=0",
+    )  # fmt: skip
+    assert outcome.code == 1
+    assert "none of the 1 images can be read" in outcome.err
+    assert json.loads((tmp_path / "out/predictions.json").read_text()) == []

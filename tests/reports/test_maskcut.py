@@ -1,0 +1,56 @@
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from cutler_pl.maskcut.predictor import ImageMasks
+from cutler_pl.pseudo_masks.merge import MergeReport
+from cutler_pl.reports.maskcut import MAX_IMAGES, draw_overlay, draw_steps, figure_path, write_maskcut_page
+from cutler_pl.visual.image_files import save_image
+
+IMAGE = np.random.default_rng(0).integers(0, 256, (60, 90, 3), dtype=np.uint8)
+HOSTILE = "<b>|&'\" photo [1].png"
+
+
+def test_overlay_scales_masks_to_image() -> None:
+    mask = np.zeros((20, 30), dtype=bool)
+    mask[:, 15:] = True
+    drawn = draw_overlay(IMAGE, [mask])
+    assert drawn.shape == IMAGE.shape
+    assert np.array_equal(drawn[:, :45], np.rint(IMAGE[:, :45] * np.float32(0.55)).astype(np.uint8))
+    assert np.array_equal(draw_overlay(IMAGE, []), IMAGE)
+
+
+def test_steps_show_every_round() -> None:
+    found = ImageMasks(
+        "a.jpg",
+        torch.zeros(3, 16, 16, dtype=torch.uint8),
+        eigenvectors=torch.rand(3, 4, 4),
+        ncut_values=torch.rand(3),
+        coarse=torch.ones(3, 16, 16, dtype=torch.bool),
+        refined=torch.zeros(3, 16, 16, dtype=torch.bool),
+        dropped={},
+    )
+    height, width, _ = draw_steps(IMAGE, found).shape
+    assert 256 < height < 320
+    assert width > 6 * 384
+
+
+def test_page_links_figures_and_escapes_names(tmp_path: Path) -> None:
+    save_image(figure_path(tmp_path / "steps", HOSTILE), IMAGE)
+    report = MergeReport(images=2, annotations=1, without_annotations=1, failed={"<i>x</i>.jpg": "broken"})
+    write_maskcut_page(tmp_path, [HOSTILE, "<i>x</i>.jpg", "never drawn.jpg"], report)
+    page = (tmp_path / "index.html").read_text()
+    assert "&lt;b&gt;|&amp;&#39;&#34; photo [1].png" in page
+    assert "<b>" not in page
+    assert "&lt;i&gt;x&lt;/i&gt;.jpg" in page
+    assert page.count("<img") == 1
+
+
+def test_large_run_shows_every_nth_image(tmp_path: Path) -> None:
+    names = [f"{number:04d}.jpg" for number in range(3 * MAX_IMAGES)]
+    for name in names[:7]:
+        save_image(figure_path(tmp_path / "steps", name), IMAGE)
+    write_maskcut_page(tmp_path, names, MergeReport(images=len(names), annotations=0, without_annotations=0))
+    page = (tmp_path / "index.html").read_text()
+    assert [name for name in names[:7] if f"steps/{name}" in page] == names[:7:3]
