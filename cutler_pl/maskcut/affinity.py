@@ -24,6 +24,7 @@ SOURCE = Path(__file__).parent / "cuda" / "graph.cu"
 _FLOAT32_BITS = 24
 _WORD_BITS = 32
 _PARTS = 8
+_DOUBTFUL_PAIRS = 4
 
 
 @runtime_checkable
@@ -183,10 +184,11 @@ def build_graph(
 ) -> PatchGraph:
     """Connect the patches whose features have a cosine similarity above τ.
 
-    Similarities are taken in true float32: TensorFloat-32 or bfloat16 would move edges near τ.
+    Which side of τ a similarity lies on is decided as in float64, so that every device and linear algebra library
+    builds the same graph.
 
     Args:
-        features: Patch features of any scale; half precision is raised to float32.
+        features: Patch features of any scale and precision.
         tau: τ of the paper.
         eps: ε, the weight of absent edges.
         kernels: The kernels of `SOURCE`; those of the features' device where not given.
@@ -195,20 +197,39 @@ def build_graph(
         The graphs, row-major patches, none blanked. A patch without features (all zero) has no edge, not even to
         itself.
     """
-    if features.dtype != torch.float64:
-        features = features.float()
-    directions = F.normalize(features.flatten(2), dim=1)
-    with full_float32():
-        similarity = directions.transpose(1, 2) @ directions
+    similarity = _similarity(F.normalize(features.flatten(2).double(), dim=1), tau)
     batch, patches = similarity.shape[:2]
     kernels = kernels or kernels_for(SOURCE, features.device)
     edges: Edges
     if kernels is None:
         edges = DenseEdges(similarity.gt_(tau).float())
     else:
-        edges = PackedEdges.pack(similarity.float(), tau=tau, kernels=kernels)
+        edges = PackedEdges.pack(similarity, tau=tau, kernels=kernels)
     active = torch.ones(batch, patches, dtype=torch.bool, device=features.device)
     return PatchGraph(edges=edges, active=active, images=tuple(range(batch)), eps=eps)
+
+
+def _similarity(
+    directions: Float64[Tensor, "batch dim patches"], tau: float
+) -> Float32[Tensor, "batch patches patches"]:
+    """Cosine similarities on the right side of τ.
+
+    A float32 product depends on the order in which the library adds, and the original's masks may hang on a single
+    edge. The pairs that float32 leaves in doubt, one in ten thousand or fewer, are taken again in float64 and set to
+    ±1.
+    """
+    single = directions.float()
+    with full_float32():
+        similarity = single.transpose(1, 2) @ single
+    # of a sum of `dim` products in any order, of rounding the factors, and of rounding τ
+    error = (directions.shape[1] + 4) * 2.0**-_FLOAT32_BITS
+    for cosines, columns in zip(similarity, directions, strict=True):
+        i, j = ((cosines > tau - error) & (cosines < tau + error)).nonzero(as_tuple=True)
+        rows = columns.T.contiguous()
+        few = len(i) <= _DOUBTFUL_PAIRS * len(rows)
+        exact = (rows[i] * rows[j]).sum(1) if few else (rows @ columns)[i, j]
+        cosines[i, j] = torch.where(exact > tau, 1.0, -1.0)
+    return similarity
 
 
 def _fixed_point_pieces(

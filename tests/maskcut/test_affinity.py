@@ -2,6 +2,7 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from cutler_pl.maskcut.affinity import DenseEdges, build_graph
 
@@ -20,6 +21,29 @@ def test_patches_are_joined_above_the_threshold_only() -> None:
 
 def test_similarity_equal_to_the_threshold_is_no_edge() -> None:
     assert build_graph(grid([1, 0], [0, 1]), tau=0.0, eps=1e-5).edges.dense(0).tolist() == [[1, 0], [0, 1]]
+
+
+def test_edges_are_those_of_float64_however_close_to_the_threshold() -> None:
+    features = torch.randn(1, 384, 12, 20)
+    directions = F.normalize(features.flatten(2).double(), dim=1)[0]
+    cosines = directions.T @ directions
+    levels = cosines[cosines > 0].sort().values
+    gaps = levels.diff()
+    gaps[gaps < 1e-11] = 1  # a pair and its mirror image
+    for place in gaps.argsort()[:10].tolist():
+        tau = float(levels[place : place + 2].mean())
+        for order in (torch.arange(384), torch.randperm(384)):  # of the channels, so of the sums
+            graph = build_graph(features[:, order], tau=tau, eps=1e-5)
+            assert torch.equal(graph.edges.dense(0), (cosines > tau).float())
+
+
+@pytest.mark.parametrize("side", [-1, 1])
+def test_edges_are_those_of_float64_where_all_patches_are_close_to_the_threshold(side: int) -> None:
+    vectors = torch.randn(384, 2, dtype=torch.float64)
+    features = vectors.repeat(1, 30).view(1, 384, 6, 10)
+    cosine = float(F.cosine_similarity(vectors[:, 0], vectors[:, 1], dim=0))
+    graph = build_graph(features, tau=cosine + side * 1e-12, eps=1e-5)
+    assert graph.degrees().unique().tolist() == [30 if side > 0 else 60]
 
 
 def test_a_blank_patch_and_one_without_features_are_joined_to_nothing() -> None:

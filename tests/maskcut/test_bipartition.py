@@ -45,7 +45,8 @@ def centre_block() -> np.ndarray:
 
 
 @pytest.mark.parametrize("sign", [1.0, -1.0])
-def test_a_block_inside_is_the_object_whatever_the_sign(sign: float) -> None:
+def test_inner_block_is_object(sign: float) -> None:
+    """Whatever the sign of the eigenvector."""
     vector = sign * centre_block()
     cut = cut_one(vector)
     expected = np.zeros((4, 5), dtype=bool)
@@ -62,7 +63,7 @@ def three_corners() -> np.ndarray:
     return vector
 
 
-def test_with_three_corners_on_the_seed_side_the_sign_decides() -> None:
+def test_sign_decides_with_three_corners() -> None:
     plus = cut_one(three_corners())
     minus = cut_one(-three_corners())
     np.testing.assert_array_equal(plus.mask, three_corners() < 0)
@@ -70,20 +71,21 @@ def test_with_three_corners_on_the_seed_side_the_sign_decides() -> None:
 
 
 @pytest.mark.parametrize("sign", [1.0, -1.0])
-def test_the_invariant_corner_rule_gives_the_seed_side_up(sign: float) -> None:
+def test_invariant_rule_takes_other_side(sign: float) -> None:
     vector = sign * three_corners()
     cut = cut_one(vector, corner_rule="invariant")
     np.testing.assert_array_equal(cut.mask, three_corners() < 0)
     np.testing.assert_array_equal(cut.vector, -three_corners())
 
 
-def test_only_the_part_connected_to_the_seed_is_kept_and_diagonals_do_not_connect() -> None:
+def test_keep_seed_component_only() -> None:
+    """Diagonal neighbours are not connected."""
     vector = np.array([[-1, -1, -1, -1], [-1, 3, -1, 2], [-1, -1, 2, -1], [-1, -1, -1, -1]], dtype=float)
     cut = cut_one(vector)
     assert np.argwhere(cut.mask).tolist() == [[1, 1]]
 
 
-def test_blank_patches_are_placed_by_the_sign_of_the_mean() -> None:
+def test_blank_patches_follow_mean_sign() -> None:
     vector = np.array([[4.0, -1, -1, -1, -1, -0.5]])
     mean = vector.mean()
     assert mean < 0
@@ -96,7 +98,9 @@ def test_blank_patches_are_placed_by_the_sign_of_the_mean() -> None:
     assert above.mask.tolist() == [[True, True, False, False, False, False]]
 
 
-def test_between_equal_parts_the_one_at_the_border_wins_then_the_largest_then_the_previous() -> None:
+def test_order_of_equal_components() -> None:
+    """The one at the border wins, then the largest, then that of the previous round."""
+
     def cut(rows: list[str], previous: np.ndarray | None = None) -> list[str]:
         vector = np.array([[1.0 if c == "#" else -0.1 for c in row] for row in rows])
         mask = cut_one(vector, previous=previous).mask
@@ -111,12 +115,12 @@ def test_between_equal_parts_the_one_at_the_border_wins_then_the_largest_then_th
     assert cut(rows, previous) == [".....", ".....", ".....", "...#.", "....."]
 
 
-def test_a_constant_vector_gives_an_empty_mask() -> None:
+def test_constant_vector_gives_empty_mask() -> None:
     vector = np.zeros((3, 3))
     assert not cut_one(vector, 1.0).mask.any()
 
 
-def test_a_row_of_patches_can_be_cut() -> None:
+def test_cut_single_row() -> None:
     vector = np.array([[-1.0, -1, 2, 3, -1, -1, -1]])
     assert cut_one(vector).mask.tolist() == [[False, False, True, True] + [False] * 3]
 
@@ -125,7 +129,8 @@ def grids(*masks: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(np.stack(masks))
 
 
-def test_a_round_is_dropped_over_half_overlap_or_up_to_one_percent() -> None:
+def test_drop_overlapping_or_small_round() -> None:
+    """Above an IoU of one half, or up to one percent of the patches."""
     flat = np.arange(3600).reshape(60, 60)
     nothing = np.zeros((60, 60), dtype=bool)
     masks = grids(flat < 36, flat < 37, flat < 100, flat < 101)  # the third overlaps by exactly a half
@@ -133,7 +138,7 @@ def test_a_round_is_dropped_over_half_overlap_or_up_to_one_percent() -> None:
     assert is_dropped(masks, previous, MaskCutParams()).tolist() == [True, False, False, True]
 
 
-def test_an_empty_batch_is_cut() -> None:
+def test_empty_batch() -> None:
     empty = torch.zeros(0, 3, 4, dtype=torch.float64)
     cut = bipartition(empty, torch.zeros(0, dtype=torch.float64), blank=empty.bool(), previous=empty.bool())
     assert cut.masks.shape == cut.vectors.shape == (0, 3, 4)

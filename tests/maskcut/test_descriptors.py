@@ -16,19 +16,19 @@ def describe():
     return build_feature_extractor("patch_descriptors")
 
 
-def test_there_are_fifteen_numbers_a_cell(describe) -> None:
+def test_fifteen_numbers_per_cell(describe) -> None:
     features = describe(torch.rand(2, 3, 40, 64))
     assert features.shape == (2, 15, 5, 8)
     assert (describe.patch_size, describe.dim) == (8, 15)
 
 
-def test_every_channel_is_centred_and_has_its_weight_as_deviation(describe) -> None:
+def test_channels_standardised_and_weighted(describe) -> None:
     features = describe(torch.rand(1, 3, 80, 96))[0].flatten(1)
     torch.testing.assert_close(features.mean(1), torch.zeros(15), rtol=0, atol=1e-5)
     torch.testing.assert_close(features.std(1, unbiased=False), torch.tensor(WEIGHT), rtol=1e-4, atol=0)
 
 
-def test_a_grey_step_is_seen_in_lightness_only(describe) -> None:
+def test_grey_step_changes_lightness_only(describe) -> None:
     image = torch.full((1, 3, 32, 64), 0.2)
     image[..., 32:] = 0.8
     features = describe(image)[0]
@@ -38,7 +38,7 @@ def test_a_grey_step_is_seen_in_lightness_only(describe) -> None:
     assert features[1:3].abs().max() < 0.1  # a and b: grey has none
 
 
-def test_the_place_is_that_of_the_cell(describe) -> None:
+def test_position_of_cell(describe) -> None:
     y, x = describe(torch.rand(1, 3, 24, 40))[0, 13:]
     assert (y.diff(dim=0) > 0).all()
     assert (y == y[:, :1]).all()
@@ -47,7 +47,7 @@ def test_the_place_is_that_of_the_cell(describe) -> None:
 
 
 @pytest.mark.parametrize(("axis", "orientation"), [(3, 0), (2, 2)])
-def test_stripes_have_their_energy_in_one_orientation(describe, axis: int, orientation: int) -> None:
+def test_stripes_have_one_orientation(describe, axis: int, orientation: int) -> None:
     # vertical stripes in the left half: their gradients point along x, orientation 0; horizontal ones, 2
     image = torch.full((1, 3, 64, 128), 0.5)
     stripes = (torch.arange(64) // 4 % 2).float()
@@ -58,13 +58,13 @@ def test_stripes_have_their_energy_in_one_orientation(describe, axis: int, orien
     assert plain[orientation] < -0.4
 
 
-def test_an_image_of_one_colour_has_its_place_only(describe) -> None:
+def test_constant_image_has_position_only(describe) -> None:
     features = describe(torch.full((1, 3, 32, 32), 0.37))[0]
     assert features[:13].abs().max() < 0.02
     assert features.isfinite().all()
 
 
-def test_a_batch_equals_its_images_one_by_one(describe) -> None:
+def test_batch_equals_images_alone(describe) -> None:
     images = torch.rand(3, 3, 40, 48)
     alone = torch.cat([describe(image[None]) for image in images])
     torch.testing.assert_close(describe(images), alone, rtol=0, atol=1e-5)
@@ -75,20 +75,20 @@ def test_small_grids_work(describe, size: tuple[int, int]) -> None:
     assert describe(torch.rand(1, 3, *size)).isfinite().all()
 
 
-def test_a_side_that_is_no_multiple_of_eight_is_refused(describe) -> None:
+def test_refuse_side_not_multiple_of_eight(describe) -> None:
     with pytest.raises(ConfigError, match="30×32 pixels cannot be cut in patches of 8"):
         describe(torch.rand(1, 3, 30, 32))
 
 
-def test_weights_are_refused() -> None:
+def test_refuse_weights() -> None:
     with pytest.raises(ConfigError, match=r"features\.weights is set, but patch_descriptors has no weights"):
         build_feature_extractor("patch_descriptors", weights="file.pth")
 
 
 @pytest.mark.real_data
-def test_the_zebra_stands_out_of_the_grass(describe, data_dir: Path) -> None:
-    photo = torch.from_numpy(read_image(data_dir / "coco_mini" / "images" / "000000000034.jpg")).permute(2, 0, 1)
-    square = torch.nn.functional.interpolate(photo[None] / 255, (240, 240), mode="bilinear", antialias=True)
+def test_find_zebra_in_grass(describe, data_dir: Path) -> None:
+    image = torch.from_numpy(read_image(data_dir / "coco_mini" / "images" / "000000000034.jpg")).permute(2, 0, 1)
+    square = torch.nn.functional.interpolate(image[None] / 255, (240, 240), mode="bilinear", antialias=True)
     mask = maskcut(describe(square.clamp(0, 1)), MaskCutParams(tau=0.5, num_masks=1)).masks[0, 0]
     zebra = mask[4:12, 2:16]  # its body, and grass to the right of it
     assert zebra.float().mean() > 0.9

@@ -24,7 +24,7 @@ def image_masks(
     )
 
 
-def test_masks_are_resized_bicubically_and_split_at_half() -> None:
+def test_resize_bicubic_threshold_half() -> None:
     mask = np.zeros((12, 12), bool)
     mask[3:9, 2:7] = True
     (annotation,), vanished = encode_masks(image_masks(mask[None]), (30, 50))
@@ -36,12 +36,13 @@ def test_masks_are_resized_bicubically_and_split_at_half() -> None:
     assert annotation["bbox"] == [xs.min(), ys.min(), np.ptp(xs) + 1, np.ptp(ys) + 1]
 
 
-def test_a_mask_of_the_whole_photo_stays_whole() -> None:
+def test_full_mask_stays_full() -> None:
     (annotation,), _ = encode_masks(image_masks(np.ones((1, 8, 8), bool)), (5, 7))
     assert (annotation["area"], annotation["bbox"]) == (35, [0.0, 0.0, 7.0, 5.0])
 
 
-def test_a_spot_that_shrinks_below_half_grey_is_kept() -> None:
+def test_keep_faint_spot() -> None:
+    """A spot that shrinks below half grey is kept."""
     mask = np.zeros((64, 64), bool)
     mask[32, 32] = True
     (annotation,), vanished = encode_masks(image_masks(mask[None]), (16, 16))
@@ -49,7 +50,7 @@ def test_a_spot_that_shrinks_below_half_grey_is_kept() -> None:
     assert not vanished
 
 
-def test_a_spot_that_shrinks_to_nothing_is_counted() -> None:
+def test_count_vanished_spot() -> None:
     mask = np.zeros((480, 480), bool)
     mask[200, 200] = True
     found = image_masks(np.stack([mask, np.zeros_like(mask)]))
@@ -63,7 +64,7 @@ def two_spots() -> np.ndarray:
     return mask
 
 
-def test_disconnected_parts_become_objects_and_specks_can_be_left_out() -> None:
+def test_split_components_drop_small() -> None:
     mask = image_masks(two_spots()[None])
     whole, _ = encode_masks(mask, (20, 20))
     parts, left_out = encode_masks(mask, (20, 20), params=AnnotationParams(split_parts=True))
@@ -75,7 +76,7 @@ def test_disconnected_parts_become_objects_and_specks_can_be_left_out() -> None:
     assert left_out == {"below the smallest area": 1}
 
 
-def test_scores_are_written_on_request() -> None:
+def test_write_scores_on_request() -> None:
     refined = np.stack([two_spots(), np.zeros((20, 20), bool), two_spots()])
     coarse = refined.copy()
     coarse[2, 2:12, 2:12] = False
@@ -89,6 +90,6 @@ def test_scores_are_written_on_request() -> None:
 
 
 @pytest.mark.parametrize("min_area", [-0.1, 1.0])
-def test_a_smallest_area_is_a_share(min_area: float) -> None:
+def test_refuse_impossible_min_area(min_area: float) -> None:
     with pytest.raises(ConfigError, match=r"annotation.min_area is .*0 ≤ min_area < 1"):
         AnnotationParams(min_area=min_area)

@@ -53,16 +53,16 @@ def recorded_extractor(recorded_keys):
 
 
 @pytest.mark.golden
-@pytest.mark.parametrize("photo", [pytest.param("demo1", marks=pytest.mark.slow), "demo2"])
-def test_keys_are_those_of_the_original(photo: str, vit_golden: Path, recorded_extractor) -> None:
-    pixels = torch.from_numpy(np.array(Image.open(vit_golden / f"{photo}_480.png").convert("RGB")))
+@pytest.mark.parametrize("image", [pytest.param("demo1", marks=pytest.mark.slow), "demo2"])
+def test_keys_are_those_of_the_original(image: str, vit_golden: Path, recorded_extractor) -> None:
+    pixels = torch.from_numpy(np.array(Image.open(vit_golden / f"{image}_480.png").convert("RGB")))
     features = recorded_extractor(pixels.permute(2, 0, 1)[None].float() / 255)
     assert features.shape == (1, 384, 60, 60)
     with np.load(vit_golden / "vits8_k_features.npz") as arrays:
-        expected = arrays[f"{photo}_k"].astype(np.float32)
+        expected = arrays[f"{image}_k"].astype(np.float32)
     keys = features[0].flatten(1)
     np.testing.assert_allclose(keys, expected, rtol=2**-11, atol=1e-5)  # recorded in half precision
-    facts = json.loads((vit_golden / "vits8_k_checks.json").read_text())[photo]
+    facts = json.loads((vit_golden / "vits8_k_checks.json").read_text())[image]
     assert keys.double().abs().sum().item() == pytest.approx(facts["abs_sum"], rel=1e-6)
     assert keys.double().square().sum().item() == pytest.approx(facts["sq_sum"], rel=1e-6)
     np.testing.assert_allclose(keys.T.flatten()[:8], facts["first8"], rtol=0, atol=1e-5)

@@ -20,7 +20,7 @@ def twin() -> CpuTwin:
 
 
 @pytest.mark.parametrize("grid", [(1, 2), (4, 8), (5, 7), (13, 20)])
-def test_packed_edges_are_the_dense_ones(grid: tuple[int, int], twin: CpuTwin) -> None:
+def test_packed_edges_equal_dense(grid: tuple[int, int], twin: CpuTwin) -> None:
     features = torch.randn(3, 6, *grid)
     dense, packed = (build_graph(features, tau=0.15, eps=1e-5, kernels=k) for k in (None, twin))
     assert isinstance(packed.edges, PackedEdges)
@@ -29,7 +29,8 @@ def test_packed_edges_are_the_dense_ones(grid: tuple[int, int], twin: CpuTwin) -
         assert torch.equal(packed.edges.dense(i), dense.edges.dense(i))
 
 
-def test_products_are_those_of_the_dense_graph_for_any_selection(twin: CpuTwin) -> None:
+def test_packed_matvec_equals_dense(twin: CpuTwin) -> None:
+    """For any selection of graphs."""
     features = torch.randn(4, 6, 9, 11)
     blank = torch.rand(3, 99) < 0.2
     dense, packed = (
@@ -41,7 +42,7 @@ def test_products_are_those_of_the_dense_graph_for_any_selection(twin: CpuTwin) 
 
 
 @pytest.mark.parametrize("size", [2, 3, 5, 16, 40])
-def test_second_pairs_are_those_of_lapack(size: int, twin: CpuTwin) -> None:
+def test_second_pairs_equal_lapack(size: int, twin: CpuTwin) -> None:
     rng = np.random.default_rng(size)
     diagonals = torch.from_numpy(rng.uniform(0, 1, (20, size)))
     offdiagonals = torch.from_numpy(rng.uniform(-0.5, 0.5, (20, size - 1)))
@@ -55,7 +56,7 @@ def test_second_pairs_are_those_of_lapack(size: int, twin: CpuTwin) -> None:
         np.testing.assert_allclose(pairs.vectors[i], y, rtol=0, atol=1e-14 / min(gap, 1.0))
 
 
-def test_pairs_that_a_kernel_cannot_tell_apart_are_found_on_the_host(twin: CpuTwin) -> None:
+def test_solve_hard_pairs_on_host(twin: CpuTwin) -> None:
     diagonals = torch.tensor([[0.0, 1, 1, 2], [0, 0.5, 0.7, 0.9]], dtype=torch.float64)
     offdiagonals = torch.tensor([[0.0, 0, 0], [0.2, 0.0, 0.1]], dtype=torch.float64)
     kernel, host = (second_ritz_pairs(diagonals, offdiagonals, kernels=k) for k in (twin, None))
@@ -63,7 +64,7 @@ def test_pairs_that_a_kernel_cannot_tell_apart_are_found_on_the_host(twin: CpuTw
     assert torch.equal(kernel.values, host.values)
 
 
-def test_a_batch_of_packed_graphs_has_the_eigenvectors_of_the_dense_ones(twin: CpuTwin) -> None:
+def test_packed_eigenvectors_equal_dense(twin: CpuTwin) -> None:
     features = torch.randn(4, 6, 12, 13) + 2 * torch.randn(4, 6, 1, 13)
     counted, pairs = [], []
     for kernels in (None, twin):

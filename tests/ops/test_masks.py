@@ -46,7 +46,7 @@ def test_intersections_are_counts_and_symmetric(sets: tuple[np.ndarray, np.ndarr
 
 
 @pytest.mark.parametrize("shape", [(0, 5, 5), (2, 0, 5), (2, 5, 0), (0, 0, 0)])
-def test_nothing_overlaps_with_nothing(shape: tuple[int, int, int]) -> None:
+def test_empty_masks_share_nothing(shape: tuple[int, int, int]) -> None:
     masks = torch.zeros(shape, dtype=torch.bool)
     assert mask_intersections(masks, masks).shape == (shape[0], shape[0])
     assert not mask_intersections(masks, masks).any()
@@ -59,14 +59,14 @@ def test_large_masks_are_counted_exactly() -> None:
     assert mask_intersections(masks, masks).item() == 4000 * 4000 - 1
 
 
-def test_autocast_does_not_round_the_counts() -> None:
+def test_counts_exact_under_autocast() -> None:
     masks = torch.ones(1, 61, 67, dtype=torch.bool)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert mask_intersections(masks, masks).item() == 61 * 67
         assert paired_iou(masks, masks).item() == 1
 
 
-def test_masks_are_left_as_they_were() -> None:
+def test_masks_stay_unchanged() -> None:
     masks = torch.rand(3, 6, 6) > 0.5
     before = masks.clone()
     mask_intersections(masks, masks)
@@ -75,6 +75,6 @@ def test_masks_are_left_as_they_were() -> None:
 
 
 @pytest.mark.gpu
-def test_counts_on_the_gpu_equal_those_on_the_cpu() -> None:
+def test_gpu_counts_equal_cpu() -> None:
     masks = torch.rand(20, 300, 400) > 0.5
     assert torch.equal(mask_intersections(masks.cuda(), masks.cuda()).cpu(), mask_intersections(masks, masks))

@@ -25,18 +25,18 @@ def scenes(count: int, size_hw: tuple[int, int]) -> tuple[torch.Tensor, torch.Te
     """Noisy images with a bright disc each, and a rough square around it."""
     rng = np.random.default_rng(0)
     y, x = np.mgrid[: size_hw[0], : size_hw[1]]
-    photos, masks = [], []
+    images, masks = [], []
     for i in range(count):
         radius = min(size_hw) * (0.2 + 0.05 * i)
         distance = np.hypot(y - size_hw[0] * 0.5, x - size_hw[1] * (0.3 + 0.1 * i))
-        photo = np.where((distance < radius)[..., None], 200.0, 60.0) + rng.normal(0, 4, (*size_hw, 3))
-        photos.append(photo.clip(0, 255).astype(np.uint8).transpose(2, 0, 1))
+        image = np.where((distance < radius)[..., None], 200.0, 60.0) + rng.normal(0, 4, (*size_hw, 3))
+        images.append(image.clip(0, 255).astype(np.uint8).transpose(2, 0, 1))
         masks.append(np.stack([distance < 0.8 * radius, distance < 1.2 * radius, distance < 0]))
-    return torch.from_numpy(np.stack(photos)), torch.from_numpy(np.stack(masks))
+    return torch.from_numpy(np.stack(images)), torch.from_numpy(np.stack(masks))
 
 
 @pytest.mark.parametrize("dim", [2, 5])
-def test_each_image_is_filtered_as_by_the_lattice_of_the_cpu_bit_for_bit(dim: int, twin: CpuTwin) -> None:
+def test_filter_equals_cpu_lattice_bitwise(dim: int, twin: CpuTwin) -> None:
     rng = np.random.default_rng(dim)
     features = rng.uniform(-6, 6, (3, 400, dim)).astype(np.float32)
     values = rng.normal(size=(3, 400, lattice.LANES)).astype(np.float32)
@@ -47,7 +47,7 @@ def test_each_image_is_filtered_as_by_the_lattice_of_the_cpu_bit_for_bit(dim: in
         assert np.array_equal(filtered[i].numpy(), expected)
 
 
-def test_groups_of_values_share_one_lattice(twin: CpuTwin) -> None:
+def test_share_lattice_between_groups(twin: CpuTwin) -> None:
     features = torch.rand(1, 60, 2) * 9
     values = torch.randn(3, 60, 5)
     shared = build_lattice(features, [9.0, 9.0], kernels=twin)
@@ -56,38 +56,39 @@ def test_groups_of_values_share_one_lattice(twin: CpuTwin) -> None:
         assert torch.equal(filtered[i], shared.filter(values[i : i + 1].contiguous())[0])
 
 
-def test_a_batch_has_the_probabilities_of_the_cpu(twin: CpuTwin) -> None:
-    photos, masks = scenes(3, (41, 57))
-    found = mean_field(photos, masks, CrfParams(), kernels=twin)
+def test_batch_probabilities_equal_cpu(twin: CpuTwin) -> None:
+    images, masks = scenes(3, (41, 57))
+    found = mean_field(images, masks, CrfParams(), kernels=twin)
     for i in range(3):
-        expected = numba.mean_field(photos[i].permute(1, 2, 0).numpy(), masks[i].numpy(), CrfParams())
+        expected = numba.mean_field(images[i].permute(1, 2, 0).numpy(), masks[i].numpy(), CrfParams())
         np.testing.assert_allclose(found[i], expected, rtol=0, atol=2e-5)
 
 
 @pytest.mark.golden
-def test_the_kernels_give_the_pixels_of_the_original(golden_dir: Path, twin: CpuTwin) -> None:
+def test_kernels_give_original_pixels(golden_dir: Path, twin: CpuTwin) -> None:
     folder = golden_dir / "maskcut" / "crf"
     backend = CudaCrf(CrfParams(), kernels=twin)
     cases = json.loads((folder / "crf_cases.json").read_text())
     assert cases
     for case in cases:
-        photo = np.array(Image.open(folder / case["image_png"]).convert("RGB"))
-        images = torch.from_numpy(photo).permute(2, 0, 1)[None]
+        pixels = np.array(Image.open(folder / case["image_png"]).convert("RGB"))
+        images = torch.from_numpy(pixels).permute(2, 0, 1)[None]
         given = torch.from_numpy(rle_codec.decode(case["mask_in_rle"]))[None, None]
         refined = refine_masks(images, given, backend=backend)[0, 0].numpy()
         filled = rle_codec.decode(case["filled_rle"])
         np.testing.assert_array_equal(refined, filled if case["kept"] else np.zeros_like(filled), case["name"])
 
 
-def test_on_a_cpu_the_backend_says_what_to_take() -> None:
-    photos, masks = scenes(1, (8, 8))
+def test_cuda_backend_refuses_cpu_images() -> None:
+    """The message names the backend that works."""
+    images, masks = scenes(1, (8, 8))
     with pytest.raises(OptionalDependencyError, match=r"crf.backend=numba"):
-        refine_masks(photos, masks, backend="cuda")
+        refine_masks(images, masks, backend="cuda")
 
 
 @pytest.mark.gpu
-def test_the_gpu_gives_the_masks_of_the_cpu() -> None:
-    photos, masks = scenes(5, (120, 97))
-    there = refine_masks(photos.cuda(), masks.cuda(), backend="cuda").cpu()
-    here = refine_masks(photos, masks, backend="numba")
+def test_gpu_masks_equal_cpu() -> None:
+    images, masks = scenes(5, (120, 97))
+    there = refine_masks(images.cuda(), masks.cuda(), backend="cuda").cpu()
+    here = refine_masks(images, masks, backend="numba")
     assert int((there != here).sum()) <= 2  # a pixel whose probability is 0.5 within rounding

@@ -75,7 +75,7 @@ def slow_filter(features: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("dim", [1, 2, 5])
-def test_lattice_agrees_with_its_definition(dim: int) -> None:
+def test_lattice_equals_definition(dim: int) -> None:
     rng = np.random.default_rng(dim)
     features = rng.normal(0, 2, (150, dim)).astype(np.float32)
     values = rng.normal(size=(150, LANES)).astype(np.float32)
@@ -84,7 +84,7 @@ def test_lattice_agrees_with_its_definition(dim: int) -> None:
         np.testing.assert_allclose(filtered[:, lane], slow_filter(features, values[:, lane]), rtol=1e-4, atol=1e-4)
 
 
-def test_lattice_weights_are_barycentric_coordinates() -> None:
+def test_lattice_weights_are_barycentric() -> None:
     features = np.random.default_rng(0).uniform(-40, 40, (2000, 5)).astype(np.float32)
     lattice = build_lattice(features)
     np.testing.assert_allclose(lattice.weights.sum(1), 1, atol=1e-4)
@@ -92,7 +92,7 @@ def test_lattice_weights_are_barycentric_coordinates() -> None:
     assert lattice.vertices.max() == lattice.num_vertices - 1
 
 
-def test_lattice_of_one_dimension_blurs_like_a_gaussian() -> None:
+def test_one_dimensional_lattice_is_gaussian() -> None:
     features = np.arange(-200, 201, dtype=np.float32)[:, None] / 10
     impulse = np.zeros((401, LANES), np.float32)
     impulse[200] = 1
@@ -102,19 +102,19 @@ def test_lattice_of_one_dimension_blurs_like_a_gaussian() -> None:
     assert deviation == pytest.approx(1, abs=0.15)
 
 
-def test_lattice_refuses_features_it_cannot_number() -> None:
+def test_lattice_refuses_too_large_features() -> None:
     with pytest.raises(ValueError, match="63 bits"):
         build_lattice(np.full((2, 5), 1e6, np.float32))
 
 
-def test_refinement_moves_a_blocky_mask_to_the_edge_of_the_object() -> None:
+def test_fit_blocky_mask_to_edge() -> None:
     image, disc = scene((64, 80))
     blocky = disc[::8, ::8].repeat(8, 0).repeat(8, 1)
     refined = refine_masks(*as_batch(image, blocky))[0, 0].numpy()
     assert (refined & disc).sum() / (refined | disc).sum() > 0.98 > (blocky & disc).sum() / (blocky | disc).sum()
 
 
-def test_a_mask_that_the_image_does_not_support_is_rejected() -> None:
+def test_reject_unsupported_mask() -> None:
     image, disc = scene((64, 64))
     sparse = np.random.default_rng(0).random(disc.shape) < 0.02
     refined = refine_masks(*as_batch(image, sparse, disc))[0]
@@ -122,7 +122,7 @@ def test_a_mask_that_the_image_does_not_support_is_rejected() -> None:
     assert refined[1].any()
 
 
-def test_each_mask_is_refined_as_if_it_were_alone() -> None:
+def test_masks_refined_independently() -> None:
     image, disc = scene((40, 56))
     masks = [disc, np.roll(disc, 6, 1), np.zeros_like(disc), ~disc, np.roll(disc, 4, 0)]  # more than one register
     images, together = as_batch(image, *masks)
@@ -130,7 +130,8 @@ def test_each_mask_is_refined_as_if_it_were_alone() -> None:
     assert torch.equal(refine_masks(images, together), alone)
 
 
-def test_images_of_a_batch_do_not_touch_each_other_and_inputs_stay_unchanged() -> None:
+def test_images_refined_independently() -> None:
+    """The images of a batch do not affect each other, and the inputs stay unchanged."""
     pairs = [as_batch(*scene((33, 47), seed)) for seed in range(3)]
     images, masks = torch.cat([p[0] for p in pairs]), torch.cat([p[1] for p in pairs])
     before = images.clone(), masks.clone()
@@ -141,7 +142,7 @@ def test_images_of_a_batch_do_not_touch_each_other_and_inputs_stay_unchanged() -
 
 
 @pytest.mark.parametrize("size_hw", [(1, 1), (1, 50), (50, 1), (2, 3), (31, 17)])
-def test_any_size_and_constant_images_work(size_hw: tuple[int, int]) -> None:
+def test_any_size_and_constant_images(size_hw: tuple[int, int]) -> None:
     image = np.full((*size_hw, 3), 255, np.uint8)
     full, empty = np.ones(size_hw, bool), np.zeros(size_hw, bool)
     refined = refine_masks(*as_batch(image, full, empty))[0]
@@ -150,18 +151,20 @@ def test_any_size_and_constant_images_work(size_hw: tuple[int, int]) -> None:
 
 
 @pytest.mark.parametrize("shape", [(0, 3), (2, 0)])
-def test_no_images_or_no_masks_give_none(shape: tuple[int, int]) -> None:
+def test_empty_batch_gives_empty_result(shape: tuple[int, int]) -> None:
     images = torch.zeros(shape[0], 3, 8, 8, dtype=torch.uint8)
     masks = torch.zeros(*shape, 8, 8, dtype=torch.bool)
     assert refine_masks(images, masks).shape == masks.shape
 
 
-def test_an_unknown_backend_is_named() -> None:
+def test_refuse_unknown_backend() -> None:
     with pytest.raises(ConfigError, match=r"'cuda_9'.*numba"):
         refine_masks(*as_batch(*scene((8, 8))), backend="cuda_9")
 
 
-def test_a_backend_may_be_an_object_and_half_agreement_is_accepted() -> None:
+def test_backend_object_and_half_iou() -> None:
+    """A backend may be an object; an IoU of exactly one half is accepted."""
+
     class Halves:
         params = CrfParams()
 
@@ -185,7 +188,7 @@ def golden_cases(golden_dir: Path) -> list[dict]:
 
 
 @pytest.mark.golden
-def test_golden_masks_of_the_original_are_met_in_every_pixel(golden_dir: Path) -> None:
+def test_crf_gives_original_pixels(golden_dir: Path) -> None:
     folder = golden_dir / "maskcut/crf"
     for case in golden_cases(golden_dir):
         image = np.array(Image.open(folder / case["image_png"]).convert("RGB"))

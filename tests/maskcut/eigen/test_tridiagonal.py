@@ -18,13 +18,14 @@ def dense(operator: NormalisedLaplacian, i: int) -> np.ndarray:
     return np.eye(len(W)) - W / root / root[:, None]
 
 
-def test_the_operator_is_the_normalised_laplacian(operator: NormalisedLaplacian) -> None:
+def test_operator_is_normalised_laplacian(operator: NormalisedLaplacian) -> None:
     x = torch.randn(2, 35, dtype=torch.float64)
     for i in range(2):
         np.testing.assert_allclose(operator(x)[i], dense(operator, i) @ x[i].numpy(), rtol=0, atol=1e-13)
 
 
-def test_the_form_is_that_of_lapack_sign_for_sign(operator: NormalisedLaplacian) -> None:
+def test_tridiagonal_form_equals_lapack(operator: NormalisedLaplacian) -> None:
+    """Including signs."""
     reduction = HouseholderTridiagonal.start(operator, 35, may_restart=False)
     for _ in range(35):
         reduction.step()
@@ -35,7 +36,8 @@ def test_the_form_is_that_of_lapack_sign_for_sign(operator: NormalisedLaplacian)
         np.testing.assert_allclose(offdiagonals[i, :-1], offdiagonal, rtol=0, atol=1e-12)
 
 
-def test_the_first_columns_span_what_products_reach_and_stay_orthogonal(operator: NormalisedLaplacian) -> None:
+def test_columns_span_krylov_space(operator: NormalisedLaplacian) -> None:
+    """And stay orthogonal."""
     reduction = HouseholderTridiagonal.start(operator, 12, may_restart=False)
     for _ in range(12):
         reduction.step()
@@ -49,7 +51,7 @@ def test_the_first_columns_span_what_products_reach_and_stay_orthogonal(operator
         assert abs(T[12, 11]) == pytest.approx(abs(offdiagonals[i, -1]), abs=1e-12)
 
 
-def test_where_products_reach_no_further_a_new_block_begins() -> None:
+def test_new_block_when_exhausted() -> None:
     # one group of 3 and one of 5 patches: from the first patch only three directions are reached
     features = torch.eye(2)[[0, 0, 0, 1, 1, 1, 1, 1]].T[None, :, None]
     operator = NormalisedLaplacian.of(build_graph(features, tau=0.15, eps=0.1))
