@@ -1,4 +1,4 @@
-"""The page of an evaluation: tables beside the published numbers, then curves and examples of each dataset."""
+"""HTML page of an evaluation: tables beside the published numbers, curves and examples of each dataset."""
 
 import json
 from collections.abc import Sequence
@@ -26,8 +26,8 @@ class EvaluatedDataset:
     Attributes:
         name: Name in the tables.
         result: Result.
-        images: Image folder; None where there is none to draw examples from.
-        folder: Where its curves and examples are written.
+        images: Image folder for examples; None for none.
+        folder: Folder of its curves and examples.
     """
 
     name: str
@@ -45,7 +45,7 @@ def write_evaluation_page(
         output: Folder of the evaluation.
         report: The run.
         datasets: The datasets that were measured.
-        command: The command line that repeats the evaluation.
+        command: Command line that repeats the evaluation.
     """
     missing = missing_table(report)
     sections = [Section(table.title, blocks=(table,)) for table in all_tables(report) if table != missing]

@@ -1,4 +1,4 @@
-"""Figures of an evaluation: ground truth beside predictions, and curves of precision over recall."""
+"""Figures of an evaluation: ground truth beside predictions, precision-recall curves."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,10 +28,10 @@ def draw_examples(result: DatasetResult, images: Path, folder: Path) -> dict[str
     Args:
         result: Result of a dataset.
         images: Image folder.
-        folder: Where to write.
+        folder: Folder of the figures.
 
     Returns:
-        Figures by kind. Images that cannot be read are left out.
+        Figures by kind, without unreadable images.
     """
     names = dict(result.category_names) or None
     figures: dict[str, list[Figure]] = {}

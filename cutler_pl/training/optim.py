@@ -16,13 +16,7 @@ from cutler_pl.errors import ConfigError
 # The layers of `head_lr_multiplier`: the mask predictor, and each box predictor's two layers.
 HEAD_LAYER = re.compile(r"(.*\.)?roi_heads\.(.*\.)?(cls_score|bbox_pred|mask_head\.predictor)")
 
-_NORMALISATION = (
-    nn.modules.batchnorm._NormBase,  # batch, synchronised batch and instance normalisation
-    nn.GroupNorm,
-    nn.LayerNorm,
-    nn.LocalResponseNorm,
-    nn.RMSNorm,
-)
+_NORMALISATION = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm, nn.LocalResponseNorm, nn.RMSNorm)
 
 
 def sgd(
