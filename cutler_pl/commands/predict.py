@@ -88,8 +88,6 @@ def write_predictions(
 
     Args:
         cfg: The settings of `conf/predict.yaml`.
-        model: The detector.
-        datamodule: The images.
         results: COCO results file to write.
         category_ids: Category id of label 1, 2, …
         on_image: Called with each image and its results.

@@ -90,17 +90,11 @@ def _fetch(cfg: DictConfig, datasets: Path) -> Path:
 
 
 def _counts(report: ConversionReport) -> dict[str, object]:
-    skipped = [
-        {"kind": kind, "reason": reason, "fault": fault, "count": count}
-        for (kind, reason, fault), count in report.skipped.most_common()
-    ]
-    return {
-        "images": report.images,
-        "images_without_objects": report.empty,
-        "annotations": report.annotations,
-        "ignored": report.ignored,
-        "skipped": skipped,
-    }
+    counts = {"images": report.images, "images_without_objects": report.empty}
+    counts |= {"annotations": report.annotations, "ignored": report.ignored}
+    names = ("kind", "reason", "fault", "count")
+    skipped = [dict(zip(names, (*key, count), strict=True)) for key, count in report.skipped.most_common()]
+    return {**counts, "skipped": skipped}
 
 
 def _print_counts(name: str, report: ConversionReport) -> None:

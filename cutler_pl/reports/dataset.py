@@ -21,9 +21,6 @@ def write_contact_sheet(
     """Draw images of a COCO file with their boxes and masks; crowd regions are crossed out.
 
     Args:
-        output: Image file to write.
-        annotations: The COCO file, read as a stream.
-        images: Image folder.
         prefix: Prefix of the annotated file names that is missing in `images`.
         image_ids: Images to draw; unreadable ones are logged and left out.
     """

@@ -21,14 +21,7 @@ _KINDS = {"best": "Best", "worst": "Worst", "random": "Others, at random"}
 
 @dataclass(frozen=True)
 class EvaluatedDataset:
-    """A dataset that was measured.
-
-    Attributes:
-        name: Name in the tables.
-        result: Result.
-        images: Image folder for examples; None for none.
-        folder: Folder of its curves and examples.
-    """
+    """A measured dataset; `images` is None without examples, `folder` gets curves and examples."""
 
     name: str
     result: DatasetResult
@@ -39,14 +32,7 @@ class EvaluatedDataset:
 def write_evaluation_page(
     output: Path, report: Report, datasets: Sequence[EvaluatedDataset], *, command: str | None = None
 ) -> None:
-    """Draw the curves and examples of each dataset and write `<output>/index.html`.
-
-    Args:
-        output: Folder of the evaluation.
-        report: The run.
-        datasets: The datasets that were measured.
-        command: Command line that repeats the evaluation.
-    """
+    """Draw curves and examples of each dataset and write `<output>/index.html`; `command` repeats the evaluation."""
     missing = missing_table(report)
     sections = [Section(table.title, blocks=(table,)) for table in all_tables(report) if table != missing]
     sections += [_dataset(dataset) for dataset in datasets]

@@ -23,16 +23,7 @@ _HEIGHT = 420
 
 
 def draw_examples(result: DatasetResult, images: Path, folder: Path) -> dict[str, list[Figure]]:
-    """Write the examples, ground truth beside predictions.
-
-    Args:
-        result: Result of a dataset.
-        images: Image folder.
-        folder: Folder of the figures.
-
-    Returns:
-        Figures by kind, without unreadable images.
-    """
+    """Write the examples into `folder`, ground truth beside predictions; figures by kind, without unreadable images."""
     names = dict(result.category_names) or None
     figures: dict[str, list[Figure]] = {}
     failures: list[str] = []

@@ -66,7 +66,6 @@ class Page:
         title: Heading and window title.
         intro: Paragraphs below the title.
         notice: Framed warning; left out if empty.
-        sections: Content.
         commands: Shell commands that made the page.
         metadata: Metadata of the run, folded; nested names are joined by dots.
     """
@@ -84,7 +83,6 @@ def write_page(path: str | Path, page: Page, *, embed: bool = False) -> None:
 
     Args:
         path: The HTML file; pixels go to the folder `<stem>_files` beside it, files are linked.
-        page: Content.
         embed: Embed all figures in the HTML file.
 
     Raises:

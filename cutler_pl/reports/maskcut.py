@@ -48,13 +48,7 @@ def draw_steps(image: UInt8[np.ndarray, "_ _ 3"], found: ImageMasks) -> UInt8[np
 
 
 def write_maskcut_page(output: Path, names: Sequence[str], report: MergeReport) -> None:
-    """Write `<output>/index.html` from the figures in `<output>/steps/`.
-
-    Args:
-        output: Folder of the run.
-        names: Images of the run.
-        report: Report of the merge.
-    """
+    """Write `<output>/index.html` from the figures in `<output>/steps/`; `names` are the images of the run."""
     read = [name for name in names if name not in report.failed]
     shown = read[:: -(-len(read) // MAX_IMAGES)] if read else []
     steps = [(name, path) for name in shown if (path := figure_path(output / "steps", name)).is_file()]

@@ -62,9 +62,8 @@ def write_quickstart_page(
     Args:
         output: Folder of the recipe.
         stages: Folder of each stage of `conf/recipe/quickstart.yaml`.
-        seed: Seed of the run.
-        scenes: Number of test scenes on the page.
-        images: Number of training images on the page.
+        scenes: Number of test scenes.
+        images: Number of training images.
     """
     output = Path(output)
     folders = {name: Path(folder) for name, folder in stages.items()}

@@ -21,9 +21,7 @@ class Table:
     """Rows of cells: leading text columns, then numbers.
 
     Attributes:
-        header: Headings.
         rows: Cells; None and NaN are shown as "–", floats with one decimal.
-        title: Title.
         notes: Sentences on units and sources.
         text_columns: Number of leading text columns.
         bold: Indices of bold rows.

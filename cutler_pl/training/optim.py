@@ -33,11 +33,8 @@ def sgd(
     """Build SGD over the trainable parameters of a detector.
 
     Args:
-        model: The detector.
         lr: Base learning rate, for the whole batch over all ranks.
         weight_decay: Decay of weights and biases outside normalisation layers.
-        momentum: Momentum.
-        nesterov: Nesterov's momentum.
         norm_weight_decay: Decay of the parameters of normalisation layers.
         head_lr_multiplier: Factor on `lr` for the layers that match `HEAD_LAYER`.
         per_param_clip_norm: Largest gradient norm of one tensor, stored in the groups; None for no clipping.

@@ -14,13 +14,7 @@ _BACKGROUND = (255, 255, 255)
 def contact_sheet(
     panels: Sequence[UInt8[np.ndarray, "_ _ 3"]], titles: Sequence[str], *, columns: int = 4, height: int = 320
 ) -> UInt8[np.ndarray, "_ _ 3"]:
-    """Put images into rows.
-
-    Args:
-        panels: Images of any sizes.
-        titles: One per image.
-        columns: Images per row.
-        height: Height of each image on the sheet in pixels.
+    """Put images of any sizes, scaled to `height` pixels, into rows of `columns`.
 
     Raises:
         InputError: No images, or another number of titles.

@@ -49,14 +49,10 @@ class Curve:
 
 
 def read_metrics(source: str | Path | Sequence[str | Path]) -> dict[str, Curve]:
-    """Read every metric of one run.
+    """Curves of one run by metric name, sorted, without `epoch` and cells that are not numbers.
 
     Args:
-        source: A `metrics.csv`, or those of a resumed run, oldest first: a later file replaces equal steps. Cells
-            that are not numbers are left out.
-
-    Returns:
-        Curves by metric name, sorted, without `epoch`.
+        source: A `metrics.csv`, or those of a resumed run, oldest first: a later file replaces equal steps.
 
     Raises:
         DatasetNotFoundError: A file is missing, or none holds a metric.
@@ -93,11 +89,9 @@ def plot_curves(
 
     Args:
         curves: Curves by legend name.
-        title: Title.
         y_label: Quantity with its unit, such as "AP50 (%)".
         x_label: Quantity of the horizontal axis.
         smoothing: Width in points of a centered running mean; above 1 the values stay as a faint line.
-        log_scale: Logarithmic vertical axis.
         size_inches: Width and height at 100 pixels per inch.
     """
     with mpl.rc_context(_STYLE):

@@ -42,7 +42,6 @@ def draw_instances(
         masks: Masks at image size; None draws boxes only.
         boxes: Boxes as xyxy pixels.
         scores: Scores in 0..1.
-        labels: Texts.
         opacity: Weight of the color inside a mask, 0..1.
         brightness: Factor on the pixels outside all masks, 0..1.
 

@@ -29,7 +29,6 @@ def draw_records(
         image: Pixels 0..255.
         records: Annotations or results; masks are drawn if all have one of the image's size.
         names: Class name by category id, written beside each instance.
-        boxes: Draw boxes.
         scores: Write scores if all records have one.
     """
     drawn = to_image_array(image)

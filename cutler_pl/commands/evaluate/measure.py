@@ -25,10 +25,7 @@ RESULT = "result.json"
 def measure_all(cfg: DictConfig, plan: Plan, failed: FailedDatasets) -> dict[str, DatasetResult]:
     """Measure the datasets with predictions; writes `result.json` and `rejected.txt` (records left out) for each.
 
-    Args:
-        cfg: The settings of `conf/evaluate.yaml`.
-        plan: The datasets.
-        failed: Gets the reason for each dataset that cannot be measured.
+    `failed` gets the reason for each dataset that cannot be measured.
 
     Raises:
         AnnotationError: The only dataset is faulty, or has no masks to compare.

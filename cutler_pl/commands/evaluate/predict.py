@@ -24,7 +24,6 @@ def predict_all(cfg: DictConfig, plan: Plan, failed: FailedDatasets) -> None:
     """Predict on every dataset without predictions of this checkpoint.
 
     Args:
-        cfg: The settings of `conf/predict.yaml`.
         plan: Datasets; each folder gets `predictions.json`, `failures.jsonl` and `finished.json`.
         failed: Gets the reason for each dataset without predictions.
 
