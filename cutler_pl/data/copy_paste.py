@@ -1,9 +1,8 @@
 """Copy-paste augmentation on a batch: objects of one image are scaled and pasted into another (CutLER, section 3.4).
 
-Image i of a batch of B is the target of objects of image B-1-i as it was before any pasting; the middle image of an
-odd batch is its own source. `draw_plan` makes the random choices on the CPU, `apply_plan` pastes on the device of the
-images, so that a choice can be prescribed and tested. As in the original, the whole source image is scaled to a share
-of the target's height and width without regard to aspect, and a random number of objects is never all of them.
+Image i of a batch of B receives objects of image B-1-i as it was before any pasting. `draw_plan` makes the random
+choices on the CPU, `apply_plan` pastes on the device of the images, so that a choice can be prescribed and tested. As
+in the original, the source image is scaled without regard to aspect, and a random number of objects is never all.
 
 Deviations from the original, undone by `CopyPasteParams(reproduce=True)`: a scaled mask is what is at least half
 covered (there: any part, which lets objects grow), pixel values are rounded (there: cut off), copies whose mask
@@ -16,7 +15,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from cutler_pl.errors import ConfigError
@@ -76,13 +75,7 @@ class Paste:
 def copy_paste(
     images: Sequence[ImageTensor], targets: Sequence[Target], params: CopyPasteParams, generator: torch.Generator
 ) -> tuple[list[ImageTensor], list[Target]]:
-    """Paste objects between the images of a batch; the inputs are not modified.
-
-    Args:
-        images: Images of any sizes, on one device.
-        targets: Their objects; masks of the image's size.
-        params: Settings.
-        generator: Source of all random choices.
+    """Paste objects between the images of a batch, which may differ in size; the inputs are not modified.
 
     Returns:
         Images and targets on the same device: what is left of the target's objects, then the copies. Images that
@@ -140,7 +133,8 @@ def _paste(
     window = (..., slice(top, top + height), slice(left, left + width))  # all that can change lies inside
     chosen = torch.tensor(paste.objects, dtype=torch.long, device=image.device)
 
-    copies = _scale_masks(source["masks"][chosen], paste.size_hw, reproduce=params.reproduce)
+    share = _scale(source["masks"][chosen], paste.size_hw)
+    copies = share > 0 if params.reproduce else share >= 0.5
     keep = _uncovering(copies, target["masks"], window, params)
     if not params.reproduce:
         keep &= copies.any(dim=2).any(dim=1)
@@ -149,9 +143,10 @@ def _paste(
         return image, target
 
     covered = copies.any(dim=0)
-    scaled = _scale_pixels(source_image, paste.size_hw, reproduce=params.reproduce)
+    pixels = _scale(source_image, paste.size_hw)
+    pixels = (pixels if params.reproduce else pixels.round()).clamp(0, 255).to(torch.uint8)
     new_image = image.clone()
-    new_image[window] = torch.where(covered, scaled, image[window])
+    new_image[window] = torch.where(covered, pixels, image[window])
 
     masks = target["masks"].clone()
     masks[window] &= ~covered
@@ -178,16 +173,8 @@ def _uncovering(
     return ioa.amax(dim=1) < params.max_ioa  # false for NaN, which an empty mask gives in the original
 
 
-def _scale_masks(
-    masks: Bool[Tensor, "boxes height width"], size_hw: SizeHW, *, reproduce: bool
-) -> Bool[Tensor, "boxes h w"]:
-    covered = F.interpolate(masks[None].float(), size=size_hw, mode="bilinear", align_corners=False)[0]
-    return covered > 0 if reproduce else covered >= 0.5
-
-
-def _scale_pixels(image: ImageTensor, size_hw: SizeHW, *, reproduce: bool) -> ImageTensor:
-    scaled = F.interpolate(image[None].float(), size=size_hw, mode="bilinear", align_corners=False)[0]
-    return (scaled if reproduce else scaled.round()).clamp(0, 255).to(torch.uint8)
+def _scale(planes: Tensor, size_hw: SizeHW) -> Float[Tensor, "planes h w"]:
+    return F.interpolate(planes[None].float(), size=size_hw, mode="bilinear", align_corners=False)[0]
 
 
 def _uniform(generator: torch.Generator) -> float:

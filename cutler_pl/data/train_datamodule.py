@@ -10,9 +10,9 @@ from typing import Any
 import lightning as L
 from torch.utils.data import DataLoader
 
+from cutler_pl.coco.failures import Failures
 from cutler_pl.data.augmentation import BatchAugmentation
 from cutler_pl.data.eval_datamodule import EvalDataModule
-from cutler_pl.data.failures import Failures
 from cutler_pl.data.image_datamodule import ImagesAndMeta
 from cutler_pl.data.instances import InstanceBatch, InstanceDataset, collate, collate_plain
 from cutler_pl.data.loader import EndlessLoader, LoaderParams, SizedLoader, loader_settings
@@ -67,11 +67,9 @@ class TrainDataModule(L.LightningDataModule):
         self._num_failed = 0
 
     def check(self) -> None:
-        """Find what is wrong with the data before anything expensive is done.
+        """Check images, annotations (see `TrainingSet.check`) and batch size before anything expensive is done.
 
         Raises:
-            DatasetNotFoundError: A folder, an annotation file or too many of the images are missing.
-            AnnotationError: The annotations are not COCO, faulty, or hold nothing to train on.
             ConfigError: A batch cannot be split evenly over the ranks.
         """
         batch_size_per_rank(self.loader.batch_size, world_size())

@@ -95,14 +95,9 @@ class TrainingSet:
                 "set data.annotations=<json> to a file with masks"
             )
         self._check_files()
-        _log.info(
-            "training data: %d of %d images with %d objects of %d classes (%s)",
-            len(self.chosen),
-            len(self.index),
-            self.index.count_objects()[self.chosen].sum(),
-            len(self.category_ids),
-            self.annotations,
-        )
+        objects, classes = self.index.count_objects()[self.chosen].sum(), len(self.category_ids)
+        counts = len(self.chosen), len(self.index), objects, classes
+        _log.info("training data: %d of %d images with %d objects of %d classes (%s)", *counts, self.annotations)
 
     def _check_files(self) -> None:
         """Look for some of the files, evenly spread over the dataset."""

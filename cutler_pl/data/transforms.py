@@ -7,6 +7,7 @@ the training size only.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -44,8 +45,7 @@ class TrainTransformParams:
             raise ConfigError(f"data.flip_probability={self.flip_probability} must lie in 0..1")
 
 
-@dataclass(frozen=True)
-class TransformParams:
+class TransformParams(NamedTuple):
     """One drawn transform: resize to `size_hw`, then flip left to right if `flip`."""
 
     size_hw: SizeHW
@@ -91,8 +91,7 @@ def apply_mask(segmentation: Segmentation, size_hw: SizeHW, params: TransformPar
 
 def _resize_nearest(mask: Bool[np.ndarray, "height width"], size_hw: SizeHW) -> Bool[np.ndarray, "h w"]:
     """Nearest neighbour, as Pillow computes it: the pixel under each new pixel's center."""
-    rows, columns = (
-        ((np.arange(new) + 0.5) * (old / new)).astype(np.intp) for old, new in zip(mask.shape, size_hw, strict=True)
-    )
+    scales = zip(mask.shape, size_hw, strict=True)
+    rows, columns = (((np.arange(new) + 0.5) * (old / new)).astype(np.intp) for old, new in scales)
     resized: Bool[np.ndarray, "h w"] = mask[rows[:, None], columns]
     return resized

@@ -84,7 +84,7 @@ def missing(name: str, datasets_root: str | Path, *, with_images: bool = True) -
     Args:
         name: Name in the catalogue.
         datasets_root: The datasets folder.
-        with_images: Whether the images are needed; to measure predictions that exist, the annotations are enough.
+        with_images: Whether the images are needed, as to predict.
 
     Raises:
         ConfigError: There is no dataset of this name.
@@ -118,12 +118,7 @@ def download_hint(name: str) -> str:
 
 
 def resolve(name: str, datasets_root: str | Path, *, with_images: bool = True) -> DatasetPaths:
-    """Find a dataset below the datasets folder.
-
-    Args:
-        name: Name in the catalogue.
-        datasets_root: The datasets folder.
-        with_images: Whether the image folder must be there.
+    """Find a dataset below the datasets folder; arguments as for `missing`.
 
     Raises:
         ConfigError: There is no dataset of this name.

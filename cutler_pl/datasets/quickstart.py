@@ -33,12 +33,12 @@ def write_quickstart_data(
 
     Args:
         folder: Output folder.
-        train_scenes: Number of scenes to learn from; their ground truth is not written.
-        test_scenes: Number of held-out scenes, with ground truth.
+        train_scenes: Number of scenes to learn from.
+        test_scenes: Number of held-out scenes.
         scene: What the scenes look like.
         images: The user's folder of images; None for those bundled with scikit-image.
         max_images: Most images taken from the user's folder, evenly spread over its sorted list.
-        max_side: Images are shrunk to this many pixels on the longer side.
+        max_side: Largest side of an image in pixels; larger ones are shrunk.
         seed: Seed of the scenes.
 
     Raises:
@@ -68,6 +68,4 @@ def _copy_images(source: Path, target: Path, *, max_images: int, max_side: int) 
     write_failures(target.parent / FAILURES_NAME, failures)
     log.info("images: %d found, %d taken, %d unreadable", len(names), len(chosen) - len(failures), len(failures))
     if len(failures) == len(chosen):
-        raise DatasetNotFoundError(
-            f"{source}: none of its {len(chosen)} image files can be read; the reasons are above"
-        )
+        raise DatasetNotFoundError(f"{source}: none of its {len(chosen)} image files can be read; see the log above")

@@ -36,12 +36,7 @@ class Counts(NamedTuple):
 
 
 def fetch_released(name: str, datasets: Path, *, mirror: str) -> tuple[Path, Counts]:
-    """Fetch a released annotation file; an existing one is checked against its recorded SHA-256.
-
-    Args:
-        name: Dataset of the catalogue.
-        datasets: The datasets folder.
-        mirror: Base address.
+    """Fetch a dataset's released annotation file below `mirror`; check an existing one by its recorded SHA-256.
 
     Returns:
         The file and its counts.

@@ -11,11 +11,7 @@ SAMPLES = ("astronaut", "camera", "cat", "clock", "coffee", "coins", "hubble_dee
 
 
 def write_sample_images(folder: Path, *, max_side: int) -> list[Path]:
-    """Write the bundled images as PNG files, shrunk where a side exceeds `max_side` pixels.
-
-    Returns:
-        The files, sorted by name.
-    """
+    """Write the bundled images as PNG files, each side at most `max_side` pixels; return the files, sorted by name."""
     paths = [folder / f"{name}.png" for name in SAMPLES]
     for path in paths:
         write_thumbnail(path, Image.fromarray(getattr(skimage.data, path.stem)()), max_side=max_side)

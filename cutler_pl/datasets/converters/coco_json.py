@@ -20,8 +20,6 @@ from cutler_pl.datasets.converters.records import (
     Record,
     SkippedRecord,
     Source,
-    image_missing,
-    image_unreadable,
 )
 from cutler_pl.errors import AnnotationError
 
@@ -88,15 +86,8 @@ def _image(record: Mapping[str, Any], folder: ImageFolder, item: str, wanted: Se
         return SkippedRecord("image", "not on the id list", item, fault=False)
     file_name = wanted.name_of(record)
     found = folder.find_path(file_name)
-    if found is None:
-        return image_missing(f"{item}: no image {file_name} in {folder.root}")
-    size_hw, annotated_hw = folder.size_hw(found), (record["height"], record["width"])
-    if isinstance(size_hw, str):
-        return image_unreadable(size_hw)
-    if size_hw is not None and size_hw != annotated_hw:
-        item = f"{item}: annotated {annotated_hw}, the image has {size_hw} (height, width)"
-        return SkippedRecord("image", "image size mismatch", item)
-    return ImageRecord(record["id"], found, *annotated_hw)
+    annotated_hw = record["height"], record["width"]
+    return folder.record(record["id"], found, item=item, sought=file_name, size_hw=annotated_hw)
 
 
 def _object(

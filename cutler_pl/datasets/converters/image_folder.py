@@ -2,18 +2,16 @@
 
 from pathlib import Path
 
+from cutler_pl.datasets.converters.records import ImageRecord, SkippedRecord
 from cutler_pl.errors import ImageReadError
 from cutler_pl.images import read_image_size
 
+SizeHW = tuple[int, int]
 SUFFIXES = (".jpg", ".png", ".jpeg", ".JPG", ".JPEG", ".PNG")
 
 
 class ImageFolder:
-    """The images of one dataset.
-
-    Args:
-        root: Their folder; None where images are not checked.
-    """
+    """The images of one dataset; `root` is None where they are not checked."""
 
     def __init__(self, root: Path | None) -> None:
         self.root = root
@@ -43,11 +41,30 @@ class ImageFolder:
                 return name
         return None
 
-    def size_hw(self, name: str) -> tuple[int, int] | str | None:
-        """Upright height and width, the reason why the file is unreadable, or None where images are not checked."""
-        if self.root is None:
-            return None
-        try:
-            return read_image_size(self.root / name)
-        except ImageReadError as error:
-            return str(error)
+    def record(
+        self, id_: int, name: str | None, *, item: str, sought: str, prefix: str = "", size_hw: SizeHW | None = None
+    ) -> ImageRecord | SkippedRecord:
+        """Record of an image, of the upright size in its header; as annotated where images are not checked.
+
+        Args:
+            id_: Image id.
+            name: Result of `find_stem` or `find_path`.
+            item: File and position of its annotation.
+            sought: What was looked for.
+            prefix: What the file name in the COCO file has before `name`.
+            size_hw: Annotated height and width, which the image must have; None for any.
+        """
+        if name is None:
+            return SkippedRecord("image", "image missing", f"{item}: no image {sought} in {self.root}")
+        annotated_hw = size_hw
+        if self.root is not None:
+            try:
+                size_hw = read_image_size(self.root / name)
+            except ImageReadError as error:
+                return SkippedRecord("image", "image not readable", str(error))
+        if size_hw is None:
+            return SkippedRecord("image", "no image size", f"{item}: the size is missing or no number")
+        if annotated_hw not in (None, size_hw):
+            item = f"{item}: annotated {annotated_hw}, the image has {size_hw} (height, width)"
+            return SkippedRecord("image", "image size mismatch", item)
+        return ImageRecord(id_, prefix + name, *size_hw)

@@ -15,8 +15,6 @@ from cutler_pl.datasets.converters.records import (
     SkippedRecord,
     Source,
     box_record,
-    image_missing,
-    image_unreadable,
 )
 
 DONT_CARE = "DontCare region"
@@ -28,14 +26,9 @@ def read_kitti(source: Source) -> Iterator[Record]:
     folder = ImageFolder(source.images)
     for number, path in enumerate(sorted(source.annotations.glob("*.txt")), start=1):
         name = folder.find_stem(path.stem)
-        size_hw = None if name is None else folder.size_hw(name)
-        if name is None or size_hw is None:
-            yield image_missing(f"{path}: no image {path.stem}.* in {source.images}")
-        elif isinstance(size_hw, str):
-            yield image_unreadable(size_hw)
-        else:
-            image = ImageRecord(number, source.prefix + name, *size_hw)
-            yield image
+        image = folder.record(number, name, item=str(path), sought=f"{path.stem}.*", prefix=source.prefix)
+        yield image
+        if isinstance(image, ImageRecord):
             yield from _objects(path, image, source.marked)
 
 

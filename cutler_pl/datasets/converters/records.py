@@ -24,7 +24,6 @@ class Source(NamedTuple):
         annotations: Annotation file, or folder of annotation files.
         images: Folder of the images; None where they are not checked.
         prefix: What file names in the COCO file have before the names in `images`.
-        marked: Treatment of marked objects.
     """
 
     annotations: Path
@@ -70,16 +69,6 @@ class SkippedRecord(NamedTuple):
 
 
 Record = ImageRecord | ObjectRecord | SkippedRecord
-
-
-def image_missing(item: str) -> SkippedRecord:
-    """Record of an image without a file."""
-    return SkippedRecord("image", "image missing", item)
-
-
-def image_unreadable(reason: str) -> SkippedRecord:
-    """Record of an image whose file cannot be read."""
-    return SkippedRecord("image", "image not readable", reason)
 
 
 def clipped_box(box_xyxy: Sequence[float], *, height: int, width: int) -> list[float] | None:
