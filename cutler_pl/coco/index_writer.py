@@ -1,7 +1,7 @@
-"""Build the index of a COCO file in one pass over it; memory does not grow with its annotations.
+"""Build the index of a COCO file in one pass over it, in the memory of a few numbers per annotation.
 
 Annotations are read in batches, checked, and appended to two temporary files: rows of equal size, and encoded masks.
-What depends on all of them (swapped sizes, categories, the order by image) follows on the rows.
+What depends on all of them (swapped sizes, categories, the order by image) follows on one column of the rows at a time.
 """
 
 from array import array
@@ -28,11 +28,12 @@ _COLUMNS = ("boxes_xywh", "areas", "category_ids", "is_crowd", "mask_kinds")
 _ROW = np.dtype(
     [
         ("boxes_xywh", np.float64, 4), ("areas", np.float64), ("category_ids", np.int64), ("is_crowd", np.bool_),
-        ("mask_kinds", np.uint8), ("mask_length", np.int64), ("mask_size_hw", np.int64, 2), ("has_area", np.bool_),
-        ("ids", np.int64), ("images", np.int64),
+        ("mask_kinds", np.uint8), ("mask_length", np.int64), ("mask_size_hw", np.int32, 2), ("has_area", np.bool_),
+        ("ids", np.int64), ("images", np.int32),
     ]
 )  # fmt: skip
 _CHUNK = 1 << 14
+_ROWS = 1 << 18
 
 _log = get_logger(__name__)
 
@@ -58,7 +59,7 @@ def write_index(path: Path, folder: Path) -> None:
                     categories[record["id"]] = record["name"]
             else:
                 _append(batch, images, invalid, rows, masks)
-    table = np.memmap(rows_file, _ROW, "r") if rows_file.stat().st_size else np.empty(0, _ROW)
+    table = _Table(rows_file)
     with masks_file.open("rb", buffering=0) as masks:
         order = _finish(table, images, categories, invalid, masks)
         _save_columns(folder, table, order, len(images.names))
@@ -70,11 +71,28 @@ def write_index(path: Path, folder: Path) -> None:
     np.save(folder / "name_offsets.npy", names.offsets)
     num_dropped = len(table) - len(order)
     write_json(folder / METADATA_FILE, {"categories": sorted(categories.items()), "num_dropped": num_dropped})
-    del table
     rows_file.unlink()
     masks_file.unlink()
     counts = len(images.names), len(order), num_dropped
     _log.info("%s: indexed %d images and %d annotations, left out %d without area", path, *counts)
+
+
+class _Table:
+    """The rows of a file, by column."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._length = path, path.stat().st_size // _ROW.itemsize
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        field = _ROW[name]
+        column = np.empty((len(self), *field.shape), field.base)
+        with self._path.open("rb") as file:
+            for start in range(0, len(self), _ROWS):
+                column[start : start + _ROWS] = np.fromfile(file, _ROW, _ROWS)[name]
+        return column
 
 
 class _Images:
@@ -159,39 +177,38 @@ def _append(batch: list[Any], images: _Images, invalid: InvalidRecords, rows: Bi
 
 
 def _finish(
-    table: np.ndarray, images: _Images, categories: dict[int, str], invalid: InvalidRecords, masks: BinaryIO
+    table: _Table, images: _Images, categories: dict[int, str], invalid: InvalidRecords, masks: BinaryIO
 ) -> Int64[np.ndarray, " kept"]:
     """Check what depends on the whole file and swap sizes; the rows with area, ordered by image."""
     images.freeze()
-    ids = np.sort(table["ids"])
-    for number in ids[1:][np.diff(ids) == 0].tolist():
+    ids = table["ids"]
+    ordered = np.sort(ids)
+    for number in ordered[1:][np.diff(ordered) == 0].tolist():
         invalid.add(f"annotation id {number} occurs more than once")
-    for i in np.flatnonzero(~np.isin(table["category_ids"], list(categories))).tolist():
-        invalid.add(f"annotation {table['ids'][i]} has the unknown category {table['category_ids'][i]}")
-    owners, kinds = table["images"], table["mask_kinds"]
-    swapped = swapped_sizes(images.sizes_hw, owners, table["mask_size_hw"])
+    category_ids = table["category_ids"]
+    for i in np.flatnonzero(~np.isin(category_ids, list(categories))).tolist():
+        invalid.add(f"annotation {ids[i]} has the unknown category {category_ids[i]}")
+    owners, mask_sizes = table["images"], table["mask_size_hw"]
+    swapped = swapped_sizes(images.sizes_hw, owners, mask_sizes)
     images.sizes_hw[swapped] = images.sizes_hw[swapped][:, ::-1]
     sizes = images.sizes_hw[owners]
-    masked = table["mask_size_hw"][:, 0] > 0
-    for i in np.flatnonzero(masked & (table["mask_size_hw"] != sizes).any(axis=1)).tolist():
-        image_id = int(images.ids[owners[i]])
-        record = {"segmentation": {"size": table["mask_size_hw"][i].tolist()}}
-        image = cast(Image, {"id": image_id, "height": sizes[i, 0], "width": sizes[i, 1]})
-        fault = validation.mask_size_mismatch(record, image)
-        invalid.add(f"annotation {table['ids'][i]} (image {image_id}) {fault}")
-    has_area = np.array(table["has_area"])
-    ends = np.cumsum(table["mask_length"])
+    for i in np.flatnonzero((mask_sizes[:, 0] > 0) & (mask_sizes != sizes).any(axis=1)).tolist():
+        image = cast(Image, {"id": int(images.ids[owners[i]]), "height": sizes[i, 0], "width": sizes[i, 1]})
+        fault = validation.mask_size_mismatch({"segmentation": {"size": mask_sizes[i].tolist()}}, image)
+        invalid.add(f"annotation {ids[i]} (image {image['id']}) {fault}")
+    kept, kinds, lengths = table["has_area"], table["mask_kinds"], table["mask_length"]
+    ends = np.cumsum(lengths)
     for i in np.flatnonzero(swapped[owners] & (kinds == POLYGONS)).tolist():  # rasterised at the wrong size before
-        length, size_hw = int(table["mask_length"][i]), sizes[i].tolist()
+        length, size_hw = int(lengths[i]), sizes[i].tolist()
         masks.seek(int(ends[i]) - length)
-        has_area[i] = rle.have_pixels([decode_segmentation(POLYGONS, masks.read(length), *size_hw)], [size_hw])[0]
+        kept[i] = rle.have_pixels([decode_segmentation(POLYGONS, masks.read(length), *size_hw)], [size_hw])[0]
     x, y, width, height = table["boxes_xywh"].T
-    image_sizes = {"height": sizes[:, 0], "width": sizes[:, 1]}
-    order = np.flatnonzero(has_area & validation.has_area_inside(x, y, width, height, image_sizes))
+    kept &= validation.has_area_inside(x, y, width, height, {"height": sizes[:, 0], "width": sizes[:, 1]})
+    order = np.flatnonzero(kept)
     return order[np.argsort(owners[order], kind="stable")]
 
 
-def _save_columns(folder: Path, table: np.ndarray, order: Int64[np.ndarray, " kept"], num_images: int) -> None:
+def _save_columns(folder: Path, table: _Table, order: Int64[np.ndarray, " kept"], num_images: int) -> None:
     for name in _COLUMNS:
         column = table[name]
         with (folder / f"{name}.npy").open("wb") as file:
@@ -202,7 +219,7 @@ def _save_columns(folder: Path, table: np.ndarray, order: Int64[np.ndarray, " ke
     np.save(folder / "object_offsets.npy", offsets)
 
 
-def _save_masks(folder: Path, table: np.ndarray, order: Int64[np.ndarray, " kept"], masks: BinaryIO) -> None:
+def _save_masks(folder: Path, table: _Table, order: Int64[np.ndarray, " kept"], masks: BinaryIO) -> None:
     lengths = table["mask_length"]
     ends = np.cumsum(lengths)
     offsets = np.concatenate([[0], np.cumsum(lengths[order])]).astype(np.int64)

@@ -5,7 +5,7 @@ from typing import Any, TypeVar, cast
 from urllib.parse import urlparse
 
 import numpy as np
-from jaxtyping import Bool, Int64
+from jaxtyping import Bool, Int, Int64
 
 from cutler_pl.coco import rle
 from cutler_pl.coco.schema import Image, Result
@@ -67,8 +67,8 @@ def fix_swapped_sizes(images: dict[int, Image], annotations: list[dict[str, Any]
 
 def swapped_sizes(
     sizes_hw: Int64[np.ndarray, "images 2"],
-    owners: Int64[np.ndarray, " objects"],
-    mask_sizes_hw: Int64[np.ndarray, "objects 2"],
+    owners: Int[np.ndarray, " objects"],
+    mask_sizes_hw: Int[np.ndarray, "objects 2"],
 ) -> Bool[np.ndarray, " images"]:
     """Which images have width and height swapped: those with masks of the swapped size and none of their own.
 

@@ -1,6 +1,7 @@
 """Run a detector over images: a COCO results file, the list of its images, and overlays."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -16,12 +17,15 @@ from cutler_pl.errors import DatasetNotFoundError
 from cutler_pl.models import Detector, DetectorMetadata
 from cutler_pl.runtime.distributed import gather, global_rank
 from cutler_pl.runtime.files import write_json
+from cutler_pl.runtime.logging import get_logger
 from cutler_pl.training import DetectorModule
 from cutler_pl.training.callbacks import PredictionWriter
 from cutler_pl.training.callbacks.prediction_writer import OnImage
 from cutler_pl.types import ImageTensor
 from cutler_pl.visual.image_files import save_image
 from cutler_pl.visual.records import draw_records
+
+log = get_logger(__name__)
 
 
 def run(cfg: DictConfig) -> Path:
@@ -42,8 +46,9 @@ def run(cfg: DictConfig) -> Path:
     record_run(output, cfg)
     results = output / "predictions.json"
     names = dict(zip(*metadata, strict=True))
-    overlays = _Overlays(output / "overlays", names, min_score=float(cfg.overlay_score)) if cfg.overlays else None
-    sizes_hw = write_predictions(cfg, model, datamodule, results, category_ids=metadata.category_ids, on_image=overlays)
+    folder, min_score = output / "overlays", float(cfg.overlay_score)
+    draw = partial(_draw_overlay, folder=folder, names=names, min_score=min_score) if cfg.overlays else None
+    sizes_hw = write_predictions(cfg, model, datamodule, results, category_ids=metadata.category_ids, on_image=draw)
     if global_rank() == 0:
         coco = Coco(
             images=_image_records(datamodule.image_files(), sizes_hw),
@@ -51,6 +56,8 @@ def run(cfg: DictConfig) -> Path:
             categories=[Category(id=i, name=name) for i, name in names.items()],
         )
         write_json(output / "images.json", coco)
+        if cfg.overlays:
+            log.info("%s: %d overlays, of detections scoring at least %g", folder, len(coco["images"]), min_score)
     return results
 
 
@@ -144,15 +151,16 @@ def _image_records(files: ImageFiles, sizes_hw: Mapping[int, tuple[int, int]]) -
     ]
 
 
-class _Overlays:
-    """Draws each image with the detections that score at least `min_score`."""
-
-    def __init__(self, folder: Path, names: Mapping[int, str], *, min_score: float) -> None:
-        self._folder = folder
-        self._names = names
-        self._min_score = min_score
-
-    def __call__(self, image: ImageTensor, file_name: str, results: Sequence[Result]) -> None:
-        shown = [result for result in results if result["score"] >= self._min_score]
-        overlay = draw_records(image, shown, names=self._names if len(self._names) > 1 else None)
-        save_image(self._folder / f"{file_name}.jpg", overlay)
+def _draw_overlay(
+    image: ImageTensor,
+    file_name: str,
+    results: Sequence[Result],
+    *,
+    folder: Path,
+    names: dict[int, str],
+    min_score: float,
+) -> None:
+    """Draw an image with the detections that score at least `min_score`, and their names if there are several."""
+    shown = [result for result in results if result["score"] >= min_score]
+    overlay = draw_records(image, shown, names=names if len(names) > 1 else None)
+    save_image(folder / f"{file_name}.jpg", overlay)

@@ -78,7 +78,6 @@ class Detections:
             for values in (scores, sides):
                 _require(values, int, float)
             _require(counts, str)
-            _require(boxes, list)
             if set(map(len, boxes)) - {4} or set(map(len, map(_SIZE, masks))) - {2}:
                 raise ValueError("not four sides, or not height and width")
         sizes = np.fromiter(lengths, np.int64, len(lengths)).reshape(len(results), 2)

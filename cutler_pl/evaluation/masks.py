@@ -4,19 +4,19 @@ Few of these pairs can reach the lowest IoU threshold. Pairs whose areas and tig
 different widths: to hotcoco, as to pycocotools, such masks do not overlap, and it need not walk their runs.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from cutler_pl.coco import rle
 from cutler_pl.coco.schema import RLE, Coco
 from cutler_pl.errors import AnnotationError
 from cutler_pl.evaluation.detections import Detections
 from cutler_pl.evaluation.metrics import IOU_THRESHOLDS
+from cutler_pl.runtime.jit import njit_cached
 
 
 class MaskPairs:
@@ -39,10 +39,10 @@ class MaskPairs:
         if "" in found.masks:
             number = found.masks.index("")
             raise _missing(f"detection {number}", int(found.image_ids[number]))
-        self._masks = [rle.to_rle(a["segmentation"], *sizes[a["image_id"]]) for a in annotations]
+        masks = [rle.to_rle(a["segmentation"], *sizes[a["image_id"]]) for a in annotations]
+        self._counts, self._sizes = [mask["counts"] for mask in masks], rle.sizes_hw(masks)
         self._crowd = np.array([a["iscrowd"] for a in annotations], dtype=bool)
-        self._sizes = rle.sizes_hw(self._masks)
-        self._scan = rle.scan([mask["counts"] for mask in self._masks], self._sizes)
+        self._scan = rle.scan(self._counts, self._sizes)
         self._found = found
 
     def batch(
@@ -60,51 +60,72 @@ class MaskPairs:
         """
         found, places = self._found, np.array([annotation["id"] - 1 for annotation in annotations], dtype=np.int64)
         images = np.array([annotation["image_id"] for annotation in annotations], dtype=np.int64)
-        groups = self._groups(places, positions, _pairs(images, rows[:, 0].astype(np.int64)))
-        counts = [self._masks[place]["counts"] for place in places]
-        masks = _widened(counts, self._sizes[places], groups[: len(places)])
-        objects = [annotation | {"segmentation": mask} for annotation, mask in zip(annotations, masks, strict=True)]
+        objects = (self._scan.areas[places], self._scan.boxes[places], self._crowd[places])
+        detections = (found.mask_areas[positions], found.mask_boxes[positions])
+        pairs = [np.searchsorted(images, rows[:, 0], side=side) for side in ("left", "right")]
+        groups, groups_found = np.arange(len(places)), np.full(len(positions), -1)
+        _kernel()(*objects, *detections, *pairs, IOU_THRESHOLDS[0] - 1e-6, groups, groups_found)
+        masks = _widened([self._counts[i] for i in places.tolist()], self._sizes[places], groups + 1)
+        alone = zip(positions.tolist(), (groups_found < 0).tolist(), strict=True)
+        counts = ["" if is_alone else found.masks[i] for i, is_alone in alone]
         rows = rows.copy()
         rows[:, 1:5] = [0, 0, 0, 1]
         rows[:, 3] = found.mask_areas[positions]
-        counts = [found.masks[position] for position in positions.tolist()]
-        return objects, rows, _widened(counts, found.mask_sizes[positions], groups[len(places) :])
-
-    def _groups(
-        self,
-        objects: Int64[np.ndarray, " objects"],
-        detections: Int64[np.ndarray, " detections"],
-        pairs: tuple[Int64[np.ndarray, " pairs"], Int64[np.ndarray, " pairs"]],
-    ) -> Int64[np.ndarray, " masks"]:
-        """Group of each object, then of each detection: pairs that may reach the lowest threshold share theirs."""
-        object_, detection = objects[pairs[0]], detections[pairs[1]]
-        boxes, others = self._scan.boxes[object_], self._found.mask_boxes[detection]
-        sides = np.minimum(boxes[:, 2:], others[:, 2:]) - np.maximum(boxes[:, :2], others[:, :2])
-        area, other = self._scan.areas[object_], self._found.mask_areas[detection]
-        overlap = np.minimum(sides.clip(min=0).prod(axis=1), np.minimum(area, other))
-        union = other + np.where(self._crowd[object_], 0, area - overlap)
-        close: Bool[np.ndarray, " pairs"] = overlap >= (IOU_THRESHOLDS[0] - 1e-6) * union
-        edges = (pairs[0][close], len(objects) + pairs[1][close])
-        graph = coo_array((np.ones(len(edges[0])), edges), shape=(len(objects) + len(detections),) * 2)
-        return np.asarray(connected_components(graph, directed=False)[1], dtype=np.int64)
-
-
-def _pairs(
-    object_images: Int64[np.ndarray, " objects"], images: Int64[np.ndarray, " detections"]
-) -> tuple[Int64[np.ndarray, " pairs"], Int64[np.ndarray, " pairs"]]:
-    """Positions of an object and a detection of the same image, of all there are; images rise on both sides."""
-    first, last = np.searchsorted(object_images, images), np.searchsorted(object_images, images, side="right")
-    count = last - first
-    detections = np.repeat(np.arange(len(images)), count)
-    return np.arange(len(detections)) + np.repeat(first - np.cumsum(count) + count, count), detections
+        return (
+            [annotation | {"segmentation": mask} for annotation, mask in zip(annotations, masks, strict=True)],
+            rows,
+            _widened(counts, found.mask_sizes[positions], groups_found + 1),
+        )
 
 
 def _widened(
     counts: Sequence[str], sizes: Int64[np.ndarray, "masks 2"], columns: Int64[np.ndarray, " masks"]
 ) -> list[RLE]:
     """Masks with columns of background at their right, which run lengths, column by column, may leave out."""
-    sizes = sizes + np.stack([np.zeros_like(columns), columns], axis=1)
+    sizes[:, 1] += columns
     return [{"size": size, "counts": count} for size, count in zip(sizes.tolist(), counts, strict=True)]
+
+
+@cache
+def _kernel() -> Callable[..., None]:
+    return njit_cached(_group)
+
+
+def _group(
+    object_areas: Int64[np.ndarray, " objects"],
+    object_boxes: Int64[np.ndarray, "objects 4"],
+    crowd: Bool[np.ndarray, " objects"],
+    areas: Int64[np.ndarray, " detections"],
+    boxes: Int64[np.ndarray, "detections 4"],
+    first: Int64[np.ndarray, " detections"],
+    last: Int64[np.ndarray, " detections"],
+    threshold: float,
+    groups: Int64[np.ndarray, " objects"],
+    groups_found: Int64[np.ndarray, " detections"],
+) -> None:
+    """Put pairs that may reach the threshold into one group, named by its first object; -1 is for detections alone.
+
+    A detection is compared with the objects from `first` to `last`. Each object starts in a group of its own.
+    """
+    for found in range(len(areas)):
+        for place in range(first[found], last[found]):
+            width = min(boxes[found, 2], object_boxes[place, 2]) - max(boxes[found, 0], object_boxes[place, 0])
+            height = min(boxes[found, 3], object_boxes[place, 3]) - max(boxes[found, 1], object_boxes[place, 1])
+            overlap = min(max(width, 0) * max(height, 0), min(areas[found], object_areas[place]))
+            union = areas[found] if crowd[place] else areas[found] + object_areas[place] - overlap
+            if overlap >= threshold * union:
+                group = place
+                while groups[group] != group:
+                    group = groups[group]
+                other = groups_found[found] if groups_found[found] >= 0 else group
+                while groups[other] != other:
+                    other = groups[other]
+                groups[max(group, other)] = groups_found[found] = min(group, other)
+    for place in range(len(groups)):  # an object points to one before it, whose group is known by then
+        groups[place] = groups[groups[place]]
+    for found in range(len(areas)):
+        if groups_found[found] >= 0:
+            groups_found[found] = groups[groups_found[found]]
 
 
 def _missing(what: str, image_id: int) -> AnnotationError:

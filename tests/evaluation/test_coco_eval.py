@@ -16,7 +16,7 @@ from cutler_pl.coco import rle, save_coco
 from cutler_pl.errors import AnnotationError, ConfigError
 from cutler_pl.evaluation import NOT_MEASURED, EvalParams, compare, evaluate_coco
 
-MEASURES = ("AP", "AP50", "AP75", "APs", "APm", "APl")
+METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 HEIGHT, WIDTH = 120, 160
 
 
@@ -93,7 +93,7 @@ def scene(objects: Any, found: Any) -> tuple[dict[str, Any], list[dict[str, Any]
 @pytest.mark.parametrize("agnostic", [True, False])
 @settings(max_examples=25, deadline=None)
 @given(objects=SCENES, found=FOUND, max_dets=st.sampled_from([(1, 10, 100), (1, 2, 3), (1, 10, 300)]))
-def test_all_measures_equal_pycocotools(objects: Any, found: Any, max_dets: Any, agnostic: bool) -> None:
+def test_metrics_equal_pycocotools(objects: Any, found: Any, max_dets: Any, agnostic: bool) -> None:
     truth, results = scene(objects, found)
     curves = compare(truth, results, EvalParams(class_agnostic=agnostic, max_dets=max_dets)).curves
     for iou_type, curve in curves.items():
@@ -104,7 +104,7 @@ def test_all_measures_equal_pycocotools(objects: Any, found: Any, max_dets: Any,
             assert set(curve.summary().values()) <= {0.0, NOT_MEASURED}
 
 
-def test_a_perfect_detector_has_100_percent_and_a_blind_one_0() -> None:
+def test_perfect_and_blind_detector() -> None:
     truth = coco(annotation(1, 1, 5, 5, 20, 20), annotation(2, 2, 5, 5, 60, 60))
     perfect = evaluate_coco(truth, truth)
     assert perfect["bbox"] == {
@@ -122,16 +122,16 @@ def test_a_perfect_detector_has_100_percent_and_a_blind_one_0() -> None:
     assert blind["segm"] == {name: value and min(value, 0.0) for name, value in perfect["segm"].items()}
 
 
-def test_by_hand_one_of_two_objects_found_at_an_iou_of_three_quarters() -> None:
+def test_one_of_two_objects_by_hand() -> None:
     truth = coco(annotation(1, 1, 0, 0, 40, 40), annotation(2, 2, 0, 0, 40, 40))
-    measures = evaluate_coco(truth, [detection(1, 0.9, 0, 0, 40, 30)], iou_types=["bbox"])["bbox"]
+    metrics = evaluate_coco(truth, [detection(1, 0.9, 0, 0, 40, 30)], iou_types=["bbox"])["bbox"]
     # Recall 1/2 at thresholds 0.50 … 0.75 (6 of 10); precision 1 at the 51 recalls 0.00 … 0.50 of 101.
-    assert measures["AR1"] == pytest.approx(100 * 0.5 * 6 / 10)
-    assert measures["AP50"] == pytest.approx(100 * 51 / 101)
-    assert measures["AP"] == pytest.approx(100 * 51 / 101 * 6 / 10)
+    assert metrics["AR1"] == pytest.approx(100 * 0.5 * 6 / 10)
+    assert metrics["AP50"] == pytest.approx(100 * 51 / 101)
+    assert metrics["AP"] == pytest.approx(100 * 51 / 101 * 6 / 10)
 
 
-def test_class_agnostic_takes_any_category_for_one() -> None:
+def test_class_agnostic_merges_categories() -> None:
     truth = coco(annotation(1, 1, 5, 5, 20, 20, category=2))
     results = [detection(1, 0.9, 5, 5, 20, 20, category=1)]
     assert evaluate_coco(truth, results)["bbox"]["AP"] == 100.0
@@ -142,31 +142,31 @@ def test_class_agnostic_takes_any_category_for_one() -> None:
         evaluate_coco(truth, unknown, class_agnostic=False)
 
 
-def test_detections_inside_a_crowd_count_neither_way() -> None:
+def test_detections_in_crowds_are_ignored() -> None:
     truth = coco(annotation(1, 1, 0, 0, 100, 100, crowd=1), annotation(2, 1, 110, 0, 40, 40))
     results = [detection(1, 0.9, 10, 10, 20, 20), detection(1, 0.8, 110, 0, 40, 40)]
     assert evaluate_coco(truth, results)["bbox"]["AP"] == 100.0
 
 
-def test_sizes_are_those_of_what_is_compared() -> None:
+def test_sizes_of_boxes_and_masks() -> None:
     """A mask of 1 pixel in a box of 40 × 40: medium as a box, small as a mask."""
     truth = coco(annotation(1, 1, 0, 0, 40, 40))
     thin = box_record(5, 5, 2, 1) | {"bbox": [100.0, 70.0, 40.0, 40.0], "image_id": 1, "category_id": 1, "score": 0.9}
     results = [thin, detection(1, 0.5, 0, 0, 40, 40)]
-    measures = evaluate_coco(truth, results)
-    assert measures["bbox"]["APm"] == pytest.approx(50.0)
-    assert measures["segm"]["APm"] == 100.0  # the small mask is no false positive among medium objects
+    metrics = evaluate_coco(truth, results)
+    assert metrics["bbox"]["APm"] == pytest.approx(50.0)
+    assert metrics["segm"]["APm"] == 100.0  # the small mask is no false positive among medium objects
 
 
-def test_without_ground_truth_nothing_is_measured_and_all_is_json() -> None:
+def test_nothing_measured_without_ground_truth() -> None:
     for results in ([], [detection(1, 0.9, 5, 5, 20, 20)]):
-        measures = evaluate_coco(coco(), results)
-        assert set(measures["bbox"].values()) == set(measures["segm"].values()) == {NOT_MEASURED}
-        json.dumps(measures, allow_nan=False)
+        metrics = evaluate_coco(coco(), results)
+        assert set(metrics["bbox"].values()) == set(metrics["segm"].values()) == {NOT_MEASURED}
+        json.dumps(metrics, allow_nan=False)
     assert set(evaluate_coco(coco(images=0), [])["bbox"].values()) == {NOT_MEASURED}
 
 
-def test_an_annotation_of_id_0_counts() -> None:
+def test_annotation_id_0_counts() -> None:
     truth = coco(annotation(0, 1, 5, 5, 20, 20))
     assert evaluate_coco(truth, [detection(1, 0.9, 5, 5, 20, 20)])["bbox"]["AP"] == 100.0
 
@@ -174,35 +174,35 @@ def test_an_annotation_of_id_0_counts() -> None:
 def test_recall_follows_max_dets() -> None:
     truth = coco(*(annotation(n, 1, 30 * n, 5, 20, 20) for n in range(1, 5)))
     results = [detection(1, 0.9 - n / 10, 30 * n, 5, 20, 20) for n in range(1, 5)]
-    measures = evaluate_coco(truth, results, max_dets=(1, 3))["bbox"]
-    assert list(measures) == [*MEASURES, "AR1", "AR3"]
-    assert (measures["AR1"], measures["AR3"]) == (25.0, 75.0)
-    assert measures["AP50"] == pytest.approx(100 * 76 / 101)  # the recalls 0.00 … 0.75
+    metrics = evaluate_coco(truth, results, max_dets=(1, 3))["bbox"]
+    assert list(metrics) == [*METRICS, "AR1", "AR3"]
+    assert (metrics["AR1"], metrics["AR3"]) == (25.0, 75.0)
+    assert metrics["AP50"] == pytest.approx(100 * 76 / 101)  # the recalls 0.00 … 0.75
 
 
-def test_lvis_takes_ap_over_100_detections_beside_the_recall_of_300() -> None:
+def test_ap_max_dets_beside_larger_recall() -> None:
     boxes = [(x, y, 3, 3) for x in range(0, 150, 8) for y in range(0, 110, 8)][:200]
     truth = coco(*(annotation(n, 1, *box) for n, box in enumerate(boxes, 1)))
     results = [detection(1, 1 - n / 1000, *box) for n, box in enumerate(boxes)]
     curves = compare(truth, results, EvalParams(["bbox"], max_dets=(1, 10, 100, 300))).curves["bbox"]
     assert curves.summary()["AP50"] == 100.0
-    measures = curves.summary(ap_max_dets=100)
-    assert (measures["AR100"], measures["AR300"]) == (50.0, 100.0)
-    assert measures["AP50"] == evaluate_coco(truth, results, iou_types=["bbox"])["bbox"]["AP50"]
+    metrics = curves.summary(ap_max_dets=100)
+    assert (metrics["AR100"], metrics["AR300"]) == (50.0, 100.0)
+    assert metrics["AP50"] == evaluate_coco(truth, results, iou_types=["bbox"])["bbox"]["AP50"]
 
 
-def test_measures_of_each_category_have_its_name() -> None:
+def test_metrics_per_category() -> None:
     truth = coco(annotation(1, 1, 5, 5, 20, 20, category=1), annotation(2, 2, 5, 5, 20, 20, category=2))
     results = [detection(1, 0.9, 5, 5, 20, 20, category=1)]
     curves = compare(truth, results, EvalParams(class_agnostic=False)).curves["bbox"]
     by_name = curves.per_category()
-    assert {name: measures["AP"] for name, measures in by_name.items()} == {"class 1": 100.0, "class 2": 0.0}
+    assert {name: metrics["AP"] for name, metrics in by_name.items()} == {"class 1": 100.0, "class 2": 0.0}
     assert curves.summary()["AP"] == 50.0
     np.testing.assert_allclose(curves.precision_at(0.5), 0.5)
 
 
 @pytest.mark.parametrize("side", ["ground-truth annotation 1", "detection 0"])
-def test_masks_that_are_not_there_are_named_with_the_way_out(side: str) -> None:
+def test_missing_masks_are_named(side: str) -> None:
     truth, results = coco(annotation(1, 1, 5, 5, 20, 20)), [detection(1, 0.9, 5, 5, 20, 20)]
     del (truth["annotations"][0] if side.startswith("ground") else results[0])["segmentation"]
     with pytest.raises(AnnotationError, match=rf"{side} \(image 1\) has no mask.*iou_types=\[\"bbox\"\]"):
@@ -211,20 +211,18 @@ def test_masks_that_are_not_there_are_named_with_the_way_out(side: str) -> None:
 
 
 @pytest.mark.parametrize("iou_types", [(), ("box",), ("bbox", "keypoints"), "segm"])
-def test_unknown_iou_types_are_refused(iou_types: Any) -> None:
+def test_unknown_iou_types_raise(iou_types: Any) -> None:
     with pytest.raises(ConfigError, match="iou_types is"):
         evaluate_coco(coco(), [], iou_types=iou_types)
 
 
 @pytest.mark.parametrize("max_dets", [(), (0, 10), (10, 1), (1, 1)])
-def test_max_dets_that_do_not_rise_are_refused(max_dets: Any) -> None:
+def test_falling_max_dets_raise(max_dets: Any) -> None:
     with pytest.raises(ConfigError, match="max_dets is"):
         evaluate_coco(coco(), [], max_dets=max_dets)
 
 
-def test_files_are_read_inputs_are_unchanged_and_nothing_is_printed(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_files_are_read_silently(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     truth, results = coco(annotation(1, 1, 5, 5, 20, 20)), [detection(1, 0.9, 6, 5, 20, 20)]
     before = copy.deepcopy((truth, results))
     from_memory = evaluate_coco(truth, results)
@@ -235,7 +233,7 @@ def test_files_are_read_inputs_are_unchanged_and_nothing_is_printed(
     assert capfd.readouterr() == ("", "")
 
 
-def test_faulty_detections_are_left_out_only_where_asked_for() -> None:
+def test_faulty_detections_skipped_on_request() -> None:
     truth, results = coco(annotation(1, 1, 5, 5, 20, 20)), [detection(9, 0.9, 5, 5, 20, 20)]
     with pytest.raises(AnnotationError, match="unknown image 9"):
         evaluate_coco(truth, results)
@@ -246,7 +244,7 @@ def test_faulty_detections_are_left_out_only_where_asked_for() -> None:
 @pytest.mark.parametrize(
     "case", ["default_fast_coco_eval", "pycocotools", "no_segm", "maxdet300", "pred_truncated_top30_per_image"]
 )
-def test_the_original_s_numbers_are_reproduced(golden_dir: Path, case: str) -> None:
+def test_golden_metrics(golden_dir: Path, case: str) -> None:
     folder = golden_dir / "detector"
     golden = json.loads((folder / "eval_results.json").read_text())[case]
     results = json.loads((folder / "eval_pred.json").read_text())
@@ -257,20 +255,20 @@ def test_the_original_s_numbers_are_reproduced(golden_dir: Path, case: str) -> N
         results = [r for group in groups.values() for r in sorted(group, key=lambda r: -r["score"])[:30]]
     max_dets = (1, 10, 300) if case == "maxdet300" else (1, 10, 100)
     iou_types = tuple(golden["stats12"])
-    measures = evaluate_coco(folder / "eval_gt.json", results, iou_types=iou_types, max_dets=max_dets)
-    assert set(measures) == set(golden["results"])
+    metrics = evaluate_coco(folder / "eval_gt.json", results, iou_types=iou_types, max_dets=max_dets)
+    assert set(metrics) == set(golden["results"])
     params = EvalParams(iou_types, max_dets=max_dets)
     for iou_type, curve in compare(folder / "eval_gt.json", results, params).curves.items():
         expected = 100 * np.array(golden["stats12"][iou_type])
         np.testing.assert_allclose(list(curve.summary().values()), expected, rtol=0, atol=1e-9)
         for name, value in golden["results"][iou_type].items():
-            assert measures[iou_type][name] == pytest.approx(value, abs=1e-9)
+            assert metrics[iou_type][name] == pytest.approx(value, abs=1e-9)
 
 
 @pytest.mark.golden
-def test_no_detections_are_0_where_the_original_gives_nan(golden_dir: Path) -> None:
-    measures = evaluate_coco(golden_dir / "detector" / "eval_gt.json", [])
-    assert set(measures["bbox"].values()) == set(measures["segm"].values()) == {0.0}
+def test_no_detections_are_0_not_nan(golden_dir: Path) -> None:
+    metrics = evaluate_coco(golden_dir / "detector" / "eval_gt.json", [])
+    assert set(metrics["bbox"].values()) == set(metrics["segm"].values()) == {0.0}
 
 
 @pytest.mark.real_data
@@ -282,9 +280,7 @@ def test_no_detections_are_0_where_the_original_gives_nan(golden_dir: Path) -> N
         "uvo_mini/DERIVED_rle_cls_agnostic_from_coco.json",
     ],
 )
-def test_real_ground_truth_is_its_own_perfect_prediction_and_a_moved_copy_agrees_with_pycocotools(
-    data_dir: Path, name: str
-) -> None:
+def test_real_ground_truth(data_dir: Path, name: str) -> None:
     truth = json.loads((data_dir / name).read_text())
     assert evaluate_coco(truth, truth)["segm"]["AP"] == 100.0
     sizes = {image["id"]: (image["height"], image["width"]) for image in truth["images"]}
