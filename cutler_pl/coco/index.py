@@ -1,9 +1,7 @@
 """A COCO file as memory-mapped arrays: built once, then shared by all loader processes.
 
-A JSON file of 1.3 million images takes minutes to read and many gigabytes as Python objects, in each process. The index
-holds the same data in a dozen arrays on disk, beside the JSON file where that folder is writable, else in a given
-folder or in the system's temporary one. It belongs to one state of the file (size and time of change): a changed file
-is indexed again.
+As Python objects, a JSON file of 1.3 million images takes minutes and many gigabytes in each process. The index belongs
+to one state of the file (size and time of change): a changed file is indexed again.
 """
 
 import json
@@ -81,14 +79,10 @@ class InstanceIndex:
     def objects(self, image: int) -> Objects:
         """Annotations of one image."""
         first, end = self._objects["object_offsets"][image : image + 2]
-        height, width = self.size_hw(image)
-        return Objects(
-            boxes_xywh=np.array(self._objects["boxes_xywh"][first:end]),
-            areas=np.array(self._objects["areas"][first:end]),
-            category_ids=np.array(self._objects["category_ids"][first:end]),
-            is_crowd=np.array(self._objects["is_crowd"][first:end]),
-            segmentations=[self._segmentation(i, height, width) for i in range(first, end)],
-        )
+        columns = ("boxes_xywh", "areas", "category_ids", "is_crowd")
+        boxes_xywh, areas, category_ids, is_crowd = (np.array(self._objects[name][first:end]) for name in columns)
+        segmentations = [self._segmentation(i, *self.size_hw(image)) for i in range(first, end)]
+        return Objects(boxes_xywh, areas, category_ids, is_crowd, segmentations)
 
     def count_objects(self) -> Int64[np.ndarray, " images"]:
         """Number of annotations of each image, crowd regions not counted."""
@@ -108,8 +102,7 @@ class InstanceIndex:
 def open_index(annotations: str | Path, *, index_dir: str | Path | None = None) -> InstanceIndex:
     """Open the index of a COCO file; build it first if there is none for the file's present state.
 
-    Several processes may ask at once: one builds, the others wait. A build that is killed leaves nothing behind that
-    could be taken for an index.
+    Several processes may ask at once: one builds, the others wait. A build can be killed at any moment.
 
     Args:
         annotations: COCO JSON.

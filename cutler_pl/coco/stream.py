@@ -1,8 +1,4 @@
-"""COCO files record by record, for those that are larger than memory: read in passes, written in one.
-
-A reader holds one record and a piece of the file at a time; a writer keeps annotations in a second file until the
-images before them are complete.
-"""
+"""COCO files record by record, for those that are larger than memory: read in passes, written in one."""
 
 import json
 import re
@@ -11,7 +7,7 @@ import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TextIO, cast
+from typing import Any, NamedTuple, TextIO, cast
 
 import orjson
 
@@ -75,20 +71,18 @@ def read_batches(path: str | Path, *, require: Collection[str] = LISTS) -> Itera
             raise AnnotationError(f'{path}: the list "{key}" of a COCO annotation file is missing; give another file')
 
 
-class CocoWriter:
+class CocoWriter(NamedTuple):
     """Takes images and annotations in any order; see `writing_coco`."""
 
-    def __init__(self, put_image: Put, put_annotation: Put) -> None:
-        self.image, self.annotation = put_image, put_annotation
+    image: Put
+    annotation: Put
 
 
 @contextmanager
 def writing_coco(path: str | Path, header: Mapping[str, Any]) -> Iterator[CocoWriter]:
     """Write a COCO file that appears whole when the block ends, and not at all if it fails.
 
-    Args:
-        path: File to write; parent folders are created.
-        header: Everything but images and annotations.
+    Annotations are kept in a second file until all images are written. `header` is everything else of the content.
 
     Raises:
         OutputWriteError: There is no space or no permission.

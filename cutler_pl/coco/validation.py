@@ -38,9 +38,7 @@ class InvalidRecords:
             AnnotationError: The rule is to raise.
         """
         if self.on_error == "raise":
-            raise AnnotationError(
-                f"{self.source_name}: {reason}; repair it, or read with on_error=skip to leave it out"
-            )
+            raise AnnotationError(f"{self.source_name}: {reason}; repair it, or leave it out by on_error=skip")
         self.reasons.append(reason)
 
     def note(self, reason: str) -> None:
@@ -133,10 +131,9 @@ def result_fault(result: Any) -> str | None:
             return f"has no integer {key}, but {result.get(key)!r}"
     if not is_finite_number(result.get("score")):
         return f"has the score {result.get('score')!r}, not a finite number"
-    fault = segmentation_fault(result.get("segmentation"))
-    if fault is None and not (result.get("bbox") is None and result.get("segmentation")):
-        fault = box_fault(result.get("bbox"))
-    return fault
+    if fault := segmentation_fault(result.get("segmentation")):
+        return fault
+    return None if result.get("bbox") is None and result.get("segmentation") else box_fault(result.get("bbox"))
 
 
 def mask_size_mismatch(record: Mapping[str, Any], image: Image) -> str | None:
@@ -144,16 +141,13 @@ def mask_size_mismatch(record: Mapping[str, Any], image: Image) -> str | None:
     size = mask_size(record)
     if size is None or size == (image["height"], image["width"]):
         return None
-    return (
-        f"has a mask of {size[0]}×{size[1]} pixels, but image {image['id']} has "
-        f"{image['height']}×{image['width']} (height×width)"
-    )
+    image_size = f"image {image['id']} has {image['height']}×{image['width']} (height×width)"
+    return f"has a mask of {size[0]}×{size[1]} pixels, but {image_size}"
 
 
 def box_outside_image(record: Mapping[str, Any], image: Image) -> str | None:
     """Fault of a box that shares not even an edge with its image."""
-    box = record.get("bbox")
-    if box is None:
+    if (box := record.get("bbox")) is None:
         return None
     x, y, width, height = box
     if x <= image["width"] and y <= image["height"] and x + width >= 0 and y + height >= 0:
@@ -163,8 +157,7 @@ def box_outside_image(record: Mapping[str, Any], image: Image) -> str | None:
 
 def is_empty(annotation: Mapping[str, Any], image: Image) -> bool:
     """Whether an annotation's box has no area inside its image."""
-    x, y, width, height = annotation["bbox"]
-    return not has_area_inside(x, y, width, height, image)
+    return not has_area_inside(*annotation["bbox"], image)
 
 
 def has_area_inside(x: Any, y: Any, width: Any, height: Any, image: Mapping[str, Any]) -> Any:

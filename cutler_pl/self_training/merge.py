@@ -2,9 +2,9 @@
 
 Section 3.4 of the paper. Predictions with a score of at least the threshold (0.7 in the first round, 0.65 in the
 second) become annotations; an annotation of the round before stays only if no kept prediction of its image reaches a
-mask IoU of 0.5 with it. Deviations from the original's script: predicted annotations have the box and the area of
-their mask and the correct width and height; predictions of unknown images and masks of another size are errors
-instead of being kept or lost silently; empty masks are left out; ids of annotations that stay do not change.
+mask IoU of 0.5 with it. Deviations from the original's script: boxes and areas of predictions are those of their masks,
+width and height are correct; predictions of unknown images and masks of another size are errors instead of being kept
+or lost silently; empty masks are left out; ids of annotations that stay do not change.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -57,18 +57,15 @@ def merge_annotations(
     """Annotations of the next self-training round, as COCO.
 
     Args:
-        previous: COCO annotations of this round, as path or content. Image records may have width and height
-            swapped: the masks' size rules.
-        predictions: COCO results with masks, or a COCO annotation file whose images are matched by file name, as path
-            or content.
+        previous: COCO annotations of this round, as path or content; swapped width and height are corrected.
+        predictions: COCO results with masks, or COCO annotations matched by file name, as path or content.
         threshold: Least score of predictions that are kept.
         on_error: "raise" ends at the first faulty record: an unknown image or category, a mask of another size than
             its image, a record without mask or score. "skip" logs and leaves out such records.
 
     Returns:
-        The previous content with its images' sizes corrected, without masks that have no area. Annotations that stay
-        are the same records in the same order, ids included; new ones follow in the order of the images, numbered from
-        the greatest id on.
+        The previous content. Annotations that stay are the same records in the same order, ids included; new ones
+        follow in the order of the images, numbered from the greatest id on. Masks without area are left out.
 
     Raises:
         DatasetNotFoundError: A file is not there.
@@ -105,17 +102,11 @@ def merge(
 
     invalid.report()
     empty = len(coco["annotations"]) - len(old) + len(found) - len(new)
+    counts = len(new), len(results), len(replaced), len(coco["annotations"]), empty, len(annotations)
     _log.info(
         "self-training merge at score %g: %d of %d predictions added, %d of %d annotations replaced, %d without area "
-        "left out, %d in all",
-        threshold,
-        len(new),
-        len(results),
-        len(replaced),
-        len(coco["annotations"]),
-        empty,
-        len(annotations),
-    )
+        "left out, %d in all", threshold, *counts,
+    )  # fmt: skip
     dropped = [*file.dropped, *invalid.reasons, *checked.dropped]
     return Merge({**coco, "annotations": annotations}, len(new), len(replaced), empty, dropped)
 
@@ -125,12 +116,10 @@ def _with_box_of_mask(prediction: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**prediction, "bbox": None} if prediction.get("segmentation") else prediction
 
 
-def _with_mask(results: Iterable[Result], invalid: InvalidRecords) -> list[Result]:
-    masked = []
+def _with_mask(results: Sequence[Result], invalid: InvalidRecords) -> list[Result]:
+    masked = [result for result in results if "segmentation" in result]
     for result in results:
-        if "segmentation" in result:
-            masked.append(result)
-        else:
+        if "segmentation" not in result:
             invalid.add(f"{detection_label(result)} has no mask")
     return masked
 
