@@ -7,6 +7,9 @@ from cutler_pl.errors import ConfigError
 RENAMED = {
     "augment.copy_paste.max_ioy": "augment.copy_paste.max_ioa",
     "callbacks.checkpoint.keep": "callbacks.checkpoint.save_top_k",
+    "data.copy_paste": "augment.copy_paste",
+    "gallery": "num_examples",
+    "labels": "label_percent",
     "maskcut.max_cut_value": "maskcut.max_ncut_value",
     "max_failed_share": "max_failure_rate",
     "max_faulty": "max_failure_rate",
@@ -14,8 +17,11 @@ RENAMED = {
     "model.detector.test_max_size": "model.detector.max_size_test",
     "model.detector.test_size": "model.detector.min_size_test",
     "optimizer.max_tensor_norm": "optimizer.per_param_clip_norm",
+    "original": "released",
+    "photo": "image",
     "recipe.max_photos": "recipe.max_images",
     "recipe.photos": "recipe.images",
+    "sheet": "num_examples",
 }
 """Settings of earlier versions by what they are called now."""
 

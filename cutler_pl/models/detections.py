@@ -1,4 +1,4 @@
-"""From scored boxes to detections: threshold, suppression, the best so many, and back to the pixels of the photo."""
+"""From scored boxes to detections: threshold, suppression, the best so many, and back to the pixels of the image."""
 
 from typing import NamedTuple, TypedDict
 
@@ -35,16 +35,16 @@ def select_detections(
     *,
     score_threshold: float,
     nms_threshold: float,
-    limit: int,
+    max_detections: int,
 ) -> Detections:
-    """Detections among the regions of an image: every class that scores above the threshold is a candidate.
+    """Detections among the proposals of an image: every class that scores above the threshold is a candidate.
 
     Args:
-        scored: Scores and boxes of the regions.
+        scored: Scores and boxes of the proposals.
         size_hw: Size the boxes are clipped to.
         score_threshold: Scores must be above it.
         nms_threshold: IoU above which the weaker of two boxes of a class goes.
-        limit: Most detections.
+        max_detections: Most detections.
     """
     boxes = scored.boxes.expand(-1, scored.scores.shape[1], -1)
     finite = boxes.isfinite().all(dim=2) & scored.scores.isfinite()
@@ -52,10 +52,10 @@ def select_detections(
     candidates, scores = clip_boxes(boxes[rows, classes], size_hw), scored.scores[rows, classes]
     if torch.compiler.is_exporting():  # batched_nms chooses its way by the number of boxes, which a graph cannot
         side = torch.sym_max(*size_hw) + 1
-        kept = nms(candidates + classes[:, None] * side, scores, nms_threshold)[:limit]
+        keep = nms(candidates + classes[:, None] * side, scores, nms_threshold)[:max_detections]
     else:
-        kept = batched_nms(candidates, scores, classes, nms_threshold)[:limit]
-    return Detections(candidates[kept], scores[kept], classes[kept])
+        keep = batched_nms(candidates, scores, classes, nms_threshold)[:max_detections]
+    return Detections(candidates[keep], scores[keep], classes[keep])
 
 
 def rescale_to_original(
@@ -65,14 +65,14 @@ def rescale_to_original(
     resized_hw: tuple[int, int],
     size_hw: tuple[int, int],
 ) -> CompactPrediction:
-    """Detections in the pixels of the photo before it was resized; boxes that are empty there are left out."""
+    """Detections in the pixels of the image before it was resized; boxes that are empty there are left out."""
     scale = torch.tensor([size_hw[i % 2] / resized_hw[i % 2] for i in (1, 0, 1, 0)])
     boxes = clip_boxes(detections.boxes * scale.to(detections.boxes), size_hw)
-    kept = nonempty(boxes)
+    keep = nonempty(boxes)
     return CompactPrediction(
-        boxes=boxes[kept],
-        scores=detections.scores[kept],
-        labels=detections.classes[kept] + 1,
-        mask_probabilities=mask_probabilities[kept],
+        boxes=boxes[keep],
+        scores=detections.scores[keep],
+        labels=detections.classes[keep] + 1,
+        mask_probabilities=mask_probabilities[keep],
         size_hw=size_hw,
     )

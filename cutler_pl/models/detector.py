@@ -11,9 +11,10 @@ from cutler_pl.models.backbone import build_backbone
 from cutler_pl.models.config import SIZE_DIVISOR, DetectorConfig, make_config
 from cutler_pl.models.detections import CompactPrediction, rescale_to_original
 from cutler_pl.models.image_batch import ImageBatch, batch_images, check_images
-from cutler_pl.models.matching import RandomSampler
 from cutler_pl.models.roi_heads import RoIHeads
 from cutler_pl.models.rpn import RPN
+from cutler_pl.models.sampler import RandomSampler
+from cutler_pl.models.targets import pad_targets
 from cutler_pl.ops.paste import paste_masks
 from cutler_pl.ops.resize import resize_image, resized_size_hw
 from cutler_pl.types import Prediction, Target
@@ -55,7 +56,7 @@ class Detector(nn.Module):
 
         Raises:
             TypeError: The images are not what the detector takes.
-            ValueError: An image has the wrong shape, or targets are missing or not one an image.
+            ValueError: An image has the wrong shape, or targets are missing or not one per image.
         """
         if self.training:
             return self._losses(images, targets)
@@ -101,7 +102,7 @@ class Detector(nn.Module):
         )
 
     def reseed(self, *key: int) -> None:
-        """Start the random sampling of anchors and regions anew from a key such as (seed, rank, step)."""
+        """Start the random sampling of anchors and proposals from a key such as (seed, rank, step)."""
         if isinstance(self.sampler, RandomSampler):
             self.sampler.reseed(*key)
 
@@ -114,8 +115,9 @@ class Detector(nn.Module):
         features = self.backbone(batch.pixels)
         output = self.rpn(features)
         proposals = [p.boxes for p in self.rpn.propose(output, batch.sizes_hw)]
-        losses: dict[str, Tensor] = self.rpn.losses(output, targets)
-        return losses | self.roi_heads.losses(features, proposals, targets, batch.sizes_hw)
+        padded, masks = pad_targets(targets), [target["masks"] for target in targets]
+        losses: dict[str, Tensor] = self.rpn.losses(output, padded)
+        return losses | self.roi_heads.losses(features, proposals, padded, masks, batch.sizes_hw)
 
 
 def build_detector(name: str, num_classes: int = 1, **options: Any) -> Detector:

@@ -1,8 +1,8 @@
-"""DropLoss (CutLER, section 3.3): regions that overlap no pseudo ground truth do not count in the classification loss.
+"""DropLoss (CutLER, section 3.3): the classification loss leaves out proposals that overlap no pseudo ground truth.
 
-MaskCut misses objects; a region on a missed object would be punished as background. So the loss of region i is kept
-only if its best IoU with the ground truth is above τ (`iou_thresh`, 0.01). The region is the box the stage predicts,
-decoded but not clipped. Only the classification loss is weighted, and the mean still counts the dropped regions.
+MaskCut misses objects; a proposal on a missed object would be punished as background. So the loss of proposal i is kept
+only if its best IoU with the ground truth is above τ (`iou_thresh`, 0.01). The proposal is the box the stage predicts,
+decoded but not clipped. Only the classification loss is weighted, and the mean still counts the dropped proposals.
 
 `DropLoss` is the paper's equation. `DropLossOriginal` gives the weights of the released code, which compares with a
 part of the ground truth and treats images without ground truth differently.
@@ -19,22 +19,22 @@ from torch.nn.utils.rnn import pad_sequence
 from cutler_pl.ops.boxes import box_iou
 
 
-class ScoredRegions(NamedTuple):
-    """The sampled regions of one image in one stage of the box head."""
+class StagePrediction(NamedTuple):
+    """What one stage of the box head predicts for the sampled proposals of one image."""
 
     predicted_boxes: Float[Tensor, "boxes 4"]
     """Boxes that the stage predicts: its input boxes moved by its own deltas, not clipped."""
     matched_gt_boxes: Float[Tensor, "boxes 4"]
-    """The ground truth each region was matched with, background included; anything where there is none."""
+    """The ground truth each proposal was matched with, background included; anything where there is none."""
     gt_boxes: Float[Tensor, "gt 4"]
     """All ground truth of the image."""
 
 
 @runtime_checkable
 class ClassificationWeights(Protocol):
-    """What the detector takes as `classification_weights`: one weight a region, images in order."""
+    """What the detector takes as `classification_weights`: one weight per proposal, images in order."""
 
-    def __call__(self, images: Sequence[ScoredRegions], *, stage: int) -> Float[Tensor, " regions"]:
+    def __call__(self, images: Sequence[StagePrediction], *, stage: int) -> Float[Tensor, " proposals"]:
         """Weights of one stage of the box head; the first is 0."""
 
 
@@ -58,7 +58,7 @@ def droploss_weights(
 
 
 class DropLoss:
-    """Weights by the paper's equation: every region is compared with all ground truth of its image.
+    """Weights by the paper's equation: every proposal is compared with all ground truth of its image.
 
     Args:
         iou_thresh: τ of the paper.
@@ -68,7 +68,7 @@ class DropLoss:
         self.iou_thresh = iou_thresh
 
     @torch.no_grad()
-    def __call__(self, images: Sequence[ScoredRegions], *, stage: int) -> Float[Tensor, " regions"]:
+    def __call__(self, images: Sequence[StagePrediction], *, stage: int) -> Float[Tensor, " proposals"]:
         """Weights of one stage, all images at once; `stage` makes no difference."""
         boxes = pad_sequence([image.predicted_boxes.float() for image in images], batch_first=True)
         gt_boxes = pad_sequence([image.gt_boxes.float() for image in images], batch_first=True)
@@ -87,9 +87,9 @@ class DropLoss:
 class DropLossOriginal:
     """Weights of the released code, for comparison with its numbers.
 
-    It compares with the matched boxes of the first n regions, n being the number of different boxes among the matches
-    of the first 100 regions: a draw from the ground truth, not all of it. One image without ground truth switches the
-    weighting off for the whole batch in the first stage, and drops all of that image's regions in later ones.
+    It compares with the matched boxes of the first n proposals, n being the number of different boxes among the matches
+    of the first 100 proposals: a draw from the ground truth, not all of it. One image without ground truth switches the
+    weighting off for the whole batch in the first stage, and drops all of that image's proposals in later ones.
 
     Args:
         iou_thresh: τ of the paper.
@@ -100,13 +100,13 @@ class DropLossOriginal:
     def __init__(self, iou_thresh: float = 0.01) -> None:
         self.iou_thresh = iou_thresh
 
-    def __call__(self, images: Sequence[ScoredRegions], *, stage: int) -> Float[Tensor, " regions"]:
+    def __call__(self, images: Sequence[StagePrediction], *, stage: int) -> Float[Tensor, " proposals"]:
         """Weights of one stage; the first is 0."""
         if stage == 0 and any(len(image.gt_boxes) == 0 for image in images):
             return torch.cat([torch.ones_like(image.predicted_boxes[:, 0], dtype=torch.float32) for image in images])
         return torch.cat([self._weights(image) for image in images])
 
-    def _weights(self, image: ScoredRegions) -> Tensor:
+    def _weights(self, image: StagePrediction) -> Tensor:
         if len(image.gt_boxes) == 0 or len(image.predicted_boxes) == 0:
             return torch.zeros_like(image.predicted_boxes[:, 0], dtype=torch.float32)
         num_different = len(torch.unique(image.matched_gt_boxes[: self.MAX_MATCHES], dim=0))

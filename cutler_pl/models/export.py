@@ -1,4 +1,4 @@
-"""The whole detector as one ONNX file: an 8-bit photo of any size in; boxes, scores, labels and full-size masks out.
+"""The whole detector as one ONNX file: an 8-bit image of any size in; boxes, scores, labels and full-size masks out.
 
 The graph is traced from the detector's own inference. Where that chooses its way by values (sizes, numbers of boxes),
 it takes another one under `torch.compiler.is_exporting()`, with the same result: Pillow's resizing as matrix products,

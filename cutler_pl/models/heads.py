@@ -1,12 +1,15 @@
 """The small networks on top of the pyramid: proposals, boxes of one stage, masks. Initialised as the original is."""
 
 from collections import OrderedDict
+from typing import cast
 
+import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-BOX_POOL_SIZE, MASK_CELLS = 7, 14
-MASK_SIZE = 2 * MASK_CELLS
+BOX_POOL_SIZE, MASK_POOL_SIZE = 7, 14
+MASK_SIZE = 2 * MASK_POOL_SIZE
 
 
 class RPNHead(nn.Module):
@@ -14,7 +17,7 @@ class RPNHead(nn.Module):
 
     Args:
         channels: Channels of the pyramid.
-        num_anchors: Anchors at each cell.
+        num_anchors: Anchors per cell.
     """
 
     def __init__(self, channels: int, num_anchors: int) -> None:
@@ -37,7 +40,7 @@ class RPNHead(nn.Module):
 
 
 class BoxStage(nn.Module):
-    """Two fully connected layers on the pooled features of a region, then its class and its box.
+    """Two fully connected layers on the pooled features of a proposal, then its class and its box.
 
     Args:
         channels: Channels of the pyramid.
@@ -62,21 +65,27 @@ class BoxStage(nn.Module):
         _init_normal(bbox_pred, 0.001)
 
     def forward(
-        self, pooled: Float[Tensor, "regions channels cells cells"]
-    ) -> tuple[Float[Tensor, "regions classes"], Float[Tensor, "regions columns"]]:
+        self, pooled: Float[Tensor, "proposals channels cells cells"]
+    ) -> tuple[Float[Tensor, "proposals classes"], Float[Tensor, "proposals columns"]]:
         """Float32 logits of classes and background, and deltas."""
-        hidden = self.head(pooled)
+        if pooled.device.type == "cpu" and not torch.is_grad_enabled() and not torch.compiler.is_exporting():
+            # the first layer as a convolution, which takes channels-last features without reordering them
+            fc1 = cast(nn.Linear, self.head.fc1)
+            hidden = F.conv2d(pooled, fc1.weight.view(-1, *pooled.shape[1:]), fc1.bias).flatten(1)
+            hidden = self.head[2:](hidden)
+        else:
+            hidden = self.head(pooled)
         return self.predictor["cls_score"](hidden).float(), self.predictor["bbox_pred"](hidden).float()
 
 
 class MaskHead(nn.Module):
-    """Convolutions on the pooled features of a region, upsampled once, to one mask for each class.
+    """Convolutions on the pooled features of a proposal, upsampled once, to one mask for each class.
 
     Args:
         in_channels: Channels of the pyramid.
         channels: Channels of the head.
         num_convs: Convolutions before the upsampling.
-        num_classes: Masks of a region.
+        num_classes: Masks per proposal.
     """
 
     def __init__(self, in_channels: int, channels: int, num_convs: int, num_classes: int) -> None:
@@ -92,8 +101,8 @@ class MaskHead(nn.Module):
         _init_normal(self.predictor, 0.001)
 
     def forward(
-        self, pooled: Float[Tensor, "regions channels cells cells"]
-    ) -> Float[Tensor, "regions classes size size"]:
+        self, pooled: Float[Tensor, "proposals channels cells cells"]
+    ) -> Float[Tensor, "proposals classes size size"]:
         """Logits of each class's mask, at twice the resolution."""
         hidden = pooled
         for conv in self.convs:

@@ -25,7 +25,7 @@ def check_images(images: Any) -> None:
         ValueError: An image is not (3, height, width), or is empty.
     """
     if isinstance(images, Tensor) or not all(isinstance(image, Tensor) for image in images):
-        raise TypeError("the detector takes a list of image tensors, one a photo, since they differ in size")
+        raise TypeError("the detector takes a list of image tensors, one per image, since they differ in size")
     for i, image in enumerate(images):
         if image.dtype != torch.uint8:
             raise TypeError(f"image {i} has dtype {image.dtype}; expected uint8 RGB in 0 to 255, without normalisation")
@@ -60,5 +60,5 @@ def batch_images(
 
 def clip_bounds(sizes_hw: Sequence[tuple[int, int]], device: torch.device) -> Float[Tensor, "batch 4"]:
     """Width, height, width, height of each image: what its boxes are clipped to."""
-    limits = torch.tensor([[width, height, width, height] for height, width in sizes_hw], dtype=torch.float32)
-    return limits.to(device, non_blocking=True)
+    bounds = torch.tensor([[width, height, width, height] for height, width in sizes_hw], dtype=torch.float32)
+    return bounds.to(device, non_blocking=True)

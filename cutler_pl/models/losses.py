@@ -1,11 +1,12 @@
 """The detector's losses, each a pure function of predictions and targets that are already matched.
 
 Forms and normalisers are those of detectron2: RPN sums over the sampled anchors divided by a fixed count, L1 box
-regression (smooth L1 with β = 0) summed over foreground and divided by all sampled regions, cross-entropy averaged over
-all sampled regions whatever their weight, binary cross-entropy averaged over the mask pixels of foreground regions.
+regression (smooth L1 with β = 0) summed over foreground and divided by all sampled proposals, cross-entropy averaged
+over all sampled proposals whatever their weight, binary cross-entropy averaged over the mask pixels of foreground
+proposals.
 
-Everything is computed in float32, under autocast too. Inputs without rows give a zero that still hangs on the
-predictions, so that every parameter gets a gradient. Classes count from 0; the background is the class after the last.
+Everything is computed in float32, under autocast too. Empty inputs return a zero attached to the
+graph, so that every parameter gets a gradient. Classes count from 0; the background is the class after the last.
 """
 
 import torch
@@ -14,7 +15,7 @@ from jaxtyping import Bool, Float, Int8, Int64
 from torch import Tensor
 from torchvision.ops import roi_align
 
-from cutler_pl.models.matching import POSITIVE
+from cutler_pl.models.matcher import POSITIVE
 
 _PIXELS_AT_ONCE = 2**25
 
@@ -49,16 +50,16 @@ def rpn_losses(
 
 
 def classification_loss(
-    logits: Float[Tensor, "regions classes"],
-    classes: Int64[Tensor, " regions"],
-    weights: Float[Tensor, " regions"] | None = None,
+    logits: Float[Tensor, "proposals classes"],
+    classes: Int64[Tensor, " proposals"],
+    weights: Float[Tensor, " proposals"] | None = None,
 ) -> Float[Tensor, ""]:
-    """Cross-entropy averaged over all regions, each weighted; dropped regions count in the average.
+    """Cross-entropy averaged over all proposals, each weighted; dropped proposals count in the average.
 
     Args:
         logits: Scores of the classes, background last.
-        classes: Class of each region.
-        weights: One weight a region (DropLoss), None for 1 everywhere.
+        classes: Class of each proposal.
+        weights: One weight per proposal (DropLoss), None for 1 everywhere.
     """
     logits = logits.float()
     if len(logits) == 0:
@@ -69,17 +70,17 @@ def classification_loss(
 
 
 def box_regression_loss(
-    deltas: Float[Tensor, "regions columns"],
-    classes: Int64[Tensor, " regions"],
-    target_deltas: Float[Tensor, "regions 4"],
+    deltas: Float[Tensor, "proposals columns"],
+    classes: Int64[Tensor, " proposals"],
+    target_deltas: Float[Tensor, "proposals 4"],
     *,
     num_classes: int,
 ) -> Float[Tensor, ""]:
-    """L1 distance of the deltas, summed over foreground regions and divided by the number of all regions.
+    """L1 distance of the deltas, summed over foreground proposals and divided by the number of all proposals.
 
     Args:
         deltas: Predicted deltas: 4 columns for all classes together, or 4 for each class.
-        classes: Class of each region; `num_classes` is background.
+        classes: Class of each proposal; `num_classes` is background.
         target_deltas: Deltas to the matched ground truth; read in foreground rows only.
         num_classes: Number of classes without the background.
     """
@@ -131,7 +132,7 @@ def mask_loss(
     """Binary cross-entropy of the mask of each box's own class, averaged over all pixels of all boxes.
 
     Args:
-        logits: Mask logits, one channel a class, or one for all.
+        logits: Mask logits, one channel per class, or one for all.
         classes: Class of each foreground box.
         targets: As from `mask_targets`, images in order.
     """

@@ -1,4 +1,4 @@
-"""Features of regions: RoIAlign from the pyramid level that suits a region's size.
+"""Features of proposals: RoIAlign from the pyramid level that suits the size of the box.
 
 Aligned, with as many samples in a cell as it is pixels wide (torchvision's detectors: unaligned, 2×2 samples).
 """
@@ -25,7 +25,7 @@ def assign_levels(boxes: Float[Tensor, "boxes 4"]) -> Int64[Tensor, " boxes"]:
     return level.clamp(0, len(POOLED_STRIDES) - 1).long()
 
 
-def to_rois(boxes: Sequence[Float[Tensor, "_ 4"]]) -> Float[Tensor, "regions 5"]:
+def to_rois(boxes: Sequence[Float[Tensor, "_ 4"]]) -> Float[Tensor, "proposals 5"]:
     """Boxes of all images in one tensor, each behind the index of its image; images in order."""
     together = torch.cat(list(boxes)).float()
     image = torch.cat([torch.full((b.shape[0],), i) for i, b in enumerate(boxes)])
@@ -33,7 +33,7 @@ def to_rois(boxes: Sequence[Float[Tensor, "_ 4"]]) -> Float[Tensor, "regions 5"]
 
 
 def prepare_features(features: Sequence[Tensor]) -> list[Tensor]:
-    """The maps that regions are pooled from, in the precision and layout in which pooling reads them.
+    """The maps that proposals are pooled from, in the precision and layout in which pooling reads them.
 
     Done once, since each stage and the mask head pool from the same maps.
     """
@@ -42,9 +42,9 @@ def prepare_features(features: Sequence[Tensor]) -> list[Tensor]:
 
 
 def pool_boxes(
-    features: Sequence[Tensor], rois: Float[Tensor, "regions 5"], size: int
-) -> Float[Tensor, "regions channels size size"]:
-    """Pool regions, each from its image and level.
+    features: Sequence[Tensor], rois: Float[Tensor, "proposals 5"], size: int
+) -> Float[Tensor, "proposals channels size size"]:
+    """Pool proposals, each from its image and level.
 
     Args:
         features: Maps p2 to p5 (others are left aside), each (batch, channels, height, width).
@@ -52,30 +52,16 @@ def pool_boxes(
         size: Cells along each side of the result.
     """
     levels = assign_levels(rois[:, 1:])
-    if torch.compiler.is_exporting():
-        return _pool_every_level(features, rois, levels, size)
-    order = levels.argsort(stable=True)
-    counts = torch.bincount(levels, minlength=len(POOLED_STRIDES)).tolist()
+    features, scales = features[: len(POOLED_STRIDES)], [1 / stride for stride in POOLED_STRIDES]
+    if torch.compiler.is_exporting():  # no choice that depends on values: levels without proposals are pooled, too
+        chosen = [torch.nonzero(levels == level)[:, 0] for level in range(len(POOLED_STRIDES))]
+    elif rois.device.type == "cpu":
+        return roi_align_cpu(features, rois, levels, size, spatial_scales=scales)
+    else:
+        order, counts = levels.argsort(stable=True), torch.bincount(levels, minlength=len(POOLED_STRIDES)).tolist()
+        chosen = list(torch.split(order, counts))
     pooled = [
-        _roi_align(level, part, size, 1 / stride)
-        for level, part, stride in zip(features, torch.split(rois[order], counts), POOLED_STRIDES, strict=False)
-        if len(part) or len(rois) == 0
-    ]
-    return torch.cat(pooled)[order.argsort()]
-
-
-def _pool_every_level(features: Sequence[Tensor], rois: Tensor, levels: Tensor, size: int) -> Tensor:
-    """The same without a choice that depends on values, for a graph: levels without regions are pooled, too."""
-    chosen = [torch.nonzero(levels == k)[:, 0] for k in range(len(POOLED_STRIDES))]
-    pooled = [
-        _roi_align(level, rois[part], size, 1 / stride)
-        for level, part, stride in zip(features, chosen, POOLED_STRIDES, strict=False)
+        roi_align(level, rois[part], size, spatial_scale=scale, sampling_ratio=0, aligned=True)
+        for level, part, scale in zip(features, chosen, scales, strict=True)
     ]
     return torch.cat(pooled)[torch.cat(chosen).argsort()]
-
-
-def _roi_align(level: Tensor, rois: Tensor, size: int, spatial_scale: float) -> Tensor:
-    if level.device.type == "cpu" and not torch.compiler.is_exporting():
-        return roi_align_cpu(level, rois, size, spatial_scale=spatial_scale)
-    pooled: Tensor = roi_align(level, rois, size, spatial_scale=spatial_scale, sampling_ratio=0, aligned=True)
-    return pooled

@@ -1,4 +1,4 @@
-"""Regions with the ground truth each belongs to: what the box and mask heads learn from. All images at once."""
+"""Proposals with the ground truth each is matched with: what the box and mask heads learn from. All images at once."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -8,40 +8,41 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from cutler_pl.models.ground_truth import GroundTruth
-from cutler_pl.models.matching import IGNORED, NEGATIVE, POSITIVE, Matcher, Sampler, sample_indices
+from cutler_pl.models.matcher import IGNORED, NEGATIVE, POSITIVE, Match, Matcher
+from cutler_pl.models.sampler import Sampler, sample_indices
+from cutler_pl.models.targets import PaddedTargets
 from cutler_pl.ops.boxes import box_iou
 
 
 class LabeledProposals(NamedTuple):
-    """Regions of all images, images in order; classes count from 0 and the background is `num_classes`."""
+    """Proposals of all images, images in order; classes count from 0 and the background is `num_classes`."""
 
-    rois: Float[Tensor, "regions 5"]
+    rois: Float[Tensor, "proposals 5"]
     """Index of the image, then the box."""
-    classes: Int64[Tensor, " regions"]
-    gt_indices: Int64[Tensor, " regions"]
+    classes: Int64[Tensor, " proposals"]
+    gt_indices: Int64[Tensor, " proposals"]
     """Ground truth of its image with the highest IoU, for background too; 0 where the image has none."""
-    gt_boxes: Float[Tensor, "regions 4"]
+    gt_boxes: Float[Tensor, "proposals 4"]
     """Its box; zeros where the image has none."""
-    gt_classes: Int64[Tensor, " regions"]
+    gt_classes: Int64[Tensor, " proposals"]
     """Its class; 0 where the image has none."""
 
     @property
-    def boxes(self) -> Float[Tensor, "regions 4"]:
+    def boxes(self) -> Float[Tensor, "proposals 4"]:
         """The boxes without the indices of their images."""
         return self.rois[:, 1:]
 
     @property
-    def images(self) -> Int64[Tensor, " regions"]:
-        """The index of each region's image."""
+    def images(self) -> Int64[Tensor, " proposals"]:
+        """The index of each proposal's image."""
         return self.rois[:, 0].long()
 
     def take(self, chosen: Int64[Tensor, " _"]) -> "LabeledProposals":
-        """Some of the regions."""
+        """Some of the proposals."""
         return LabeledProposals(*(part[chosen] for part in self))
 
     def per_image(self, batch: int) -> list[int]:
-        """Number of regions of each of so many images."""
+        """Number of proposals of each of so many images."""
         counts: list[int] = torch.bincount(self.images, minlength=batch).tolist()
         return counts
 
@@ -53,13 +54,16 @@ def stage_matcher(iou: float) -> Matcher:
 
 @torch.no_grad()
 def label_proposals(
-    rois: Float[Tensor, "regions 5"], truth: GroundTruth, matcher: Matcher, *, num_classes: int
+    rois: Float[Tensor, "proposals 5"], targets: PaddedTargets, matcher: Matcher, *, num_classes: int
 ) -> LabeledProposals:
-    """Match regions with the ground truth of their image."""
-    image = rois[:, 0].long()
-    iou = box_iou(rois[:, None, 1:], truth.boxes[image])[:, 0]
-    indices, labels = matcher(iou.T)
-    gt_boxes, gt_classes = truth.boxes[image, indices], truth.classes[image, indices]
+    """Match proposals with the ground truth of their image."""
+    iou = box_iou(rois[:, None, 1:], targets.boxes[rois[:, 0].long()])[:, 0]
+    return _with_ground_truth(rois, matcher(iou.T), targets, num_classes)
+
+
+def _with_ground_truth(rois: Tensor, match: Match, targets: PaddedTargets, num_classes: int) -> LabeledProposals:
+    image, (indices, labels) = rois[:, 0].long(), match
+    gt_boxes, gt_classes = targets.boxes[image, indices], targets.classes[image, indices]
     classes = torch.where(labels == POSITIVE, gt_classes, num_classes)
     return LabeledProposals(rois, classes, indices, gt_boxes, gt_classes)
 
@@ -67,8 +71,7 @@ def label_proposals(
 @torch.no_grad()
 def sample_proposals(
     proposals: Sequence[Float[Tensor, "_ 4"]],
-    truth: GroundTruth,
-    gt_counts: Sequence[int],
+    targets: PaddedTargets,
     matcher: Matcher,
     *,
     num_classes: int,
@@ -80,21 +83,20 @@ def sample_proposals(
 
     Args:
         proposals: Boxes of each image.
-        truth: Ground truth of the batch.
-        gt_counts: Number of objects of each image.
+        targets: Ground truth of the batch.
         matcher: Says what is foreground.
         num_classes: Classes without the background.
         num_samples: Regions of an image at most.
         positive_fraction: Largest share of foreground among them.
-        sampler: The order in which regions are taken.
+        sampler: The order in which proposals are taken.
     """
-    lists = [torch.cat([p, gt[:n]]) for p, gt, n in zip(proposals, truth.boxes, gt_counts, strict=True)]
+    lists = [torch.cat([p, gt[:n]]) for p, gt, n in zip(proposals, targets.boxes, targets.counts, strict=True)]
     candidates = pad_sequence(lists, batch_first=True)
     counts = torch.tensor([[len(boxes)] for boxes in lists]).to(candidates.device, non_blocking=True)
-    there = torch.arange(candidates.shape[1], device=candidates.device) < counts
-    match = matcher(box_iou(truth.boxes, candidates))
+    valid = torch.arange(candidates.shape[1], device=candidates.device) < counts
+    match = matcher(box_iou(targets.boxes, candidates))
     drawn, taken = sample_indices(
-        torch.where(there, match.labels, IGNORED),
+        torch.where(valid, match.labels, IGNORED),
         num_samples=num_samples,
         positive_fraction=positive_fraction,
         sampler=sampler,
@@ -102,4 +104,5 @@ def sample_proposals(
     image, slot = torch.nonzero(taken, as_tuple=True)
     chosen = drawn[image, slot]
     rois = torch.cat([image[:, None].to(candidates.dtype), candidates[image, chosen]], dim=1)
-    return label_proposals(rois, truth, matcher, num_classes=num_classes)
+    matched = Match(match.indices[image, chosen], match.labels[image, chosen])
+    return _with_ground_truth(rois, matched, targets, num_classes)

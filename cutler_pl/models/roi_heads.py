@@ -1,22 +1,21 @@
-"""The second half of the detector: box stages and mask head on regions of the image."""
+"""The second half of the detector: box stages and mask head on proposals."""
 
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from cutler_pl.models.cascade import BoxCascade
 from cutler_pl.models.config import DetectorConfig
 from cutler_pl.models.detections import Detections, select_detections
-from cutler_pl.models.ground_truth import pad_targets
-from cutler_pl.models.heads import MASK_CELLS, MASK_SIZE, MaskHead
+from cutler_pl.models.heads import MASK_POOL_SIZE, MASK_SIZE, MaskHead
 from cutler_pl.models.image_batch import clip_bounds
 from cutler_pl.models.losses import mask_loss, mask_targets
-from cutler_pl.models.matching import Sampler
 from cutler_pl.models.pooler import pool_boxes, prepare_features, to_rois
 from cutler_pl.models.proposals import LabeledProposals, sample_proposals
-from cutler_pl.types import Target
+from cutler_pl.models.sampler import Sampler
+from cutler_pl.models.targets import PaddedTargets
 
 
 class RoIHeads(nn.Module):
@@ -24,7 +23,7 @@ class RoIHeads(nn.Module):
 
     Args:
         config: Their sizes and thresholds.
-        sampler: Which regions the losses look at.
+        sampler: The order in which proposals are sampled for the losses.
     """
 
     def __init__(self, config: DetectorConfig, sampler: Sampler) -> None:
@@ -40,7 +39,8 @@ class RoIHeads(nn.Module):
         self,
         features: Sequence[Tensor],
         proposals: Sequence[Float[Tensor, "_ 4"]],
-        targets: Sequence[Target],
+        targets: PaddedTargets,
+        masks: Sequence[Bool[Tensor, "_ _height _width"]],
         sizes_hw: Sequence[tuple[int, int]],
     ) -> dict[str, Float[Tensor, ""]]:
         """Losses of all stages and of the masks, over a sample of the proposals and the ground truth.
@@ -48,24 +48,23 @@ class RoIHeads(nn.Module):
         Args:
             features: The pyramid.
             proposals: Boxes of each image.
-            targets: Ground truth of each image.
+            targets: Ground truth of the batch.
+            masks: Ground-truth masks of each image.
             sizes_hw: Size of each image without padding.
         """
-        features, limits = prepare_features(features), clip_bounds(sizes_hw, features[0].device)
-        truth, gt_counts = pad_targets(targets), [len(target["boxes"]) for target in targets]
-        regions = sample_proposals(
+        features, bounds = prepare_features(features), clip_bounds(sizes_hw, features[0].device)
+        sampled = sample_proposals(
             proposals,
-            truth,
-            gt_counts,
+            targets,
             self.stages.matchers[0],
             num_classes=self.config.num_classes,
             num_samples=self.config.roi_batch_per_image,
             positive_fraction=self.config.roi_positive_fraction,
             sampler=self.sampler,
         )
-        losses = self.stages.losses(features, regions, truth, gt_counts, limits)
-        foreground = regions.take(torch.nonzero(regions.classes < self.config.num_classes)[:, 0])
-        return losses | {"loss_mask": self._mask_loss(features, foreground, targets)}
+        losses = self.stages.losses(features, sampled, targets, bounds)
+        foreground = sampled.take(torch.nonzero(sampled.classes < self.config.num_classes)[:, 0])
+        return losses | {"loss_mask": self._mask_loss(features, foreground, masks)}
 
     def predict(
         self, features: Sequence[Tensor], proposals: Sequence[Float[Tensor, "_ 4"]], sizes_hw: Sequence[tuple[int, int]]
@@ -79,7 +78,7 @@ class RoIHeads(nn.Module):
                 size_hw,
                 score_threshold=config.score_threshold,
                 nms_threshold=config.nms_threshold,
-                limit=config.max_detections,
+                max_detections=config.max_detections,
             )
             for image, size_hw in zip(scored, sizes_hw, strict=True)
         ]
@@ -89,16 +88,16 @@ class RoIHeads(nn.Module):
         return list(zip(detections, torch.split(own, [d.boxes.shape[0] for d in detections]), strict=True))
 
     def mask_logits(
-        self, features: Sequence[Tensor], rois: Float[Tensor, "regions 5"]
-    ) -> Float[Tensor, "regions classes size size"]:
-        """Mask of each class in each region."""
-        logits: Tensor = self.mask_head(pool_boxes(features, rois, MASK_CELLS))
+        self, features: Sequence[Tensor], rois: Float[Tensor, "proposals 5"]
+    ) -> Float[Tensor, "proposals classes size size"]:
+        """Mask logits of each class for each region of interest."""
+        logits: Tensor = self.mask_head(pool_boxes(features, rois, MASK_POOL_SIZE))
         return logits
 
-    def _mask_loss(self, features: Sequence[Tensor], foreground: LabeledProposals, targets: Sequence[Target]) -> Tensor:
-        counts = foreground.per_image(len(targets))
+    def _mask_loss(self, features: Sequence[Tensor], foreground: LabeledProposals, masks: Sequence[Tensor]) -> Tensor:
+        counts = foreground.per_image(len(masks))
         images = zip(
-            targets, torch.split(foreground.boxes, counts), torch.split(foreground.gt_indices, counts), strict=True
+            masks, torch.split(foreground.boxes, counts), torch.split(foreground.gt_indices, counts), strict=True
         )
-        wanted = [mask_targets(target["masks"], boxes, own, size=MASK_SIZE) for target, boxes, own in images]
-        return mask_loss(self.mask_logits(features, foreground.rois), foreground.classes, torch.cat(wanted))
+        targets = [mask_targets(gt, boxes, indices, size=MASK_SIZE) for gt, boxes, indices in images]
+        return mask_loss(self.mask_logits(features, foreground.rois), foreground.classes, torch.cat(targets))

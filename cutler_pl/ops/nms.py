@@ -2,7 +2,7 @@
 
 A box is kept if no better kept box overlaps it. On the CPU that is torchvision's loop. On other devices, where that
 loop is one slow thread, the same answer is found by repetition: a pass tells which boxes the ones kept so far would
-suppress; after n passes the first n boxes of a group are settled, and when a pass changes nothing all are. Chains of
+suppress; after n passes the first n boxes of a group are final, and when a pass changes nothing all are. Chains of
 suppression are short, so few passes are needed.
 """
 
@@ -18,42 +18,42 @@ _PASSES_BETWEEN_CHECKS = 4
 
 
 def nms_sorted(
-    boxes: Float[Tensor, "groups boxes 4"], usable: Bool[Tensor, "groups boxes"], threshold: float
+    boxes: Float[Tensor, "groups boxes 4"], valid: Bool[Tensor, "groups boxes"], threshold: float
 ) -> Bool[Tensor, "groups boxes"]:
     """Which boxes stay.
 
     Args:
         boxes: Boxes of each group, best first.
-        usable: Boxes that take part; the others are dropped.
+        valid: Boxes that take part; the others are dropped.
         threshold: IoU above which the later of two boxes goes.
     """
     if boxes.device.type == "cpu":
-        return _nms_by_loop(boxes, usable, threshold)
+        return _nms_by_loop(boxes, valid, threshold)
     groups = max(1, _PAIRS_AT_ONCE // max(1, boxes.shape[1] ** 2))
-    parts = zip(torch.split(boxes, groups), torch.split(usable, groups), strict=True)
+    parts = zip(torch.split(boxes, groups), torch.split(valid, groups), strict=True)
     return torch.cat([nms_by_passes(*part, threshold) for part in parts])
 
 
 def nms_by_passes(
-    boxes: Float[Tensor, "groups boxes 4"], usable: Bool[Tensor, "groups boxes"], threshold: float
+    boxes: Float[Tensor, "groups boxes 4"], valid: Bool[Tensor, "groups boxes"], threshold: float
 ) -> Bool[Tensor, "groups boxes"]:
     """As `nms_sorted`, by repeated passes over all pairs."""
     precision = torch.float32 if boxes.device.type == "cpu" else torch.float16
     overlaps = (box_iou(boxes, boxes) > threshold).triu(diagonal=1).to(precision)
-    kept = usable
+    keep = valid
     while True:
-        before = kept
+        before = keep
         for _ in range(_PASSES_BETWEEN_CHECKS):
-            suppressed = torch.bmm(kept[:, None].to(precision), overlaps)[:, 0] > 0
-            kept = usable & ~suppressed
-        if torch.equal(kept, before):
-            return kept
+            suppressed = torch.bmm(keep[:, None].to(precision), overlaps)[:, 0] > 0
+            keep = valid & ~suppressed
+        if torch.equal(keep, before):
+            return keep
 
 
-def _nms_by_loop(boxes: Tensor, usable: Tensor, threshold: float) -> Tensor:
-    kept = torch.zeros_like(usable)
-    for group, (group_boxes, group_usable) in enumerate(zip(boxes, usable, strict=True)):
-        indices = torch.nonzero(group_usable)[:, 0]
+def _nms_by_loop(boxes: Tensor, valid: Tensor, threshold: float) -> Tensor:
+    keep = torch.zeros_like(valid)
+    for group, (group_boxes, group_valid) in enumerate(zip(boxes, valid, strict=True)):
+        indices = torch.nonzero(group_valid)[:, 0]
         falling = -torch.arange(indices.shape[0], dtype=boxes.dtype)
-        kept[group, indices[nms(group_boxes[indices], falling, threshold)]] = True
-    return kept
+        keep[group, indices[nms(group_boxes[indices], falling, threshold)]] = True
+    return keep

@@ -1,6 +1,6 @@
 """Full-size masks from the small ones the mask head gives.
 
-A mask is sampled bilinearly at every pixel centre of the photo, relative to its box, with zeros around it. For an
+A mask is sampled bilinearly at every pixel center of the image, relative to its box, with zeros around it. For an
 upright box that is separable: rows' weights times mask times columns' weights, two small matrix products.
 """
 
@@ -21,12 +21,12 @@ def paste_masks(
     *,
     threshold: float = MASK_THRESHOLD,
 ) -> Bool[Tensor, "boxes height width"]:
-    """Masks of a photo's size; memory beyond the result is bounded whatever the number of masks.
+    """Masks of an image's size; memory beyond the result is bounded whatever the number of masks.
 
     Args:
         probabilities: Mask of each box, 0 to 1.
-        boxes: Where each belongs, in pixels of the photo.
-        size_hw: Size of the photo.
+        boxes: Where each belongs, in pixels of the image.
+        size_hw: Size of the image.
         threshold: Pixels of at least this probability belong to the mask.
     """
     height, width = size_hw

@@ -3,14 +3,14 @@ import torch
 
 from cutler_pl.models.cascade import BoxCascade
 from cutler_pl.models.config import make_config
-from cutler_pl.models.ground_truth import pad_targets
 from cutler_pl.models.image_batch import clip_bounds
 from cutler_pl.models.pooler import POOLED_STRIDES, to_rois
 from cutler_pl.models.proposals import label_proposals
+from cutler_pl.models.targets import pad_targets
 from cutler_pl.ops.boxes import clip_boxes
 
 SIZE = (128, 128)
-LIMITS = clip_bounds([SIZE], torch.device("cpu"))
+BOUNDS = clip_bounds([SIZE], torch.device("cpu"))
 TARGET = {
     "boxes": torch.tensor([[10.0, 10, 60, 60], [70, 70, 120, 110]]),
     "labels": torch.ones(2, dtype=torch.int64),
@@ -28,9 +28,9 @@ def _features() -> list[torch.Tensor]:
 
 
 def _losses(cascade: BoxCascade, boxes: torch.Tensor = PROPOSALS, target: dict = TARGET) -> dict[str, torch.Tensor]:
-    truth = pad_targets([target])
-    regions = label_proposals(to_rois([boxes]), truth, cascade.matchers[0], num_classes=cascade.config.num_classes)
-    return cascade.losses(_features(), regions, truth, [len(target["boxes"])], LIMITS)
+    targets = pad_targets([target])
+    proposals = label_proposals(to_rois([boxes]), targets, cascade.matchers[0], num_classes=cascade.config.num_classes)
+    return cascade.losses(_features(), proposals, targets, BOUNDS)
 
 
 def test_each_stage_has_its_losses():
@@ -63,7 +63,7 @@ def test_scores_are_the_mean_of_the_stages_and_boxes_those_of_the_last():
             output = cascade(features, to_rois(boxes), k)
             probabilities.append(output.logits.softmax(1))
             boxes = [clip_boxes(output.boxes[:, 0], SIZE)]
-        scored = cascade.predict(features, [PROPOSALS], LIMITS)[0]
+        scored = cascade.predict(features, [PROPOSALS], BOUNDS)[0]
     torch.testing.assert_close(scored.scores, (sum(probabilities) / 3)[:, :3])
     assert torch.equal(scored.boxes, output.boxes)
     assert not torch.equal(scored.boxes[:, 0], PROPOSALS)
@@ -119,4 +119,4 @@ def test_no_regions_give_zero_losses_that_reach_every_parameter():
     assert all(loss == 0 for loss in losses.values())
     sum(losses.values()).backward()
     assert all(p.grad is not None for p in cascade.parameters())
-    assert cascade.predict(_features(), [torch.zeros(0, 4)], LIMITS)[0].scores.shape == (0, 1)
+    assert cascade.predict(_features(), [torch.zeros(0, 4)], BOUNDS)[0].scores.shape == (0, 1)

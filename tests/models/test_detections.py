@@ -7,7 +7,7 @@ from cutler_pl.models.detections import Detections, rescale_to_original, select_
 
 def _select(boxes: list[list[float]], scores: list[list[float]], **options: float) -> Detections:
     scored = ScoredBoxes(torch.tensor(scores), torch.tensor(boxes)[:, None])
-    options = {"score_threshold": 0.0, "nms_threshold": 0.5, "limit": 100} | options
+    options = {"score_threshold": 0.0, "nms_threshold": 0.5, "max_detections": 100} | options
     return select_detections(scored, (50, 60), **options)
 
 
@@ -34,14 +34,19 @@ def test_suppression_is_within_a_class():
 def test_a_region_counts_for_every_class_with_that_class_own_box():
     boxes = torch.tensor([[[0.0, 0, 10, 10], [20, 20, 40, 40]]])
     found = select_detections(
-        ScoredBoxes(torch.tensor([[0.6, 0.4]]), boxes), (50, 60), score_threshold=0.1, nms_threshold=0.5, limit=9
+        ScoredBoxes(torch.tensor([[0.6, 0.4]]), boxes),
+        (50, 60),
+        score_threshold=0.1,
+        nms_threshold=0.5,
+        max_detections=9,
     )
     assert found.boxes.tolist() == boxes[0].tolist()
 
 
 def test_limit_and_values_that_are_not_finite():
     boxes = [[10.0 * i, 0, 10.0 * i + 5, 5] for i in range(5)]
-    assert _select(boxes, [[0.1], [0.5], [0.3], [0.2], [0.4]], limit=2).scores.tolist() == pytest.approx([0.5, 0.4])
+    found = _select(boxes, [[0.1], [0.5], [0.3], [0.2], [0.4]], max_detections=2)
+    assert found.scores.tolist() == pytest.approx([0.5, 0.4])
     boxes[1][2] = torch.nan
     assert _select(boxes, [[0.1], [0.5], [torch.nan], [0.2], [0.4]]).scores.tolist() == pytest.approx([0.4, 0.2, 0.1])
 
@@ -58,6 +63,6 @@ def test_detections_go_back_to_the_photo_and_vanished_boxes_are_left_out():
 
 def test_no_regions():
     none = ScoredBoxes(torch.zeros(0, 1), torch.zeros(0, 1, 4))
-    found = select_detections(none, (50, 60), score_threshold=0.0, nms_threshold=0.5, limit=9)
+    found = select_detections(none, (50, 60), score_threshold=0.0, nms_threshold=0.5, max_detections=9)
     compact = rescale_to_original(found, torch.zeros(0, 28, 28), resized_hw=(50, 60), size_hw=(50, 60))
     assert compact["boxes"].shape == (0, 4)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from cutler_pl.models.box_coder import decode_boxes
-from cutler_pl.models.droploss import DropLoss, DropLossOriginal, ScoredRegions, droploss_weights
+from cutler_pl.models.droploss import DropLoss, DropLossOriginal, StagePrediction, droploss_weights
 
 STAGES = {
     "cascade": [
@@ -41,42 +41,42 @@ def test_weights_carry_no_gradient_and_are_float32_for_half_boxes() -> None:
 
 
 def test_droploss_compares_with_all_ground_truth_of_the_own_image() -> None:
-    first = ScoredRegions(predicted_boxes=GT, matched_gt_boxes=GT[[0, 0]], gt_boxes=GT)
-    second = ScoredRegions(predicted_boxes=GT, matched_gt_boxes=GT[[1, 1]], gt_boxes=GT[1:])
+    first = StagePrediction(predicted_boxes=GT, matched_gt_boxes=GT[[0, 0]], gt_boxes=GT)
+    second = StagePrediction(predicted_boxes=GT, matched_gt_boxes=GT[[1, 1]], gt_boxes=GT[1:])
     assert DropLoss()([first, second], stage=0).tolist() == [1, 1, 0, 1]
 
 
 def test_droploss_keeps_images_without_ground_truth_and_does_not_touch_others() -> None:
-    empty = ScoredRegions(predicted_boxes=GT, matched_gt_boxes=torch.zeros(2, 4), gt_boxes=NONE)
-    other = ScoredRegions(predicted_boxes=GT, matched_gt_boxes=GT[[0, 0]], gt_boxes=GT[:1])
+    empty = StagePrediction(predicted_boxes=GT, matched_gt_boxes=torch.zeros(2, 4), gt_boxes=NONE)
+    other = StagePrediction(predicted_boxes=GT, matched_gt_boxes=GT[[0, 0]], gt_boxes=GT[:1])
     for stage in range(3):
         assert DropLoss()([empty, other], stage=stage).tolist() == [1, 1, 1, 0]
 
 
 def test_original_compares_with_the_matches_of_the_first_n_regions_only() -> None:
     boxes = torch.cat([GT, torch.tensor([[60.0, 0, 70, 10]])])
-    image = ScoredRegions(boxes, matched_gt_boxes=GT[[0, 0, 1]], gt_boxes=GT)
+    image = StagePrediction(boxes, matched_gt_boxes=GT[[0, 0, 1]], gt_boxes=GT)
     assert DropLossOriginal()([image], stage=0).tolist() == [1, 0, 0], "two different boxes: the first two matches"
-    image = ScoredRegions(boxes, matched_gt_boxes=GT[[0, 1, 1]], gt_boxes=GT)
+    image = StagePrediction(boxes, matched_gt_boxes=GT[[0, 1, 1]], gt_boxes=GT)
     assert DropLossOriginal()([image], stage=0).tolist() == [1, 1, 0]
 
 
 def test_original_counts_different_boxes_among_the_first_100_regions() -> None:
     matches = GT[torch.tensor([0] * 100 + [1])]
-    image = ScoredRegions(matches, matched_gt_boxes=matches, gt_boxes=GT)
+    image = StagePrediction(matches, matched_gt_boxes=matches, gt_boxes=GT)
     assert DropLossOriginal()([image], stage=0).tolist() == [1] * 100 + [0]
 
 
 def test_original_switches_off_for_the_batch_then_drops_the_image_without_ground_truth() -> None:
-    empty = ScoredRegions(predicted_boxes=GT, matched_gt_boxes=torch.zeros(2, 4), gt_boxes=NONE)
-    other = ScoredRegions(predicted_boxes=GT, matched_gt_boxes=GT[[0, 0]], gt_boxes=GT[:1])
+    empty = StagePrediction(predicted_boxes=GT, matched_gt_boxes=torch.zeros(2, 4), gt_boxes=NONE)
+    other = StagePrediction(predicted_boxes=GT, matched_gt_boxes=GT[[0, 0]], gt_boxes=GT[:1])
     assert DropLossOriginal()([empty, other], stage=0).tolist() == [1, 1, 1, 1]
     assert DropLossOriginal()([empty, other], stage=1).tolist() == [0, 0, 1, 0]
 
 
 @pytest.mark.parametrize("weighting", [DropLoss(), DropLossOriginal()], ids=["paper", "original"])
 def test_weightings_take_images_without_regions(weighting: DropLoss | DropLossOriginal) -> None:
-    image = ScoredRegions(predicted_boxes=NONE, matched_gt_boxes=NONE, gt_boxes=GT)
+    image = StagePrediction(predicted_boxes=NONE, matched_gt_boxes=NONE, gt_boxes=GT)
     assert weighting([image, image], stage=0).shape == (0,)
 
 
@@ -95,7 +95,7 @@ def test_golden_weights_of_paper_and_original(golden_dir: Path, architecture: st
         sizes = [len(tensor(f"boxes{i}")) for i in (0, 1)]
         deltas = tensor("deltas").split(sizes)
         images = [
-            ScoredRegions(
+            StagePrediction(
                 predicted_boxes=decode_boxes(tensor(f"boxes{i}"), deltas[i], box_weights),
                 matched_gt_boxes=tensor(f"gt_boxes{i}"),
                 gt_boxes=torch.from_numpy(batch[f"gt_boxes{i}"]),

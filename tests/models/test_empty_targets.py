@@ -6,6 +6,7 @@ from torch import Tensor
 
 from cutler_pl.models import Detector, build_detector
 from cutler_pl.models.droploss import DropLoss, DropLossOriginal
+from cutler_pl.models.targets import pad_targets
 from cutler_pl.types import Target
 
 IMAGES = [torch.full((3, 64, 96), 90, dtype=torch.uint8), torch.full((3, 80, 64), 30, dtype=torch.uint8)]
@@ -61,7 +62,10 @@ def test_images_without_any_region(name: str) -> None:
     model = tiny(name, DropLoss())
     batch = model.batch(IMAGES)
     features = model.backbone(batch.pixels)
-    losses = model.roi_heads.losses(features, [torch.zeros(0, 4)] * 2, [target(i, 0) for i in IMAGES], batch.sizes_hw)
+    targets = [target(i, 0) for i in IMAGES]
+    losses = model.roi_heads.losses(
+        features, [torch.zeros(0, 4)] * 2, pad_targets(targets), [t["masks"] for t in targets], batch.sizes_hw
+    )
     sum(losses.values()).backward()
     assert all(loss.item() == 0.0 for loss in losses.values())
     assert all(parameter.grad is not None for parameter in model.roi_heads.parameters())

@@ -1,9 +1,9 @@
 import torch
 
-from cutler_pl.models.ground_truth import pad_targets
-from cutler_pl.models.matching import DeterministicSampler
 from cutler_pl.models.pooler import to_rois
 from cutler_pl.models.proposals import LabeledProposals, label_proposals, sample_proposals, stage_matcher
+from cutler_pl.models.sampler import DeterministicSampler
+from cutler_pl.models.targets import pad_targets
 
 TARGET = {
     "boxes": torch.tensor([[0.0, 0, 10, 10], [20, 20, 40, 40]]),
@@ -51,7 +51,6 @@ def _sample(proposals: list[torch.Tensor], targets: list[dict], num_samples: int
     return sample_proposals(
         proposals,
         pad_targets(targets),
-        [len(target["boxes"]) for target in targets],
         stage_matcher(0.5),
         num_classes=80,
         num_samples=num_samples,

@@ -2,8 +2,9 @@ import pytest
 import torch
 
 from cutler_pl.models.config import make_config
-from cutler_pl.models.matching import DeterministicSampler
 from cutler_pl.models.rpn import RPN, RPNOutput
+from cutler_pl.models.sampler import DeterministicSampler
+from cutler_pl.models.targets import pad_targets
 from cutler_pl.ops.boxes import box_iou
 
 SIZES = [(64, 96), (50, 80)]
@@ -98,7 +99,7 @@ def test_losses_are_those_of_perfect_and_of_no_prediction():
     rpn = _rpn()
     features = [torch.zeros(1, 32, -(-64 // s), -(-96 // s)) for s in (4, 8, 16, 32, 64)]
     output, target = rpn(features), _target([[40.0, 24, 72, 56]])
-    losses = rpn.losses(output, [target])
+    losses = rpn.losses(output, pad_targets([target]))
     assert losses["loss_rpn_cls"].item() == pytest.approx(0.6931, abs=1e-3)  # logits 0: log 2 for each sampled anchor
     overlap = box_iou(target["boxes"], torch.cat(output.anchors))
     assert overlap.max() < 1
@@ -107,5 +108,5 @@ def test_losses_are_those_of_perfect_and_of_no_prediction():
 
 def test_no_ground_truth_gives_finite_losses_and_gradients():
     rpn = _rpn()
-    sum(rpn.losses(rpn(_features()), [_target([]), _target([])]).values()).backward()
+    sum(rpn.losses(rpn(_features()), pad_targets([_target([]), _target([])])).values()).backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in rpn.parameters())

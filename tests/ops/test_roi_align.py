@@ -2,7 +2,12 @@ import pytest
 import torch
 from torchvision.ops import roi_align
 
-from cutler_pl.ops.roi_align import roi_align_cpu
+from cutler_pl.ops import roi_align as ops
+
+
+def roi_align_cpu(features: torch.Tensor, rois: torch.Tensor, size: int, *, spatial_scale: float) -> torch.Tensor:
+    levels = torch.zeros(len(rois), dtype=torch.int64)
+    return ops.roi_align_cpu([features], rois, levels, size, spatial_scales=[spatial_scale])
 
 
 def _rois(count: int, batch: int, height: int, width: int, stride: int) -> torch.Tensor:
