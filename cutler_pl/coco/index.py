@@ -59,7 +59,10 @@ class InstanceIndex:
         metadata = json.loads((folder / METADATA_FILE).read_text(encoding="utf-8"))
         self.categories: dict[int, str] = {int(id_): name for id_, name in metadata["categories"]}
         self.num_dropped: int = metadata["num_dropped"]
-        arrays = {name: _open_array(folder / f"{name}.npy") for name in _ARRAYS}
+        arrays: dict[str, np.ndarray] = {
+            name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False).view(np.ndarray)
+            for name in _ARRAYS
+        }
         self.image_ids: Int64[np.ndarray, " images"] = arrays["image_ids"]
         self.sizes_hw: Int64[np.ndarray, "images 2"] = arrays["sizes_hw"]
         self.file_names = PackedStrings(arrays["names"], arrays["name_offsets"])
@@ -85,7 +88,7 @@ class InstanceIndex:
         return Objects(boxes_xywh, areas, category_ids, is_crowd, segmentations)
 
     def count_objects(self) -> Int64[np.ndarray, " images"]:
-        """Number of annotations of each image, crowd regions not counted."""
+        """Number of annotations of each image, without crowd regions."""
         images = np.repeat(np.arange(len(self)), np.diff(self._objects["object_offsets"]))
         return np.bincount(images[~self._objects["is_crowd"]], minlength=len(self))
 
@@ -149,8 +152,3 @@ def _build(path: Path, folder: Path) -> None:
     temporary.mkdir()
     write_index(path, temporary)
     temporary.replace(folder)
-
-
-def _open_array(path: Path) -> np.ndarray:
-    array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False).view(np.ndarray)
-    return array

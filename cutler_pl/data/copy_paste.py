@@ -33,10 +33,10 @@ class CopyPasteParams:
     Args:
         rate: Share of images that are pasted into.
         ratio_min: Smallest size of the scaled source image as a share of the target's size.
-        ratio_max: Largest, likewise.
+        ratio_max: Largest size of the scaled source image as a share of the target's size.
         random_num: Paste a random number of objects, 1 to all but one; else all.
-        max_ioa: A copy that covers this share or more of any object of the target is dropped.
-        reproduce: Repeat what the original does where it is wrong, to check against it.
+        max_ioa: Copies that cover this share or more of any object of the target are dropped.
+        reproduce: Repeat the original's errors, to check against it.
     """
 
     rate: float = 1.0
@@ -96,8 +96,8 @@ def draw_plan(
             plan.append(None)
             continue
         number = available
-        if params.random_num:
-            number = 1 if available == 1 else 1 + _integer(available - 1, generator)
+        if params.random_num and available > 1:
+            number = 1 + _integer(available - 1, generator)
         chosen = torch.randperm(available, generator=generator, device=generator.device)[:number].tolist()
         ratio = params.ratio_min + (params.ratio_max - params.ratio_min) * _uniform(generator)
         height, width = image.shape[1:]
@@ -112,13 +112,12 @@ def apply_plan(
     images: Sequence[ImageTensor], targets: Sequence[Target], plan: Sequence[Paste | None], params: CopyPasteParams
 ) -> tuple[list[ImageTensor], list[Target]]:
     """Paste as `draw_plan` chose."""
-    pasted = [
-        (images[i], targets[i])
-        if paste is None
-        else _paste(images[i], targets[i], images[paste.source], targets[paste.source], paste, params)
-        for i, paste in enumerate(plan)
-    ]
-    return [image for image, _ in pasted], [target for _, target in pasted]
+    new_images, new_targets = list(images), list(targets)
+    for i, paste in enumerate(plan):
+        if paste is not None:
+            source = images[paste.source], targets[paste.source]
+            new_images[i], new_targets[i] = _paste(images[i], targets[i], *source, paste, params)
+    return new_images, new_targets
 
 
 def scaled_size(size_hw: SizeHW, ratio: float) -> SizeHW:

@@ -38,7 +38,7 @@ class TrainDataModule(L.LightningDataModule):
     Args:
         training_set: Images and annotations.
         transforms: Random resize and flip in the loader.
-        loader: Batch size over all ranks together, and workers of each rank; the result does not depend on workers.
+        loader: Batch size and workers; the result does not depend on the latter.
         augment: Augmentation on the device; None for none.
         validation: Images to validate on during training.
         seed: Seed of order, transforms and augmentation.
@@ -62,9 +62,7 @@ class TrainDataModule(L.LightningDataModule):
         self.validation = validation
         self.seed = seed
         self.failures = Failures()
-        self.next_step = 0
-        self._num_read = 0
-        self._num_failed = 0
+        self.next_step = self._num_read = self._num_failed = 0
 
     def check(self) -> None:
         """Check images, annotations (see `TrainingSet.check`) and batch size before anything expensive is done.
@@ -133,9 +131,8 @@ class TrainDataModule(L.LightningDataModule):
             start_step=start_step,
             landscape=sizes_hw[:, 1] > sizes_hw[:, 0],
         )
-        return DataLoader(
-            self.dataset, batch_sampler=sampler, collate_fn=collate_fn, **loader_settings(self.loader.num_workers)
-        )
+        settings = loader_settings(self.loader.num_workers)
+        return DataLoader(self.dataset, batch_sampler=sampler, collate_fn=collate_fn, **settings)
 
     def _count(self, batch: InstanceBatch) -> None:
         self.failures.add(batch.failures)

@@ -20,12 +20,9 @@ from cutler_pl.errors import AnnotationError, ConfigError, DatasetNotFoundError
 
 @dataclass
 class ImageList:
-    """The images of a COCO file, and what it has beside images and annotations.
+    """The images of a COCO file, and its header: everything but images and annotations.
 
-    Attributes:
-        ids: Image ids in the order of the file.
-        usable: Ids of the images with an annotation that is no crowd.
-        header: Everything but images and annotations.
+    `ids` are in the order of the file; the `usable` images have an annotation that is no crowd.
     """
 
     ids: list[int] = field(default_factory=list)

@@ -13,14 +13,7 @@ from cutler_pl.coco import records, rle, validation
 from cutler_pl.coco.schema import Image
 from cutler_pl.coco.stream import read_records
 from cutler_pl.datasets.converters.image_folder import ImageFolder
-from cutler_pl.datasets.converters.records import (
-    NO_AREA,
-    ImageRecord,
-    ObjectRecord,
-    Record,
-    SkippedRecord,
-    Source,
-)
+from cutler_pl.datasets.converters.records import NO_AREA, ImageRecord, ObjectRecord, Record, SkippedRecord, Source
 from cutler_pl.errors import AnnotationError
 
 CROWD = "marked as crowd"

@@ -48,10 +48,10 @@ class ImageFolder:
 
         Args:
             id_: Image id.
-            name: Result of `find_stem` or `find_path`.
+            name: File name, from `find_stem` or `find_path`.
             item: File and position of its annotation.
-            sought: What was looked for.
-            prefix: What the file name in the COCO file has before `name`.
+            sought: What was looked for, for messages.
+            prefix: Start of the file name in the COCO file.
             size_hw: Annotated height and width, which the image must have; None for any.
         """
         if name is None:

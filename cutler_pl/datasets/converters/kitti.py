@@ -8,14 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cutler_pl.datasets.converters.image_folder import ImageFolder
-from cutler_pl.datasets.converters.records import (
-    ImageRecord,
-    MarkedPolicy,
-    Record,
-    SkippedRecord,
-    Source,
-    box_record,
-)
+from cutler_pl.datasets.converters.records import ImageRecord, MarkedPolicy, Record, SkippedRecord, Source, box_record
 
 DONT_CARE = "DontCare region"
 _COLUMNS = (15, 16)  # the 16th is a score, in files of detections

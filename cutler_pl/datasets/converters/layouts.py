@@ -22,9 +22,7 @@ class Options:
 
     Attributes:
         annotations: Annotation file, or folder of annotation files.
-        images: Folder of the images.
-        check_images: Whether each image must be there, with the size that the annotations say.
-        marked: Treatment of marked objects.
+        check_images: Whether each image must be there, of the annotated size.
         splits: VOC's lists.
         ids: COCO20K's list of images.
         synsets: lvis-api's `coco_to_synset.json`, to keep COCO's categories alone.

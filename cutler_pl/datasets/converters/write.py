@@ -20,12 +20,12 @@ class ConversionReport:
     """Counts of a conversion.
 
     Attributes:
-        images: Images written.
-        annotations: Annotations written, ignored regions among them.
-        ignored: Ignored regions (`iscrowd` 1).
-        objects: Annotations of each image that has any, by image id.
+        images: Number written.
+        annotations: Number written, with ignored regions.
+        ignored: Number of ignored regions (`iscrowd` 1).
+        objects: Number of annotations by image id.
         first: File name of the first image.
-        skipped: How many were skipped, by kind ("image", "object"), reason and whether that is a fault.
+        skipped: Number skipped by kind ("image", "object"), reason and whether that is a fault.
     """
 
     images: int = 0
