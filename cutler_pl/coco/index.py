@@ -46,11 +46,9 @@ class InstanceIndex:
     """Read access to an index; images are numbered from 0 in the order of the JSON. Pickles as its path.
 
     Attributes:
-        image_ids: COCO id of each image.
         sizes_hw: Height and width of each image, swapped ones corrected.
-        file_names: Path of each image, relative to the image folder.
         categories: COCO id to name, ascending.
-        num_dropped: Annotations that are not in the index because their box or mask has no area.
+        num_dropped: Number of annotations left out because their box or mask has no area.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -103,9 +101,7 @@ class InstanceIndex:
 
 
 def open_index(annotations: str | Path, *, index_dir: str | Path | None = None) -> InstanceIndex:
-    """Open the index of a COCO file; build it first if there is none for the file's present state.
-
-    Several processes may ask at once: one builds, the others wait. A build can be killed at any moment.
+    """Open the index of a COCO file; if there is none of its present state, one process builds it, others wait.
 
     Args:
         annotations: COCO JSON.

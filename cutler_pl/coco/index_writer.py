@@ -66,10 +66,9 @@ def write_index(path: Path, folder: Path) -> None:
         _save_columns(folder, table, order, len(images.names))
         _save_masks(folder, table, order, masks)
     names = PackedStrings.pack(images.names)
-    np.save(folder / "image_ids.npy", images.ids)
-    np.save(folder / "sizes_hw.npy", images.sizes_hw)
-    np.save(folder / "names.npy", names.data)
-    np.save(folder / "name_offsets.npy", names.offsets)
+    columns = {"image_ids": images.ids, "sizes_hw": images.sizes_hw, "names": names.data, "name_offsets": names.offsets}
+    for name, column in columns.items():
+        np.save(folder / f"{name}.npy", column)
     num_dropped = len(table) - len(order)
     write_json(folder / METADATA_FILE, {"categories": sorted(categories.items()), "num_dropped": num_dropped})
     rows_file.unlink()

@@ -68,9 +68,8 @@ def load_coco(
     """
     raw, source_name = read_json(source, source_name)
     if not isinstance(raw, Mapping):
-        raise AnnotationError(
-            f"{source_name}: expected a COCO object with images and annotations, found {_kind_of(raw)}"
-        )
+        expected = "a COCO object with images and annotations"
+        raise AnnotationError(f"{source_name}: expected {expected}, found {_kind_of(raw)}")
     for key in ("images", "annotations", "categories"):
         if not isinstance(raw.get(key), list):
             raise AnnotationError(f'{source_name}: the list "{key}" of a COCO annotation file is missing')
@@ -155,12 +154,7 @@ def load_predictions(
 def read_results(
     source: Any, images: Sequence[Image], *, on_error: OnError, source_name: str | None = None
 ) -> tuple[Sequence[Any], InvalidRecords]:
-    """Unchecked results of a results list or an annotation file, for these images, and the list of what is left out.
-
-    Raises:
-        DatasetNotFoundError: There is no such file.
-        AnnotationError: There are no results, or images cannot be matched and `on_error` is "raise".
-    """
+    """Unchecked results of a results list or an annotation file, for these images; raises as `load_predictions`."""
     raw, source_name = read_json(source, source_name)
     invalid = InvalidRecords(source_name, on_error)
     found = raw.get("annotations") if isinstance(raw, Mapping) else raw

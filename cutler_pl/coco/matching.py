@@ -1,7 +1,4 @@
-"""Annotations of a file that numbers the same images differently, matched by file name.
-
-MaskCut numbers the images of a folder from 1 and names them relative to that folder.
-"""
+"""Annotations of a file that numbers the same images differently, as MaskCut does, matched by file name."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -59,15 +56,11 @@ def match_images(source: Sequence[Image], target: Sequence[Image], invalid: Inva
     faults = []
     for image in source:
         name = image["file_name"]
-        if name in exact:
-            match = own_exact[name] and exact[name]
-        else:
-            ending = next((ending for ending in _endings(name) if ending in endings), None)
-            if ending is None:
-                faults.append(f"{name} is unknown")
-                continue
-            match = own_endings[ending] and endings[ending]
-        if match is None:
+        own, others = (own_exact, exact) if name in exact else (own_endings, endings)
+        key = name if name in exact else next((ending for ending in _endings(name) if ending in endings), None)
+        if key is None:
+            faults.append(f"{name} is unknown")
+        elif (match := own[key] and others[key]) is None:
             faults.append(f"{name} matches several images")
         elif (image["height"], image["width"]) != (match["height"], match["width"]):
             size = f"{image['height']}×{image['width']} pixels, {match['file_name']} {match['height']}×{match['width']}"

@@ -22,10 +22,7 @@ _encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 
 class ShardRecord(TypedDict):
-    """MaskCut's objects in one image, or why it failed; the key is `file`.
-
-    `file` is the path relative to the input's root in POSIX form; `dropped` counts rejected objects per reason.
-    """
+    """MaskCut's objects in one image, by its relative POSIX path `file`; rejected ones are counted per reason."""
 
     file: str
     height: NotRequired[int]
@@ -45,7 +42,7 @@ class ImageResults(TypedDict):
 
 
 class Place(NamedTuple):
-    """Where a record lies: the number of the part file, and the byte offset in it."""
+    """Number of a record's part file, and its byte offset in it."""
 
     part: int
     offset: int

@@ -27,13 +27,9 @@ Put = Callable[[Mapping[str, Any]], None]
 def read_records(path: str | Path, *, require: Collection[str] = LISTS) -> Iterator[tuple[str, Any]]:
     """Iterate over a JSON object: `(key, element)` for each element of its lists, `(key, value)` for other values.
 
-    Args:
-        path: A COCO annotation file.
-        require: Keys whose lists must be there; known only at the end.
-
     Raises:
         DatasetNotFoundError: There is no such file.
-        AnnotationError: The file is no JSON object, or a required list is missing.
+        AnnotationError: The file is no JSON object, or at its end a list of `require` is missing.
     """
     for key, batch in read_batches(path, require=require):
         if isinstance(batch, Batch):

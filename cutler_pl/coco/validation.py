@@ -1,7 +1,4 @@
-"""Validation of COCO records: each check returns the fault as part of a sentence, or None; `InvalidRecords` decides.
-
-Where a fault is and whether it ends the run is said by the reader (`coco.io`), which knows the file.
-"""
+"""Validation of COCO records: each check returns the fault as part of a sentence, or None; `InvalidRecords` decides."""
 
 from collections.abc import Callable, Mapping, Sequence
 from math import isfinite
@@ -20,12 +17,7 @@ _log = get_logger(__name__)
 
 
 class InvalidRecords:
-    """The list of what was left out of a source, and the rule whether anything may be.
-
-    Attributes:
-        source_name: Name of the source, for messages.
-        reasons: One part of a sentence for each record left out.
-    """
+    """One reason for each record left out of a source, and the rule whether any may be."""
 
     def __init__(self, source_name: str, on_error: OnError) -> None:
         self.source_name, self.on_error = source_name, on_error

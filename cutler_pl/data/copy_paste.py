@@ -61,8 +61,8 @@ class Paste:
 
     Args:
         source: Position of the source image in the batch.
-        objects: Which of its objects, in pasting order.
-        size_hw: Size to which the source image is scaled; at most the target's.
+        objects: Its objects, in pasting order.
+        size_hw: Size of the scaled source image, at most the target's.
         shift_yx: Position of its upper left corner in the target.
     """
 

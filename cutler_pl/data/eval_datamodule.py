@@ -48,15 +48,11 @@ class EvalDataModule(ImageDataModule):
         if not Path(self.images).is_dir():
             raise DatasetNotFoundError(f"no image folder {self.images}; set images=<folder>")
         if len(self.index) == 0:
-            raise AnnotationError(
-                f"{self.annotations}: the file lists no image; set annotations=<json> to one that does"
-            )
+            raise AnnotationError(f"{self.annotations}: the file lists no image; set annotations=<json>")
         first = Path(self.images) / self.index.file_names[0]
         if not first.is_file():
-            raise DatasetNotFoundError(
-                f"no image file {first}; set images=<folder> to the folder that the file names in {self.annotations} "
-                "are relative to"
-            )
+            way_out = f"set images=<folder> to the folder that the file names in {self.annotations} are relative to"
+            raise DatasetNotFoundError(f"no image file {first}; {way_out}")
 
     def prepare_data(self) -> None:
         """Build the index, on one process of each machine."""

@@ -45,7 +45,7 @@ def test_uint8_masks_are_encoded_like_bool_ones() -> None:
     assert rle.encode(mask) == rle.encode(mask > 0)
 
 
-def test_all_three_forms_of_a_mask_give_one_rle() -> None:
+def test_all_mask_forms_give_one_rle() -> None:
     mask = np.zeros((6, 9), dtype=bool)
     mask[2:5, 3:7] = True
     compressed = rle.encode(mask)
@@ -104,7 +104,8 @@ def test_large_counts_and_differences_are_consistent() -> None:
 
 
 @pytest.mark.parametrize("spoil", ["", "é", " ", "0", "{0}1", "{0}o", "o{0}", "{1}", "{2}"])
-def test_broken_counts_are_found_and_neighbours_are_not_blamed(spoil: str) -> None:
+def test_find_broken_counts(spoil: str) -> None:
+    """Invalid counts do not affect the masks beside them."""
     mask = np.zeros((20, 30), dtype=bool)
     mask[4:17, 5:21] = True
     fine = rle.encode(mask)

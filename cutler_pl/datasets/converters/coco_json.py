@@ -21,13 +21,7 @@ CROWD = "marked as crowd"
 
 @dataclass(frozen=True)
 class Selection:
-    """Which records of a file are wanted.
-
-    Attributes:
-        images: Ids of the images; None for all.
-        categories: Ids of the categories; None for all.
-        name_of: File name of an image record, relative to the image folder.
-    """
+    """Ids of the images and categories wanted, None for all, and the file name of an image record."""
 
     images: Collection[int] | None = None
     categories: Collection[int] | None = None

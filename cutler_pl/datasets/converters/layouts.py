@@ -134,10 +134,10 @@ CONVERTED = tuple(_LAYOUTS)
 
 
 def open_download(name: str, root: Path, *, datasets: Path, options: Options) -> Download:
-    """Find the parts of a dataset and start its converter.
+    """Find the parts of a dataset of `CONVERTED` and start its converter.
 
     Args:
-        name: One of `CONVERTED`.
+        name: Dataset of the catalogue.
         root: Folder of the download.
         datasets: The datasets folder, whose images are taken where the download has none.
         options: What is not as usual.
@@ -155,10 +155,9 @@ def open_download(name: str, root: Path, *, datasets: Path, options: Options) ->
     usual = (root / path for path in layout.annotations)
     annotations = options.annotations or next((path for path in usual if path.exists()), None)
     if annotations is None or not annotations.exists():
-        looked = annotations or f"{root}/ with {' or '.join(layout.annotations)}"
-        raise DatasetNotFoundError(
-            f"no annotations of {name}: looked for {looked}; give the root of the download, or annotations=<path>"
-        )
+        sought = annotations or f"{root}/ with {' or '.join(layout.annotations)}"
+        way_out = "give the root of the download, or annotations=<path>"
+        raise DatasetNotFoundError(f"no annotations of {name}: looked for {sought}; {way_out}")
     images = _images(name, root, layout, datasets, options) if options.check_images or layout.needs_images else None
     source = Source(annotations, images, layout.prefix, options.marked or layout.marked)
     return Download(source, layout.read(source, options, root))
