@@ -157,7 +157,8 @@ def box_outside_image(record: Mapping[str, Any], image: Image) -> str | None:
 
 def is_empty(annotation: Mapping[str, Any], image: Image) -> bool:
     """Whether an annotation's box has no area inside its image."""
-    return not has_area_inside(*annotation["bbox"], image)
+    x, y, width, height = annotation["bbox"]
+    return not has_area_inside(x, y, width, height, image)
 
 
 def has_area_inside(x: Any, y: Any, width: Any, height: Any, image: Mapping[str, Any]) -> Any:
