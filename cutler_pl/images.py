@@ -163,7 +163,7 @@ def _opened(path: str | Path, max_pixels: int) -> Iterator[Image.Image]:
 
 
 def _orientation(image: Image.Image) -> int:
-    """EXIF orientation; 1, upright, where there is none or the EXIF block is damaged."""
+    """EXIF orientation; 1, upright, where it is missing or damaged."""
     try:
         value = image.getexif().get(ExifTags.Base.Orientation, 1)
     except _DECODING_ERRORS:

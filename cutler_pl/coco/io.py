@@ -28,13 +28,9 @@ _log = get_logger(__name__)
 
 @dataclass(frozen=True)
 class CocoFile:
-    """A checked annotation file.
+    """The corrected content of an annotation file, with one reason for each record left out.
 
-    Attributes:
-        coco: The file's content, corrected.
-        swapped: Number of image records whose width and height were swapped.
-        dropped: One reason for each record left out.
-        source_name: Name of the source, for messages.
+    `swapped` counts image records whose width and height were swapped; `source_name` is for messages.
     """
 
     coco: Coco

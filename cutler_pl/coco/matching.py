@@ -16,7 +16,7 @@ def to_results(coco: Mapping[str, Any], target: Sequence[Image], invalid: Invali
     Args:
         coco: Content of an annotation file; without a list of images its annotations have the other file's ids.
         target: Checked image records of the other file.
-        invalid: List of images and annotations left out, and the rule whether to raise.
+        invalid: List of what is left out, and the rule whether to raise.
 
     Raises:
         AnnotationError: An image has no match, or an annotation no image, and the rule is to raise.

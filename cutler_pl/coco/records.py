@@ -71,9 +71,9 @@ def swapped_sizes(
     Where all images that can be judged are swapped, so are those without annotations.
 
     Args:
-        sizes_hw: Sizes of the images.
+        sizes_hw: Height and width of each image.
         owners: Position of each object's image.
-        mask_sizes_hw: Sizes of the run-length masks; 0, 0 for an object without one.
+        mask_sizes_hw: Height and width of each object's run-length mask; 0, 0 without one.
     """
     masked, fits, fits_swapped, annotated = np.zeros((4, len(sizes_hw)), dtype=bool)
     annotated[owners] = True

@@ -97,12 +97,9 @@ def sizes_hw(rles: Sequence[RLE]) -> Int64[np.ndarray, "masks 2"]:
 
 
 class Scan(NamedTuple):
-    """What one pass over the counts of many compressed RLEs tells, without decoding pixels.
+    """Whether the counts of masks are well formed and add up to the size, their pixels, and their tight boxes.
 
-    Attributes:
-        consistent: Whether the counts are well formed and add up to the size.
-        areas: Number of pixels.
-        boxes: Tight boxes, xyxy in pixels; all zero for an empty mask.
+    Boxes are xyxy in pixels, all zero for an empty mask.
     """
 
     consistent: Bool[np.ndarray, " masks"]

@@ -7,7 +7,7 @@ resumed at step s sees exactly what an uninterrupted one sees from there on.
 
 from collections.abc import Iterator
 from dataclasses import KW_ONLY, dataclass
-from itertools import count
+from itertools import count, islice
 from typing import NamedTuple
 
 import numpy as np
@@ -32,11 +32,9 @@ class InfiniteBatchSampler(Sampler[list[SampleKey]]):
     """Endless batch sampler of one rank.
 
     Args:
-        num_images: Images in the dataset.
         batch_size: Images per step over all ranks together.
         seed: Seed of the shuffling; the same on all ranks.
         rank: Rank r takes the r-th part of each global batch.
-        world_size: Number of ranks.
         start_step: First step of each iteration.
         landscape: Whether each image is wider than high. If given, a global batch is sorted by it, so that ranks
             mostly get images of one orientation and pad less; the images of a step do not change.
@@ -63,7 +61,7 @@ class InfiniteBatchSampler(Sampler[list[SampleKey]]):
         drawn = self._drawn(self.start_step * self.batch_size)
         first = self.rank * self.batch_size_per_rank
         for step in count(self.start_step):
-            keys = [SampleKey(step, *next(drawn)) for _ in range(self.batch_size)]
+            keys = [SampleKey(step, *image) for image in islice(drawn, self.batch_size)]
             if (landscape := self.landscape) is not None:  # sorting is stable, so still the order of the shuffle
                 keys.sort(key=lambda key: bool(landscape[key.image_index]))
             yield keys[first : first + self.batch_size_per_rank]

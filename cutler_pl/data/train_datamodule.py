@@ -39,8 +39,7 @@ class TrainDataModule(L.LightningDataModule):
         training_set: Images and annotations.
         transforms: Random resize and flip in the loader.
         loader: Batch size and workers; the result does not depend on the latter.
-        augment: Augmentation on the device; None for none.
-        validation: Images to validate on during training.
+        augment: Augmentation on the device.
         seed: Seed of order, transforms and augmentation.
     """
 

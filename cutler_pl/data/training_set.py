@@ -31,7 +31,6 @@ class TrainingSet:
         images: Folder that the file names in the annotations are relative to.
         annotations: COCO JSON.
         class_agnostic: Take all categories as one, label 1; else labels count the category ids in ascending order.
-        filter_empty: Leave out images without objects.
         max_images: Number of images, the first of the file; None for all.
         index_dir: Folder of the annotation index; None: beside the JSON, or temporary where that is read-only.
     """

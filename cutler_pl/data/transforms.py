@@ -1,8 +1,7 @@
 """Random resize and horizontal flip of a training image: the shorter side takes one of several lengths.
 
 As in the original: polygons are scaled and rasterised at the new size, run-length masks are decoded and resized by
-nearest neighbour, boxes are scaled. Objects whose box or mask is empty afterwards are dropped. Masks are rasterised at
-the training size only.
+nearest neighbour, boxes are scaled. Objects whose box or mask is empty afterwards are dropped.
 """
 
 from collections.abc import Sequence
@@ -27,9 +26,9 @@ class TrainTransformParams:
     """Ranges that transforms are drawn from.
 
     Args:
-        train_sizes: Lengths of the shorter side, each as likely as the others.
-        max_size: Cap of the longer side.
-        flip_probability: How often an image is flipped.
+        train_sizes: Lengths of the shorter side in pixels, each as likely as the others.
+        max_size: Largest length of the longer side in pixels.
+        flip_probability: Share of the images that are flipped.
     """
 
     train_sizes: Sequence[int]

@@ -79,12 +79,7 @@ CATALOG: dict[str, DatasetInfo] = {
 
 
 def missing(name: str, datasets_root: str | Path, *, with_images: bool = True) -> list[str]:
-    """The parts of a dataset that are missing below the datasets folder, such as "annotation file …".
-
-    Args:
-        name: Name in the catalogue.
-        datasets_root: The datasets folder.
-        with_images: Whether the images are needed, as to predict.
+    """The parts of a dataset that are missing below the datasets folder, the images only if they are asked for.
 
     Raises:
         ConfigError: There is no dataset of this name.
@@ -115,7 +110,7 @@ def download_hint(name: str) -> str:
 
 
 def resolve(name: str, datasets_root: str | Path, *, with_images: bool = True) -> DatasetPaths:
-    """Find a dataset below the datasets folder; arguments as for `missing`.
+    """Find a dataset below the datasets folder.
 
     Raises:
         ConfigError: There is no dataset of this name.

@@ -61,9 +61,7 @@ def draw_images(ids: Sequence[int], percent: float, *, seed: int, nested: bool) 
     """Choose a share of the images.
 
     Args:
-        ids: Image ids.
         percent: Share in percent; the number of images is rounded, and at least one.
-        seed: Seed of the choice.
         nested: Whether a larger share with the same seed contains this one; else shares are drawn independently.
 
     Raises:

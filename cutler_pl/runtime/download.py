@@ -52,7 +52,6 @@ def fetch_file(
         path: Where it is kept; what is not complete yet is kept in `<path>.part`.
         check: Called with the complete file before it takes its place; raises a `CutlerError` to refuse it.
         attempts: Number of connections; each goes on where the last one broke off.
-        pause_seconds: Time between two attempts.
 
     Returns:
         Whether anything was fetched.
@@ -164,8 +163,7 @@ def _go_on(address: str, part: Path) -> None:
 def _progress(part: Path, size: int | None, done: int) -> "tqdm[Any]":
     """A progress bar in bytes, of rank 0, shown on a terminal only."""
     hidden = None if global_rank() == 0 else True
-    name = part.name.removesuffix(".part")
-    return tqdm(total=size, initial=done, unit="B", unit_scale=True, desc=name, disable=hidden)
+    return tqdm(total=size, initial=done, unit="B", unit_scale=True, desc=part.stem, disable=hidden)
 
 
 def _read(answer: Any) -> bytes:

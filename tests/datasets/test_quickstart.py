@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from cutler_pl.datasets.quickstart import write_quickstart_data
-from cutler_pl.datasets.sample_images import SAMPLES, write_sample_images
+from cutler_pl.datasets.quickstart import SAMPLES, write_quickstart_data, write_sample_images
 from cutler_pl.datasets.scenes import SceneParams
 from cutler_pl.errors import DatasetNotFoundError
 from cutler_pl.images import read_image_size

@@ -15,17 +15,15 @@ class ImageFolder:
 
     def __init__(self, root: Path | None) -> None:
         self.root = root
-        self._suffixes = list(SUFFIXES)
-        self._cut = 0
+        self._suffix, self._cut = SUFFIXES[0], 0
 
     def find_stem(self, stem: str) -> str | None:
         """File name of the image with this stem and any suffix; `<stem>.jpg` where images are not checked."""
         if self.root is None:
             return f"{stem}{SUFFIXES[0]}"
-        for suffix in self._suffixes:
+        for suffix in (self._suffix, *SUFFIXES):  # the next image most likely has the same
             if (self.root / f"{stem}{suffix}").is_file():
-                if suffix != self._suffixes[0]:  # the next one most likely has the same
-                    self._suffixes.insert(0, self._suffixes.pop(self._suffixes.index(suffix)))
+                self._suffix = suffix
                 return f"{stem}{suffix}"
         return None
 

@@ -140,7 +140,6 @@ def open_download(name: str, root: Path, *, datasets: Path, options: Options) ->
         name: Dataset of the catalogue.
         root: Folder of the download.
         datasets: The datasets folder, whose images are taken where the download has none.
-        options: What is not as usual.
 
     Raises:
         ConfigError: The dataset has no converter.

@@ -50,13 +50,9 @@ class ObjectRecord(NamedTuple):
 
 
 class SkippedRecord(NamedTuple):
-    """An image or object that is left out.
+    """An image or object that is left out, because of a fault or on purpose.
 
-    Attributes:
-        kind: What was left out.
-        reason: Why; the same words for all of the same reason.
-        item: Which one, with file and position; empty for what is counted but not listed, since it was not asked for.
-        fault: Whether something is wrong with it, as opposed to left out on purpose.
+    `item` is its file and position; empty for what is counted but not listed, since it was not asked for.
     """
 
     kind: Literal["image", "object"]
@@ -74,10 +70,10 @@ def box_record(
     """Record of a box, clipped to its image.
 
     Args:
-        image: The box's image.
+        image: Its image.
         box_xyxy: Box in pixels.
         marked: Treatment of the object if the format marks it, else None.
-        reason: Name of that mark.
+        reason: Name of the mark.
         item: File and position of the annotation.
     """
     if marked == "drop":
