@@ -1,11 +1,9 @@
 """The progress bar of a MaskCut run."""
 
-import sys
 from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import TQDMProgressBar
-from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 
 from cutler_pl.pseudo_masks.module import MaskCutModule
 
@@ -13,23 +11,12 @@ from cutler_pl.pseudo_masks.module import MaskCutModule
 class MaskCutProgressBar(TQDMProgressBar):
     """Progress in images: how many per second, time left, masks kept and dropped, images failed."""
 
-    def init_predict_tqdm(self) -> Tqdm:
-        """The bar over this process's images."""
-        return Tqdm(
-            desc="MaskCut",
-            total=self.trainer.datamodule.batches.num_images,  # type: ignore[attr-defined]
-            unit="image",
-            position=2 * self.process_position,
-            disable=self.is_disabled,
-            leave=True,
-            dynamic_ncols=True,
-            file=sys.stdout,
-            smoothing=0,
-        )
+    predict_description = "MaskCut"
 
     def on_predict_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Open the bar."""
-        self.predict_progress_bar = self.init_predict_tqdm()
+        """Open the bar over this process's images."""
+        bar = self.predict_progress_bar = self.init_predict_tqdm()
+        bar.unit, bar.total = "image", trainer.datamodule.batches.num_images  # type: ignore[attr-defined]
 
     def on_predict_batch_start(self, *_: Any) -> None:
         """Leave the bar alone: it counts images, not batches."""

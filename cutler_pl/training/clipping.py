@@ -1,13 +1,12 @@
-"""Gradient clipping per parameter tensor, as detectron2's "norm" clipping does and Lightning's own does not.
+"""Gradient clipping per parameter tensor, as detectron2's "norm" clipping does; Lightning's own clips a global norm.
 
-Each gradient is scaled to a norm of at most `max_norm` by itself; a global norm would let one exploding layer slow
-all the others. The unsupervised recipes use 1.0. Nothing here waits for the device.
+Nothing here waits for the device.
 """
 
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 _EPSILON = 1e-6  # torch.nn.utils.clip_grad_norm_ has the same
@@ -22,17 +21,12 @@ def tensor_norms(gradients: Sequence[Tensor]) -> Float[Tensor, " tensors"]:
 
 @torch.no_grad()
 def clip_tensor_norms_(gradients: Sequence[Tensor], norms: Float[Tensor, " tensors"], *, max_norm: float) -> None:
-    """Scale each gradient, in place, so that its 2-norm is at most `max_norm`; smaller ones stay as they are.
+    """Scale each gradient, in place, to a 2-norm of at most `max_norm`.
 
     Args:
-        gradients: The gradients; true ones, that is without the factor of a loss scaler.
+        gradients: Gradients without the factor of a loss scaler.
         norms: Their norms, from `tensor_norms`.
         max_norm: Largest norm of one tensor.
     """
     factors = (max_norm / (norms + _EPSILON)).clamp(max=1.0)
     torch._foreach_mul_(list(gradients), list(factors.unbind()))
-
-
-def all_finite(norms: Float[Tensor, " tensors"]) -> Bool[Tensor, ""]:
-    """Whether every gradient is finite, told from its norm; stays on the device."""
-    return norms.isfinite().all()

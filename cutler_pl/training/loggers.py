@@ -1,7 +1,6 @@
 """MLflow and Weights & Biases through Lightning's loggers, for runs that may be offline and may be resumed.
 
-Usage statistics of MLflow, and error reports of an offline W&B run, are off unless the environment asks for them:
-nothing here speaks to a server that the user has not named.
+Usage statistics of MLflow and error reports of an offline W&B run are off unless the environment asks for them.
 """
 
 import os
@@ -23,19 +22,16 @@ _MAX_VALUE = 250  # Lightning cuts a parameter's value to this length before it 
 
 
 class ResumableMLFlowLogger(MLFlowLogger):
-    """Lightning's MLflow logger, whose run is found again when a training is resumed into the same folder.
+    """Lightning's MLflow logger; a training resumed into the same folder continues its run.
 
-    MLflow's parameters can never be changed. Those that a resumed run adds are logged; one with another value than
-    before becomes the tag `resumed.<name>`, so that the run shows both.
+    MLflow's parameters are immutable: one that a resumed run changes becomes the tag `resumed.<name>`.
+
+    Args:
+        run_id_file: Text file with the id of the MLflow run; made at the first start.
+        **options: Options of `lightning.pytorch.loggers.MLFlowLogger`.
     """
 
     def __init__(self, *, run_id_file: str | Path, **options: Any) -> None:
-        """Set where the run's id is remembered.
-
-        Args:
-            run_id_file: Text file with the id of the MLflow run; made at the first start.
-            **options: Of `lightning.pytorch.loggers.MLFlowLogger`.
-        """
         self.run_id_file = Path(run_id_file)
         if "run_id" not in options and self.run_id_file.is_file():
             options["run_id"] = self.run_id_file.read_text(encoding="utf-8").strip()
@@ -43,7 +39,7 @@ class ResumableMLFlowLogger(MLFlowLogger):
 
     @property
     def experiment(self) -> Any:
-        """The MLflow client; on rank 0 the run exists, and its id is on disk, once this was asked for."""
+        """The MLflow client; on rank 0 the first access creates the run and stores its id."""
         client = super().experiment
         if self._run_id is not None and not self.run_id_file.is_file():
             write_text(self.run_id_file, self._run_id + "\n")
@@ -51,12 +47,12 @@ class ResumableMLFlowLogger(MLFlowLogger):
 
     @rank_zero_only
     def log_hyperparams(self, params: Any) -> None:
-        """Log parameters that are new; note as tags those that have changed."""
+        """Log new parameters; store changed ones as tags."""
         client = self.experiment
-        known: Mapping[str, str] = client.get_run(self.run_id).data.params
         given = {name: str(value)[:_MAX_VALUE] for name, value in flatten(params).items()}
+        known: Mapping[str, str] = client.get_run(self.run_id).data.params
         super().log_hyperparams({name: value for name, value in given.items() if name not in known})
-        changed = {name: value for name, value in given.items() if name in known and known[name] != value}
+        changed = {name: value for name, value in given.items() if known.get(name, value) != value}
         for name, value in changed.items():
             client.set_tag(self.run_id, f"resumed.{name}", value)
         if changed:
@@ -64,7 +60,7 @@ class ResumableMLFlowLogger(MLFlowLogger):
 
 
 def mlflow_logger(*, tracking_uri: str, run_id_file: str | Path, experiment_name: str, **options: Any) -> MLFlowLogger:
-    """MLflow logger; the folder of a `sqlite:///` address is made.
+    """MLflow logger; makes the folder of a `sqlite:///` address.
 
     Raises:
         OptionalDependencyError: MLflow is not installed.
@@ -92,7 +88,7 @@ def wandb_logger(*, save_dir: str | Path, offline: bool, project: str, **options
 
 
 def flatten(params: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings as one level, names joined by dots: `{"optimizer": {"lr": 1}}` gives `{"optimizer.lr": 1}`."""
+    """Nested settings as one level: `{"optimizer": {"lr": 1}}` gives `{"optimizer.lr": 1}`."""
     flat: dict[str, Any] = {}
     for name, value in params.items():
         if isinstance(value, Mapping) and value:

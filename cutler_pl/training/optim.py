@@ -1,8 +1,7 @@
-"""SGD with detectron2's rules for which parameter learns how fast and decays how much.
+"""SGD with detectron2's learning rates and weight decays per parameter.
 
-Scales and shifts of normalisation layers do not decay; all other weights and biases do. The last layers of the heads
-may learn `head_lr_multiplier` times as fast, which the semi-supervised recipes ask for because those layers start
-anew while the rest is pre-trained.
+Normalisation layers do not decay. The last layers of the heads may learn `head_lr_multiplier` times as fast: in the
+semi-supervised recipes those layers start anew while the rest is pre-trained.
 """
 
 import re
@@ -14,7 +13,7 @@ from torch import nn
 
 from cutler_pl.errors import ConfigError
 
-# Names of the layers that `head_lr_multiplier` is for: the mask predictor, and each box predictor's two layers.
+# The layers of `head_lr_multiplier`: the mask predictor, and each box predictor's two layers.
 HEAD_LAYER = re.compile(r"(.*\.)?roi_heads\.(.*\.)?(cls_score|bbox_pred|mask_head\.predictor)")
 
 _NORMALISATION = (
@@ -44,36 +43,13 @@ def sgd(
         lr: Base learning rate, for the whole batch over all ranks.
         weight_decay: Decay of weights and biases outside normalisation layers.
         momentum: Momentum.
-        nesterov: Nesterov's momentum instead of the plain one.
+        nesterov: Nesterov's momentum.
         norm_weight_decay: Decay of the parameters of normalisation layers.
-        head_lr_multiplier: Factor on `lr` for the last layers of the heads.
-        per_param_clip_norm: Largest gradient norm of one tensor, None for no clipping. It is kept in the parameter
-            groups, where `DetectorModule.configure_gradient_clipping` reads it.
+        head_lr_multiplier: Factor on `lr` for the layers that match `HEAD_LAYER`.
+        per_param_clip_norm: Largest gradient norm of one tensor, stored in the groups; None for no clipping.
 
-    Raises:
-        ConfigError: `head_lr_multiplier` is not 1 and the model has no layer that it could apply to.
-    """
-    groups = parameter_groups(
-        model,
-        lr=lr,
-        weight_decay=weight_decay,
-        norm_weight_decay=norm_weight_decay,
-        head_lr_multiplier=head_lr_multiplier,
-    )
-    for group in groups:
-        group["per_param_clip_norm"] = per_param_clip_norm
-    return torch.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=nesterov)
-
-
-def parameter_groups(
-    model: nn.Module,
-    *,
-    lr: float,
-    weight_decay: float,
-    norm_weight_decay: float = 0.0,
-    head_lr_multiplier: float = 1.0,
-) -> list[dict[str, Any]]:
-    """Sort the trainable parameters into groups of equal learning rate and weight decay, in order of appearance.
+    Returns:
+        Optimizer whose groups of equal learning rate and decay are in order of appearance.
 
     Raises:
         ConfigError: `head_lr_multiplier` is not 1 and no layer matches `HEAD_LAYER`.
@@ -85,14 +61,14 @@ def parameter_groups(
         found_head |= in_head
         rate = lr * head_lr_multiplier if in_head else lr
         decay = norm_weight_decay if isinstance(module, _NORMALISATION) else weight_decay
-        group = groups.setdefault((rate, decay), {"params": [], "lr": rate, "weight_decay": decay})
-        group["params"].append(parameter)
+        group = {"params": [], "lr": rate, "weight_decay": decay, "per_param_clip_norm": per_param_clip_norm}
+        groups.setdefault((rate, decay), group)["params"].append(parameter)
     if head_lr_multiplier != 1.0 and not found_head:
         raise ConfigError(
             f"optimizer.head_lr_multiplier={head_lr_multiplier} needs layers named cls_score, bbox_pred or "
             f"mask_head.predictor under roi_heads, and {type(model).__name__} has none: set it to 1"
         )
-    return list(groups.values())
+    return torch.optim.SGD(groups.values(), lr=lr, momentum=momentum, nesterov=nesterov)
 
 
 def _trainable(model: nn.Module) -> Iterator[tuple[str, nn.Module, nn.Parameter]]:

@@ -1,4 +1,4 @@
-"""Means of losses since they were last logged, over all ranks: what a log line every 20 steps should show."""
+"""Means of losses over all ranks since they were last logged."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,10 +9,7 @@ from torchmetrics import MeanMetric
 
 
 class RunningMeans:
-    """One `torchmetrics.MeanMetric` per name; torchmetrics itself reduces over ranks. No host–device synchronisation.
-
-    A value that is not finite makes its mean so, until the next `compute`.
-    """
+    """One `torchmetrics.MeanMetric` per name, without host–device synchronisation; non-finite values spread."""
 
     def __init__(self) -> None:
         self._metrics: dict[str, MeanMetric] = {}
@@ -23,18 +20,18 @@ class RunningMeans:
             self._metric(name, value.device).update(value)
 
     def compute(self) -> dict[str, Tensor]:
-        """Means since the last call; every rank must call it in the same step."""
+        """Means since the last call; every rank calls it in the same step."""
         means = {name: metric.compute() for name, metric in self._metrics.items() if metric.update_called}
         for metric in self._metrics.values():
             metric.reset()
         return means
 
     def state_dict(self) -> dict[str, list[float]]:
-        """Sum and count by name, so that a resumed run logs what an uninterrupted one does."""
+        """Sum and count by name, for a resumed run."""
         return {name: [float(m.mean_value), float(m.weight)] for name, m in self._metrics.items()}
 
     def load_state_dict(self, state: Mapping[str, Any], *, device: Any) -> None:
-        """Go on from a `state_dict`."""
+        """Restore a `state_dict`."""
         for name, (total, count) in state.items():
             metric = self._metric(name, device)
             metric.reset()

@@ -1,4 +1,4 @@
-"""Learning rates over steps: a linear warm-up, then steps down at milestones, as in all of the paper's recipes."""
+"""Learning rates over steps: a linear warm-up, then steps down at milestones, as in all recipes of the paper."""
 
 from bisect import bisect_right
 from collections.abc import Sequence
@@ -19,15 +19,15 @@ def warmup_multistep_lr(
     warmup_steps: int = 1000,
     warmup_factor: float = 0.001,
 ) -> LambdaLR:
-    """Schedule that multiplies each group's learning rate by `learning_rate_factor`; step it once per optimiser step.
+    """Schedule that multiplies each group's learning rate by `learning_rate_factor`, stepped per optimizer step.
 
     Args:
-        optimizer: Optimiser whose groups hold the base learning rates.
-        max_steps: Length of the training: part of the recipe, where the Trainer's config reads it; not used here.
-        milestones: Steps, increasing, at which the learning rate is multiplied by `gamma`.
+        optimizer: Optimizer whose groups hold the base learning rates.
+        max_steps: Length of the training, for the Trainer's config; not used here.
+        milestones: Increasing steps at which the learning rate is multiplied by `gamma`.
         gamma: Factor at each milestone.
         warmup_steps: Steps of the warm-up; 0 for none.
-        warmup_factor: Factor at step 0, from which the warm-up grows linearly to 1.
+        warmup_factor: Factor at step 0; it grows linearly to 1.
 
     Raises:
         ConfigError: Milestones do not increase, or a number is out of its range.
@@ -39,16 +39,8 @@ def warmup_multistep_lr(
             f"scheduler.warmup_steps must be at least 0 and scheduler.max_steps at least 1, "
             f"found {warmup_steps} and {max_steps}"
         )
-    return LambdaLR(
-        optimizer,
-        partial(
-            learning_rate_factor,
-            milestones=list(milestones),
-            gamma=gamma,
-            warmup_steps=warmup_steps,
-            warmup_factor=warmup_factor,
-        ),
-    )
+    steps = partial(learning_rate_factor, milestones=list(milestones), gamma=gamma)
+    return LambdaLR(optimizer, partial(steps, warmup_steps=warmup_steps, warmup_factor=warmup_factor))
 
 
 def learning_rate_factor(

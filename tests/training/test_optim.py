@@ -9,7 +9,7 @@ from torch import nn
 
 from cutler_pl.errors import ConfigError
 from cutler_pl.models import build_detector
-from cutler_pl.training.optim import parameter_groups, sgd
+from cutler_pl.training.optim import sgd
 from cutler_pl.weights.detectron2_keys import from_detectron2_key
 
 
@@ -31,7 +31,7 @@ def by_name(model: nn.Module, groups: list[dict[str, Any]]) -> dict[str, tuple[f
 
 def test_normalisation_does_not_decay_and_last_layers_learn_faster() -> None:
     model = Heads()
-    found = by_name(model, parameter_groups(model, lr=0.1, weight_decay=0.5, head_lr_multiplier=4.0))
+    found = by_name(model, sgd(model, lr=0.1, weight_decay=0.5, head_lr_multiplier=4.0).param_groups)
     assert found == {
         "conv.weight": (0.1, 0.5),
         "conv.bias": (0.1, 0.5),
@@ -50,7 +50,7 @@ def test_normalisation_does_not_decay_and_last_layers_learn_faster() -> None:
     "norm", [nn.SyncBatchNorm(2), nn.GroupNorm(1, 2), nn.LayerNorm(2), nn.InstanceNorm2d(2, affine=True)]
 )
 def test_every_kind_of_normalisation_is_known(norm: nn.Module) -> None:
-    (group,) = parameter_groups(nn.Sequential(norm), lr=1.0, weight_decay=0.5)
+    (group,) = sgd(nn.Sequential(norm), lr=1.0, weight_decay=0.5).param_groups
     assert group["weight_decay"] == 0.0
     assert len(group["params"]) == 2
 
@@ -58,7 +58,7 @@ def test_every_kind_of_normalisation_is_known(norm: nn.Module) -> None:
 def test_frozen_parameters_are_left_out_and_shared_ones_come_once() -> None:
     shared = nn.Linear(2, 2, bias=False)
     frozen = nn.Linear(2, 2).requires_grad_(False)
-    (group,) = parameter_groups(nn.Sequential(shared, shared, frozen), lr=1.0, weight_decay=0.0)
+    (group,) = sgd(nn.Sequential(shared, shared, frozen), lr=1.0, weight_decay=0.0).param_groups
     assert group["params"] == [shared.weight]
 
 

@@ -1,4 +1,4 @@
-"""Callbacks, one a module: what happens beside the training step."""
+"""Callbacks, one per module."""
 
 from cutler_pl.training.callbacks.coco_evaluator import CocoEvaluator
 from cutler_pl.training.callbacks.precise_bn import PreciseBatchNorm

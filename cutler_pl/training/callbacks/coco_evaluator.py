@@ -17,9 +17,18 @@ log = get_logger(__name__)
 
 
 class CocoEvaluator(L.Callback):
-    """Evaluates every validation run with COCO's rules and logs `val/<bbox|segm>/<metric>` in percent.
+    """Evaluates every validation run by COCO's rules and logs `val/<bbox|segm>/<metric>` in percent.
 
-    Where classes count, the metrics of each category stand in `<stem of path>_categories.json`, by "bbox" and "segm".
+    With classes, `<stem of path>_categories.json` gets the metrics of each category.
+
+    Args:
+        annotations: COCO file of the validation images.
+        path: Results file for the predictions of the latest validation run.
+        iou_types: "bbox", "segm" or both.
+        class_agnostic: Count all categories as one.
+        max_dets: Detections per image at which recall is measured; the last one counts for AP.
+        metrics: Names of `evaluate_coco` to log.
+        category_ids: Category id of label 1, 2, …; by default those of the checkpoint, else the labels.
     """
 
     def __init__(
@@ -33,43 +42,26 @@ class CocoEvaluator(L.Callback):
         metrics: Sequence[str] = ("AP", "AP50", "AP75", "AR100"),
         category_ids: Sequence[int] | None = None,
     ) -> None:
-        """Set the ground truth and the metrics.
-
-        Args:
-            annotations: COCO file of the validation images.
-            path: Results file for the predictions of the latest validation run.
-            iou_types: "bbox", "segm" or both.
-            class_agnostic: Count all categories as one.
-            max_dets: Detections per image that recall is measured at; the last is AP's, too.
-            metrics: Names of `evaluate_coco` to log.
-            category_ids: Category id of label 1, 2, …; by default those the module names, else the labels.
-        """
         self.path = Path(path)
         self.metrics = tuple(metrics)
         self.category_ids = category_ids
         self.metric = CocoMetric(Path(annotations), EvalParams(tuple(iou_types), class_agnostic, tuple(max_dets)))
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Forget the run before."""
+        """Reset the metric."""
         self.metric.to(pl_module.device).reset()
 
     def on_validation_batch_end(
-        self,
-        trainer: L.Trainer,
-        pl_module: L.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, *_: Any
     ) -> None:
-        """Encode the predictions for a batch `(images, metas)`."""
+        """Add the predictions for a batch `(images, metas)`."""
         _, metas = batch
         ids = self.category_ids if self.category_ids is not None else stored_category_ids(pl_module)
         predictions = zip((int(meta.image_id) for meta in metas), outputs, strict=True)
         self.metric.update({image_id: to_coco_results(p, image_id, category_ids=ids) for image_id, p in predictions})
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Evaluate the predictions of all ranks and log the same numbers on every rank."""
+        """Evaluate the predictions of all ranks; log on every rank, write on rank 0."""
         found = self.metric.compute()
         values = {f"val/{kind}/{name}": found[kind][name] for kind in found for name in self.metrics}
         if trainer.is_global_zero:
@@ -77,10 +69,7 @@ class CocoEvaluator(L.Callback):
             if not self.metric.params.class_agnostic:
                 by_category = {kind: curve.per_category() for kind, curve in self.metric.curves.items()}
                 write_json(self.path.with_name(f"{self.path.stem}_categories.json"), by_category, indent=2)
-            log.info("validation at step %d: %s", trainer.global_step, _one_line(values))
+            shown = ", ".join(f"{name.removeprefix('val/')} {value:.2f}" for name, value in values.items())
+            log.info("validation at step %d: %s", trainer.global_step, shown)
         self.metric.reset()
         pl_module.log_dict(values, sync_dist=True)
-
-
-def _one_line(values: dict[str, float]) -> str:
-    return ", ".join(f"{name.removeprefix('val/')} {value:.2f}" for name, value in values.items())

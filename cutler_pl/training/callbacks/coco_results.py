@@ -1,8 +1,7 @@
-"""Detections on their way from the model to one COCO results file, in constant memory and for any number of ranks.
+"""Detections of all ranks in one COCO results file, in constant memory.
 
-Each rank encodes its masks at once and appends one record per image to a part file of its own. Then one rank merges
-the parts in the order of their image ids, so that the file depends neither on the number of ranks nor on the order in
-which images were seen. Parts lie beside the results: ranks must share that folder.
+Each rank appends one record per image to its own part file; one rank merges the parts by image id. The file does not
+depend on the number of ranks or the order of the images. Parts lie beside the results, in a folder all ranks share.
 """
 
 import shutil
@@ -23,15 +22,13 @@ class RankResults:
     Args:
         path: The results file.
         rank: Rank of this process.
-        category_ids: Category id of label 1, 2, …; None where labels are category ids already.
-        score_threshold: Detections with a lower score are left out.
-        max_detections: At most so many detections per image, the best ones; None for all.
+        category_ids: Category id of label 1, 2, …; None where labels are category ids.
+        score_threshold: Lowest score.
+        max_detections: Largest number of detections per image, best first; None for all.
 
     Attributes:
-        images: Images seen by this rank.
-        written: Detections written by this rank.
-        left_out: Detections left out by this rank.
-        sizes_hw: Height and width of every image of all ranks by id, after the merge.
+        images, written, left_out: Images seen, detections written and left out by this rank.
+        sizes_hw: Height and width by image id, of all ranks, after the merge.
     """
 
     def __init__(
@@ -54,7 +51,7 @@ class RankResults:
         self._writer: PartWriter | None = None
 
     def open(self) -> None:
-        """Start this rank's part anew."""
+        """Start this rank's part."""
         self.close()
         self._part(self._rank).unlink(missing_ok=True)
         self._writer = PartWriter(self._part(self._rank))
@@ -84,26 +81,23 @@ class RankResults:
         return results
 
     def close(self) -> None:
-        """Finish this rank's part; does nothing if it is finished."""
+        """Finish this rank's part, once."""
         if self._writer is not None:
             self._writer.close()
             self._writer = None
 
     def merge(self, world_size: int) -> int:
-        """Merge the parts of all ranks into the results file, on one rank, after every rank has closed its own.
-
-        An image that two ranks saw counts once.
+        """Merge the closed parts of all ranks, on one rank; an image that two ranks saw counts once.
 
         Returns:
             Number of images with detections.
         """
         parts = PartFiles([self._part(rank) for rank in range(world_size)], key="image_id")
-        places = parts.index()
         with_detections = 0
         with atomic_write(self.path) as temporary, temporary.open("w", encoding="ascii", newline="\n") as file:
             file.write("[")
             put = list_writer(file)
-            for record in parts.read(places.values()):
+            for record in parts.read(parts.index().values()):
                 image = cast(ImageResults, record)
                 self.sizes_hw[image["image_id"]] = (image["height"], image["width"])
                 with_detections += bool(image["results"])

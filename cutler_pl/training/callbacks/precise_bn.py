@@ -1,9 +1,7 @@
-"""Batch normalisation statistics measured over many batches instead of remembered from the last few.
+"""Precise batch normalisation: mean and variance of each channel over many batches with the current weights.
 
-The running mean and variance that training leaves behind are exponential averages over changing weights. Before an
-evaluation, and at the end, they are replaced by the mean and variance of each channel over all positions of some
-hundred batches, with the weights as they are (Wu and Johnson, "Rethinking 'Batch' in BatchNorm", section 3). The
-original does so once, at the end; here every evaluation sees such statistics.
+Source: Wu and Johnson, "Rethinking 'Batch' in BatchNorm", section 3. The original does so once, at the end; here
+every evaluation sees such statistics.
 """
 
 import time
@@ -15,13 +13,13 @@ from typing import Any, TypeVar, cast
 
 import lightning as L
 import torch
-import torch.distributed as dist
 from jaxtyping import Float64
 from lightning.fabric.utilities.apply_func import move_data_to_device
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from cutler_pl.errors import ConfigError
+from cutler_pl.runtime.distributed import world_size
 from cutler_pl.runtime.logging import get_logger
 from cutler_pl.types import Target
 
@@ -32,21 +30,18 @@ Batch = TypeVar("Batch")
 class PreciseBatchNorm(L.Callback):
     """Measures the statistics every `every_n_steps` steps, at the last step, and before any other validation.
 
-    Every so many steps means: after the step and before the checkpoint of that step is written. With the interval of
-    validation, a checkpoint holds exactly what its validation saw, and a run resumed from it goes on alike.
-    The datamodule's `precise_bn_dataloader()` gives the batches: training images, without copy-paste.
+    It runs before the checkpoint of the step: with the interval of validation, a checkpoint holds what its validation
+    saw. Batches come from the datamodule's `precise_bn_dataloader()`: training images without copy-paste.
+
+    Args:
+        num_batches: Batches per rank.
+        every_n_steps: Interval in steps, that of validation; None for validations and the end only.
+
+    Raises:
+        ConfigError: A number is below 1.
     """
 
     def __init__(self, *, num_batches: int = 200, every_n_steps: int | None = None) -> None:
-        """Set how much is measured, and when.
-
-        Args:
-            num_batches: Batches of each rank.
-            every_n_steps: Interval in steps, that of validation; None for the end, and before validations, only.
-
-        Raises:
-            ConfigError: A number is below 1.
-        """
         if num_batches < 1 or (every_n_steps is not None and every_n_steps < 1):
             raise ConfigError(
                 f"precise batch normalisation needs at least 1 batch and an interval of at least 1 step, found "
@@ -56,26 +51,24 @@ class PreciseBatchNorm(L.Callback):
         self.every_n_steps = every_n_steps
         self._measured_at: int | None = None
 
-    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Forget an earlier run."""
+    def on_train_start(self, *_: Any) -> None:
+        """Reset."""
         self._measured_at = None
 
-    def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Measure if the step is one of the interval or the last one."""
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
+        """Measure at the interval and at the last step."""
         step = trainer.global_step
         due = self.every_n_steps is not None and step > 0 and step % self.every_n_steps == 0
         if due or step == trainer.max_steps:
             self._measure(trainer, pl_module)
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Measure before a validation within training that no measurement at its step has gone before."""
+        """Measure before a validation within training."""
         if trainer.state.fn == "fit" and not trainer.sanity_checking:
             self._measure(trainer, pl_module)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Measure where training ends before its last planned step."""
+        """Measure where training ends early."""
         self._measure(trainer, pl_module)
 
     def _measure(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -97,19 +90,12 @@ class PreciseBatchNorm(L.Callback):
 
         with trainer.precision_plugin.train_step_context():
             used = update_statistics(model, datamodule.precise_bn_dataloader(), forward, num_batches=self.num_batches)
-        log.info(
-            "batch normalisation measured at step %d: %d batches on each rank, %.1f s",
-            trainer.global_step,
-            used,
-            time.perf_counter() - started,
-        )
+        message = "batch normalisation measured at step %d: %d batches on each rank, %.1f s"
+        log.info(message, trainer.global_step, used, time.perf_counter() - started)
 
 
 def run_normalised_part(model: nn.Module, images: Sequence[Tensor], targets: Sequence[Target]) -> None:
-    """Run as much of a model's training forward pass as feeds its batch normalisations.
-
-    In this package's detectors that is the backbone (heads have none), at a third of the cost of all losses.
-    """
+    """Run the part of a model's training forward pass with batch normalisations: the backbone, if only it has any."""
     backbone, batch = getattr(model, "backbone", None), getattr(model, "batch", None)
     if backbone is not None and batch is not None and set(_layers(model)) <= set(_layers(backbone)):
         backbone(batch(images).pixels)
@@ -121,19 +107,18 @@ def run_normalised_part(model: nn.Module, images: Sequence[Tensor], targets: Seq
 def update_statistics(
     model: nn.Module, batches: Iterable[Batch], forward: Callable[[Batch], object], *, num_batches: int
 ) -> int:
-    """Replace running mean and variance of every batch normalisation by those over some batches.
+    """Replace mean and unbiased variance of every batch normalisation by those over all positions of some batches.
 
-    All positions of all batches, on all ranks, count alike; the variance is the unbiased one. Momentum, the counts of
-    batches seen, the mode of the model and the state of the random number generators are as before.
+    Momentum, batch counts, modes and random number generators stay unchanged.
 
     Args:
-        model: The model; layers that keep no running statistics are left alone.
-        batches: At most `num_batches` are taken.
+        model: The model; layers without running statistics are skipped.
+        batches: Batches.
         forward: Runs the model on a batch, as in training.
-        num_batches: Number of batches to take; every rank must have equally many.
+        num_batches: Largest number of batches, the same on every rank.
 
     Returns:
-        Batches taken; 0 if the model has no such layer.
+        Number of batches used; 0 for a model without such a layer.
 
     Raises:
         ConfigError: There are no batches.
@@ -142,10 +127,7 @@ def update_statistics(
     if not layers:
         return 0
     moments = [_Moments(layer) for layer in layers]
-    hooks = [
-        layer.register_forward_pre_hook(partial(_observe, moment))
-        for layer, moment in zip(layers, moments, strict=True)
-    ]
+    hooks = [moment.layer.register_forward_pre_hook(partial(_observe, moment)) for moment in moments]
     used = 0
     try:
         with _training_without_traces(model, layers), torch.random.fork_rng(devices=_cuda_devices(model)):
@@ -178,12 +160,9 @@ class _Moments:
         self.squares = torch.zeros_like(self.mean)
 
     def add(
-        self,
-        count: Float64[Tensor, ""],
-        mean: Float64[Tensor, " channels"],
-        squares: Float64[Tensor, " channels"],
+        self, count: Float64[Tensor, ""], mean: Float64[Tensor, " channels"], squares: Float64[Tensor, " channels"]
     ) -> None:
-        """Join another sample's moments (Chan, Golub and LeVeque 1979): no digits are lost as in sums of squares."""
+        """Join another sample's moments, without the cancellation of sums of squares (Chan, Golub and LeVeque 1979)."""
         total = self.count + count
         share = count / total.clamp(min=1.0)
         difference = mean - self.mean
@@ -192,11 +171,11 @@ class _Moments:
         self.count = total
 
     def reduce_over_ranks(self) -> None:
-        if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
+        if world_size() == 1:
             return
         own = torch.cat([self.count.reshape(1), self.mean, self.squares])
-        gathered = [torch.empty_like(own) for _ in range(dist.get_world_size())]
-        dist.all_gather(gathered, own)
+        gathered = [torch.empty_like(own) for _ in range(world_size())]
+        torch.distributed.all_gather(gathered, own)
         self.count, self.mean, self.squares = self.count * 0, self.mean * 0, self.squares * 0
         channels = self.layer.num_features
         for packed in gathered:
@@ -219,7 +198,7 @@ def _observe(moments: _Moments, layer: nn.Module, arguments: tuple[Tensor, ...])
 
 @contextmanager
 def _training_without_traces(model: nn.Module, layers: list[_BatchNorm]) -> Iterator[None]:
-    """Put the model in training mode while its running statistics stand still; afterwards all is as before."""
+    """Training mode with frozen running statistics; restores everything."""
     modes = [(module, module.training) for module in model.modules()]
     momenta = [layer.momentum for layer in layers]
     seen = [None if layer.num_batches_tracked is None else layer.num_batches_tracked.clone() for layer in layers]

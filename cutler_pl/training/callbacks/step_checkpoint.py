@@ -1,4 +1,4 @@
-"""Checkpoints counted in steps, from which a killed run goes on as if nothing had happened."""
+"""Checkpoints by steps, from which a killed run resumes exactly."""
 
 import re
 from pathlib import Path
@@ -16,28 +16,24 @@ _NAME = re.compile(r"step_(\d+)\.ckpt")
 
 
 class StepCheckpoint(Checkpoint):
-    """Writes `step_<number>.ckpt` every `every_n_steps` steps and at the last step, and `last.ckpt` as a link to it.
+    """Writes `step_<number>.ckpt` every `every_n_steps` steps and at the last step, and the link `last.ckpt` to it.
 
-    Lightning runs checkpoint callbacks after all others, so what another callback did at the same step is in the
-    file. Unlike `ModelCheckpoint`, nothing about the folder is stored in the file: a moved run resumes as well.
+    Lightning runs checkpoint callbacks after all others. Unlike `ModelCheckpoint`, the file stores no folder: a moved
+    run resumes as well.
+
+    Args:
+        dirpath: Folder of the checkpoints.
+        every_n_steps: Interval in steps.
+        save_top_k: Number of latest checkpoints to keep; None for all.
+
+    Raises:
+        ConfigError: A number is below 1.
     """
 
     def __init__(self, dirpath: str | Path, *, every_n_steps: int, save_top_k: int | None = 1) -> None:
-        """Set place and interval.
-
-        Args:
-            dirpath: Folder of the checkpoints.
-            every_n_steps: Interval in steps.
-            save_top_k: Number of latest checkpoints that stay; None for all.
-
-        Raises:
-            ConfigError: A number is below 1.
-        """
         if every_n_steps < 1 or (save_top_k is not None and save_top_k < 1):
-            raise ConfigError(
-                f"callbacks.checkpoint needs every_n_steps and save_top_k of at least 1, found {every_n_steps} and "
-                f"{save_top_k}"
-            )
+            found = f"found {every_n_steps} and {save_top_k}"
+            raise ConfigError(f"callbacks.checkpoint needs every_n_steps and save_top_k of at least 1, {found}")
         self.dirpath = Path(dirpath)
         self.every_n_steps = every_n_steps
         self.save_top_k = save_top_k
@@ -49,19 +45,17 @@ class StepCheckpoint(Checkpoint):
         return self.dirpath / "last.ckpt"
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Do not write again what was just read."""
+        """Do not write the checkpoint just read."""
         self._saved_at = trainer.global_step
 
-    def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Write if the step is one of the interval or the last one."""
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
+        """Write at the interval and at the last step."""
         step = trainer.global_step
         if step % self.every_n_steps == 0 or step == trainer.max_steps:
             self._save(trainer)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Write where training ends before its last planned step, by time for instance."""
+        """Write where training ends early, by time for instance."""
         self._save(trainer)
 
     def _save(self, trainer: L.Trainer) -> None:
@@ -72,21 +66,17 @@ class StepCheckpoint(Checkpoint):
         path = self.dirpath / f"step_{step:07d}.ckpt"
         trainer.save_checkpoint(path, weights_only=False)  # with everything a resumed run needs
         if trainer.is_global_zero:
-            self._link(path)
-            self._remove_old()
+            link = self.dirpath / ".last.ckpt.tmp"
+            link.unlink(missing_ok=True)
+            link.symlink_to(path.name)
+            link.replace(self.last_path)
+            self._remove_old(path)
             log.debug("checkpoint %s", path)
         trainer.strategy.barrier()
 
-    def _link(self, path: Path) -> None:
-        fresh = self.dirpath / ".last.ckpt.tmp"
-        fresh.unlink(missing_ok=True)
-        fresh.symlink_to(path.name)
-        fresh.replace(self.last_path)
-
-    def _remove_old(self) -> None:
+    def _remove_old(self, latest: Path) -> None:
         if self.save_top_k is None:
             return
-        current = self.last_path.resolve().name
-        paths = sorted(path for path in self.dirpath.iterdir() if _NAME.fullmatch(path.name) and path.name != current)
-        for path in paths[: max(0, len(paths) - (self.save_top_k - 1))]:
+        older = sorted(path for path in self.dirpath.iterdir() if _NAME.fullmatch(path.name) and path != latest)
+        for path in older[: max(0, len(older) - (self.save_top_k - 1))]:
             path.unlink()

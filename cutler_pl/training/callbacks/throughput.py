@@ -1,4 +1,4 @@
-"""How many images a second training gets through, and which share of the time it waits for data."""
+"""Images per second in training, and the share of the time spent waiting for data."""
 
 import time
 from collections.abc import Callable
@@ -8,39 +8,33 @@ import lightning as L
 
 
 class Throughput(L.Callback):
-    """Logs `train/images_per_s`, over all ranks, and `train/data_wait`, the share of time without a batch to work on.
+    """Logs `train/images_per_s` over all ranks and `train/data_wait`, the share of the time without a batch.
 
-    Each value is of the steps since the last one logged. Validation does not count, nor do the first steps, in which
-    workers start and kernels are chosen; what other callbacks do between two steps shows as waiting.
+    Validation and the first steps (workers start, kernels are chosen) do not count; other callbacks count as waiting.
+
+    Args:
+        every_n_steps: Length of a window in steps; that of the Trainer's `log_every_n_steps`.
+        warmup_steps: First steps after a start, which are left out.
+        clock: Returns seconds.
     """
 
     def __init__(
-        self, *, every_n_steps: int = 20, warmup_steps: int = 2, clock: Callable[[], float] | None = None
+        self, *, every_n_steps: int = 20, warmup_steps: int = 2, clock: Callable[[], float] = time.perf_counter
     ) -> None:
-        """Set how often to log.
-
-        Args:
-            every_n_steps: Length of a window in steps; that of the Trainer's `log_every_n_steps`.
-            warmup_steps: First steps after a start, which are left out.
-            clock: Gives seconds; `time.perf_counter` unless a test has its own.
-        """
         self.every_n_steps = every_n_steps
         self.warmup_steps = warmup_steps
-        self.clock = clock or time.perf_counter
+        self.clock = clock
         self._to_leave_out = warmup_steps
         self._window_start: float | None = None
         self._step_end: float | None = None
-        self._waited = 0.0
-        self._images = 0
+        self._waited, self._images = 0.0, 0
 
-    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def on_train_start(self, *_: Any) -> None:
         """Leave out the first steps."""
         self._to_leave_out = self.warmup_steps
         self._restart(None)
 
-    def on_train_batch_start(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_start(self, *_: Any) -> None:
         """Count the time since the end of the last step as waiting for data."""
         now = self.clock()
         if self._window_start is None:
@@ -67,12 +61,10 @@ class Throughput(L.Callback):
         pl_module.log("train/data_wait", self._waited / elapsed, batch_size=1)
         self._restart(now)
 
-    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Start a new window: the time of validation is not training's."""
+    def on_validation_end(self, *_: Any) -> None:
+        """Start a new window after validation."""
         self._restart(None)
 
     def _restart(self, now: float | None) -> None:
-        self._window_start = now
-        self._step_end = now
-        self._waited = 0.0
-        self._images = 0
+        self._window_start = self._step_end = now
+        self._waited, self._images = 0.0, 0

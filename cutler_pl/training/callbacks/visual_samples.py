@@ -16,9 +16,14 @@ from cutler_pl.visual.image_files import save_image
 
 
 class VisualSamples(L.Callback):
-    """Draws a few training images with targets beside predictions, and a few validation images.
+    """Draws a few training images with targets beside predictions, and a few validation images, on rank 0.
 
-    Images are written to `dirpath/step_<number>/` by rank 0; training is not affected.
+    Args:
+        dirpath: Folder; images are written to `<dirpath>/step_<number>/`.
+        every_n_steps: Interval in steps at which training images are drawn.
+        num_images: Largest number of images per batch and per validation run.
+        score_threshold: Lowest score of a drawn prediction.
+        max_side: Longest side of a drawn image in pixels.
     """
 
     def __init__(
@@ -30,15 +35,6 @@ class VisualSamples(L.Callback):
         score_threshold: float = 0.35,
         max_side: int = 800,
     ) -> None:
-        """Store the options.
-
-        Args:
-            dirpath: Folder of the images.
-            every_n_steps: Interval in steps at which training images are drawn.
-            num_images: Largest number of images per batch, and per validation run.
-            score_threshold: Predictions with a lower score are not drawn.
-            max_side: Longest side of a drawn image in pixels.
-        """
         self.dirpath = Path(dirpath)
         self.every_n_steps = every_n_steps
         self.num_images = num_images
@@ -47,7 +43,7 @@ class VisualSamples(L.Callback):
         self._drawn = 0
 
     def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, *_: Any
     ) -> None:
         """Draw images of the batch, as transformed for training, every `every_n_steps` steps."""
         if not trainer.is_global_zero or trainer.global_step % self.every_n_steps:
@@ -60,18 +56,12 @@ class VisualSamples(L.Callback):
             path = self._folder(trainer) / f"train_{number}.jpg"
             save_image(path, side_by_side(panels, ["training target", "prediction"]), max_side=2 * self.max_side)
 
-    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def on_validation_start(self, *_: Any) -> None:
         """Start again with the first image."""
         self._drawn = 0
 
     def on_validation_batch_end(
-        self,
-        trainer: L.Trainer,
-        pl_module: L.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, *_: Any
     ) -> None:
         """Draw the first images of the validation run."""
         if not trainer.is_global_zero or trainer.sanity_checking:
