@@ -36,17 +36,15 @@ _DECODING_ERRORS = (OSError, ValueError, TypeError, KeyError, SyntaxError, EOFEr
 def read_image(
     path: str | Path, *, upright: bool = True, max_pixels: int = MAX_PIXELS
 ) -> UInt8[np.ndarray, "height width 3"]:
-    """Read one image file as upright RGB.
-
-    Greyscale, palette, CMYK and 16-bit files are converted; an alpha channel is dropped, as the original does.
+    """Read one image file of any format Pillow knows as RGB; an alpha channel is dropped, as in the original.
 
     Args:
-        path: Image file of any format Pillow knows.
+        path: Image file.
         upright: Apply the EXIF orientation; false only for annotations that were drawn without it.
         max_pixels: Largest width times height that is decoded.
 
     Returns:
-        Pixels in 0..255, row-major, writable.
+        Pixels in 0..255, writable.
 
     Raises:
         ImageReadError: The file is missing, empty, truncated, no image, too small or too large.
@@ -60,16 +58,14 @@ def read_image(
 def read_oriented(
     path: Path, size_hw: tuple[int, int], *, exchangeable: bool = False
 ) -> UInt8[np.ndarray, "height width 3"]:
-    """Read an image such that pixels and annotations share one frame.
+    """Read an image in the frame of its annotations: upright, or as stored where only that has the annotated size.
 
-    That is the upright frame, unless only the stored one has the annotated size: the original's pseudo-masks of
-    images with an EXIF rotation were drawn on pixels as stored.
+    The original's pseudo-masks of images with an EXIF rotation were drawn on pixels as stored.
 
     Args:
         path: Image file.
-        size_hw: Height and width according to the annotations.
-        exchangeable: Accept that the annotations have height and width exchanged. Right where there are no run-length
-            masks, whose size would have told.
+        size_hw: Annotated height and width.
+        exchangeable: Accept exchanged height and width, which are an error of the annotations if no mask is an RLE.
 
     Raises:
         ImageReadError: The file is unreadable, or of another size.
@@ -86,9 +82,7 @@ def read_oriented(
 
 
 def read_image_size(path: str | Path, *, upright: bool = True, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
-    """Read the (height, width) that `read_image` would give, for most formats from the header alone.
-
-    PNG files without orientation in front of their pixels, and TIFF files, are decoded: theirs may come later.
+    """Read the (height, width) that `read_image` would give; TIFF and some PNG files are decoded for it.
 
     Raises:
         ImageReadError: As `read_image`, as far as was read.
@@ -102,34 +96,29 @@ def read_image_size(path: str | Path, *, upright: bool = True, max_pixels: int =
 
 
 def list_images(source: str | Path) -> tuple[Path, list[str]]:
-    """Find the images of a file, a folder (searched through all its subfolders, linked ones too) or a list file.
-
-    Hidden files and folders (`.name`) are left out: they hold thumbnails and other programs' files.
+    """Find the images of a file, a folder with its subfolders (linked ones too, hidden ones not) or a list file.
 
     Args:
         source: An image; a folder; or a `.txt` file with one path per line, relative to the list's own folder.
 
     Returns:
-        The root, and the images as paths relative to it in POSIX form, sorted; a relative path is an image's identity.
+        The root, and the images as POSIX paths relative to it, sorted; a relative path is an image's identity.
 
     Raises:
         DatasetNotFoundError: The source is missing, cannot be read, or holds no image.
     """
     source = Path(source)
     if not source.exists():
-        raise DatasetNotFoundError(
-            f"{source}: no such file or folder; give an image, a folder of images or a .txt list"
-        )
+        raise DatasetNotFoundError(f"{source}: no such file or folder; give an image, a folder or a .txt list of them")
     if source.is_dir():
         names = sorted(_image_names(source))
         if not names:
-            kinds = " ".join(sorted(IMAGE_SUFFIXES))
-            raise DatasetNotFoundError(f"{source}: the folder holds no image; expected files ending in {kinds}")
+            suffixes = " ".join(sorted(IMAGE_SUFFIXES))
+            raise DatasetNotFoundError(f"{source}: the folder holds no image; expected files ending in {suffixes}")
         return source, names
     if source.suffix.lower() == ".txt":
         text = source.read_text(encoding="utf-8-sig", errors="surrogateescape")  # any bytes may name a file
-        lines = (line.strip() for line in text.split("\n"))
-        names = sorted({line for line in lines if line})
+        names = sorted({line.strip() for line in text.split("\n")} - {""})
         if not names:
             raise DatasetNotFoundError(f"{source}: the list names no image; expected one path per line")
         return source.parent, names
@@ -170,13 +159,11 @@ def _opened(path: str | Path, max_pixels: int) -> Iterator[Image.Image]:
     except ImageReadError:
         raise
     except (*_DECODING_ERRORS, Image.DecompressionBombError) as error:
-        raise ImageReadError(
-            f"{path}: not readable as an image ({_reason(error)}); replace or remove the file"
-        ) from error
+        raise ImageReadError(f"{path}: not readable as an image ({_reason(error)}); replace or remove it") from error
 
 
 def _orientation(image: Image.Image) -> int:
-    """EXIF orientation; 1, upright, where there is none or the EXIF block is damaged."""
+    """EXIF orientation; 1, upright, where it is missing or damaged."""
     try:
         value = image.getexif().get(ExifTags.Base.Orientation, 1)
     except _DECODING_ERRORS:

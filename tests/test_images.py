@@ -52,7 +52,7 @@ def _png(width: int, height: int) -> bytes:
 @pytest.mark.parametrize("kind", ["png", "tif", "webp"])
 @pytest.mark.parametrize("orientation", STORED)
 def test_all_orientations_come_upright(tmp_path: Path, orientation: int, kind: str) -> None:
-    path = tmp_path / f"photo.{kind}"
+    path = tmp_path / f"image.{kind}"
     options = {"lossless": True} if kind == "webp" else {}
     stored = Image.fromarray(np.ascontiguousarray(STORED[orientation])).convert("RGB")
     stored.save(path, exif=_exif(orientation), **options)
@@ -68,7 +68,7 @@ def test_jpeg_orientations_come_upright(tmp_path: Path, orientation: int) -> Non
         1: upright, 2: upright[:, ::-1], 3: upright[::-1, ::-1], 4: upright[::-1],
         5: upright.T, 6: np.rot90(upright, 1), 7: np.rot90(upright, 2).T, 8: np.rot90(upright, -1),
     }  # fmt: skip
-    path = tmp_path / "photo.jpg"
+    path = tmp_path / "image.jpg"
     Image.fromarray(np.ascontiguousarray(turned[orientation])).save(path, exif=_exif(orientation), quality=95)
     pixels = read_image(path)
     assert pixels.shape == (32, 48, 3)
@@ -77,14 +77,14 @@ def test_jpeg_orientations_come_upright(tmp_path: Path, orientation: int) -> Non
 
 
 def test_read_stored_orientation(tmp_path: Path) -> None:
-    path = tmp_path / "photo.png"
+    path = tmp_path / "image.png"
     Image.fromarray(np.ascontiguousarray(STORED[6])).save(path, exif=_exif(6))
     assert read_image(path, upright=False)[..., 0].tolist() == STORED[6].tolist()
     assert read_image_size(path, upright=False) == (3, 2)
 
 
 def test_png_orientation_after_pixels(tmp_path: Path) -> None:
-    path = tmp_path / "photo.png"
+    path = tmp_path / "image.png"
     Image.fromarray(np.ascontiguousarray(STORED[6])).save(path)
     body = _exif(6).tobytes().removeprefix(b"Exif\x00\x00")
     late = struct.pack(">I", len(body)) + b"eXIf" + body + struct.pack(">I", zlib.crc32(b"eXIf" + body))
@@ -96,7 +96,7 @@ def test_png_orientation_after_pixels(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("orientation", [0, 9, 65535])
 def test_invalid_orientation_is_upright(tmp_path: Path, orientation: int) -> None:
-    path = tmp_path / "photo.png"
+    path = tmp_path / "image.png"
     Image.fromarray(UPRIGHT).save(path, exif=_exif(orientation))
     assert read_image(path)[..., 0].tolist() == UPRIGHT.tolist()
 
@@ -105,7 +105,7 @@ def test_invalid_orientation_is_upright(tmp_path: Path, orientation: int) -> Non
     "exif", [b"Exif\x00\x00garbage, no TIFF header", b"Exif\x00\x00II*\x00\xff\xff\xff\x7f", b"Exif\x00\x00MM"]
 )
 def test_read_image_with_damaged_exif(tmp_path: Path, exif: bytes) -> None:
-    path = tmp_path / "photo.jpg"
+    path = tmp_path / "image.jpg"
     Image.new("RGB", (48, 32), (200, 0, 0)).save(path, exif=exif)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -131,7 +131,7 @@ def test_read_image_with_damaged_exif(tmp_path: Path, exif: bytes) -> None:
 def test_every_pixel_mode_becomes_rgb(
     tmp_path: Path, mode: str, kind: str, color: int | tuple[int, ...], expected: tuple[int, int, int]
 ) -> None:
-    path = tmp_path / f"photo.{kind}"
+    path = tmp_path / f"image.{kind}"
     Image.new(mode, (5, 4), color).save(path)
     pixels = read_image(path)
     assert pixels.shape == (4, 5, 3)
@@ -140,7 +140,7 @@ def test_every_pixel_mode_becomes_rgb(
 
 
 def test_cmyk_jpeg_is_not_inverted(tmp_path: Path) -> None:
-    path = tmp_path / "photo.jpg"
+    path = tmp_path / "image.jpg"
     Image.new("CMYK", (16, 16), (0, 255, 255, 0)).save(path, quality=95)
     assert np.abs(read_image(path).astype(int) - (255, 0, 0)).max() <= 6
 
@@ -149,7 +149,7 @@ def test_cmyk_jpeg_is_not_inverted(tmp_path: Path) -> None:
 def test_palette_with_transparency_keeps_its_colors(tmp_path: Path, transparency: int | bytes) -> None:
     image = Image.fromarray(np.array([[0, 1, 2], [2, 1, 0]], dtype=np.uint8), mode=None).convert("P")
     image.putpalette([255, 0, 0, 0, 255, 0, 0, 0, 255])
-    path = tmp_path / "photo.png"
+    path = tmp_path / "image.png"
     image.save(path, transparency=transparency)
     assert read_image(path)[0].tolist() == [[255, 0, 0], [0, 255, 0], [0, 0, 255]]
 
@@ -161,18 +161,18 @@ def test_16_bit_png_keeps_high_byte(tmp_path: Path) -> None:
     header = struct.pack(">IIBBBBB", 2, 2, 16, 2, 0, 0, 0)
     row = b"\0" + struct.pack(">6H", 0xFFFF, 0x8000, 0x00FF, 0, 0, 0)
     content = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(row * 2)) + chunk(b"IEND", b"")
-    path = tmp_path / "photo.png"
+    path = tmp_path / "image.png"
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + content)
     assert read_image(path)[0, 0].tolist() == [255, 128, 0]
 
 
 def test_pixels_can_be_written_to(write_image: Callable[..., Path]) -> None:
-    pixels = read_image(write_image("photo.png"))
+    pixels = read_image(write_image("image.png"))
     pixels[0, 0] = 1
     assert pixels[0, 0].tolist() == [1, 1, 1]
 
 
-@pytest.mark.parametrize("name", ["my photos (1), new/a b.jpg", "[x]/{y}=z.jpg", "a<b>&'\".jpg", "ümläut/日本.jpg"])
+@pytest.mark.parametrize("name", ["my images (1), new/a b.jpg", "[x]/{y}=z.jpg", "a<b>&'\".jpg", "ümläut/日本.jpg"])
 def test_names_may_hold_anything(write_image: Callable[..., Path], name: str) -> None:
     assert read_image(write_image(name, (8, 9))).shape == (8, 9, 3)
 
@@ -187,9 +187,9 @@ def test_names_may_hold_anything(write_image: Callable[..., Path], name: str) ->
     ],
 )
 def test_error_names_non_image(tmp_path: Path, read: Callable[[Path], object], content: bytes, reason: str) -> None:
-    path = tmp_path / "photo.jpg"
+    path = tmp_path / "image.jpg"
     path.write_bytes(content)
-    with pytest.raises(ImageReadError, match=rf"photo\.jpg: not readable as an image \({reason}\); replace or remove"):
+    with pytest.raises(ImageReadError, match=rf"image\.jpg: not readable as an image \({reason}\); replace or remove"):
         read(path)
 
 
@@ -203,15 +203,15 @@ def test_error_names_missing_file(tmp_path: Path, read: Callable[[Path], object]
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp", "bmp"])
 def test_error_names_truncated_file(write_image: Callable[..., Path], suffix: str) -> None:
-    path = write_image(f"photo.{suffix}", (200, 200))
+    path = write_image(f"image.{suffix}", (200, 200))
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2])
-    with pytest.raises(ImageReadError, match=rf"photo\.{suffix}: not readable as an image"):
+    with pytest.raises(ImageReadError, match=rf"image\.{suffix}: not readable as an image"):
         read_image(path)
 
 
 def test_truncated_jpeg_has_size(write_image: Callable[..., Path]) -> None:
-    path = write_image("photo.jpg", (120, 200))
+    path = write_image("image.jpg", (120, 200))
     path.write_bytes(path.read_bytes()[:2000])
     assert read_image_size(path) == (120, 200)
 
@@ -221,12 +221,12 @@ def test_truncated_jpeg_has_size(write_image: Callable[..., Path]) -> None:
 def test_refuse_one_row_or_column(
     write_image: Callable[..., Path], read: Callable[[Path], object], size_hw: tuple[int, int]
 ) -> None:
-    with pytest.raises(ImageReadError, match=rf"photo\.png: the image is {size_hw[1]}×{size_hw[0]} pixels, too small"):
-        read(write_image("photo.png", size_hw))
+    with pytest.raises(ImageReadError, match=rf"image\.png: the image is {size_hw[1]}×{size_hw[0]} pixels, too small"):
+        read(write_image("image.png", size_hw))
 
 
 def test_read_two_by_two_pixels(write_image: Callable[..., Path]) -> None:
-    assert read_image(write_image("photo.png", (2, 2))).shape == (2, 2, 3)
+    assert read_image(write_image("image.png", (2, 2))).shape == (2, 2, 3)
 
 
 @pytest.mark.parametrize("read", [read_image, read_image_size])
@@ -239,7 +239,7 @@ def test_decompression_bomb_is_refused_on_its_header(tmp_path: Path, read: Calla
 
 
 def test_max_pixels_is_an_argument(write_image: Callable[..., Path]) -> None:
-    path = write_image("photo.png", (10, 20))
+    path = write_image("image.png", (10, 20))
     assert read_image(path, max_pixels=200).shape == (10, 20, 3)
     with pytest.raises(ImageReadError, match="20×10 pixels, over the limit of 199 in all; shrink it"):
         read_image(path, max_pixels=199)
@@ -267,7 +267,7 @@ def test_ignore_size_warning_of_pillow(tmp_path: Path) -> None:
 def test_damaged_file_reads_or_raises_image_error(
     tmp_path: Path, kind: str, changes: list[tuple[int, int]], keep: float
 ) -> None:
-    path = tmp_path / f"photo.{kind}"
+    path = tmp_path / f"image.{kind}"
     exif = {} if kind in ("bmp", "ppm") else {"exif": _exif(6)}
     Image.fromarray(np.arange(12 * 16 * 3, dtype=np.uint8).reshape(12, 16, 3)).save(path, **exif)
     content = bytearray(path.read_bytes())
@@ -290,15 +290,15 @@ def test_bug_is_not_an_image_error(write_image: Callable[..., Path], monkeypatch
 
     monkeypatch.setattr(images, "_to_rgb", broken)
     with pytest.raises(AttributeError, match="a bug of ours"):
-        read_image(write_image("photo.png"))
+        read_image(write_image("image.png"))
 
 
 def test_list_folder_recursively_and_sorted(write_image: Callable[..., Path], tmp_path: Path) -> None:
-    names = ["b.JPG", "a.png", "z/y/x.jpeg", "my photos (1), new/1, 2.jpg", "[x].webp", "B.bmp"]
+    names = ["b.JPG", "a.png", "z/y/x.jpeg", "my images (1), new/1, 2.jpg", "[x].webp", "B.bmp"]
     for name in names:
         write_image(name, (4, 4))
     (tmp_path / "notes.txt").write_text("x")
-    (tmp_path / "photo.jpg.part").write_text("x")
+    (tmp_path / "image.jpg.part").write_text("x")
     (tmp_path / "folder.jpg").mkdir()
     assert list_images(tmp_path) == (tmp_path, sorted(names))
 
@@ -312,8 +312,8 @@ def test_hidden_files_and_folders_are_left_out(write_image: Callable[..., Path],
 
 
 def test_hidden_folder_given_by_name_is_searched(write_image: Callable[..., Path], tmp_path: Path) -> None:
-    write_image(".photos/a.jpg", (4, 4))
-    assert list_images(tmp_path / ".photos")[1] == ["a.jpg"]
+    write_image(".hidden/a.jpg", (4, 4))
+    assert list_images(tmp_path / ".hidden")[1] == ["a.jpg"]
 
 
 def test_list_linked_folders_once(write_image: Callable[..., Path], tmp_path: Path) -> None:
@@ -327,13 +327,13 @@ def test_list_linked_folders_once(write_image: Callable[..., Path], tmp_path: Pa
 
 
 def test_list_single_image(write_image: Callable[..., Path]) -> None:
-    path = write_image("my photos (1), new/a.jpg", (4, 4))
+    path = write_image("my images (1), new/a.jpg", (4, 4))
     assert list_images(path) == (path.parent, ["a.jpg"])
     assert list_images(str(path)) == (path.parent, ["a.jpg"])
 
 
 def test_list_file_is_relative_to_itself(tmp_path: Path) -> None:
-    listing = tmp_path / "photos.txt"
+    listing = tmp_path / "images.txt"
     listing.write_text("\ufeffb/2, x.jpg\r\n\n  a.jpg \nb/2, x.jpg\n", encoding="utf-8")
     assert list_images(listing) == (tmp_path, ["a.jpg", "b/2, x.jpg"])
 
@@ -341,7 +341,7 @@ def test_list_file_is_relative_to_itself(tmp_path: Path) -> None:
 def test_list_file_need_not_be_utf8(tmp_path: Path) -> None:
     name = os.fsdecode(b"caf\xe9.png")
     Image.new("RGB", (3, 2)).save(tmp_path / name)
-    listing = tmp_path / "photos.txt"
+    listing = tmp_path / "images.txt"
     listing.write_bytes(b"caf\xe9.png\n")
     root, names = list_images(listing)
     assert read_image(root / names[0]).shape == (2, 3, 3)
@@ -357,9 +357,9 @@ def test_refuse_folder_and_list_without_images(tmp_path: Path) -> None:
     (tmp_path / "notes.md").write_text("x")
     with pytest.raises(DatasetNotFoundError, match=r"the folder holds no image; expected files ending in \.bmp"):
         list_images(tmp_path)
-    (tmp_path / "photos.txt").write_text("\n \n")
-    with pytest.raises(DatasetNotFoundError, match=r"photos\.txt: the list names no image"):
-        list_images(tmp_path / "photos.txt")
+    (tmp_path / "images.txt").write_text("\n \n")
+    with pytest.raises(DatasetNotFoundError, match=r"images\.txt: the list names no image"):
+        list_images(tmp_path / "images.txt")
 
 
 def test_refuse_unreadable_folder(
@@ -391,7 +391,7 @@ def test_real_images_have_annotated_sizes(data_dir: Path) -> None:
 
 @pytest.fixture
 def rotated(tmp_path: Path) -> Path:
-    """A photo stored as 20×30 (height×width) that its EXIF orientation turns upright as 30×20."""
+    """An image stored as 20×30 (height×width) that its EXIF orientation turns upright as 30×20."""
     pixels = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
     exif = Image.Exif()
     exif[0x0112] = 6

@@ -1,9 +1,7 @@
 """A COCO file as memory-mapped arrays: built once, then shared by all loader processes.
 
-A JSON file of 1.3 million images takes minutes to read and many gigabytes as Python objects, in each process. The index
-holds the same data in a dozen arrays on disk, beside the JSON file where that folder is writable, else in a given
-folder or in the system's temporary one. It belongs to one state of the file (size and time of change): a changed file
-is indexed again.
+As Python objects, a JSON file of 1.3 million images takes minutes and many gigabytes in each process. The index belongs
+to one state of the file (size and time of change): a changed file is indexed again.
 """
 
 import json
@@ -48,11 +46,9 @@ class InstanceIndex:
     """Read access to an index; images are numbered from 0 in the order of the JSON. Pickles as its path.
 
     Attributes:
-        image_ids: COCO id of each image.
         sizes_hw: Height and width of each image, swapped ones corrected.
-        file_names: Path of each image, relative to the image folder.
         categories: COCO id to name, ascending.
-        num_dropped: Annotations that are not in the index because their box or mask has no area.
+        num_dropped: Number of annotations left out because their box or mask has no area.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -61,7 +57,10 @@ class InstanceIndex:
         metadata = json.loads((folder / METADATA_FILE).read_text(encoding="utf-8"))
         self.categories: dict[int, str] = {int(id_): name for id_, name in metadata["categories"]}
         self.num_dropped: int = metadata["num_dropped"]
-        arrays = {name: _open_array(folder / f"{name}.npy") for name in _ARRAYS}
+        arrays: dict[str, np.ndarray] = {
+            name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False).view(np.ndarray)
+            for name in _ARRAYS
+        }
         self.image_ids: Int64[np.ndarray, " images"] = arrays["image_ids"]
         self.sizes_hw: Int64[np.ndarray, "images 2"] = arrays["sizes_hw"]
         self.file_names = PackedStrings(arrays["names"], arrays["name_offsets"])
@@ -81,17 +80,13 @@ class InstanceIndex:
     def objects(self, image: int) -> Objects:
         """Annotations of one image."""
         first, end = self._objects["object_offsets"][image : image + 2]
-        height, width = self.size_hw(image)
-        return Objects(
-            boxes_xywh=np.array(self._objects["boxes_xywh"][first:end]),
-            areas=np.array(self._objects["areas"][first:end]),
-            category_ids=np.array(self._objects["category_ids"][first:end]),
-            is_crowd=np.array(self._objects["is_crowd"][first:end]),
-            segmentations=[self._segmentation(i, height, width) for i in range(first, end)],
-        )
+        columns = ("boxes_xywh", "areas", "category_ids", "is_crowd")
+        boxes_xywh, areas, category_ids, is_crowd = (np.array(self._objects[name][first:end]) for name in columns)
+        segmentations = [self._segmentation(i, *self.size_hw(image)) for i in range(first, end)]
+        return Objects(boxes_xywh, areas, category_ids, is_crowd, segmentations)
 
     def count_objects(self) -> Int64[np.ndarray, " images"]:
-        """Number of annotations of each image, crowd regions not counted."""
+        """Number of annotations of each image, without crowd regions."""
         images = np.repeat(np.arange(len(self)), np.diff(self._objects["object_offsets"]))
         return np.bincount(images[~self._objects["is_crowd"]], minlength=len(self))
 
@@ -106,10 +101,7 @@ class InstanceIndex:
 
 
 def open_index(annotations: str | Path, *, index_dir: str | Path | None = None) -> InstanceIndex:
-    """Open the index of a COCO file; build it first if there is none for the file's present state.
-
-    Several processes may ask at once: one builds, the others wait. A build that is killed leaves nothing behind that
-    could be taken for an index.
+    """Open the index of a COCO file; if there is none of its present state, one process builds it, others wait.
 
     Args:
         annotations: COCO JSON.
@@ -156,8 +148,3 @@ def _build(path: Path, folder: Path) -> None:
     temporary.mkdir()
     write_index(path, temporary)
     temporary.replace(folder)
-
-
-def _open_array(path: Path) -> np.ndarray:
-    array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False).view(np.ndarray)
-    return array

@@ -24,6 +24,7 @@ from cutler_pl.runtime.logging import get_logger
 
 METADATA_FILE = "facts.json"
 
+_KEYS = {"ids": "id", "boxes_xywh": "bbox", "areas": "area", "category_ids": "category_id", "is_crowd": "iscrowd"}
 _COLUMNS = ("boxes_xywh", "areas", "category_ids", "is_crowd", "mask_kinds")
 _ROW = np.dtype(
     [
@@ -65,10 +66,9 @@ def write_index(path: Path, folder: Path) -> None:
         _save_columns(folder, table, order, len(images.names))
         _save_masks(folder, table, order, masks)
     names = PackedStrings.pack(images.names)
-    np.save(folder / "image_ids.npy", images.ids)
-    np.save(folder / "sizes_hw.npy", images.sizes_hw)
-    np.save(folder / "names.npy", names.data)
-    np.save(folder / "name_offsets.npy", names.offsets)
+    columns = {"image_ids": images.ids, "sizes_hw": images.sizes_hw, "names": names.data, "name_offsets": names.offsets}
+    for name, column in columns.items():
+        np.save(folder / f"{name}.npy", column)
     num_dropped = len(table) - len(order)
     write_json(folder / METADATA_FILE, {"categories": sorted(categories.items()), "num_dropped": num_dropped})
     rows_file.unlink()
@@ -155,20 +155,15 @@ def _append(batch: list[Any], images: _Images, invalid: InvalidRecords, rows: Bi
     images.freeze()
     positions = images.positions(batch)
     sizes = images.sizes_hw[positions].tolist()
-    whole = [
-        fill_defaults(record, cast(Image, {"height": height, "width": width}))
-        for record, (height, width) in zip(batch, sizes, strict=True)
-    ]
+    pairs = zip(batch, sizes, strict=True)
+    whole = [fill_defaults(record, cast(Image, {"height": h, "width": w})) for record, (h, w) in pairs]
     segmentations = [record.get("segmentation") for record in whole]
     encoded = [encode_segmentation(segmentation) for segmentation in segmentations]
     masks.writelines(data for _, data in encoded)
     table = np.zeros(len(batch), _ROW)
-    table["ids"] = [record["id"] for record in whole]
+    for column, key in _KEYS.items():
+        table[column] = [record[key] for record in whole]
     table["images"] = positions
-    table["boxes_xywh"] = [record["bbox"] for record in whole]
-    table["areas"] = [record["area"] for record in whole]
-    table["category_ids"] = [record["category_id"] for record in whole]
-    table["is_crowd"] = [record["iscrowd"] for record in whole]
     table["mask_kinds"] = [kind for kind, _ in encoded]
     table["mask_length"] = [len(data) for _, data in encoded]
     table["mask_size_hw"] = [validation.mask_size(record) or (0, 0) for record in whole]
@@ -215,8 +210,8 @@ def _save_columns(folder: Path, table: _Table, order: Int64[np.ndarray, " kept"]
             _write_header(file, column.dtype, (len(order), *column.shape[1:]))
             for start in range(0, len(order), _CHUNK):
                 file.write(np.ascontiguousarray(column[order[start : start + _CHUNK]]).tobytes())
-    offsets = np.searchsorted(table["images"][order], np.arange(num_images + 1)).astype(np.int64)
-    np.save(folder / "object_offsets.npy", offsets)
+    offsets = np.searchsorted(table["images"][order], np.arange(num_images + 1))
+    np.save(folder / "object_offsets.npy", offsets.astype(np.int64))
 
 
 def _save_masks(folder: Path, table: _Table, order: Int64[np.ndarray, " kept"], masks: BinaryIO) -> None:

@@ -1,9 +1,8 @@
 """Read COCO files with every record checked, and write them whole.
 
-What a reader of `CocoFile.coco` may rely on: unique ids, known images and categories, well-formed boxes and masks,
-masks of their image's size, `iscrowd`, `area` and `file_name` present. MaskCut's original files have width and
-height of images swapped; the size of the masks tells, and they are corrected here. Everything else that is wrong
-ends in one sentence, or with `on_error="skip"` in a list.
+`CocoFile.coco` has unique ids, known images and categories, well-formed boxes and masks of their image's size,
+`iscrowd`, `area` and `file_name`. MaskCut's original files have width and height of images swapped, which the size of
+the masks tells: they are corrected. Everything else that is wrong is an error, or listed by `on_error="skip"`.
 """
 
 import json
@@ -17,7 +16,7 @@ import orjson
 from cutler_pl.coco import records, validation
 from cutler_pl.coco.matching import to_results
 from cutler_pl.coco.schema import Coco, Image, Result
-from cutler_pl.coco.validation import InvalidRecords, OnError, annotation_label, result_label
+from cutler_pl.coco.validation import InvalidRecords, OnError, annotation_label, detection_label, result_label
 from cutler_pl.errors import AnnotationError, DatasetNotFoundError
 from cutler_pl.runtime.files import write_json
 from cutler_pl.runtime.logging import get_logger
@@ -29,13 +28,9 @@ _log = get_logger(__name__)
 
 @dataclass(frozen=True)
 class CocoFile:
-    """A checked annotation file.
+    """The corrected content of an annotation file, with one reason for each record left out.
 
-    Attributes:
-        coco: The file's content, corrected.
-        swapped: Number of image records whose width and height were swapped.
-        dropped: One reason for each record left out.
-        source_name: Name of the source, for messages.
+    `swapped` counts image records whose width and height were swapped; `source_name` is for messages.
     """
 
     coco: Coco
@@ -58,7 +53,7 @@ def load_coco(
     """Read and check a COCO annotation file.
 
     Args:
-        source: Path of a JSON file, or its content. The content is never changed; records are copied where needed.
+        source: Path of a JSON file, or its content, which is never changed.
         on_error: "raise" ends at the first faulty record, "skip" lists and leaves out faulty records.
         keep_empty_boxes: Keep boxes without area inside their image, which are dropped and listed otherwise.
         source_name: Name of content that is given itself, for messages.
@@ -69,9 +64,8 @@ def load_coco(
     """
     raw, source_name = read_json(source, source_name)
     if not isinstance(raw, Mapping):
-        raise AnnotationError(
-            f"{source_name}: expected a COCO object with images and annotations, found {_kind_of(raw)}"
-        )
+        expected = "a COCO object with images and annotations"
+        raise AnnotationError(f"{source_name}: expected {expected}, found {_kind_of(raw)}")
     for key in ("images", "annotations", "categories"):
         if not isinstance(raw.get(key), list):
             raise AnnotationError(f'{source_name}: the list "{key}" of a COCO annotation file is missing')
@@ -114,9 +108,8 @@ def load_predictions(
     """Read and check detections against the images and categories they are for.
 
     Args:
-        source: A COCO results list, or a COCO annotation file (raw pseudo-masks; the score is 1 where there is
-            none), as path or content. The images of an annotation file are matched by file name. The content is
-            never changed.
+        source: A COCO results list, or a COCO annotation file (its images are matched by file name; the score is 1
+            where there is none), as path or content, which is never changed.
         ground_truth: Checked annotations, as of `load_coco`.
         on_error: "raise" ends at the first faulty detection, "skip" lists and leaves out faulty ones.
         any_category: Accept categories that the ground truth does not have (class-agnostic use).
@@ -148,9 +141,7 @@ def load_predictions(
                 invalid.add(f"{label} (image {image['id']}) {fault}")
             else:
                 formed.append(record)
-    formed = validation.with_valid_rles(
-        formed, invalid, lambda r: f"the detection of score {r['score']} (image {r['image_id']})"
-    )
+    formed = validation.with_valid_rles(formed, invalid, detection_label)
     results = [records.to_result(record, images[record["image_id"]]) for record in formed]
     invalid.report()
     return PredictionFile(results, invalid.reasons)
@@ -159,12 +150,7 @@ def load_predictions(
 def read_results(
     source: Any, images: Sequence[Image], *, on_error: OnError, source_name: str | None = None
 ) -> tuple[Sequence[Any], InvalidRecords]:
-    """Unchecked results of a results list or an annotation file, for these images, and the list of what is left out.
-
-    Raises:
-        DatasetNotFoundError: There is no such file.
-        AnnotationError: There are no results, or images cannot be matched and `on_error` is "raise".
-    """
+    """Unchecked results of a results list or an annotation file, for these images; raises as `load_predictions`."""
     raw, source_name = read_json(source, source_name)
     invalid = InvalidRecords(source_name, on_error)
     found = raw.get("annotations") if isinstance(raw, Mapping) else raw

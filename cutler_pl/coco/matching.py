@@ -1,7 +1,4 @@
-"""Annotations of a file that numbers the same images differently, matched by file name.
-
-MaskCut numbers the images of a folder from 1 and names them relative to that folder.
-"""
+"""Annotations of a file that numbers the same images differently, as MaskCut does, matched by file name."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -19,7 +16,7 @@ def to_results(coco: Mapping[str, Any], target: Sequence[Image], invalid: Invali
     Args:
         coco: Content of an annotation file; without a list of images its annotations have the other file's ids.
         target: Checked image records of the other file.
-        invalid: Where to list images and annotations that are left out, and whether that raises.
+        invalid: List of what is left out, and the rule whether to raise.
 
     Raises:
         AnnotationError: An image has no match, or an annotation no image, and the rule is to raise.
@@ -49,30 +46,21 @@ def match_images(source: Sequence[Image], target: Sequence[Image], invalid: Inva
     Two images are the same if their file names are equal as written, else if the longest path ending found on both
     sides is unique on both.
 
-    Args:
-        source: Checked image records.
-        target: Checked image records.
-        invalid: Where to list images of the source without exactly one match of their size, and whether that raises.
-
     Raises:
-        AnnotationError: There are such images, and the rule is to raise.
+        AnnotationError: An image of the source has no match, several or one of another size, and the rule is to raise.
     """
-    exact, own_exact = _by(_whole, target), _by(_whole, source)
+    exact, own_exact = (_by(lambda name: [name], images) for images in (target, source))
     inexact = any(image["file_name"] not in exact for image in source)
     endings, own_endings = (_by(_endings, target), _by(_endings, source)) if inexact else ({}, {})
     matched: dict[int, int] = {}
     faults = []
     for image in source:
         name = image["file_name"]
-        if name in exact:
-            match = own_exact[name] and exact[name]
-        else:
-            ending = next((ending for ending in _endings(name) if ending in endings), None)
-            if ending is None:
-                faults.append(f"{name} is unknown")
-                continue
-            match = own_endings[ending] and endings[ending]
-        if match is None:
+        own, others = (own_exact, exact) if name in exact else (own_endings, endings)
+        key = name if name in exact else next((ending for ending in _endings(name) if ending in endings), None)
+        if key is None:
+            faults.append(f"{name} is unknown")
+        elif (match := own[key] and others[key]) is None:
             faults.append(f"{name} matches several images")
         elif (image["height"], image["width"]) != (match["height"], match["width"]):
             size = f"{image['height']}×{image['width']} pixels, {match['file_name']} {match['height']}×{match['width']}"
@@ -94,10 +82,6 @@ def _by(keys: Callable[[str], Iterable[str]], images: Iterable[Image]) -> dict[s
         for key in keys(image["file_name"]):
             found[key] = None if key in found else image
     return found
-
-
-def _whole(name: str) -> tuple[str]:
-    return (name,)
 
 
 def _endings(name: str) -> Iterator[str]:

@@ -1,8 +1,7 @@
 """Part files: every process appends JSON lines to a file of its own, one per image; a merge reads all in a fixed order.
 
-A line is whole or it is no record: the torn last line of a killed process is cut off before the next record is
-appended, and readers skip it. So a run can be killed at any moment and resumed. Merging seeks records by file offset:
-memory grows with the number of images, not with their masks.
+The torn last line of a killed process is cut off before the next record is appended, and readers skip it: a run can be
+killed at any moment and resumed. Merging seeks records by file offset, so that masks are not held in memory.
 """
 
 import json
@@ -10,7 +9,6 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
 from typing import Any, BinaryIO, NamedTuple, NotRequired, TypedDict
 
 from cutler_pl.coco.schema import Result, ShardAnnotation
@@ -24,10 +22,7 @@ _encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 
 class ShardRecord(TypedDict):
-    """MaskCut's objects in one image, or why it failed; the key is `file`.
-
-    `file` is the path relative to the input's root in POSIX form; `dropped` counts rejected objects per reason.
-    """
+    """MaskCut's objects in one image, by its relative POSIX path `file`; rejected ones are counted per reason."""
 
     file: str
     height: NotRequired[int]
@@ -47,7 +42,7 @@ class ImageResults(TypedDict):
 
 
 class Place(NamedTuple):
-    """Where a record lies: the number of the part file, and the byte offset in it."""
+    """Number of a record's part file, and its byte offset in it."""
 
     part: int
     offset: int
@@ -88,9 +83,7 @@ class PartWriter:
     def __enter__(self) -> "PartWriter":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def _cut_torn_line(self) -> None:
@@ -106,12 +99,7 @@ class PartWriter:
 
 
 class PartFiles:
-    """The records of several part files.
-
-    Args:
-        paths: Part files; their order decides which of two records of one key counts.
-        key: Name of the value that identifies a record.
-    """
+    """The records of several part files, identified by the value of `key`; of two the first counts."""
 
     def __init__(self, paths: Sequence[Path], *, key: str) -> None:
         self.paths = paths
@@ -133,11 +121,7 @@ class PartFiles:
                     offset += len(line)
 
     def index(self, accept: Callable[[dict[str, Any]], bool] = lambda record: True) -> dict[Any, Place]:
-        """Place of the record of each key, sorted by key.
-
-        Of a key that occurs more than once (samplers pad so that ranks have equally many images) the first record
-        counts that `accept` is true for.
-        """
+        """Place of the first record of each key that `accept` is true for, sorted by key."""
         places: dict[Any, Place] = {}
         for place, record in self:
             if accept(record):

@@ -47,11 +47,7 @@ def with_file_name(image: Mapping[str, Any]) -> Image:
 
 
 def fix_swapped_sizes(images: dict[int, Image], annotations: list[dict[str, Any]]) -> int:
-    """Swap width and height of the records that contradict their masks, by the rule of `swapped_sizes`.
-
-    Returns:
-        How many.
-    """
+    """Swap width and height of the records that contradict their masks, by `swapped_sizes`; return how many."""
     position = {image_id: i for i, image_id in enumerate(images)}
     swapped = swapped_sizes(
         np.array([(image["height"], image["width"]) for image in images.values()], dtype=np.int64).reshape(-1, 2),
@@ -72,13 +68,12 @@ def swapped_sizes(
 ) -> Bool[np.ndarray, " images"]:
     """Which images have width and height swapped: those with masks of the swapped size and none of their own.
 
-    Where all images that can be judged are swapped, so are those without annotations: the whole file was written that
-    way.
+    Where all images that can be judged are swapped, so are those without annotations.
 
     Args:
-        sizes_hw: Sizes of the images.
+        sizes_hw: Height and width of each image.
         owners: Position of each object's image.
-        mask_sizes_hw: Sizes of the run-length masks; 0, 0 for an object without one.
+        mask_sizes_hw: Height and width of each object's run-length mask; 0, 0 without one.
     """
     masked, fits, fits_swapped, annotated = np.zeros((4, len(sizes_hw)), dtype=bool)
     annotated[owners] = True
@@ -97,27 +92,18 @@ def fill_defaults(annotation: dict[str, Any], image: Image) -> dict[str, Any]:
     if "iscrowd" in annotation and "area" in annotation:
         return annotation
     area = annotation.get("area")
-    if area is None:
-        segmentation = annotation.get("segmentation")
-        area = float(
-            rle.area(rle.to_rle(segmentation, image["height"], image["width"]))
-            if segmentation
-            else annotation["bbox"][2] * annotation["bbox"][3]
-        )
+    if area is None and (segmentation := annotation.get("segmentation")):
+        area = float(rle.area(rle.to_rle(segmentation, image["height"], image["width"])))
+    elif area is None:
+        area = float(annotation["bbox"][2] * annotation["bbox"][3])
     return {**annotation, "iscrowd": annotation.get("iscrowd", 0), "area": area}
 
 
 def to_result(record: Mapping[str, Any], image: Image) -> Result:
     """Detection with a compressed mask, and the mask's tight box where it has none."""
-    result: dict[str, Any] = {
-        "image_id": record["image_id"],
-        "category_id": record["category_id"],
-        "bbox": record.get("bbox"),
-        "score": record["score"],
-    }
+    result: dict[str, Any] = {key: record.get(key) for key in ("image_id", "category_id", "bbox", "score")}
     if segmentation := record.get("segmentation"):
-        mask = rle.to_rle(segmentation, image["height"], image["width"])
-        result["segmentation"] = mask
+        result["segmentation"] = mask = rle.to_rle(segmentation, image["height"], image["width"])
         if result["bbox"] is None:
             result["bbox"] = rle.bbox(mask)
     return cast(Result, result)

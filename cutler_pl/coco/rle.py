@@ -30,13 +30,7 @@ def decode(rle: RLE) -> Bool[np.ndarray, "height width"]:
 
 
 def to_rle(segmentation: Segmentation, height: int, width: int) -> RLE:
-    """Compressed RLE of polygons, of run lengths, or of an RLE that is compressed already.
-
-    Args:
-        segmentation: Any of COCO's three forms; no polygons at all make an empty mask.
-        height: Height of the image in pixels, used for polygons only.
-        width: Width of the image in pixels, used for polygons only.
-    """
+    """Compressed RLE of any of COCO's three forms; the image's size is used for polygons only, none are empty."""
     if isinstance(segmentation, list):
         if not segmentation:
             return encode(np.zeros((height, width), dtype=bool))
@@ -57,9 +51,7 @@ def have_pixels(segmentations: Sequence[Segmentation | None], sizes_hw: Sequence
     masks: dict[int, RLE] = {}
     for i, (segmentation, (height, width)) in enumerate(zip(segmentations, sizes_hw, strict=True)):
         if isinstance(segmentation, list):  # the union of polygons is not needed
-            found[i] = bool(segmentation) and bool(
-                np.any(coco_mask.area(coco_mask.frPyObjects(segmentation, height, width)))
-            )
+            found[i] = bool(segmentation) and any(coco_mask.area(coco_mask.frPyObjects(segmentation, height, width)))
         elif segmentation is not None:
             masks[i] = to_rle(segmentation, height, width)
     for i, pixels in zip(masks, areas([*masks.values()]).tolist(), strict=True):
@@ -86,11 +78,6 @@ def iou(rles: Sequence[RLE], others: Sequence[RLE]) -> Float64[np.ndarray, "mask
     return np.asarray(coco_mask.iou(list(rles), list(others), [0] * len(others)), dtype=np.float64)
 
 
-def merge(rles: Sequence[RLE]) -> RLE:
-    """Union of at least one mask of one size."""
-    return with_str_counts(coco_mask.merge(list(rles)))
-
-
 def are_consistent(rles: Sequence[RLE]) -> Bool[np.ndarray, " masks"]:
     """Tell for each compressed RLE whether its counts are well formed and add up to its size.
 
@@ -110,12 +97,9 @@ def sizes_hw(rles: Sequence[RLE]) -> Int64[np.ndarray, "masks 2"]:
 
 
 class Scan(NamedTuple):
-    """What one pass over the counts of many compressed RLEs tells, without decoding pixels.
+    """Whether the counts of masks are well formed and add up to the size, their pixels, and their tight boxes.
 
-    Attributes:
-        consistent: Whether the counts are well formed and add up to the size.
-        areas: Number of pixels.
-        boxes: Tight boxes, xyxy in pixels; all zero for an empty mask.
+    Boxes are xyxy in pixels, all zero for an empty mask.
     """
 
     consistent: Bool[np.ndarray, " masks"]
@@ -124,12 +108,7 @@ class Scan(NamedTuple):
 
 
 def scan(counts: Sequence[str | bytes], sizes: Int64[np.ndarray, "masks 2"]) -> Scan:
-    """Check and measure many masks at once, much faster than one after the other.
-
-    Args:
-        counts: Counts of compressed RLEs.
-        sizes: Height and width of each.
-    """
+    """Check and measure many masks, given by counts and sizes (height, width): much faster than one by one."""
     masks = len(counts)
     result = Scan(np.zeros(masks, dtype=bool), np.zeros(masks, np.int64), np.zeros((masks, 4), np.int64))
     texts = [text.decode("latin-1") if isinstance(text, bytes) else text for text in counts]

@@ -1,8 +1,4 @@
-"""COCO files record by record, for those that are larger than memory: read in passes, written in one.
-
-A reader holds one record and a piece of the file at a time; a writer keeps annotations in a second file until the
-images before them are complete.
-"""
+"""COCO files record by record, for those that are larger than memory: read in passes, written in one."""
 
 import json
 import re
@@ -11,7 +7,7 @@ import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TextIO, cast
+from typing import Any, NamedTuple, TextIO, cast
 
 import orjson
 
@@ -31,13 +27,9 @@ Put = Callable[[Mapping[str, Any]], None]
 def read_records(path: str | Path, *, require: Collection[str] = LISTS) -> Iterator[tuple[str, Any]]:
     """Iterate over a JSON object: `(key, element)` for each element of its lists, `(key, value)` for other values.
 
-    Args:
-        path: A COCO annotation file.
-        require: Keys whose lists must be there; known only at the end.
-
     Raises:
         DatasetNotFoundError: There is no such file.
-        AnnotationError: The file is no JSON object, or a required list is missing.
+        AnnotationError: The file is no JSON object, or at its end a list of `require` is missing.
     """
     for key, batch in read_batches(path, require=require):
         if isinstance(batch, Batch):
@@ -75,20 +67,18 @@ def read_batches(path: str | Path, *, require: Collection[str] = LISTS) -> Itera
             raise AnnotationError(f'{path}: the list "{key}" of a COCO annotation file is missing; give another file')
 
 
-class CocoWriter:
+class CocoWriter(NamedTuple):
     """Takes images and annotations in any order; see `writing_coco`."""
 
-    def __init__(self, put_image: Put, put_annotation: Put) -> None:
-        self.image, self.annotation = put_image, put_annotation
+    image: Put
+    annotation: Put
 
 
 @contextmanager
 def writing_coco(path: str | Path, header: Mapping[str, Any]) -> Iterator[CocoWriter]:
     """Write a COCO file that appears whole when the block ends, and not at all if it fails.
 
-    Args:
-        path: File to write; parent folders are created.
-        header: Everything but images and annotations.
+    Annotations are kept in a second file until all images are written. `header` is everything else of the content.
 
     Raises:
         OutputWriteError: There is no space or no permission.

@@ -1,7 +1,4 @@
-"""Validation of COCO records: each check returns the fault as part of a sentence, or None; `InvalidRecords` decides.
-
-Where a fault is and whether it ends the run is said by the reader (`coco.io`), which knows the file.
-"""
+"""Validation of COCO records: each check returns the fault as part of a sentence, or None; `InvalidRecords` decides."""
 
 from collections.abc import Callable, Mapping, Sequence
 from math import isfinite
@@ -20,12 +17,7 @@ _log = get_logger(__name__)
 
 
 class InvalidRecords:
-    """The list of what was left out of a source, and the rule whether anything may be.
-
-    Attributes:
-        source_name: Name of the source, for messages.
-        reasons: One part of a sentence for each record left out.
-    """
+    """One reason for each record left out of a source, and the rule whether any may be."""
 
     def __init__(self, source_name: str, on_error: OnError) -> None:
         self.source_name, self.on_error = source_name, on_error
@@ -38,9 +30,7 @@ class InvalidRecords:
             AnnotationError: The rule is to raise.
         """
         if self.on_error == "raise":
-            raise AnnotationError(
-                f"{self.source_name}: {reason}; repair it, or read with on_error=skip to leave it out"
-            )
+            raise AnnotationError(f"{self.source_name}: {reason}; repair it, or leave it out by on_error=skip")
         self.reasons.append(reason)
 
     def note(self, reason: str) -> None:
@@ -133,10 +123,9 @@ def result_fault(result: Any) -> str | None:
             return f"has no integer {key}, but {result.get(key)!r}"
     if not is_finite_number(result.get("score")):
         return f"has the score {result.get('score')!r}, not a finite number"
-    fault = segmentation_fault(result.get("segmentation"))
-    if fault is None and not (result.get("bbox") is None and result.get("segmentation")):
-        fault = box_fault(result.get("bbox"))
-    return fault
+    if fault := segmentation_fault(result.get("segmentation")):
+        return fault
+    return None if result.get("bbox") is None and result.get("segmentation") else box_fault(result.get("bbox"))
 
 
 def mask_size_mismatch(record: Mapping[str, Any], image: Image) -> str | None:
@@ -144,16 +133,13 @@ def mask_size_mismatch(record: Mapping[str, Any], image: Image) -> str | None:
     size = mask_size(record)
     if size is None or size == (image["height"], image["width"]):
         return None
-    return (
-        f"has a mask of {size[0]}×{size[1]} pixels, but image {image['id']} has "
-        f"{image['height']}×{image['width']} (height×width)"
-    )
+    image_size = f"image {image['id']} has {image['height']}×{image['width']} (height×width)"
+    return f"has a mask of {size[0]}×{size[1]} pixels, but {image_size}"
 
 
 def box_outside_image(record: Mapping[str, Any], image: Image) -> str | None:
     """Fault of a box that shares not even an edge with its image."""
-    box = record.get("bbox")
-    if box is None:
+    if (box := record.get("bbox")) is None:
         return None
     x, y, width, height = box
     if x <= image["width"] and y <= image["height"] and x + width >= 0 and y + height >= 0:

@@ -132,7 +132,7 @@ def write_predictions(
     )
     trainer = build_trainer(cfg, callbacks=[writer])
     trainer.predict(DetectorModule(model), datamodule=datamodule, return_predictions=False)
-    failures = dict(sorted(gather(list(datamodule.failures))))
+    failures = dict(sorted(gather(list(datamodule.failures.items()))))
     if trainer.is_global_zero:
         write_failures(results.with_name(FAILURES_NAME), failures)
     if failures and len(failures) == len(datamodule.image_files()):

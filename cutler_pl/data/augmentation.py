@@ -22,12 +22,8 @@ _BOTH = ["input", "mask"]
 class BatchAugmentation:
     """All augmentation that follows the transfer to the device; what is None is off.
 
-    Args:
-        copy_paste: Settings of copy-paste.
-        color_jitter: A transform of `kornia.augmentation` that changes colors.
-        blur: One that blurs.
-        scale_jitter: One that scales and shifts the image within its frame; masks follow, objects that leave the frame
-            are dropped, boxes are those of the masks.
+    `color_jitter`, `blur` and `scale_jitter` are transforms of `kornia.augmentation`. Masks follow the scaling, objects
+    that leave the frame are dropped, boxes are those of the masks.
     """
 
     def __init__(

@@ -1,9 +1,8 @@
 """Copy-paste augmentation on a batch: objects of one image are scaled and pasted into another (CutLER, section 3.4).
 
-Image i of a batch of B is the target of objects of image B-1-i as it was before any pasting; the middle image of an
-odd batch is its own source. `draw_plan` makes the random choices on the CPU, `apply_plan` pastes on the device of the
-images, so that a choice can be prescribed and tested. As in the original, the whole source image is scaled to a share
-of the target's height and width without regard to aspect, and a random number of objects is never all of them.
+Image i of a batch of B receives objects of image B-1-i as it was before any pasting. `draw_plan` makes the random
+choices on the CPU, `apply_plan` pastes on the device of the images, so that a choice can be prescribed and tested. As
+in the original, the source image is scaled without regard to aspect, and a random number of objects is never all.
 
 Deviations from the original, undone by `CopyPasteParams(reproduce=True)`: a scaled mask is what is at least half
 covered (there: any part, which lets objects grow), pixel values are rounded (there: cut off), copies whose mask
@@ -16,7 +15,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from cutler_pl.errors import ConfigError
@@ -34,10 +33,10 @@ class CopyPasteParams:
     Args:
         rate: Share of images that are pasted into.
         ratio_min: Smallest size of the scaled source image as a share of the target's size.
-        ratio_max: Largest, likewise.
+        ratio_max: Largest size of the scaled source image as a share of the target's size.
         random_num: Paste a random number of objects, 1 to all but one; else all.
-        max_ioa: A copy that covers this share or more of any object of the target is dropped.
-        reproduce: Repeat what the original does where it is wrong, to check against it.
+        max_ioa: Copies that cover this share or more of any object of the target are dropped.
+        reproduce: Repeat the original's errors, to check against it.
     """
 
     rate: float = 1.0
@@ -62,8 +61,8 @@ class Paste:
 
     Args:
         source: Position of the source image in the batch.
-        objects: Which of its objects, in pasting order.
-        size_hw: Size to which the source image is scaled; at most the target's.
+        objects: Its objects, in pasting order.
+        size_hw: Size of the scaled source image, at most the target's.
         shift_yx: Position of its upper left corner in the target.
     """
 
@@ -76,13 +75,7 @@ class Paste:
 def copy_paste(
     images: Sequence[ImageTensor], targets: Sequence[Target], params: CopyPasteParams, generator: torch.Generator
 ) -> tuple[list[ImageTensor], list[Target]]:
-    """Paste objects between the images of a batch; the inputs are not modified.
-
-    Args:
-        images: Images of any sizes, on one device.
-        targets: Their objects; masks of the image's size.
-        params: Settings.
-        generator: Source of all random choices.
+    """Paste objects between the images of a batch, which may differ in size; the inputs are not modified.
 
     Returns:
         Images and targets on the same device: what is left of the target's objects, then the copies. Images that
@@ -103,8 +96,8 @@ def draw_plan(
             plan.append(None)
             continue
         number = available
-        if params.random_num:
-            number = 1 if available == 1 else 1 + _integer(available - 1, generator)
+        if params.random_num and available > 1:
+            number = 1 + _integer(available - 1, generator)
         chosen = torch.randperm(available, generator=generator, device=generator.device)[:number].tolist()
         ratio = params.ratio_min + (params.ratio_max - params.ratio_min) * _uniform(generator)
         height, width = image.shape[1:]
@@ -119,13 +112,12 @@ def apply_plan(
     images: Sequence[ImageTensor], targets: Sequence[Target], plan: Sequence[Paste | None], params: CopyPasteParams
 ) -> tuple[list[ImageTensor], list[Target]]:
     """Paste as `draw_plan` chose."""
-    pasted = [
-        (images[i], targets[i])
-        if paste is None
-        else _paste(images[i], targets[i], images[paste.source], targets[paste.source], paste, params)
-        for i, paste in enumerate(plan)
-    ]
-    return [image for image, _ in pasted], [target for _, target in pasted]
+    new_images, new_targets = list(images), list(targets)
+    for i, paste in enumerate(plan):
+        if paste is not None:
+            source = images[paste.source], targets[paste.source]
+            new_images[i], new_targets[i] = _paste(images[i], targets[i], *source, paste, params)
+    return new_images, new_targets
 
 
 def scaled_size(size_hw: SizeHW, ratio: float) -> SizeHW:
@@ -140,7 +132,8 @@ def _paste(
     window = (..., slice(top, top + height), slice(left, left + width))  # all that can change lies inside
     chosen = torch.tensor(paste.objects, dtype=torch.long, device=image.device)
 
-    copies = _scale_masks(source["masks"][chosen], paste.size_hw, reproduce=params.reproduce)
+    share = _scale(source["masks"][chosen], paste.size_hw)
+    copies = share > 0 if params.reproduce else share >= 0.5
     keep = _uncovering(copies, target["masks"], window, params)
     if not params.reproduce:
         keep &= copies.any(dim=2).any(dim=1)
@@ -149,9 +142,10 @@ def _paste(
         return image, target
 
     covered = copies.any(dim=0)
-    scaled = _scale_pixels(source_image, paste.size_hw, reproduce=params.reproduce)
+    pixels = _scale(source_image, paste.size_hw)
+    pixels = (pixels if params.reproduce else pixels.round()).clamp(0, 255).to(torch.uint8)
     new_image = image.clone()
-    new_image[window] = torch.where(covered, scaled, image[window])
+    new_image[window] = torch.where(covered, pixels, image[window])
 
     masks = target["masks"].clone()
     masks[window] &= ~covered
@@ -178,16 +172,8 @@ def _uncovering(
     return ioa.amax(dim=1) < params.max_ioa  # false for NaN, which an empty mask gives in the original
 
 
-def _scale_masks(
-    masks: Bool[Tensor, "boxes height width"], size_hw: SizeHW, *, reproduce: bool
-) -> Bool[Tensor, "boxes h w"]:
-    covered = F.interpolate(masks[None].float(), size=size_hw, mode="bilinear", align_corners=False)[0]
-    return covered > 0 if reproduce else covered >= 0.5
-
-
-def _scale_pixels(image: ImageTensor, size_hw: SizeHW, *, reproduce: bool) -> ImageTensor:
-    scaled = F.interpolate(image[None].float(), size=size_hw, mode="bilinear", align_corners=False)[0]
-    return (scaled if reproduce else scaled.round()).clamp(0, 255).to(torch.uint8)
+def _scale(planes: Tensor, size_hw: SizeHW) -> Float[Tensor, "planes h w"]:
+    return F.interpolate(planes[None].float(), size=size_hw, mode="bilinear", align_corners=False)[0]
 
 
 def _uniform(generator: torch.Generator) -> float:

@@ -1,5 +1,6 @@
 """The images of a COCO file, for validation, evaluation, or prediction on images that have annotations."""
 
+from functools import cached_property
 from pathlib import Path
 
 from cutler_pl.coco.index import InstanceIndex, open_index
@@ -8,13 +9,11 @@ from cutler_pl.errors import AnnotationError, DatasetNotFoundError
 
 
 class EvalDataModule(ImageDataModule):
-    """Images with the orientation and ids of a COCO file; see `ImageDataModule` for what steps receive.
+    """Images with the orientation and ids of a COCO file; batches and settings are those of `ImageDataModule`.
 
     Args:
         images: Folder that the file names in the annotations are relative to.
         annotations: COCO JSON.
-        batch_size: Images per step and rank.
-        num_workers: Loader processes of each rank, at most one per core.
         index_dir: Folder of the annotation index; None: beside the JSON, or temporary where that is read-only.
     """
 
@@ -31,14 +30,11 @@ class EvalDataModule(ImageDataModule):
         self.images = images
         self.annotations = annotations
         self.index_dir = index_dir
-        self._index: InstanceIndex | None = None
 
-    @property
+    @cached_property
     def index(self) -> InstanceIndex:
         """Annotations; built at the first use."""
-        if self._index is None:
-            self._index = open_index(self.annotations, index_dir=self.index_dir)
-        return self._index
+        return open_index(self.annotations, index_dir=self.index_dir)
 
     def check(self) -> None:
         """Find what is wrong with the data before anything expensive is done.
@@ -52,19 +48,15 @@ class EvalDataModule(ImageDataModule):
         if not Path(self.images).is_dir():
             raise DatasetNotFoundError(f"no image folder {self.images}; set images=<folder>")
         if len(self.index) == 0:
-            raise AnnotationError(
-                f"{self.annotations}: the file lists no image; set annotations=<json> to one that does"
-            )
+            raise AnnotationError(f"{self.annotations}: the file lists no image; set annotations=<json>")
         first = Path(self.images) / self.index.file_names[0]
         if not first.is_file():
-            raise DatasetNotFoundError(
-                f"no image file {first}; set images=<folder> to the folder that the file names in {self.annotations} "
-                "are relative to"
-            )
+            way_out = f"set images=<folder> to the folder that the file names in {self.annotations} are relative to"
+            raise DatasetNotFoundError(f"no image file {first}; {way_out}")
 
     def prepare_data(self) -> None:
         """Build the index, on one process of each machine."""
-        self._index = open_index(self.annotations, index_dir=self.index_dir)
+        len(self.index)
 
     def image_files(self) -> ImageFiles:
         """All images that the file lists, with or without annotations."""

@@ -5,6 +5,7 @@ Rank r of n reads images r, r + n, …; none is read twice, so that ranks may di
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,7 +15,7 @@ import torch
 from jaxtyping import Int64
 from torch.utils.data import DataLoader, Dataset
 
-from cutler_pl.data.failures import Failure, Failures
+from cutler_pl.coco.failures import Failure, Failures
 from cutler_pl.data.loader import SizedLoader, loader_settings
 from cutler_pl.errors import ConfigError, ImageReadError
 from cutler_pl.images import read_image, read_oriented
@@ -35,27 +36,14 @@ Item = tuple[ImageTensor, ImageMeta] | Failure
 ImagesAndMeta = tuple[list[ImageTensor], list[ImageMeta]]
 
 
+@dataclass(eq=False)
 class ImageFiles(Dataset[Item]):
-    """Image files below a root.
+    """Image files, by their paths relative to a root; `sizes_hw` is the size each must have, None for any."""
 
-    Args:
-        root: Image folder.
-        file_names: Paths relative to it.
-        image_ids: Id of each image.
-        sizes_hw: Size each image must have; None for any.
-    """
-
-    def __init__(
-        self,
-        root: Path,
-        file_names: Sequence[str],
-        image_ids: Int64[np.ndarray, " images"],
-        sizes_hw: Int64[np.ndarray, "images 2"] | None = None,
-    ) -> None:
-        self.root = root
-        self.file_names = file_names
-        self.image_ids = image_ids
-        self.sizes_hw = sizes_hw
+    root: Path
+    file_names: Sequence[str]
+    image_ids: Int64[np.ndarray, " images"]
+    sizes_hw: Int64[np.ndarray, "images 2"] | None = None
 
     def __len__(self) -> int:
         return len(self.image_ids)
@@ -99,24 +87,14 @@ class ImageDataModule(L.LightningDataModule, ABC):
     def predict_dataloader(self) -> SizedLoader[ImagesAndMeta]:
         """Batches of this rank's share of the images."""
         dataset = self.image_files()
-        loader = DataLoader(
-            dataset,
-            batch_size=self.batch_size,
-            sampler=range(global_rank(), len(dataset), world_size()),
-            collate_fn=list,
-            **loader_settings(self.num_workers),
-        )
+        share = range(global_rank(), len(dataset), world_size())
+        settings = loader_settings(self.num_workers)
+        loader = DataLoader(dataset, self.batch_size, sampler=share, collate_fn=list, **settings)
         return SizedLoader(loader, self._collect)
 
-    def val_dataloader(self) -> SizedLoader[ImagesAndMeta]:
-        """As `predict_dataloader`."""
-        return self.predict_dataloader()
-
-    def test_dataloader(self) -> SizedLoader[ImagesAndMeta]:
-        """As `predict_dataloader`."""
-        return self.predict_dataloader()
+    val_dataloader = test_dataloader = predict_dataloader
 
     def _collect(self, items: list[Item]) -> ImagesAndMeta:
-        read = [item for item in items if not isinstance(item, Failure)]
         self.failures.add(item for item in items if isinstance(item, Failure))
+        read = [item for item in items if not isinstance(item, Failure)]
         return [image for image, _ in read], [meta for _, meta in read]

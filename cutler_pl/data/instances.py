@@ -6,6 +6,7 @@ failure, so that the main process can count it.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,7 +14,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from cutler_pl.data.failures import Failure
+from cutler_pl.coco.failures import Failure
 from cutler_pl.data.sampler import SampleKey
 from cutler_pl.data.training_set import TrainingSet
 from cutler_pl.data.transforms import TrainTransformParams, apply_boxes, apply_image, apply_mask, sample_params
@@ -44,19 +45,13 @@ class InstanceBatch(NamedTuple):
     failures: list[Failure]
 
 
+@dataclass(eq=False)
 class InstanceDataset(Dataset[Sample]):
-    """Images of a training set, each with a random resize and flip.
+    """Images of a training set, each with a random resize and flip that depend on `seed`."""
 
-    Args:
-        training_set: Images and annotations.
-        transforms: What the transforms are drawn from.
-        seed: Seed of all draws.
-    """
-
-    def __init__(self, training_set: TrainingSet, transforms: TrainTransformParams, *, seed: int) -> None:
-        self.training_set = training_set
-        self.transforms = transforms
-        self.seed = seed
+    training_set: TrainingSet
+    transforms: TrainTransformParams
+    seed: int
 
     def __len__(self) -> int:
         return len(self.training_set.chosen)
@@ -91,9 +86,16 @@ class InstanceDataset(Dataset[Sample]):
         for i, segmentation in enumerate(segmentations):
             if segmentation is not None:
                 masks[i] = apply_mask(segmentation, size_hw, params)
-        labels = self.training_set.labels
-        target = _target(boxes, masks, [labels[int(id_)] for id_ in objects.category_ids[counted]])
-        target["image_id"] = int(index.image_ids[image_index])
+        boxes_xyxy = torch.from_numpy(boxes.astype(np.float32))
+        visible = nonempty(boxes_xyxy, min_side=1e-5) & torch.from_numpy(masks.any(axis=(1, 2)))
+        label_of = self.training_set.labels
+        labels = torch.tensor([label_of[int(id_)] for id_ in objects.category_ids[counted]], dtype=torch.int64)
+        target: Target = {
+            "boxes": boxes_xyxy[visible],
+            "labels": labels[visible],
+            "masks": torch.from_numpy(masks)[visible],
+            "image_id": int(index.image_ids[image_index]),
+        }
         return apply_image(torch.from_numpy(pixels).permute(2, 0, 1), params).contiguous(), target
 
 
@@ -111,14 +113,3 @@ def collate_plain(samples: Sequence[Sample]) -> tuple[list[ImageTensor], list[Ta
     """Join samples into images and targets."""
     batch = collate(samples)
     return batch.images, batch.targets
-
-
-def _target(boxes: np.ndarray, masks: np.ndarray, labels: list[int]) -> Target:
-    """Objects that still have a box and a mask."""
-    boxes_xyxy = torch.from_numpy(boxes.astype(np.float32))
-    keep = nonempty(boxes_xyxy, min_side=1e-5) & torch.from_numpy(masks.any(axis=(1, 2)))
-    return {
-        "boxes": boxes_xyxy[keep],
-        "labels": torch.tensor(labels, dtype=torch.int64)[keep],
-        "masks": torch.from_numpy(masks)[keep],
-    }

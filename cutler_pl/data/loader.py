@@ -15,12 +15,7 @@ T_co = TypeVar("T_co", covariant=True)
 
 @dataclass(frozen=True)
 class LoaderParams:
-    """Settings of the training loader.
-
-    Args:
-        batch_size: Images per step over all ranks together.
-        num_workers: Loader processes of each rank, at most one per core.
-    """
+    """Settings of the training loader: images per step over all ranks together, processes per rank."""
 
     batch_size: int
     num_workers: int

@@ -10,9 +10,9 @@ from typing import Any
 import lightning as L
 from torch.utils.data import DataLoader
 
+from cutler_pl.coco.failures import Failures
 from cutler_pl.data.augmentation import BatchAugmentation
 from cutler_pl.data.eval_datamodule import EvalDataModule
-from cutler_pl.data.failures import Failures
 from cutler_pl.data.image_datamodule import ImagesAndMeta
 from cutler_pl.data.instances import InstanceBatch, InstanceDataset, collate, collate_plain
 from cutler_pl.data.loader import EndlessLoader, LoaderParams, SizedLoader, loader_settings
@@ -38,9 +38,8 @@ class TrainDataModule(L.LightningDataModule):
     Args:
         training_set: Images and annotations.
         transforms: Random resize and flip in the loader.
-        loader: Batch size over all ranks together, and workers of each rank; the result does not depend on workers.
-        augment: Augmentation on the device; None for none.
-        validation: Images to validate on during training.
+        loader: Batch size and workers; the result does not depend on the latter.
+        augment: Augmentation on the device.
         seed: Seed of order, transforms and augmentation.
     """
 
@@ -62,16 +61,12 @@ class TrainDataModule(L.LightningDataModule):
         self.validation = validation
         self.seed = seed
         self.failures = Failures()
-        self.next_step = 0
-        self._num_read = 0
-        self._num_failed = 0
+        self.next_step = self._num_read = self._num_failed = 0
 
     def check(self) -> None:
-        """Find what is wrong with the data before anything expensive is done.
+        """Check images, annotations (see `TrainingSet.check`) and batch size before anything expensive is done.
 
         Raises:
-            DatasetNotFoundError: A folder, an annotation file or too many of the images are missing.
-            AnnotationError: The annotations are not COCO, faulty, or hold nothing to train on.
             ConfigError: A batch cannot be split evenly over the ranks.
         """
         batch_size_per_rank(self.loader.batch_size, world_size())
@@ -135,9 +130,8 @@ class TrainDataModule(L.LightningDataModule):
             start_step=start_step,
             landscape=sizes_hw[:, 1] > sizes_hw[:, 0],
         )
-        return DataLoader(
-            self.dataset, batch_sampler=sampler, collate_fn=collate_fn, **loader_settings(self.loader.num_workers)
-        )
+        settings = loader_settings(self.loader.num_workers)
+        return DataLoader(self.dataset, batch_sampler=sampler, collate_fn=collate_fn, **settings)
 
     def _count(self, batch: InstanceBatch) -> None:
         self.failures.add(batch.failures)

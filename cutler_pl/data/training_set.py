@@ -31,8 +31,7 @@ class TrainingSet:
         images: Folder that the file names in the annotations are relative to.
         annotations: COCO JSON.
         class_agnostic: Take all categories as one, label 1; else labels count the category ids in ascending order.
-        filter_empty: Leave out images without objects.
-        max_images: Train on the first so many images only; None for all.
+        max_images: Number of images, the first of the file; None for all.
         index_dir: Folder of the annotation index; None: beside the JSON, or temporary where that is read-only.
     """
 
@@ -95,14 +94,9 @@ class TrainingSet:
                 "set data.annotations=<json> to a file with masks"
             )
         self._check_files()
-        _log.info(
-            "training data: %d of %d images with %d objects of %d classes (%s)",
-            len(self.chosen),
-            len(self.index),
-            self.index.count_objects()[self.chosen].sum(),
-            len(self.category_ids),
-            self.annotations,
-        )
+        objects, classes = self.index.count_objects()[self.chosen].sum(), len(self.category_ids)
+        counts = len(self.chosen), len(self.index), objects, classes
+        _log.info("training data: %d of %d images with %d objects of %d classes (%s)", *counts, self.annotations)
 
     def _check_files(self) -> None:
         """Look for some of the files, evenly spread over the dataset."""

@@ -1,12 +1,12 @@
 """Random resize and horizontal flip of a training image: the shorter side takes one of several lengths.
 
 As in the original: polygons are scaled and rasterised at the new size, run-length masks are decoded and resized by
-nearest neighbour, boxes are scaled. Objects whose box or mask is empty afterwards are dropped. Masks are rasterised at
-the training size only.
+nearest neighbour, boxes are scaled. Objects whose box or mask is empty afterwards are dropped.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -26,9 +26,9 @@ class TrainTransformParams:
     """Ranges that transforms are drawn from.
 
     Args:
-        train_sizes: Lengths of the shorter side, each as likely as the others.
-        max_size: Cap of the longer side.
-        flip_probability: How often an image is flipped.
+        train_sizes: Lengths of the shorter side in pixels, each as likely as the others.
+        max_size: Largest length of the longer side in pixels.
+        flip_probability: Share of the images that are flipped.
     """
 
     train_sizes: Sequence[int]
@@ -44,8 +44,7 @@ class TrainTransformParams:
             raise ConfigError(f"data.flip_probability={self.flip_probability} must lie in 0..1")
 
 
-@dataclass(frozen=True)
-class TransformParams:
+class TransformParams(NamedTuple):
     """One drawn transform: resize to `size_hw`, then flip left to right if `flip`."""
 
     size_hw: SizeHW
@@ -91,8 +90,7 @@ def apply_mask(segmentation: Segmentation, size_hw: SizeHW, params: TransformPar
 
 def _resize_nearest(mask: Bool[np.ndarray, "height width"], size_hw: SizeHW) -> Bool[np.ndarray, "h w"]:
     """Nearest neighbour, as Pillow computes it: the pixel under each new pixel's center."""
-    rows, columns = (
-        ((np.arange(new) + 0.5) * (old / new)).astype(np.intp) for old, new in zip(mask.shape, size_hw, strict=True)
-    )
+    scales = zip(mask.shape, size_hw, strict=True)
+    rows, columns = (((np.arange(new) + 0.5) * (old / new)).astype(np.intp) for old, new in scales)
     resized: Bool[np.ndarray, "h w"] = mask[rows[:, None], columns]
     return resized

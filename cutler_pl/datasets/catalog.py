@@ -24,9 +24,9 @@ class DatasetInfo:
     Args:
         images: Folder that the annotations' file names are relative to.
         annotations: COCO JSON.
-        masks: Whether the ground truth has masks, so that mask metrics make sense.
+        masks: Whether the ground truth has masks to be measured.
         class_agnostic: Whether all objects count as one class.
-        max_dets: Detections per image at prediction time; metrics at 100 are reported in any case.
+        max_dets: Detections per image when predicting; metrics are at 100.
     """
 
     images: str
@@ -79,23 +79,15 @@ CATALOG: dict[str, DatasetInfo] = {
 
 
 def missing(name: str, datasets_root: str | Path, *, with_images: bool = True) -> list[str]:
-    """The parts of a dataset that are missing below the datasets folder, such as "annotation file …".
-
-    Args:
-        name: Name in the catalogue.
-        datasets_root: The datasets folder.
-        with_images: Whether the images are needed; to measure predictions that exist, the annotations are enough.
+    """The parts of a dataset that are missing below the datasets folder, the images only if they are asked for.
 
     Raises:
         ConfigError: There is no dataset of this name.
     """
     info, root = _info(name), Path(datasets_root)
-    absent = []
-    if not (root / info.annotations).is_file():
-        absent.append(f"annotation file {root / info.annotations}")
-    if with_images and not (root / info.images).is_dir():
-        absent.append(f"image folder {root / info.images}")
-    return absent
+    annotations, images = root / info.annotations, root / info.images
+    absent = [] if annotations.is_file() else [f"annotation file {annotations}"]
+    return [*absent, f"image folder {images}"] if with_images and not images.is_dir() else absent
 
 
 def download_hint(name: str) -> str:
@@ -119,11 +111,6 @@ def download_hint(name: str) -> str:
 
 def resolve(name: str, datasets_root: str | Path, *, with_images: bool = True) -> DatasetPaths:
     """Find a dataset below the datasets folder.
-
-    Args:
-        name: Name in the catalogue.
-        datasets_root: The datasets folder.
-        with_images: Whether the image folder must be there.
 
     Raises:
         ConfigError: There is no dataset of this name.

@@ -6,14 +6,18 @@
 
 from pathlib import Path
 
+import skimage.data
 from PIL import Image
 
 from cutler_pl.coco.failures import FAILURES_NAME, write_failures
-from cutler_pl.datasets.sample_images import write_sample_images, write_thumbnail
 from cutler_pl.datasets.scenes import SceneParams, write_scenes
 from cutler_pl.errors import DatasetNotFoundError, ImageReadError
 from cutler_pl.images import list_images, read_image
+from cutler_pl.runtime.files import atomic_write
 from cutler_pl.runtime.logging import get_logger
+
+SAMPLES = ("astronaut", "camera", "cat", "clock", "coffee", "coins", "hubble_deep_field", "moon", "rocket")
+"""The public-domain images that scikit-image ships inside its wheel."""
 
 log = get_logger(__name__)
 
@@ -33,13 +37,12 @@ def write_quickstart_data(
 
     Args:
         folder: Output folder.
-        train_scenes: Number of scenes to learn from; their ground truth is not written.
-        test_scenes: Number of held-out scenes, with ground truth.
-        scene: What the scenes look like.
+        train_scenes: Number of scenes to learn from.
+        test_scenes: Number of held-out scenes.
+        scene: Sizes and numbers of objects.
         images: The user's folder of images; None for those bundled with scikit-image.
         max_images: Most images taken from the user's folder, evenly spread over its sorted list.
-        max_side: Images are shrunk to this many pixels on the longer side.
-        seed: Seed of the scenes.
+        max_side: Largest side of an image in pixels; larger ones are shrunk.
 
     Raises:
         DatasetNotFoundError: The folder is missing or no file in it can be read as an image.
@@ -64,10 +67,22 @@ def _copy_images(source: Path, target: Path, *, max_images: int, max_side: int) 
             failures[name] = str(error)
             log.warning("%s", error)
             continue
-        write_thumbnail(target / f"{name}.png", image, max_side=max_side)
+        _write_thumbnail(target / f"{name}.png", image, max_side=max_side)
     write_failures(target.parent / FAILURES_NAME, failures)
     log.info("images: %d found, %d taken, %d unreadable", len(names), len(chosen) - len(failures), len(failures))
     if len(failures) == len(chosen):
-        raise DatasetNotFoundError(
-            f"{source}: none of its {len(chosen)} image files can be read; the reasons are above"
-        )
+        raise DatasetNotFoundError(f"{source}: none of its {len(chosen)} image files can be read; see the log above")
+
+
+def write_sample_images(folder: Path, *, max_side: int) -> list[Path]:
+    """Write the bundled images as PNG files, each side at most `max_side` pixels; return the files, sorted by name."""
+    paths = [folder / f"{name}.png" for name in SAMPLES]
+    for path in paths:
+        _write_thumbnail(path, Image.fromarray(getattr(skimage.data, path.stem)()), max_side=max_side)
+    return paths
+
+
+def _write_thumbnail(path: Path, image: Image.Image, *, max_side: int) -> None:
+    image.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
+    with atomic_write(path) as temporary:
+        image.save(temporary, format="PNG")

@@ -2,6 +2,7 @@
 
 import shutil
 import zipfile
+from collections import Counter
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -36,12 +37,7 @@ class Counts(NamedTuple):
 
 
 def fetch_released(name: str, datasets: Path, *, mirror: str) -> tuple[Path, Counts]:
-    """Fetch a released annotation file; an existing one is checked against its recorded SHA-256.
-
-    Args:
-        name: Dataset of the catalogue.
-        datasets: The datasets folder.
-        mirror: Base address.
+    """Fetch a dataset's released annotation file below `mirror`; check an existing one by its recorded SHA-256.
 
     Returns:
         The file and its counts.
@@ -63,17 +59,9 @@ def fetch_released(name: str, datasets: Path, *, mirror: str) -> tuple[Path, Cou
 
 
 def count_records(path: Path) -> Counts:
-    """Count the records of a COCO file of any size.
-
-    Raises:
-        DatasetNotFoundError: There is no such file.
-        AnnotationError: The file is not JSON or not COCO.
-    """
-    found = {"images": 0, "annotations": 0, "categories": 0}
-    for key, _ in read_records(path):
-        if key in found:
-            found[key] += 1
-    return Counts(**found)
+    """Count the records of a COCO file of any size; raises as `read_records`."""
+    found = Counter(key for key, _ in read_records(path))
+    return Counts(found["images"], found["annotations"], found["categories"])
 
 
 def extract_member(archive: Path, path: Path) -> None:

@@ -1,8 +1,7 @@
 """Generated scenes with exact ground truth: textured objects on textured backgrounds, with occlusion.
 
-They replace labelled images where there are none: the quickstart measures pseudo-masks and detectors
-against them, and tests need nothing from disk. They are made of what low-level cues can see (color, texture,
-shape), not of objects that a pretrained network would know.
+The quickstart measures pseudo-masks and detectors against them. They are made of what low-level cues can see (color,
+texture, shape), not of objects that a pretrained network would know.
 """
 
 from collections.abc import Callable
@@ -23,17 +22,12 @@ Grid = Float[np.ndarray, "height width"]
 
 @dataclass(frozen=True, kw_only=True)
 class SceneParams:
-    """What the scenes look like.
+    """What the scenes look like: pixels, and objects per scene.
 
     Args:
-        height: Height in pixels.
-        width: Width in pixels.
-        min_objects: Fewest objects of a scene.
-        max_objects: Most objects of a scene.
         min_radius: Smallest object radius as a share of the shorter side.
-        max_radius: Largest object radius, likewise.
-        min_visible: Share of an object that later objects must leave visible; an object that would hide more of
-            another is placed elsewhere.
+        max_radius: Largest object radius as a share of the shorter side.
+        min_visible: Share of an object that later objects must leave visible, or they are placed elsewhere.
     """
 
     height: int = 240
@@ -75,21 +69,14 @@ def generate_scene(params: SceneParams, *, seed: int) -> Scene:
         alpha = ndimage.gaussian_filter(mask.astype(np.float64), 0.6)[..., None]
         image = alpha * _shade(surface, mask, rng) + (1 - alpha) * image
     image = ndimage.gaussian_filter(image, (0.5, 0.5, 0)) + rng.normal(0, rng.uniform(1, 5), image.shape)
-    visible = [mask & ~_union(masks[i + 1 :], mask) for i, mask in enumerate(masks)]
-    return Scene(image.clip(0, 255).astype(np.uint8), np.stack(visible))
+    return Scene(image.clip(0, 255).astype(np.uint8), np.stack(_visible(masks)))
 
 
 def write_scenes(folder: Path, count: int, params: SceneParams, *, seed: int, with_annotations: bool = True) -> None:
     """Write `count` scenes as PNG files and, beside the folder, their ground truth as `annotations.json`.
 
-    Args:
-        folder: Where the images go.
-        count: Number of scenes.
-        params: What they look like.
-        seed: Scenes of different seeds have nothing in common.
-        with_annotations: Whether the ground truth is written (COCO format, one category, ids from 1).
+    Scenes of different seeds have nothing in common. The ground truth has one category, and ids from 1.
     """
-    height, width = params.size_hw
     images: list[dict[str, object]] = []
     annotations: list[dict[str, object]] = []
     for index in range(count):
@@ -97,12 +84,11 @@ def write_scenes(folder: Path, count: int, params: SceneParams, *, seed: int, wi
         name = f"scene_{index:05d}.png"
         with atomic_write(folder / name) as temporary:
             Image.fromarray(scene.image).save(temporary, format="PNG")
-        images.append({"id": index + 1, "file_name": name, "height": height, "width": width})
+        images.append({"id": index + 1, "file_name": name, "height": params.height, "width": params.width})
         for mask in scene.masks:
             annotations.append(_annotation(mask, len(annotations) + 1, image_id=index + 1))
     if with_annotations:
-        categories = [{"id": 1, "name": "fg"}]
-        coco = {"images": images, "annotations": annotations, "categories": categories}
+        coco = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "fg"}]}
         write_json(folder.parent / "annotations.json", coco)
 
 
@@ -123,20 +109,17 @@ def _place_objects(params: SceneParams, rng: np.random.Generator) -> list[Bool[n
     wanted = int(rng.integers(params.min_objects, params.max_objects + 1))
     masks: list[Bool[np.ndarray, "height width"]] = []
     for _ in range(20 * wanted):
-        mask = _shape(params, rng)
-        if _all_visible([*masks, mask], params.min_visible):
-            masks.append(mask)
+        tried = [*masks, _shape(params, rng)]
+        if all(v.sum() >= params.min_visible * m.sum() for v, m in zip(_visible(tried), tried, strict=True)):
+            masks = tried
         if len(masks) == wanted:
             break
     return masks
 
 
-def _all_visible(masks: list[Bool[np.ndarray, "height width"]], share: float) -> bool:
-    return all((m & ~_union(masks[i + 1 :], m)).sum() >= share * m.sum() for i, m in enumerate(masks))
-
-
-def _union(masks: list[np.ndarray], like: np.ndarray) -> np.ndarray:
-    return np.any(masks, axis=0) if masks else np.zeros_like(like)
+def _visible(masks: list[np.ndarray]) -> list[np.ndarray]:
+    """What later masks leave of each mask."""
+    return [mask & ~np.any([np.zeros_like(mask), *masks[i + 1 :]], axis=0) for i, mask in enumerate(masks)]
 
 
 def _shape(params: SceneParams, rng: np.random.Generator) -> Bool[np.ndarray, "height width"]:
@@ -149,8 +132,7 @@ def _shape(params: SceneParams, rng: np.random.Generator) -> Bool[np.ndarray, "h
     u = (np.cos(turn) * dx + np.sin(turn) * dy) / radius
     v = (-np.sin(turn) * dx + np.cos(turn) * dy) / (radius * stretch)
     outline = _OUTLINES[int(rng.integers(len(_OUTLINES)))]
-    inside: Bool[np.ndarray, "height width"] = np.hypot(u, v) <= outline(np.arctan2(v, u), rng)
-    return inside
+    return np.asarray(np.hypot(u, v) <= outline(np.arctan2(v, u), rng))
 
 
 def _ellipse(angle: Grid, rng: np.random.Generator) -> Grid:
@@ -160,8 +142,7 @@ def _ellipse(angle: Grid, rng: np.random.Generator) -> Grid:
 def _polygon(angle: Grid, rng: np.random.Generator) -> Grid:
     corners = int(rng.integers(3, 7))
     within = np.mod(angle, 2 * np.pi / corners) - np.pi / corners
-    radius: Grid = np.cos(np.pi / corners) / np.cos(within) * 1.15
-    return radius
+    return np.asarray(np.cos(np.pi / corners) / np.cos(within) * 1.15)
 
 
 def _blob(angle: Grid, rng: np.random.Generator) -> Grid:
@@ -203,8 +184,7 @@ def _shade(surface: np.ndarray, mask: np.ndarray, rng: np.random.Generator) -> n
     angle = rng.uniform(0, 2 * np.pi)
     dy, dx = np.arange(height)[:, None] - rows.mean(), np.arange(width)[None] - columns.mean()
     along = (np.cos(angle) * dx + np.sin(angle) * dy) / max(np.ptp(rows), np.ptp(columns), 1)
-    shaded: np.ndarray = surface * (1 + rng.uniform(0, 0.35) * along[..., None])
-    return shaded
+    return np.asarray(surface * (1 + rng.uniform(0, 0.35) * along[..., None]))
 
 
 def _noise(size_hw: tuple[int, int], rng: np.random.Generator) -> Grid:
@@ -222,13 +202,11 @@ def _stripes(size_hw: tuple[int, int], rng: np.random.Generator) -> Grid:
     turn, period = rng.uniform(0, np.pi), rng.uniform(5, 22)
     y, x = np.arange(size_hw[0])[:, None], np.arange(size_hw[1])[None]
     phase = 2 * np.pi * (np.cos(turn) * x + np.sin(turn) * y) / period + rng.uniform(0, 2 * np.pi)
-    wave: Grid = np.sqrt(2) * np.sin(phase)
-    return wave
+    return np.asarray(np.sqrt(2) * np.sin(phase))
 
 
 def _checks(size_hw: tuple[int, int], rng: np.random.Generator) -> Grid:
-    squares: Grid = np.sign(_stripes(size_hw, rng)) * np.sign(_stripes(size_hw, rng))
-    return squares
+    return np.asarray(np.sign(_stripes(size_hw, rng)) * np.sign(_stripes(size_hw, rng)))
 
 
 def _plain(size_hw: tuple[int, int], rng: np.random.Generator) -> Grid:

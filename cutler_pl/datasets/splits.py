@@ -1,8 +1,7 @@
 """Training on few labels: K % of the images of a COCO file, with all their annotations.
 
 Which images the original's K % files hold is known from those files alone (`prepare_dataset.py name=coco_semi_10
-fetch=true`). Own splits are drawn by sorting images by a hash of seed and image id: they depend on nothing else, not
-on the order of the file nor on a random generator's version, and a larger one contains the smaller ones if wanted.
+fetch=true`). Own splits are drawn by sorting images by a hash of seed and image id, and depend on nothing else.
 """
 
 import hashlib
@@ -21,12 +20,9 @@ from cutler_pl.errors import AnnotationError, ConfigError, DatasetNotFoundError
 
 @dataclass
 class ImageList:
-    """The images of a COCO file, and what it has beside images and annotations.
+    """The images of a COCO file, and its header: everything but images and annotations.
 
-    Attributes:
-        ids: Image ids in the order of the file.
-        usable: Ids of the images with an annotation that is no crowd.
-        header: Everything but images and annotations.
+    `ids` are in the order of the file; the `usable` images have an annotation that is no crowd.
     """
 
     ids: list[int] = field(default_factory=list)
@@ -62,13 +58,11 @@ def read_images(source: Path) -> ImageList:
 
 
 def draw_images(ids: Sequence[int], percent: float, *, seed: int, nested: bool) -> frozenset[int]:
-    """Choose a share of images.
+    """Choose a share of the images.
 
     Args:
-        ids: Image ids.
         percent: Share in percent; the number of images is rounded, and at least one.
-        seed: Another seed chooses other images.
-        nested: Whether a larger share with the same seed contains this one; otherwise shares are drawn independently.
+        nested: Whether a larger share with the same seed contains this one; else shares are drawn independently.
 
     Raises:
         ConfigError: The share is not between 0 and 100.
@@ -111,12 +105,7 @@ def listed_images(lists: Path, percent: float, *, seed: int, images: ImageList) 
 
 
 def write_splits(source: Path, splits: Mapping[Path, frozenset[int]], header: Mapping[str, Any]) -> dict[Path, int]:
-    """Write the records of chosen images into a file each, in one pass over the source.
-
-    Args:
-        source: COCO file of any size.
-        splits: Image ids by file.
-        header: Everything but images and annotations.
+    """Write the records of chosen images, given by file, in one pass over a source of any size.
 
     Returns:
         Number of annotations by file.

@@ -13,8 +13,8 @@ T = TypeVar("T")
 def global_rank() -> int:
     """Rank of this process over all nodes; 0 when there is only one.
 
-    Reads the process group where there is one, else what torchrun (`RANK`), Lightning's own launcher (`LOCAL_RANK`,
-    `NODE_RANK`) or srun (`SLURM_PROCID`) set. Before the process group exists, only 0 or not 0 is certain.
+    Without a process group, it is what torchrun (`RANK`), Lightning's own launcher (`LOCAL_RANK`, `NODE_RANK`) or srun
+    (`SLURM_PROCID`) set; then only 0 or not 0 is certain.
     """
     if (dist := _process_group()) is not None:
         return int(dist.get_rank())

@@ -34,13 +34,7 @@ class _BrokenOffError(OSError):
     """The connection ended before the file did."""
 
 
-_CONNECTION_FAULTS = (
-    urllib.error.URLError,
-    http.client.HTTPException,
-    _BrokenOffError,
-    ConnectionError,
-    TimeoutError,
-)
+_CONNECTION_FAULTS = (urllib.error.URLError, http.client.HTTPException, _BrokenOffError, ConnectionError, TimeoutError)
 
 
 def fetch_file(
@@ -56,10 +50,8 @@ def fetch_file(
     Args:
         address: An https address, or an http address of this machine.
         path: Where it is kept; what is not complete yet is kept in `<path>.part`.
-        check: Called with the complete file before it takes its place and its SHA-256 is recorded; raises a
-            `CutlerError` if it is not as it should be.
-        attempts: How often to connect; each goes on where the last one broke off.
-        pause_seconds: Seconds between two attempts.
+        check: Called with the complete file before it takes its place; raises a `CutlerError` to refuse it.
+        attempts: Number of connections; each goes on where the last one broke off.
 
     Returns:
         Whether anything was fetched.
@@ -171,8 +163,7 @@ def _go_on(address: str, part: Path) -> None:
 def _progress(part: Path, size: int | None, done: int) -> "tqdm[Any]":
     """A progress bar in bytes, of rank 0, shown on a terminal only."""
     hidden = None if global_rank() == 0 else True
-    name = part.name.removesuffix(".part")
-    return tqdm(total=size, initial=done, unit="B", unit_scale=True, desc=name, disable=hidden)
+    return tqdm(total=size, initial=done, unit="B", unit_scale=True, desc=part.stem, disable=hidden)
 
 
 def _read(answer: Any) -> bytes:

@@ -32,10 +32,8 @@ def wrap_os_errors(path: str | Path) -> Iterator[None]:
     except OSError as error:
         if error.errno not in _CANNOT_WRITE:
             raise
-        raise OutputWriteError(
-            f"{path}: cannot be written ({error.strerror}); free space or choose another output folder, then run "
-            "the same command again"
-        ) from error
+        way_out = "free space or choose another output folder, then run the same command again"
+        raise OutputWriteError(f"{path}: cannot be written ({error.strerror}); {way_out}") from error
 
 
 @contextmanager

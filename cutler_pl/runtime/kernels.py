@@ -1,8 +1,7 @@
 """Launching the project's CUDA kernels: one thread per item, tensors passed without a copy.
 
-Every `.cu` file of the package follows one calling convention: the first parameter is the number of items, tensors
-arrive as pointers, whole numbers as `long long`, others as `double`.
-Kernels use no shared memory and no other thread's registers; the tests therefore run the very same source on a CPU.
+In every `.cu` file the first parameter is the number of items; tensors arrive as pointers, integers as `long long`,
+floats as `double`. Kernels use no shared memory, so that the tests run the same source on a CPU.
 """
 
 from functools import cache
@@ -40,10 +39,7 @@ class Kernels(Protocol):
 
 
 class CudaKernels:
-    """Kernels compiled for the device at hand by CuPy, which keeps the machine code in its cache folder.
-
-    Args:
-        source: The `.cu` file.
+    """The kernels of a `.cu` file, compiled for the device by CuPy, which caches the machine code.
 
     Raises:
         OptionalDependencyError: CuPy is not installed.
@@ -65,10 +61,10 @@ class CudaKernels:
 
 
 def kernel_argument(value: Tensor | int | float) -> np.generic:
-    """What the calling rule makes of an argument.
+    """Argument in the kernels' calling convention.
 
     Raises:
-        InputError: A tensor has gaps between its elements, which no kernel expects.
+        InputError: A tensor is not contiguous.
     """
     if isinstance(value, Tensor):
         if not value.is_contiguous():

@@ -29,10 +29,9 @@ def file_lock(
 
     Args:
         folder: Output folder.
-        purpose: What the lock is for, such as "maskcut"; named in the error of the second process.
+        purpose: Command that holds the lock, such as "maskcut"; named in the error of the second process.
         name: Lock file.
-        part: Hold one part of the folder only, such as a job of an array: other parts may be held at the same time,
-            the folder as a whole may not.
+        part: One part of the folder, such as a job of an array; others may be held at the same time, the folder not.
         timeout: Seconds to wait for the holder of the folder; `math.inf` waits as long as it lives.
 
     Raises:

@@ -2,26 +2,27 @@
 
 Section 3.4 of the paper. Predictions with a score of at least the threshold (0.7 in the first round, 0.65 in the
 second) become annotations; an annotation of the round before stays only if no kept prediction of its image reaches a
-mask IoU of 0.5 with it. Deviations from the original's script: predicted annotations have the box and the area of
-their mask and the correct width and height; predictions of unknown images and masks of another size are errors
-instead of being kept or lost silently; empty masks are left out; ids of annotations that stay do not change.
+mask IoU of 0.5 with it. Deviations from the original's script: boxes and areas of predictions are those of their masks,
+width and height are correct; predictions of unknown images and masks of another size are errors instead of being kept
+or lost silently; empty masks are left out; ids of annotations that stay do not change.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from cutler_pl.coco import rle
-from cutler_pl.coco.io import load_coco, load_predictions, read_json, read_results
+from cutler_pl.coco.io import Source, load_coco, load_predictions, read_json, read_results
 from cutler_pl.coco.records import group_by_image
-from cutler_pl.coco.schema import RLE, Annotation, Coco, Image, Result
+from cutler_pl.coco.schema import Coco, Image, Result
 from cutler_pl.coco.validation import InvalidRecords, OnError, detection_label, is_mapping, mask_size, result_fault
 from cutler_pl.runtime.logging import get_logger
 from cutler_pl.self_training.select import select
 
 REPLACE_IOU = 0.5
 """Mask IoU with a kept prediction from which on an annotation of the round before is replaced."""
+
+Predictions = Source | Sequence[Mapping[str, Any]]
 
 _Record = TypeVar("_Record", bound=Mapping[str, Any])
 
@@ -30,14 +31,9 @@ _log = get_logger(__name__)
 
 @dataclass(frozen=True)
 class Merge:
-    """Annotations of the next round, and how they came about.
+    """Annotations of the next round, counts, and one reason for each faulty record left out.
 
-    Attributes:
-        coco: The annotations.
-        added: Number of predictions that became annotations.
-        replaced: Number of previous annotations that predictions replaced.
-        empty: Number of predictions and previous annotations left out because their mask has no area.
-        dropped: One reason for each faulty record left out.
+    `added` predictions became annotations and `replaced` previous ones; `empty` records have a mask without area.
     """
 
     coco: dict[str, Any]
@@ -48,27 +44,20 @@ class Merge:
 
 
 def merge_annotations(
-    previous: str | Path | Mapping[str, Any],
-    predictions: str | Path | Sequence[Mapping[str, Any]] | Mapping[str, Any],
-    threshold: int | float,
-    *,
-    on_error: OnError = "raise",
+    previous: Source, predictions: Predictions, threshold: float, *, on_error: OnError = "raise"
 ) -> dict[str, Any]:
     """Annotations of the next self-training round, as COCO.
 
     Args:
-        previous: COCO annotations of this round, as path or content. Image records may have width and height
-            swapped: the masks' size rules.
-        predictions: COCO results with masks, or a COCO annotation file whose images are matched by file name, as path
-            or content.
+        previous: COCO annotations of this round, as path or content; swapped width and height are corrected.
+        predictions: COCO results with masks, or COCO annotations matched by file name, as path or content.
         threshold: Least score of predictions that are kept.
         on_error: "raise" ends at the first faulty record: an unknown image or category, a mask of another size than
             its image, a record without mask or score. "skip" logs and leaves out such records.
 
     Returns:
-        The previous content with its images' sizes corrected, without masks that have no area. Annotations that stay
-        are the same records in the same order, ids included; new ones follow in the order of the images, numbered from
-        the greatest id on.
+        The previous content. Annotations that stay are the same records in the same order, ids included; new ones
+        follow in the order of the images, numbered from the greatest id on. Masks without area are left out.
 
     Raises:
         DatasetNotFoundError: A file is not there.
@@ -78,13 +67,7 @@ def merge_annotations(
     return merge(previous, predictions, threshold, on_error=on_error).coco
 
 
-def merge(
-    previous: str | Path | Mapping[str, Any],
-    predictions: str | Path | Sequence[Mapping[str, Any]] | Mapping[str, Any],
-    threshold: int | float,
-    *,
-    on_error: OnError = "raise",
-) -> Merge:
+def merge(previous: Source, predictions: Predictions, threshold: float, *, on_error: OnError = "raise") -> Merge:
     """As `merge_annotations`, with the counts and the list of what was left out."""
     before, before_name = read_json(previous)
     file = load_coco(before, on_error=on_error, keep_empty_boxes=True, source_name=before_name)
@@ -105,17 +88,11 @@ def merge(
 
     invalid.report()
     empty = len(coco["annotations"]) - len(old) + len(found) - len(new)
+    counts = len(new), len(results), len(replaced), len(coco["annotations"]), empty, len(annotations)
     _log.info(
         "self-training merge at score %g: %d of %d predictions added, %d of %d annotations replaced, %d without area "
-        "left out, %d in all",
-        threshold,
-        len(new),
-        len(results),
-        len(replaced),
-        len(coco["annotations"]),
-        empty,
-        len(annotations),
-    )
+        "left out, %d in all", threshold, *counts,
+    )  # fmt: skip
     dropped = [*file.dropped, *invalid.reasons, *checked.dropped]
     return Merge({**coco, "annotations": annotations}, len(new), len(replaced), empty, dropped)
 
@@ -125,14 +102,11 @@ def _with_box_of_mask(prediction: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**prediction, "bbox": None} if prediction.get("segmentation") else prediction
 
 
-def _with_mask(results: Iterable[Result], invalid: InvalidRecords) -> list[Result]:
-    masked = []
+def _with_mask(results: Sequence[Result], invalid: InvalidRecords) -> list[Result]:
     for result in results:
-        if "segmentation" in result:
-            masked.append(result)
-        else:
+        if "segmentation" not in result:
             invalid.add(f"{detection_label(result)} has no mask")
-    return masked
+    return [result for result in results if "segmentation" in result]
 
 
 def _fix_unannotated_sizes(coco: Coco, predictions: Iterable[Mapping[str, Any]]) -> list[Image]:
@@ -150,17 +124,14 @@ def _fix_unannotated_sizes(coco: Coco, predictions: Iterable[Mapping[str, Any]])
 
 def _masks(coco: Coco) -> list[dict[str, Any]]:
     """Id, image id and mask of each annotation; that of its box where it has none."""
-    images = {image["id"]: image for image in coco["images"]}
-    return [
-        {"id": a["id"], "image_id": a["image_id"], "segmentation": _mask(a, images[a["image_id"]])}
-        for a in coco["annotations"]
-    ]
-
-
-def _mask(annotation: Annotation, image: Image) -> RLE:
-    x, y, width, height = annotation["bbox"]
-    box = [x, y, x + width, y, x + width, y + height, x, y + height]
-    return rle.to_rle(annotation.get("segmentation") or [box], image["height"], image["width"])
+    sizes = {image["id"]: (image["height"], image["width"]) for image in coco["images"]}
+    masks = []
+    for annotation in coco["annotations"]:
+        x, y, width, height = annotation["bbox"]
+        box = [x, y, x + width, y, x + width, y + height, x, y + height]
+        mask = rle.to_rle(annotation.get("segmentation") or [box], *sizes[annotation["image_id"]])
+        masks.append({"id": annotation["id"], "image_id": annotation["image_id"], "segmentation": mask})
+    return masks
 
 
 def _with_area(records: Sequence[_Record]) -> list[_Record]:

@@ -10,15 +10,10 @@ from cutler_pl.errors import ConfigError
 def select(
     predictions: Iterable[Mapping[str, Any]], threshold: int | float, *, invalid: InvalidRecords | None = None
 ) -> list[Mapping[str, Any]]:
-    """Predictions with at least this score, in their order.
-
-    Args:
-        predictions: COCO results.
-        threshold: Least score that is kept.
-        invalid: Where to list predictions without a finite score, and whether that raises; by default it does.
+    """COCO results with at least the score `threshold`, in their order.
 
     Raises:
-        AnnotationError: A prediction has no finite score, and the rule is to raise.
+        AnnotationError: A prediction has no finite score, and the rule of `invalid` is to raise, as by default.
         ConfigError: The threshold is not a number.
     """
     if not is_finite_number(threshold):

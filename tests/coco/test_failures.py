@@ -1,7 +1,10 @@
+import logging
 import os
 from pathlib import Path
 
-from cutler_pl.coco.failures import read_failures, write_failures
+import pytest
+
+from cutler_pl.coco.failures import Failure, Failures, read_failures, write_failures
 
 LATIN_1 = os.fsdecode(b"gr\xf6\xdfe.jpg")
 
@@ -20,3 +23,12 @@ def test_no_failures_make_an_empty_file(tmp_path: Path) -> None:
 def test_read_failures_of_version_0_1(tmp_path: Path) -> None:
     (tmp_path / "failures.jsonl").write_text('{"file_name": "größe.jpg", "reason": "damaged"}\n', encoding="utf-8")
     assert read_failures(tmp_path / "failures.jsonl") == {"größe.jpg": "damaged"}
+
+
+def test_log_each_failure_once(caplog: pytest.LogCaptureFixture) -> None:
+    failures = Failures()
+    with caplog.at_level(logging.WARNING):
+        failures.add([Failure("a.jpg", "a.jpg: broken"), Failure("b.jpg", "b.jpg: gone")])
+        failures.add([Failure("a.jpg", "a.jpg: broken")])
+    assert failures == {"a.jpg": "a.jpg: broken", "b.jpg": "b.jpg: gone"}
+    assert caplog.text.count("a.jpg: broken") == 1

@@ -86,7 +86,7 @@ def test_the_index_holds_what_the_file_says(tmp_path: Path) -> None:
     assert empty.segmentations == []
 
 
-def test_a_file_without_images_or_annotations_can_be_indexed(tmp_path: Path) -> None:
+def test_index_empty_file(tmp_path: Path) -> None:
     index = open_index(write(tmp_path / "x.json", {"images": [], "annotations": [], "categories": []}))
     assert len(index) == 0
     assert index.count_objects().tolist() == []
@@ -105,7 +105,8 @@ def test_any_order_of_annotations_is_grouped_by_image(tmp_path: Path, owners: li
         assert index.objects(i).areas.tolist() == [n for n, owner in enumerate(owners) if owner == image_id]
 
 
-def test_it_is_built_once_and_anew_when_the_file_changes(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_rebuild_index_of_changed_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """An index is built once, and again when the file changes."""
     caplog.set_level(logging.INFO)
     path = write(tmp_path / "x.json", small_coco())
     first = open_index(path)
@@ -130,9 +131,8 @@ def test_a_build_that_was_killed_is_done_again(tmp_path: Path) -> None:
     assert not half.exists()
 
 
-def test_it_lies_beside_the_file_or_where_that_is_read_only_elsewhere(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_index_of_read_only_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An index lies beside its file, or in the temporary folder where that is read-only."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
     folder = tmp_path / "annotations"
     folder.mkdir()
@@ -147,7 +147,7 @@ def test_it_lies_beside_the_file_or_where_that_is_read_only_elsewhere(
         folder.chmod(0o755)
 
 
-def test_two_files_of_one_name_do_not_share_an_index(tmp_path: Path) -> None:
+def test_equal_names_have_own_indices(tmp_path: Path) -> None:
     paths = []
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
@@ -192,7 +192,8 @@ def test_exchanged_width_and_height_are_put_right(tmp_path: Path) -> None:
     assert open_index(write(tmp_path / "x.json", coco)).size_hw(1) == (8, 12)
 
 
-def test_polygons_of_swapped_images_are_judged_at_their_size(tmp_path: Path) -> None:
+def test_polygons_of_swapped_images(tmp_path: Path) -> None:
+    """Polygons are rasterised at the corrected size of their image."""
     coco = small_coco()
     coco["images"][1] |= {"height": 12, "width": 8}
     beyond = [[9.0, 1.0, 11.0, 1.0, 11.0, 3.0, 9.0, 3.0]]
@@ -243,7 +244,7 @@ def test_an_unknown_image_is_named(tmp_path: Path) -> None:
         open_index(path)
 
 
-def test_a_file_that_is_missing_or_no_json_is_named(tmp_path: Path) -> None:
+def test_name_missing_or_damaged_file(tmp_path: Path) -> None:
     with pytest.raises(DatasetNotFoundError, match=r"nowhere\.json"):
         open_index(tmp_path / "nowhere.json")
     (tmp_path / "x.json").write_text("<html>")

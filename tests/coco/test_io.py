@@ -112,7 +112,7 @@ FAULTY_ANNOTATIONS = {
 
 
 @pytest.mark.parametrize("sentence", FAULTY_ANNOTATIONS)
-def test_a_faulty_annotation_raises_one_sentence_or_is_listed(sentence: str, tmp_path: Path) -> None:
+def test_raise_or_list_faulty_annotation(sentence: str, tmp_path: Path) -> None:
     content = coco(annotation(1), FAULTY_ANNOTATIONS[sentence], annotation(3, 2))
     path = tmp_path / "a.json"
     path.write_text(json.dumps(content))
@@ -137,7 +137,7 @@ FAULTY_IMAGES = {
 
 
 @pytest.mark.parametrize("sentence", FAULTY_IMAGES)
-def test_a_faulty_image_raises_one_sentence_or_is_listed(sentence: str) -> None:
+def test_raise_or_list_faulty_image(sentence: str) -> None:
     content = coco()
     content["images"].append(FAULTY_IMAGES[sentence])
     with pytest.raises(AnnotationError) as error:
@@ -156,7 +156,8 @@ def test_a_faulty_category_raises() -> None:
 
 
 @pytest.mark.parametrize("bbox", [[5, 5, 0, 4], [5, 5, 4, 0], [30, 5, 4, 4], [-4, 5, 4, 4]])
-def test_boxes_without_area_in_the_image_are_dropped_and_listed_by_either_rule(bbox: list[int]) -> None:
+def test_drop_boxes_without_area(bbox: list[int]) -> None:
+    """Boxes without area inside their image are dropped and listed, whatever `on_error` is."""
     content = coco(annotation(1), annotation(2, bbox=bbox))
     for on_error in ("raise", "skip"):
         checked = load_coco(content, on_error=on_error)
@@ -165,7 +166,7 @@ def test_boxes_without_area_in_the_image_are_dropped_and_listed_by_either_rule(b
     assert len(load_coco(content, keep_empty_boxes=True).coco["annotations"]) == 2
 
 
-def test_exchanged_sizes_are_put_right_by_the_masks_and_counted() -> None:
+def test_fix_and_count_swapped_sizes() -> None:
     content = coco(annotation(1), annotation(2, 2))
     for image in content["images"]:
         image.update(height=WIDTH, width=HEIGHT)
@@ -174,7 +175,8 @@ def test_exchanged_sizes_are_put_right_by_the_masks_and_counted() -> None:
     assert [(image["height"], image["width"]) for image in checked.coco["images"]] == [(HEIGHT, WIDTH)] * 2
 
 
-def test_where_every_judged_size_is_exchanged_images_without_annotations_are_too() -> None:
+def test_swap_unannotated_images_of_swapped_file() -> None:
+    """If all sizes that can be judged are swapped, so are those of images without annotations."""
     content = coco(annotation(1))
     for image in content["images"]:
         image.update(height=WIDTH, width=HEIGHT)
@@ -258,7 +260,7 @@ FAULTY_DETECTIONS = {
 
 
 @pytest.mark.parametrize("sentence", FAULTY_DETECTIONS)
-def test_a_faulty_detection_raises_one_sentence_or_is_listed(sentence: str, tmp_path: Path) -> None:
+def test_raise_or_list_faulty_detection(sentence: str, tmp_path: Path) -> None:
     truth = load_coco(coco()).coco
     given = tmp_path / "results.json"
     given.write_text(json.dumps([detection(), FAULTY_DETECTIONS[sentence], detection(2)]))
@@ -278,7 +280,8 @@ def test_any_category_is_accepted_where_asked_for() -> None:
     assert len(load_predictions([detection(category_id=3)], truth, any_category=True).results) == 1
 
 
-def test_no_detections_are_fine_but_an_object_without_annotations_is_not() -> None:
+def test_accept_empty_list_only() -> None:
+    """An empty list of detections is accepted, an object without annotations is not."""
     truth = load_coco(coco()).coco
     assert load_predictions([], truth).results == []
     with pytest.raises(AnnotationError, match="expected a list of detections or a COCO file, found none"):
@@ -303,13 +306,14 @@ def test_real_files_are_read_without_loss(data_dir: Path, name: str, annotations
 
 
 @pytest.mark.golden
-def test_the_original_s_pseudo_masks_have_all_their_sizes_put_right(golden_dir: Path) -> None:
+def test_fix_sizes_of_original_pseudo_masks(golden_dir: Path) -> None:
     checked = load_coco(golden_dir / "detector" / "selftrain_prev_ann.json")
     assert checked.swapped == len(checked.coco["images"]) == 11
     assert checked.dropped == ["annotation 13 (image 9) has no area inside its image: [0.0, 0.0, 0.0, 0.0]"]
 
 
-def test_what_other_programs_write_beyond_strict_json_is_read_and_judged(tmp_path: Path) -> None:
+def test_read_json_beyond_the_standard(tmp_path: Path) -> None:
+    """NaN, long integers and lone surrogates, which other programs write, are read and validated."""
     path = tmp_path / "predictions.json"
     path.write_text('[{"image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4], "score": NaN}]')
     read, where = read_json(path)

@@ -32,12 +32,11 @@ def test_box_is_the_extent_of_the_mask(mask: np.ndarray) -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(1, 30), st.integers(1, 30), st.data())
-def test_iou_and_merge_agree_with_pixels(height: int, width: int, data: st.DataObject) -> None:
+def test_iou_agrees_with_pixels(height: int, width: int, data: st.DataObject) -> None:
     first, second = (data.draw(hnp.arrays(bool, (height, width))) for _ in range(2))
     union = (first | second).sum()
     expected = (first & second).sum() / union if union else 0.0
     assert rle.iou([rle.encode(first)], [rle.encode(second)])[0, 0] == pytest.approx(expected, abs=1e-12)
-    np.testing.assert_array_equal(rle.decode(rle.merge([rle.encode(first), rle.encode(second)])), first | second)
 
 
 def test_uint8_masks_are_encoded_like_bool_ones() -> None:
@@ -46,7 +45,7 @@ def test_uint8_masks_are_encoded_like_bool_ones() -> None:
     assert rle.encode(mask) == rle.encode(mask > 0)
 
 
-def test_all_three_forms_of_a_mask_give_one_rle() -> None:
+def test_all_mask_forms_give_one_rle() -> None:
     mask = np.zeros((6, 9), dtype=bool)
     mask[2:5, 3:7] = True
     compressed = rle.encode(mask)
@@ -105,7 +104,8 @@ def test_large_counts_and_differences_are_consistent() -> None:
 
 
 @pytest.mark.parametrize("spoil", ["", "é", " ", "0", "{0}1", "{0}o", "o{0}", "{1}", "{2}"])
-def test_broken_counts_are_found_and_neighbours_are_not_blamed(spoil: str) -> None:
+def test_find_broken_counts(spoil: str) -> None:
+    """Invalid counts do not affect the masks beside them."""
     mask = np.zeros((20, 30), dtype=bool)
     mask[4:17, 5:21] = True
     fine = rle.encode(mask)

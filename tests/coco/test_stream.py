@@ -32,7 +32,7 @@ def gathered(path: Path, **options: Any) -> dict[str, Any]:
 
 
 @given(st.integers(1, 40), st.sampled_from([None, 2]))
-def test_reading_in_pieces_of_any_size_gives_what_json_gives(
+def test_pieces_of_any_size_equal_json(
     tmp_path_factory: pytest.TempPathFactory, piece: int, indent: int | None
 ) -> None:
     path = tmp_path_factory.mktemp("stream") / "coco.json"
@@ -80,14 +80,14 @@ def test_a_byte_order_mark_is_no_fault(tmp_path: Path) -> None:
         ('{"images": [' + "[" * 100_000, "not a COCO JSON file"),
     ],
 )
-def test_what_is_no_coco_file_is_said_with_the_file(tmp_path: Path, text: str, sentence: str) -> None:
+def test_name_file_that_is_not_coco(tmp_path: Path, text: str, sentence: str) -> None:
     (tmp_path / "a.json").write_text(text)
     with pytest.raises(AnnotationError, match=sentence) as caught:
         gathered(tmp_path / "a.json")
     assert str(tmp_path / "a.json") in str(caught.value)
 
 
-def test_bytes_that_are_no_text_and_missing_files_are_named(tmp_path: Path) -> None:
+def test_name_undecodable_and_missing_files(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_bytes(b'{"images": ["\xff"]}')
     with pytest.raises(AnnotationError, match=r"a\.json: not a COCO JSON file"):
         gathered(tmp_path / "a.json")
@@ -102,7 +102,7 @@ def test_names_that_are_not_utf8_come_back(tmp_path: Path) -> None:
     assert gathered(tmp_path / "a.json")["images"] == [image]
 
 
-def test_images_and_annotations_may_be_written_in_any_order(tmp_path: Path) -> None:
+def test_write_records_in_any_order(tmp_path: Path) -> None:
     path = tmp_path / "new" / "a.json"
     with writing_coco(path, {"info": {}, "categories": [{"id": 1}]}) as writer:
         writer.annotation({"id": 1, "bbox": [0.5, 1]})
@@ -118,7 +118,7 @@ def test_images_and_annotations_may_be_written_in_any_order(tmp_path: Path) -> N
     assert [entry.name for entry in path.parent.iterdir()] == ["a.json"]
 
 
-def test_an_empty_head_and_nothing_else_is_still_json(tmp_path: Path) -> None:
+def test_write_valid_json_without_records(tmp_path: Path) -> None:
     with writing_coco(tmp_path / "a.json", {}):
         pass
     assert json.loads((tmp_path / "a.json").read_text()) == {"images": [], "annotations": []}

@@ -21,9 +21,9 @@ class Folder(NamedTuple):
 
 @pytest.fixture
 def make_folder(tmp_path: Path) -> Callable[..., Folder]:
-    """Factory of small COCO folders: grey photos with one bright square each, its mask as run lengths."""
+    """Factory of small COCO folders: grey images with one bright square each, its mask as run lengths."""
 
-    def make(sizes_hw: list[tuple[int, int]], *, name: str = "photos (1), new", objects: int = 1) -> Folder:
+    def make(sizes_hw: list[tuple[int, int]], *, name: str = "images (1), new", objects: int = 1) -> Folder:
         images = tmp_path / name
         (images / "sub").mkdir(parents=True)
         coco: dict[str, Any] = {"images": [], "annotations": [], "categories": [{"id": 1, "name": "fg"}]}

@@ -43,9 +43,9 @@ def test_options_agree_with_catalog_and_recipe(option: str, name: str) -> None:
 
 def test_folder_name_with_comma_and_spaces() -> None:
     data = build(
-        "folder", "none", "data.images='my photos (1), new'", "data.annotations=x.json", "data.train_sizes=[480]"
+        "folder", "none", "data.images='my images (1), new'", "data.annotations=x.json", "data.train_sizes=[480]"
     )
-    assert data.training_set.images == "my photos (1), new"
+    assert data.training_set.images == "my images (1), new"
     assert data.dataset.transforms.train_sizes == [480]
 
 

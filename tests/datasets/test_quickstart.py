@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from cutler_pl.datasets.quickstart import write_quickstart_data
-from cutler_pl.datasets.sample_images import SAMPLES, write_sample_images
+from cutler_pl.datasets.quickstart import SAMPLES, write_quickstart_data, write_sample_images
 from cutler_pl.datasets.scenes import SceneParams
 from cutler_pl.errors import DatasetNotFoundError
 from cutler_pl.images import read_image_size
@@ -20,16 +19,16 @@ def test_bundled_images_are_shrunk(tmp_path: Path) -> None:
 
 
 def test_copy_own_images_and_list_failures(tmp_path: Path, write_image: Callable[..., Path]) -> None:
-    write_image("my photos (1), new/a.jpg", (60, 90))
-    write_image("my photos (1), new/sub/a.jpg", (60, 90))
-    (tmp_path / "my photos (1), new" / "broken.png").write_bytes(b"no picture")
+    write_image("my images (1), new/a.jpg", (60, 90))
+    write_image("my images (1), new/sub/a.jpg", (60, 90))
+    (tmp_path / "my images (1), new" / "broken.png").write_bytes(b"no picture")
     out = tmp_path / "out"
     write_quickstart_data(
         out,
         train_scenes=2,
         test_scenes=1,
         scene=SMALL,
-        images=tmp_path / "my photos (1), new",
+        images=tmp_path / "my images (1), new",
         max_images=9,
         max_side=50,
         seed=0,
@@ -43,13 +42,13 @@ def test_copy_own_images_and_list_failures(tmp_path: Path, write_image: Callable
 
 def test_max_images_are_spread_evenly(tmp_path: Path, write_image: Callable[..., Path]) -> None:
     for i in range(7):
-        write_image(f"photos/{i}.png", (20, 20))
+        write_image(f"images/{i}.png", (20, 20))
     write_quickstart_data(
         tmp_path / "out",
         train_scenes=1,
         test_scenes=1,
         scene=SMALL,
-        images=tmp_path / "photos",
+        images=tmp_path / "images",
         max_images=3,
         max_side=480,
         seed=0,
@@ -62,15 +61,15 @@ def test_max_images_are_spread_evenly(tmp_path: Path, write_image: Callable[...,
 
 
 def test_folder_of_unreadable_files_is_an_error(tmp_path: Path) -> None:
-    (tmp_path / "photos").mkdir()
-    (tmp_path / "photos" / "a.jpg").write_bytes(b"")
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "a.jpg").write_bytes(b"")
     with pytest.raises(DatasetNotFoundError, match="none of its 1 image files"):
         write_quickstart_data(
             tmp_path / "out",
             train_scenes=1,
             test_scenes=1,
             scene=SMALL,
-            images=tmp_path / "photos",
+            images=tmp_path / "images",
             max_images=9,
             max_side=480,
             seed=0,

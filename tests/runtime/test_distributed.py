@@ -22,7 +22,7 @@ def process_group(tmp_path: Path) -> Iterator[None]:
     dist.destroy_process_group()
 
 
-def test_single_process_is_rank_0_of_1_and_waits_for_nobody() -> None:
+def test_single_process_is_rank_0() -> None:
     assert (global_rank(), world_size()) == (0, 1)
     assert barrier() is None
 
@@ -47,9 +47,7 @@ def test_rank_is_read_from_the_launcher(
 @pytest.mark.parametrize(
     "environment", [{"LOCAL_RANK": "2"}, {"NODE_RANK": "1"}, {"LOCAL_RANK": "0", "NODE_RANK": "1"}]
 )
-def test_workers_of_lightnings_own_launcher_are_not_rank_0(
-    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]
-) -> None:
+def test_rank_of_lightning_launcher(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]) -> None:
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     assert global_rank() != 0

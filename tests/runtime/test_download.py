@@ -26,7 +26,7 @@ def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(download, "_PIECE", 1000)
 
 
-def test_a_file_is_fetched_once_and_its_sum_recorded(server: FileServer, tmp_path: Path) -> None:
+def test_fetch_once_and_record_digest(server: FileServer, tmp_path: Path) -> None:
     path = tmp_path / "new" / "a.json"
     assert fetch(f"{server.address}/a.json", path)
     assert not fetch(f"{server.address}/a.json", path)
@@ -38,7 +38,7 @@ def test_a_file_is_fetched_once_and_its_sum_recorded(server: FileServer, tmp_pat
 
 
 @pytest.mark.usefixtures("small_pieces")
-def test_a_transfer_that_broke_off_goes_on_where_it_ended(server: FileServer, tmp_path: Path) -> None:
+def test_resume_broken_transfer(server: FileServer, tmp_path: Path) -> None:
     server.break_off_after = 3000
     assert fetch(f"{server.address}/a.json", tmp_path / "a.json")
     assert (tmp_path / "a.json").read_bytes() == CONTENT
@@ -73,7 +73,8 @@ def test_what_cannot_be_resumed_starts_anew(server: FileServer, tmp_path: Path, 
     assert server.log == ["/a.json", "/a.json"]
 
 
-def test_a_file_that_changed_here_or_there_is_refused(server: FileServer, tmp_path: Path) -> None:
+def test_refuse_changed_file(server: FileServer, tmp_path: Path) -> None:
+    """A file that changed on this machine or on the server is refused."""
     path, address = tmp_path / "a.json", f"{server.address}/a.json"
     fetch(address, path)
     path.write_bytes(b"changed")
@@ -100,14 +101,16 @@ def test_what_the_check_refuses_is_not_kept(server: FileServer, tmp_path: Path) 
         fetch(f"{server.address}/a.json", tmp_path / "a.json", check=refuse)
 
 
-def test_a_file_put_by_hand_is_taken_and_recorded(server: FileServer, tmp_path: Path) -> None:
+def test_accept_file_put_by_hand(server: FileServer, tmp_path: Path) -> None:
+    """A file that was copied by hand is accepted and its digest recorded."""
     (tmp_path / "a.json").write_bytes(b"by hand")
     assert not fetch(f"{server.address}/a.json", tmp_path / "a.json")
     assert (tmp_path / "a.json.sha256").is_file()
     assert server.log == []
 
 
-def test_a_file_that_is_not_there_is_not_asked_for_again(server: FileServer, tmp_path: Path) -> None:
+def test_ask_once_for_missing_file(server: FileServer, tmp_path: Path) -> None:
+    """A missing file (404) is not requested again."""
     with pytest.raises(DownloadError, match=r"answers 404 Not Found.*put it at .*b\.json$"):
         fetch(f"{server.address}/b.json", tmp_path / "b.json")
 

@@ -9,14 +9,15 @@ from cutler_pl.errors import OutputWriteError
 from cutler_pl.runtime.files import atomic_write, file_digest, wrap_os_errors, write_bytes, write_json, write_text
 
 
-def test_parent_folders_are_made_and_nothing_else_is_left(tmp_path: Path) -> None:
-    target = tmp_path / "my photos (1), new" / "[a]" / "x.txt"
+def test_create_parent_folders_only(tmp_path: Path) -> None:
+    """No temporary file is left beside the new one."""
+    target = tmp_path / "my images (1), new" / "[a]" / "x.txt"
     write_text(target, "grün\n")
     assert target.read_bytes() == "grün\n".encode()
     assert list(target.parent.iterdir()) == [target]
 
 
-def test_old_file_stays_whole_until_the_new_one_is(tmp_path: Path) -> None:
+def test_old_file_stays_until_replaced(tmp_path: Path) -> None:
     target = tmp_path / "x.txt"
     target.write_text("old")
     with atomic_write(target) as temporary:
@@ -42,13 +43,15 @@ def test_failure_leaves_the_old_file_and_no_temporary(tmp_path: Path, exists_bef
     assert [p.read_text() for p in tmp_path.iterdir()] == ["old"] * exists_before
 
 
-def test_body_that_writes_nothing_is_an_error_not_an_empty_file(tmp_path: Path) -> None:
+def test_writing_nothing_is_an_error(tmp_path: Path) -> None:
+    """A body that writes nothing does not leave an empty file."""
     with pytest.raises(FileNotFoundError), atomic_write(tmp_path / "x.txt"):
         pass
     assert list(tmp_path.iterdir()) == []
 
 
-def test_temporary_is_hidden_and_has_no_suffix_that_others_look_for(tmp_path: Path) -> None:
+def test_temporary_file_is_hidden(tmp_path: Path) -> None:
+    """The temporary file has no suffix that readers of the folder look for."""
     with atomic_write(tmp_path / "shard.json") as temporary:
         temporary.write_text("{}")
         assert temporary.name.startswith(".")
@@ -68,7 +71,9 @@ def test_bytes_are_written_as_given(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM])
-def test_full_or_protected_disk_is_an_error_with_the_file_and_the_way_out(tmp_path: Path, code: int) -> None:
+def test_full_or_protected_disk_is_named(tmp_path: Path, code: int) -> None:
+    """The error of a full or protected disk names the file and the way out."""
+
     def fail() -> None:
         with atomic_write(tmp_path / "x.json") as temporary:
             temporary.write_text("half")
@@ -85,7 +90,8 @@ def test_other_system_errors_pass_unchanged(tmp_path: Path) -> None:
         tmp_path.read_text()
 
 
-def test_json_is_the_value_on_one_line_with_a_newline(tmp_path: Path) -> None:
+def test_json_on_one_line(tmp_path: Path) -> None:
+    """JSON ends in one newline."""
     write_json(tmp_path / "x.json", {"b": [1, 2.5, None, True], "a": "ü\udce9"})
     text = (tmp_path / "x.json").read_text()
     assert text.count("\n") == 1
@@ -93,7 +99,7 @@ def test_json_is_the_value_on_one_line_with_a_newline(tmp_path: Path) -> None:
     assert json.loads(text) == {"b": [1, 2.5, None, True], "a": "ü\udce9"}
 
 
-def test_json_of_the_same_value_is_the_same_bytes(tmp_path: Path) -> None:
+def test_equal_json_has_equal_bytes(tmp_path: Path) -> None:
     for name in "ab":
         write_json(tmp_path / name, {"z": 0.1 + 0.2, "a": [1e-300, 2**60]}, indent=2)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
@@ -101,7 +107,8 @@ def test_json_of_the_same_value_is_the_same_bytes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_json_refuses_what_the_format_lacks_and_keeps_the_old_file(tmp_path: Path, value: float) -> None:
+def test_json_refuses_nan(tmp_path: Path, value: float) -> None:
+    """NaN is refused, and the old file stays."""
     write_json(tmp_path / "x.json", [1])
     with pytest.raises(ValueError, match="not JSON compliant"):
         write_json(tmp_path / "x.json", [value])

@@ -27,7 +27,8 @@ def test_installed_package_is_returned() -> None:
     assert require("json", extra="x", purpose="y").loads("1") == 1
 
 
-def test_missing_package_is_an_error_with_the_command_that_installs_it() -> None:
+def test_missing_package_names_its_extra() -> None:
+    """The error gives the pip command."""
     expected = (
         r"logger=wandb needs the package 'no_such_package', which is not installed: pip install 'cutler_pl\[tracking\]'"
     )
@@ -53,7 +54,7 @@ def test_broken_package_is_not_called_missing(
         require("broken_package", extra="x", purpose="y")
 
 
-def test_error_inside_a_package_that_is_no_import_error_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_errors_of_a_package_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "faulty_package.py").write_text("1 / 0")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ZeroDivisionError):

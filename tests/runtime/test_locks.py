@@ -20,7 +20,7 @@ with file_lock(sys.argv[1], purpose="recipe"):
 """
 
 
-def test_second_process_is_refused_and_told_who_holds_the_lock(tmp_path: Path) -> None:
+def test_refuse_second_process_by_name(tmp_path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
@@ -40,7 +40,8 @@ def test_lock_is_given_back(tmp_path: Path) -> None:
             assert (tmp_path / "new").is_dir()
 
 
-def test_lock_dies_with_its_process_although_forked_workers_live_on(tmp_path: Path) -> None:
+def test_lock_dies_with_its_process(tmp_path: Path) -> None:
+    """Forked workers that live on do not keep the lock."""
     command = [sys.executable, "-c", HOLD, str(tmp_path), "fork"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as holder:
         assert holder.stdout is not None
@@ -51,7 +52,8 @@ def test_lock_dies_with_its_process_although_forked_workers_live_on(tmp_path: Pa
         assert (tmp_path / ".lock").read_text().startswith("x")
 
 
-def test_shared_holders_keep_an_exclusive_one_out_and_wait_for_it(tmp_path: Path) -> None:
+def test_parts_exclude_whole_folder(tmp_path: Path) -> None:
+    """Parts may be locked at the same time, but not together with the whole folder."""
     with subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
@@ -69,7 +71,8 @@ def test_shared_holders_keep_an_exclusive_one_out_and_wait_for_it(tmp_path: Path
         holder.kill()
 
 
-def test_same_process_cannot_hold_a_folder_twice_and_keeps_its_lock_when_it_tries(tmp_path: Path) -> None:
+def test_process_cannot_lock_twice(tmp_path: Path) -> None:
+    """A process that tries to lock a folder twice keeps its first lock."""
     with file_lock(tmp_path, purpose="x"):
         with pytest.raises(OutputLockedError, match="this very process"), file_lock(tmp_path, purpose="y"):
             pass
@@ -80,7 +83,8 @@ def test_same_process_cannot_hold_a_folder_twice_and_keeps_its_lock_when_it_trie
         assert "OutputLockedError" in failed.stderr
 
 
-def test_whoever_waits_gets_the_lock_when_its_holder_dies(tmp_path: Path) -> None:
+def test_waiting_process_inherits_lock(tmp_path: Path) -> None:
+    """A waiting process gets the lock when the holder dies."""
     with subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"

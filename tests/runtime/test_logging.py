@@ -43,7 +43,7 @@ def test_configuring_twice_says_everything_once(rank: object, capsys: pytest.Cap
     assert capsys.readouterr().err.count("once") == 1
 
 
-def test_asking_twice_gives_the_same_logger_with_one_filter() -> None:
+def test_equal_loggers_have_one_filter() -> None:
     first = get_logger("cutler_pl.test_same")
     assert get_logger("cutler_pl.test_same") is first
     assert len(first.filters) == 1

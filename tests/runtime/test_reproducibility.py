@@ -21,7 +21,8 @@ def test_equal_keys_give_equal_streams(key: list[int]) -> None:
     assert _draw(*key) == _draw(*key)
 
 
-def test_stream_of_a_key_is_the_same_on_every_machine_and_in_every_release() -> None:
+def test_random_stream_of_key_is_fixed() -> None:
+    """The random stream of a key is the same on every machine and in every release."""
     assert generator(0, 1, 2).initial_seed() == 7403171608453988909
 
 
@@ -83,9 +84,8 @@ needs_git = pytest.mark.skipif(shutil.which("git") is None, reason="git is not i
 
 
 @needs_git
-def test_commit_is_that_of_the_checkout_and_marked_when_changed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_commit_of_changed_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The commit is marked as dirty where files have changed."""
     module = _installed(tmp_path, monkeypatch)
     commit = _checkout(tmp_path)
     assert run_metadata()["commit"] == commit[:12]
@@ -94,9 +94,8 @@ def test_commit_is_that_of_the_checkout_and_marked_when_changed(
 
 
 @needs_git
-def test_commit_of_a_project_that_merely_holds_the_environment_is_not_ours(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_commit_ignores_surrounding_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A repository that merely holds the virtual environment is not ours."""
     (tmp_path / "somebody.py").touch()
     _checkout(tmp_path)
     _installed(tmp_path / ".venv" / "lib", monkeypatch)

@@ -43,7 +43,8 @@ def facts(merged: dict[str, Any]) -> set[tuple[Any, ...]]:
     return {(a["image_id"], json.dumps(a["segmentation"]), a.get("score")) for a in merged["annotations"]}
 
 
-def test_overlapped_annotations_give_way_and_others_stay_as_they_are() -> None:
+def test_replace_overlapped_annotations_only() -> None:
+    """Overlapped annotations are replaced, the others are the same records."""
     before = coco(annotation(5, 0, 0, 10, 10), annotation(7, 20, 10, 8, 8), annotation(9, 1, 1, 6, 6, image_id=2))
     merged = merge_annotations(before, [prediction(1, 0, 10, 10), prediction(2, 2, 4, 4, score=0.69)], 0.7)
     assert [a["id"] for a in merged["annotations"]] == [7, 9, 10]
@@ -53,7 +54,8 @@ def test_overlapped_annotations_give_way_and_others_stay_as_they_are() -> None:
     }
 
 
-def test_new_annotations_have_the_box_area_and_size_of_their_mask() -> None:
+def test_new_annotations_follow_their_mask() -> None:
+    """New annotations have the box, area and size of their mask."""
     merged = merge_annotations(coco(), [prediction(3, 4, 7, 5, score=0.8)], 0.7)
     assert merged["annotations"] == [
         {
@@ -107,7 +109,8 @@ def test_every_form_of_a_previous_mask_is_compared(segmentation: str) -> None:
     assert stays[0] is record
 
 
-def test_exchanged_sizes_of_image_records_are_put_right_by_either_side_s_masks() -> None:
+def test_fix_swapped_sizes_by_any_mask() -> None:
+    """Swapped sizes are corrected by the masks of annotations or of predictions."""
     before = coco(annotation(1, 0, 0, 10, 10))
     for image in before["images"]:
         image.update(height=WIDTH, width=HEIGHT)
@@ -134,7 +137,7 @@ FAULTY = {
 
 
 @pytest.mark.parametrize("sentence", FAULTY)
-def test_a_faulty_prediction_raises_or_is_listed_and_left_out(sentence: str, tmp_path: Path) -> None:
+def test_raise_or_list_faulty_prediction(sentence: str, tmp_path: Path) -> None:
     before = coco(annotation(1, 0, 0, 10, 10))
     predictions = tmp_path / "predictions.json"
     predictions.write_text(json.dumps([prediction(20, 10, 5, 5), FAULTY[sentence]]))
@@ -227,7 +230,7 @@ def test_only_masks_of_the_same_image_are_compared(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.golden
-def test_the_original_s_merge_is_reproduced_apart_from_its_defects(golden_dir: Path) -> None:
+def test_reproduce_original_merge_without_defects(golden_dir: Path) -> None:
     folder = golden_dir / "detector"
     before = json.loads((folder / "selftrain_prev_ann.json").read_text())
     expected = json.loads((folder / "selftrain_expected.json").read_text())

@@ -13,16 +13,7 @@ from cutler_pl.coco import records, rle, validation
 from cutler_pl.coco.schema import Image
 from cutler_pl.coco.stream import read_records
 from cutler_pl.datasets.converters.image_folder import ImageFolder
-from cutler_pl.datasets.converters.records import (
-    NO_AREA,
-    ImageRecord,
-    ObjectRecord,
-    Record,
-    SkippedRecord,
-    Source,
-    image_missing,
-    image_unreadable,
-)
+from cutler_pl.datasets.converters.records import NO_AREA, ImageRecord, ObjectRecord, Record, SkippedRecord, Source
 from cutler_pl.errors import AnnotationError
 
 CROWD = "marked as crowd"
@@ -30,13 +21,7 @@ CROWD = "marked as crowd"
 
 @dataclass(frozen=True)
 class Selection:
-    """Which records of a file are wanted.
-
-    Attributes:
-        images: Ids of the images; None for all.
-        categories: Ids of the categories; None for all.
-        name_of: File name of an image record, relative to the image folder.
-    """
+    """Ids of the images and categories wanted, None for all, and the file name of an image record."""
 
     images: Collection[int] | None = None
     categories: Collection[int] | None = None
@@ -88,15 +73,8 @@ def _image(record: Mapping[str, Any], folder: ImageFolder, item: str, wanted: Se
         return SkippedRecord("image", "not on the id list", item, fault=False)
     file_name = wanted.name_of(record)
     found = folder.find_path(file_name)
-    if found is None:
-        return image_missing(f"{item}: no image {file_name} in {folder.root}")
-    size_hw, annotated_hw = folder.size_hw(found), (record["height"], record["width"])
-    if isinstance(size_hw, str):
-        return image_unreadable(size_hw)
-    if size_hw is not None and size_hw != annotated_hw:
-        item = f"{item}: annotated {annotated_hw}, the image has {size_hw} (height, width)"
-        return SkippedRecord("image", "image size mismatch", item)
-    return ImageRecord(record["id"], found, *annotated_hw)
+    annotated_hw = record["height"], record["width"]
+    return folder.record(record["id"], found, item=item, sought=file_name, size_hw=annotated_hw)
 
 
 def _object(

@@ -2,32 +2,28 @@
 
 from pathlib import Path
 
+from cutler_pl.datasets.converters.records import ImageRecord, SkippedRecord
 from cutler_pl.errors import ImageReadError
 from cutler_pl.images import read_image_size
 
+SizeHW = tuple[int, int]
 SUFFIXES = (".jpg", ".png", ".jpeg", ".JPG", ".JPEG", ".PNG")
 
 
 class ImageFolder:
-    """The images of one dataset.
-
-    Args:
-        root: Their folder; None where images are not checked.
-    """
+    """The images of one dataset; `root` is None where they are not checked."""
 
     def __init__(self, root: Path | None) -> None:
         self.root = root
-        self._suffixes = list(SUFFIXES)
-        self._cut = 0
+        self._suffix, self._cut = SUFFIXES[0], 0
 
     def find_stem(self, stem: str) -> str | None:
         """File name of the image with this stem and any suffix; `<stem>.jpg` where images are not checked."""
         if self.root is None:
             return f"{stem}{SUFFIXES[0]}"
-        for suffix in self._suffixes:
+        for suffix in (self._suffix, *SUFFIXES):  # the next image most likely has the same
             if (self.root / f"{stem}{suffix}").is_file():
-                if suffix != self._suffixes[0]:  # the next one most likely has the same
-                    self._suffixes.insert(0, self._suffixes.pop(self._suffixes.index(suffix)))
+                self._suffix = suffix
                 return f"{stem}{suffix}"
         return None
 
@@ -43,11 +39,30 @@ class ImageFolder:
                 return name
         return None
 
-    def size_hw(self, name: str) -> tuple[int, int] | str | None:
-        """Upright height and width, the reason why the file is unreadable, or None where images are not checked."""
-        if self.root is None:
-            return None
-        try:
-            return read_image_size(self.root / name)
-        except ImageReadError as error:
-            return str(error)
+    def record(
+        self, id_: int, name: str | None, *, item: str, sought: str, prefix: str = "", size_hw: SizeHW | None = None
+    ) -> ImageRecord | SkippedRecord:
+        """Record of an image, of the upright size in its header; as annotated where images are not checked.
+
+        Args:
+            id_: Image id.
+            name: File name, from `find_stem` or `find_path`.
+            item: File and position of its annotation.
+            sought: What was looked for, for messages.
+            prefix: Start of the file name in the COCO file.
+            size_hw: Annotated height and width, which the image must have; None for any.
+        """
+        if name is None:
+            return SkippedRecord("image", "image missing", f"{item}: no image {sought} in {self.root}")
+        annotated_hw = size_hw
+        if self.root is not None:
+            try:
+                size_hw = read_image_size(self.root / name)
+            except ImageReadError as error:
+                return SkippedRecord("image", "image not readable", str(error))
+        if size_hw is None:
+            return SkippedRecord("image", "no image size", f"{item}: the size is missing or no number")
+        if annotated_hw not in (None, size_hw):
+            item = f"{item}: annotated {annotated_hw}, the image has {size_hw} (height, width)"
+            return SkippedRecord("image", "image size mismatch", item)
+        return ImageRecord(id_, prefix + name, *size_hw)

@@ -8,16 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cutler_pl.datasets.converters.image_folder import ImageFolder
-from cutler_pl.datasets.converters.records import (
-    ImageRecord,
-    MarkedPolicy,
-    Record,
-    SkippedRecord,
-    Source,
-    box_record,
-    image_missing,
-    image_unreadable,
-)
+from cutler_pl.datasets.converters.records import ImageRecord, MarkedPolicy, Record, SkippedRecord, Source, box_record
 
 DONT_CARE = "DontCare region"
 _COLUMNS = (15, 16)  # the 16th is a score, in files of detections
@@ -28,14 +19,9 @@ def read_kitti(source: Source) -> Iterator[Record]:
     folder = ImageFolder(source.images)
     for number, path in enumerate(sorted(source.annotations.glob("*.txt")), start=1):
         name = folder.find_stem(path.stem)
-        size_hw = None if name is None else folder.size_hw(name)
-        if name is None or size_hw is None:
-            yield image_missing(f"{path}: no image {path.stem}.* in {source.images}")
-        elif isinstance(size_hw, str):
-            yield image_unreadable(size_hw)
-        else:
-            image = ImageRecord(number, source.prefix + name, *size_hw)
-            yield image
+        image = folder.record(number, name, item=str(path), sought=f"{path.stem}.*", prefix=source.prefix)
+        yield image
+        if isinstance(image, ImageRecord):
             yield from _objects(path, image, source.marked)
 
 

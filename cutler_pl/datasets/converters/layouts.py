@@ -22,9 +22,7 @@ class Options:
 
     Attributes:
         annotations: Annotation file, or folder of annotation files.
-        images: Folder of the images.
-        check_images: Whether each image must be there, with the size that the annotations say.
-        marked: Treatment of marked objects.
+        check_images: Whether each image must be there, of the annotated size.
         splits: VOC's lists.
         ids: COCO20K's list of images.
         synsets: lvis-api's `coco_to_synset.json`, to keep COCO's categories alone.
@@ -136,13 +134,12 @@ CONVERTED = tuple(_LAYOUTS)
 
 
 def open_download(name: str, root: Path, *, datasets: Path, options: Options) -> Download:
-    """Find the parts of a dataset and start its converter.
+    """Find the parts of a dataset of `CONVERTED` and start its converter.
 
     Args:
-        name: One of `CONVERTED`.
+        name: Dataset of the catalogue.
         root: Folder of the download.
         datasets: The datasets folder, whose images are taken where the download has none.
-        options: What is not as usual.
 
     Raises:
         ConfigError: The dataset has no converter.
@@ -157,10 +154,9 @@ def open_download(name: str, root: Path, *, datasets: Path, options: Options) ->
     usual = (root / path for path in layout.annotations)
     annotations = options.annotations or next((path for path in usual if path.exists()), None)
     if annotations is None or not annotations.exists():
-        looked = annotations or f"{root}/ with {' or '.join(layout.annotations)}"
-        raise DatasetNotFoundError(
-            f"no annotations of {name}: looked for {looked}; give the root of the download, or annotations=<path>"
-        )
+        sought = annotations or f"{root}/ with {' or '.join(layout.annotations)}"
+        way_out = "give the root of the download, or annotations=<path>"
+        raise DatasetNotFoundError(f"no annotations of {name}: looked for {sought}; {way_out}")
     images = _images(name, root, layout, datasets, options) if options.check_images or layout.needs_images else None
     source = Source(annotations, images, layout.prefix, options.marked or layout.marked)
     return Download(source, layout.read(source, options, root))

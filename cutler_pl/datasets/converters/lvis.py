@@ -1,9 +1,8 @@
 """LVIS v1 and v0.5: COCO's images under other names, without crowds.
 
-Version 1 has no file names, version 0.5 those of COCO 2014; in both the end of `coco_url` is the path below COCO's
-folder (`val2017/000000266409.jpg`; LVIS' val holds images of COCO's train2017 too). "Cocofied" in the name of the
-original's file may mean COCO's form, or COCO's 80 categories alone, as detectron2's program of that name makes it: both
-can be made here.
+The end of `coco_url` is the path below COCO's folder (`val2017/000000266409.jpg`; LVIS' val holds images of COCO's
+train2017 too). "Cocofied" in the name of the original's file may mean COCO's form, or COCO's 80 categories alone, as
+detectron2's program of that name makes it: both can be made here.
 """
 
 import json
@@ -17,11 +16,7 @@ from cutler_pl.errors import AnnotationError, DatasetNotFoundError
 
 
 def lvis_selection(source: Path, synsets: Path | None) -> Selection:
-    """Which records of an LVIS file are wanted.
-
-    Args:
-        source: The LVIS file.
-        synsets: `coco_to_synset.json` of lvis-api, to keep the categories that COCO has; all where None.
+    """Records of an LVIS file whose categories are in `synsets`, lvis-api's `coco_to_synset.json`; all where None.
 
     Raises:
         DatasetNotFoundError: There is no such file.

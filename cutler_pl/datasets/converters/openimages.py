@@ -13,15 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from cutler_pl.datasets.converters.image_folder import ImageFolder
-from cutler_pl.datasets.converters.records import (
-    ImageRecord,
-    Record,
-    SkippedRecord,
-    Source,
-    box_record,
-    image_missing,
-    image_unreadable,
-)
+from cutler_pl.datasets.converters.records import Record, SkippedRecord, Source, box_record
 from cutler_pl.errors import AnnotationError
 
 GROUP = "group of objects"
@@ -51,7 +43,8 @@ def read_openimages(source: Source) -> Iterator[Record]:
     folder = ImageFolder(source.images)
     start = 0
     for (image_id, number), end in zip(boxes.images.items(), ends.tolist(), strict=True):
-        image = _image(image_id, number + 1, folder, source)
+        name = folder.find_stem(image_id)
+        image = folder.record(number + 1, name, item=str(table), sought=f"{image_id}.*", prefix=source.prefix)
         yield image
         for i in order[start:end].tolist():
             item = f"{table}, row {boxes.row[i]}"
@@ -63,16 +56,6 @@ def read_openimages(source: Source) -> Iterator[Record]:
             policy = source.marked if boxes.group[i] else None
             yield box_record(image, box, marked=policy, reason=GROUP, item=item)
         start = end
-
-
-def _image(image_id: str, number: int, folder: ImageFolder, source: Source) -> ImageRecord | SkippedRecord:
-    name = folder.find_stem(image_id)
-    size_hw = None if name is None else folder.size_hw(name)
-    if name is None or size_hw is None:
-        return image_missing(f"{source.annotations}: no image {image_id}.* in {source.images}")
-    return (
-        image_unreadable(size_hw) if isinstance(size_hw, str) else ImageRecord(number, source.prefix + name, *size_hw)
-    )
 
 
 def _read(path: Path, boxes: _Table) -> Iterator[SkippedRecord]:

@@ -18,13 +18,9 @@ NO_AREA = "box without area inside its image"
 
 
 class Source(NamedTuple):
-    """The parts of a dataset that a converter reads.
+    """The parts of a dataset that a converter reads; `images` is None where they are not checked.
 
-    Attributes:
-        annotations: Annotation file, or folder of annotation files.
-        images: Folder of the images; None where they are not checked.
-        prefix: What file names in the COCO file have before the names in `images`.
-        marked: Treatment of marked objects.
+    `prefix` is what file names in the COCO file have before the names in `images`.
     """
 
     annotations: Path
@@ -54,13 +50,9 @@ class ObjectRecord(NamedTuple):
 
 
 class SkippedRecord(NamedTuple):
-    """An image or object that is left out.
+    """An image or object that is left out, because of a fault or on purpose.
 
-    Attributes:
-        kind: What was left out.
-        reason: Why; the same words for all of the same reason.
-        item: Which one, with file and position; empty for what is counted but not listed, since it was not asked for.
-        fault: Whether something is wrong with it, as opposed to left out on purpose.
+    `item` is its file and position; empty for what is counted but not listed, since it was not asked for.
     """
 
     kind: Literal["image", "object"]
@@ -72,42 +64,23 @@ class SkippedRecord(NamedTuple):
 Record = ImageRecord | ObjectRecord | SkippedRecord
 
 
-def image_missing(item: str) -> SkippedRecord:
-    """Record of an image without a file."""
-    return SkippedRecord("image", "image missing", item)
-
-
-def image_unreadable(reason: str) -> SkippedRecord:
-    """Record of an image whose file cannot be read."""
-    return SkippedRecord("image", "image not readable", reason)
-
-
-def clipped_box(box_xyxy: Sequence[float], *, height: int, width: int) -> list[float] | None:
-    """`[x, y, width, height]` of a box clipped to its image; None where nothing is left."""
-    x0, y0, x1, y1 = box_xyxy
-    if not isfinite(x0 + y0 + x1 + y1):
-        return None
-    x0, y0, x1, y1 = max(x0, 0.0), max(y0, 0.0), min(x1, float(width)), min(y1, float(height))
-    if x1 <= x0 or y1 <= y0:
-        return None
-    return [round(x0, 3), round(y0, 3), round(x1 - x0, 3), round(y1 - y0, 3)]
-
-
 def box_record(
     image: ImageRecord, box_xyxy: Sequence[float], *, marked: MarkedPolicy | None, reason: str, item: str
 ) -> Record:
-    """Record of a box annotation.
+    """Record of a box, clipped to its image.
 
     Args:
         image: Its image.
-        box_xyxy: Box in pixels; it is clipped to the image.
+        box_xyxy: Box in pixels.
         marked: Treatment of the object if the format marks it, else None.
-        reason: Name of that mark.
+        reason: Name of the mark.
         item: File and position of the annotation.
     """
     if marked == "drop":
         return SkippedRecord("object", reason, item, fault=False)
-    box = clipped_box(box_xyxy, height=image.height, width=image.width)
-    if box is None:
+    x0, y0 = (max(start, 0.0) for start in box_xyxy[:2])
+    width, height = min(box_xyxy[2], image.width) - x0, min(box_xyxy[3], image.height) - y0
+    if not isfinite(sum(box_xyxy)) or width <= 0 or height <= 0:
         return SkippedRecord("object", NO_AREA, f"{item}: {list(box_xyxy)}")
+    box = [round(value, 3) for value in (x0, y0, width, height)]
     return ObjectRecord(image.id, box, round(box[2] * box[3], 3), crowd=marked == "ignore")

@@ -9,15 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from cutler_pl.datasets.converters.image_folder import ImageFolder
-from cutler_pl.datasets.converters.records import (
-    ImageRecord,
-    Record,
-    SkippedRecord,
-    Source,
-    box_record,
-    image_missing,
-    image_unreadable,
-)
+from cutler_pl.datasets.converters.records import ImageRecord, Record, SkippedRecord, Source, box_record
 from cutler_pl.errors import DatasetNotFoundError
 
 DIFFICULT = "marked difficult"
@@ -72,30 +64,22 @@ def _read(path: Path, number: int, folder: ImageFolder, source: Source) -> Itera
     if root.tag != "annotation":
         yield SkippedRecord("image", "annotation file of another form", f"{path}: <{root.tag}> instead of <annotation>")
         return
-    image = _image(root, path, number, folder, source.prefix)
+    name = folder.find_stem(path.stem)
+    size_hw, sought = _size_hw(root), f"{path.stem}.*"
+    image = folder.record(number, name, item=str(path), sought=sought, prefix=source.prefix, size_hw=size_hw)
     yield image
     if isinstance(image, ImageRecord):
         for position, element in enumerate(root.findall("object"), start=1):
             yield _object(element, image, f"{path}, object {position}", source)
 
 
-def _image(root: ET.Element, path: Path, number: int, folder: ImageFolder, prefix: str) -> ImageRecord | SkippedRecord:
-    name = folder.find_stem(path.stem)
-    if name is None:
-        return image_missing(f"{path}: no image {path.stem}.* in {folder.root}")
-    size_hw = folder.size_hw(name)
-    if isinstance(size_hw, str):
-        return image_unreadable(size_hw)
+def _size_hw(root: ET.Element) -> tuple[int, int] | None:
+    """Annotated height and width; None where they are missing or no positive numbers."""
     try:
-        annotated_hw = (int(_text(root, "size/height")), int(_text(root, "size/width")))
+        height, width = int(_text(root, "size/height")), int(_text(root, "size/width"))
     except ValueError:
-        annotated_hw = (0, 0)
-    if size_hw is None and min(annotated_hw) < 1:
-        return SkippedRecord("image", "no image size", f"{path}: <size> is missing or no number")
-    if size_hw is not None and min(annotated_hw) > 0 and size_hw != annotated_hw:
-        item = f"{path}: annotated {annotated_hw}, the image has {size_hw} (height, width)"
-        return SkippedRecord("image", "image size mismatch", item)
-    return ImageRecord(number, prefix + name, *(size_hw or annotated_hw))
+        return None
+    return (height, width) if min(height, width) > 0 else None
 
 
 def _object(element: ET.Element, image: ImageRecord, item: str, source: Source) -> Record:

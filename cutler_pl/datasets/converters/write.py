@@ -17,15 +17,10 @@ FOREGROUND = {"id": 1, "name": "fg", "supercategory": "fg"}
 
 @dataclass
 class ConversionReport:
-    """Counts of a conversion.
+    """Numbers of images and annotations written, with ignored regions (`iscrowd` 1), and of skipped records.
 
-    Attributes:
-        images: Images written.
-        annotations: Annotations written, ignored regions among them.
-        ignored: Ignored regions (`iscrowd` 1).
-        objects: Annotations of each image that has any, by image id.
-        first: File name of the first image.
-        skipped: How many were skipped, by kind ("image", "object"), reason and whether that is a fault.
+    `objects` counts annotations by image id, `skipped` by kind ("image", "object"), reason and whether it is a fault;
+    `first` is the file name of the first image.
     """
 
     images: int = 0
@@ -56,7 +51,6 @@ def write_records(
         records: Output of a converter.
         output: The file; an older one stays if the new one is refused.
         skipped: File for one JSON line per skipped record; written in any case.
-        info: The `info` of the file.
         max_failure_rate: Share of images, and of objects, that may be left out for a fault.
 
     Raises:

@@ -18,16 +18,16 @@ def box(
 
 @pytest.fixture
 def write(tmp_path: Path, write_image: Callable[..., Path]) -> Callable[..., None]:
-    """`write(stem, objects, size_hw=…, photo=…)`: an XML file of VOC's form and its photo, named in train.txt."""
+    """`write(stem, objects, size_hw=…, image=…)`: an XML file of VOC's form and its image, named in train.txt."""
     for folder in ("Annotations", "JPEGImages", "ImageSets/Main"):
         (tmp_path / folder).mkdir(parents=True)
 
-    def write(stem: str, *objects: str, size: str | None = None, photo: str | None = ".jpg") -> None:
+    def write(stem: str, *objects: str, size: str | None = None, image: str | None = ".jpg") -> None:
         size = "<size><width>64</width><height>48</height><depth>3</depth></size>" if size is None else size
         text = f"<annotation><filename>{stem}</filename>{size}{''.join(objects)}</annotation>"
         (tmp_path / "Annotations" / f"{stem}.xml").write_text(text)
-        if photo is not None:
-            write_image(f"JPEGImages/{stem}{photo}", (48, 64))
+        if image is not None:
+            write_image(f"JPEGImages/{stem}{image}", (48, 64))
         with (tmp_path / "ImageSets" / "Main" / "train.txt").open("a") as file:
             file.write(f"{stem} 1\r\n")
 
@@ -40,7 +40,7 @@ def read(folder: Path, *splits: str, images: bool = True, marked: str = "keep") 
 
 
 def test_corners_count_from_one(tmp_path: Path, write: Callable[..., None]) -> None:
-    write("a", box(1, 1, 64, 48), box(11, 21, 11, 22.5), photo=".png")
+    write("a", box(1, 1, 64, 48), box(11, 21, 11, 22.5), image=".png")
     assert read(tmp_path) == [
         ImageRecord(1, "JPEGImages/a.png", 48, 64),
         ObjectRecord(1, [0, 0, 64, 48], 3072),
@@ -96,12 +96,12 @@ def test_missing_size_from_image(tmp_path: Path, write: Callable[..., None], siz
 
 
 def test_size_from_xml_without_images(tmp_path: Path, write: Callable[..., None]) -> None:
-    write("a", box(1, 1, 2, 2), photo=None)
+    write("a", box(1, 1, 2, 2), image=None)
     assert read(tmp_path, images=False)[0] == ImageRecord(1, "JPEGImages/a.jpg", 48, 64)
 
 
 def test_list_unusable_images(tmp_path: Path, write: Callable[..., None]) -> None:
-    write("gone", box(1, 1, 2, 2), photo=None)
+    write("gone", box(1, 1, 2, 2), image=None)
     write("other", size="<size><width>63</width><height>48</height></size>")
     write("broken")
     (tmp_path / "Annotations" / "broken.xml").write_text("<annotation><size>")
