@@ -3,12 +3,12 @@
     python benchmarks/detector.py                         inference and a training iteration (some minutes)
     python benchmarks/detector.py --part inference
     python benchmarks/detector.py --part options          inference of ours with each option that is to make it faster
-    python benchmarks/detector.py --channels-last         ours in the faster memory layout that training uses
     python benchmarks/detector.py --profile               also what dominates ours
 
-Inference is one photo of 480×640 resized to 800×1067; a training iteration is forward and backward of two images of
-480×640 with three objects each. Each side runs in its own process, so that peak memory is its own. Ours has the weights
-of the golden rule, so that proposals are of all sizes; torchvision's are random, as `weights=None` leaves them.
+Inference is one image of 480×640 resized to 800×1067; a training iteration is forward and backward of two images of
+480×640 with three objects each. The sides run in turn, nine times, each in its own process, both in their default
+settings. Ours has the weights of the golden rule, so that proposals are of all sizes; torchvision's are random, as
+`weights=None` leaves them.
 """
 
 import argparse
@@ -32,17 +32,16 @@ from cutler_pl.runtime.reproducibility import run_metadata
 from cutler_pl.weights.detectron2_keys import to_detectron2
 
 SIDES = {"ours": "Cascade Mask R-CNN R50-FPN, ours", "torchvision": "Mask R-CNN R50-FPN, torchvision"}
-PARTS = {"inference": "photo 480×640", "training": "iteration of 2 images 480×640"}
+PARTS = {"inference": "image 480×640", "training": "iteration of 2 images 480×640"}
 OPTIONS: dict[str, dict[str, bool]] = {
-    "neither": {},
-    "channels_last": {"channels_last": True},
+    "channels_first": {"channels_last": False},
     "compile_backbone": {"compile_backbone": True},
-    "both": {"channels_last": True, "compile_backbone": True},
+    "default": {},
 }
 SIZE_HW = (480, 640)
 
 
-def photo(seed: int) -> torch.Tensor:
+def image(seed: int) -> torch.Tensor:
     """A smooth random image."""
     coarse = torch.rand(1, 3, 60, 80, generator=torch.Generator().manual_seed(seed)) * 255
     return F.interpolate(coarse, SIZE_HW, mode="bilinear")[0].to(torch.uint8)
@@ -72,11 +71,11 @@ def ours(**options: bool) -> torch.nn.Module:
 
 def task(side: str, part: str, options: dict[str, bool]) -> Callable[[], object]:
     """What is timed; the options are those of ours."""
-    images, targets = [photo(0), photo(1)], [target(), target()]
+    images, targets = [image(0), image(1)], [target(), target()]
     if side == "ours":
         model = ours(**options)
     else:
-        model = maskrcnn_resnet50_fpn(weights=None, weights_backbone=None, num_classes=2, box_score_thresh=0)
+        model = maskrcnn_resnet50_fpn(weights=None, weights_backbone=None, num_classes=2)
         images = [image.float() / 255 for image in images]
     if part == "inference":
         model.eval()
@@ -85,70 +84,66 @@ def task(side: str, part: str, options: dict[str, bool]) -> Callable[[], object]
     return lambda: sum(model(images, targets).values()).backward()
 
 
-def measure(side: str, part: str, options: dict[str, bool], args: argparse.Namespace, answers: Any) -> None:
-    """Time one side in this process."""
+def serve(side: str, part: str, options: dict[str, bool], profile: bool, connection: Any) -> None:
+    """Run one side each time it is asked to; answer with its processor seconds and peak memory so far."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
     run = task(side, part, options)
     run()  # what is compiled is compiled here
-    seconds = []
-    for _ in range(args.repeats):
+    connection.send(None)
+    while connection.recv():
         start = time.process_time()
         run()
-        seconds.append(time.process_time() - start)
-    table = ""
-    if args.profile and side == "ours":
+        seconds = time.process_time() - start
+        connection.send((seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20))
+    if profile and side == "ours":
         with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as events:
             run()
-        table = events.key_averages().table(sort_by="self_cpu_time_total", row_limit=12, max_name_column_width=40)
-    answers.put((seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, table))
+        print(events.key_averages().table(sort_by="self_cpu_time_total", row_limit=12, max_name_column_width=40))
+
+
+def interleave(title: str, sides: dict[str, tuple[str, str, dict[str, bool]]], args: argparse.Namespace) -> None:
+    """Time all sides in turn, each in a process of its own; print medians and the ratio to the last side."""
+    context = multiprocessing.get_context("spawn")
+    connections, processes = {}, []
+    for name, side in sides.items():
+        connections[name], theirs = context.Pipe()
+        processes.append(context.Process(target=serve, args=(*side, args.profile, theirs)))
+        processes[-1].start()
+        connections[name].recv()
+    runs: dict[str, list[tuple[float, float]]] = {name: [] for name in sides}
+    for _ in range(args.repeats):
+        for name, connection in connections.items():
+            connection.send(True)
+            runs[name].append(connection.recv())
+    for connection, process in zip(connections.values(), processes, strict=True):
+        connection.send(False)
+        process.join()
+    medians = {name: statistics.median(seconds for seconds, _ in run) for name, run in runs.items()}
+    for name, run in runs.items():
+        seconds = [s for s, _ in run]
+        ratio = medians[name] / medians[list(sides)[-1]]
+        print(
+            f"{title}, {name}: {medians[name]:.2f} s ({min(seconds):.2f} to {max(seconds):.2f}), "
+            f"ratio {ratio:.2f}, peak {run[-1][1]:.2f} GiB"
+        )
 
 
 def main() -> None:
-    """Run both sides of the parts asked for and print medians."""
+    """Run the parts asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--part", choices=[*PARTS, "options"], help="only this one")
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--channels-last", action="store_true")
+    parser.add_argument("--repeats", type=int, default=9)
     parser.add_argument("--profile", action="store_true")
     args = parser.parse_args()
 
     print(json.dumps(run_metadata(), ensure_ascii=False))
     if args.part == "options":
-        compare_options(args)
+        sides = {name: ("ours", "inference", options) for name, options in OPTIONS.items()}
+        interleave(f"inference ({PARTS['inference']})", sides, args)
         return
     for part in [args.part] if args.part else PARTS:
-        medians = {}
-        for side, name in SIDES.items():
-            medians[side] = in_own_process(f"{part} ({PARTS[part]}), {name}", side, part, args)
-        print(f"{part}: ours takes {medians['ours'] / medians['torchvision']:.2f} of torchvision's time")
-
-
-def compare_options(args: argparse.Namespace) -> None:
-    """Inference of ours with the options, beside that without."""
-    medians = {}
-    for name, options in OPTIONS.items():
-        title = f"inference ({PARTS['inference']}), ours with {name}"
-        medians[name] = in_own_process(title, "ours", "inference", args, options)
-        print(f"{name}: {medians[name] / medians['neither']:.2f} of the time with neither")
-
-
-def in_own_process(
-    title: str, side: str, part: str, args: argparse.Namespace, options: dict[str, bool] | None = None
-) -> float:
-    """Time one side in a fresh process, print what it took; returns the median in seconds."""
-    context = multiprocessing.get_context("spawn")
-    answers = context.Queue()
-    options = {"channels_last": args.channels_last} if options is None else options
-    process = context.Process(target=measure, args=(side, part, options, args, answers))
-    process.start()
-    seconds, gibibytes, table = answers.get()
-    process.join()
-    spread = f"{min(seconds):.2f} to {max(seconds):.2f}"
-    print(f"{title}: {statistics.median(seconds):.2f} s ({spread}), peak {gibibytes:.2f} GiB")
-    if table:
-        print(table)
-    return statistics.median(seconds)
+        interleave(f"{part} ({PARTS[part]})", {SIDES[side]: (side, part, {}) for side in SIDES}, args)
 
 
 if __name__ == "__main__":

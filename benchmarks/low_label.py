@@ -192,7 +192,7 @@ def write_data(cfg: DictConfig, folder: Path, *, percents: Sequence[float]) -> S
         raise ConfigError(f"{folder}: a scene to test on is among those to train on")
     images = read_images(labelled)
     chosen = {path: draw_images(images.ids, p, seed=cfg.seed, nested=True) for p, path in labels.items()}
-    write_splits(labelled, chosen, images.head)
+    write_splits(labelled, chosen, images.header)
     return scenes
 
 
