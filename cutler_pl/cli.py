@@ -1,7 +1,7 @@
-"""How every command starts and ends: the project's root for the configs, and errors as one sentence.
+"""Start and end of every command: the project's root for the configs, and user errors as one sentence.
 
-A mistake in what the user gave ends with one line on standard error and exit code 1. A bug keeps its traceback, and
-`HYDRA_FULL_ERROR=1` shows the traceback of either.
+A user error ends with one line on standard error and exit code 1. A bug keeps its traceback; `HYDRA_FULL_ERROR=1`
+shows the traceback of either.
 """
 
 import difflib
@@ -25,7 +25,7 @@ from hydra.errors import (
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
-from cutler_pl.commands.settings import renamed
+from cutler_pl.commands.settings import RENAMED
 from cutler_pl.errors import CutlerError
 from cutler_pl.runtime.logging import configure_logging
 
@@ -36,7 +36,7 @@ _SUBMITIT = "hydra/launcher/submitit"
 
 
 def command(main: Callable[[], None]) -> Callable[[], None]:
-    """Decorate a `@hydra.main` function: sets `PROJECT_ROOT` for the configs, reports faulty settings."""
+    """Decorate a `@hydra.main` function: set `PROJECT_ROOT`, report faulty settings."""
 
     @functools.wraps(main)
     def run() -> None:
@@ -51,7 +51,7 @@ def command(main: Callable[[], None]) -> Callable[[], None]:
 
 
 def task(main: Callable[[DictConfig], None]) -> Callable[[DictConfig], None]:
-    """Decorate the function below `@hydra.main`: reports what goes wrong in the work itself, before Hydra sees it."""
+    """Decorate the function below `@hydra.main`: report errors of the work before Hydra sees them."""
 
     @functools.wraps(main)
     def run(cfg: DictConfig) -> None:
@@ -63,7 +63,7 @@ def task(main: Callable[[DictConfig], None]) -> Callable[[DictConfig], None]:
 
 @contextmanager
 def _sentences() -> Iterator[None]:
-    """Turn what the user can mend into one line on standard error and exit code 1."""
+    """Turn a user error into one line on standard error and exit code 1."""
     try:
         yield
     except (CutlerError, HydraException, OmegaConfBaseException) as error:
@@ -78,11 +78,10 @@ def _sentences() -> Iterator[None]:
 
 
 def explain(error: BaseException) -> str | None:
-    """Say in one line what the user can do about an error; None for a bug, which needs its traceback."""
+    """One line on what the user can do about an error; None for a bug."""
     chain = _causes(error)
-    for cause in chain:
-        if isinstance(cause, CutlerError):
-            return _one_line(str(cause))
+    if own := next((cause for cause in chain if isinstance(cause, CutlerError)), None):
+        return _one_line(own)
     for cause in chain:
         if isinstance(cause, MissingMandatoryValue):
             return f"{cause.full_key} has no value and needs one: add {cause.full_key}=<value>"
@@ -94,21 +93,19 @@ def explain(error: BaseException) -> str | None:
             return _unknown_setting(str(cause.full_key))
     if isinstance(error, InstantiationException) and not isinstance(chain[-1], TypeError):
         return None
-    return _one_line(str(error))
+    return _one_line(error)
 
 
 def _how_to_quote(override: str) -> str:
     key, _, value = override.partition("=")
     quoted = value.replace("'", "\\'")
-    return (
-        f"{override} cannot be read: a value with spaces, commas, brackets, = or other special characters needs two "
-        f"pairs of quotes, \"{key}='{quoted}'\""
-    )
+    special = "a value with spaces, commas, brackets, = or other special characters"
+    return f"{override} cannot be read: {special} needs two pairs of quotes, \"{key}='{quoted}'\""
 
 
 def _unknown_setting(key: str) -> str:
-    if new_key := renamed(key):
-        return f"the setting {key!r} is now called {new_key!r}"
+    if key in RENAMED:
+        return f"the setting {key!r} is now called {RENAMED[key]!r}"
     return f"there is no setting {key!r}{_suggestion(key)}; the option --cfg job prints all settings"
 
 
@@ -121,12 +118,12 @@ def _causes(error: BaseException) -> list[BaseException]:
     return chain
 
 
-def _one_line(text: str) -> str:
-    return "; ".join(line.strip() for line in text.splitlines() if line.strip())
+def _one_line(error: BaseException) -> str:
+    return "; ".join(line.strip() for line in str(error).splitlines() if line.strip())
 
 
 def _suggestion(key: str) -> str:
-    """Closest existing settings, found by composing the same command without its single-value overrides."""
+    """Closest settings of the same command, composed with its groups only."""
     name = Path(sys.argv[0]).stem
     groups = [a for a in sys.argv[1:] if "=" in a and _is_group(a.split("=")[0])]
     GlobalHydra.instance().clear()

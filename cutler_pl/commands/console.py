@@ -9,7 +9,7 @@ from cutler_pl.reports.tables import Table
 
 
 def print_table(table: Table) -> None:
-    """Print a table with its notes, never cut to the width of a pipe or log."""
+    """Print a table with its notes, never cut to the width of the console."""
     shown = RichTable(title=Text(" ".join(table.notes)) if table.notes else None, title_justify="left", box=SIMPLE_HEAD)
     for number, name in enumerate(table.header):
         shown.add_column(Text(name), justify="left" if number < table.text_columns else "right", no_wrap=True)

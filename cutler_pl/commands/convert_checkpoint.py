@@ -1,4 +1,4 @@
-"""Convert the weights of a detector from one format into another, by way of the model they must fit."""
+"""Convert the weights of a detector from one format into another, through its model."""
 
 from pathlib import Path
 
@@ -17,10 +17,7 @@ DETECTRON2, OURS = "detectron2", "cutler_pl"
 
 
 def run(cfg: DictConfig) -> Path:
-    """Convert as `conf/convert_checkpoint.yaml` describes.
-
-    Returns:
-        The file written.
+    """Convert as `conf/convert_checkpoint.yaml` describes; returns the file written.
 
     Raises:
         ConfigError: `format` or the ending of `output` does not exist.

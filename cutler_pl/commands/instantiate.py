@@ -1,4 +1,4 @@
-"""From config to objects: what the commands share. Every function takes the part of the config it needs."""
+"""From config to objects: what the commands share."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -21,12 +21,11 @@ def build_detector_from(cfg: DictConfig, *, num_classes: int) -> Detector:
     """Build `cfg.detector` for a number of classes and load `cfg.init` into it.
 
     Args:
-        cfg: The `model` group: `detector` (a partial), `init` ("scratch", a released name, an address or a file) and
-            `reset_head` (whether head layers of another number of classes start anew).
-        num_classes: Object classes, background not counted.
+        cfg: The `model` group: `detector`, `init` ("scratch", a released name, an address or a file), `reset_head`.
+        num_classes: Number of classes, without the background.
 
     Raises:
-        CheckpointError: The start weights cannot be had or do not fit; the message names `model.init=`.
+        CheckpointError: The start weights cannot be loaded or do not fit.
     """
     model: Detector = instantiate(cfg.detector)(num_classes=num_classes)
     if cfg.init == SCRATCH:
@@ -45,13 +44,13 @@ def load_detector_from(cfg: DictConfig, source: str, **options: Any) -> tuple[De
     """Load a trained detector: built as the file says or shows, or as `model=` says where that is given.
 
     Args:
-        cfg: `model` (null or the group; it does not count for a .ckpt, which says how it is built) and `num_classes`.
-        source: Anything `load_detector` takes.
-        **options: Options of `build_detector` that differ.
+        cfg: `model` (null or the group; ignored for a .ckpt, which stores its config) and `num_classes`.
+        source: A source that `load_detector` accepts.
+        **options: Options of `build_detector` to override.
 
     Raises:
-        CheckpointError: The file cannot be read, or its weights do not fit the model.
-        ConfigError: The file is for another number of classes than `num_classes`.
+        CheckpointError: The file cannot be read, or its weights do not fit.
+        ConfigError: The file has another number of classes than `num_classes`.
     """
     if cfg.get("model") is not None and not source.endswith(".ckpt"):
         model = instantiate(cfg.model.detector)(num_classes=cfg.num_classes or 1, **options)
@@ -68,37 +67,30 @@ def load_detector_from(cfg: DictConfig, source: str, **options: Any) -> tuple[De
 
 
 def build_trainer(cfg: DictConfig, *, callbacks: Sequence[L.Callback] = ()) -> L.Trainer:
-    """Build Lightning's Trainer with the callbacks and loggers of a config, and further callbacks.
+    """Lightning's Trainer with the callbacks and loggers of a config, and further callbacks.
 
     Raises:
-        ConfigError: The hardware asked for is not there; the message names `trainer=`.
+        ConfigError: The hardware is missing.
     """
+    callbacks = [*instantiate_all(cfg.get("callbacks")), *callbacks]
     try:
         trainer: L.Trainer = instantiate(
-            cfg.trainer,
-            callbacks=[*instantiate_all(cfg.get("callbacks")), *callbacks],
-            logger=instantiate_all(cfg.get("logger")) or False,
+            cfg.trainer, callbacks=callbacks, logger=instantiate_all(cfg.get("logger")) or False
         )
     except Exception as error:
-        cause = _misconfiguration(error)
-        if cause is None:
+        if (cause := _misconfiguration(error)) is None:
             raise
-        raise ConfigError(
-            f"this machine cannot run trainer={cfg.trainer.get('accelerator')}: {cause}; try trainer=cpu"
-        ) from error
+        asked = cfg.trainer.get("accelerator")
+        raise ConfigError(f"this machine cannot run trainer={asked}: {cause}; try trainer=cpu") from error
     return trainer
 
 
 def instantiate_all(group: DictConfig | None) -> list[Any]:
-    """Objects of a group whose options are named entries with `_target_`; entries set to null are left out."""
-    if not group:
-        return []
-    return [instantiate(entry) for entry in group.values() if entry]
+    """Objects of a group of named entries with `_target_`; null entries are left out."""
+    return [instantiate(entry) for entry in group.values() if entry] if group else []
 
 
 def _misconfiguration(error: BaseException | None) -> MisconfigurationException | None:
-    while error is not None:
-        if isinstance(error, MisconfigurationException):
-            return error
+    while error is not None and not isinstance(error, MisconfigurationException):
         error = error.__cause__
-    return None
+    return error

@@ -1,4 +1,4 @@
-"""Write K % files of a COCO file, or copy the released ones, and print what is in them."""
+"""Write K % files of a COCO file, or copy the released ones, and print their counts."""
 
 import shutil
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from cutler_pl.coco.stream import read_records
 from cutler_pl.commands.console import print_table
 from cutler_pl.datasets.catalog import CATALOG
 from cutler_pl.datasets.released_annotations import extract_member
-from cutler_pl.datasets.splits import ImageList, draw_images, listed_images, read_images, write_splits
+from cutler_pl.datasets.splits import draw_images, listed_images, read_images, write_splits
 from cutler_pl.errors import ConfigError, DatasetNotFoundError
 from cutler_pl.reports.tables import Table
 from cutler_pl.runtime.files import atomic_write
@@ -20,15 +20,12 @@ log = get_logger(__name__)
 
 
 def run(cfg: DictConfig) -> list[Path]:
-    """Make splits as `conf/make_coco_splits.yaml` describes.
-
-    Returns:
-        The files, in the order of `percents`.
+    """Make splits as `conf/make_coco_splits.yaml` describes; returns the files in the order of `percents`.
 
     Raises:
-        ConfigError: Settings do not go together, or a file is there already.
+        ConfigError: Settings contradict one another, or a file exists.
         DatasetNotFoundError: A file is missing.
-        AnnotationError: A file is of another format than expected.
+        AnnotationError: A file has another format.
     """
     _check(cfg)
     whole = CATALOG["coco_100"].annotations
@@ -45,7 +42,10 @@ def run(cfg: DictConfig) -> list[Path]:
         chosen, annotations = _copy_released(released, files)
     else:
         images = read_images(source)
-        chosen = {percent: _choose_images(cfg, percent, images) for percent in files}
+        if cfg.lists:
+            chosen = {share: listed_images(Path(cfg.lists), share, seed=cfg.seed, images=images) for share in files}
+        else:
+            chosen = {share: draw_images(images.ids, share, seed=cfg.seed, nested=cfg.nested) for share in files}
         annotations = write_splits(source, {files[percent]: chosen[percent] for percent in files}, images.header)
     _print_splits(files, chosen, annotations)
     return list(files.values())
@@ -61,14 +61,8 @@ def _check(cfg: DictConfig) -> None:
         raise ConfigError("lists= and released= both say which images are taken; give one of them")
 
 
-def _choose_images(cfg: DictConfig, percent: float, images: ImageList) -> frozenset[int]:
-    if cfg.lists:
-        return listed_images(Path(cfg.lists), percent, seed=cfg.seed, images=images)
-    return draw_images(images.ids, percent, seed=cfg.seed, nested=cfg.nested)
-
-
 def _copy_released(released: Path, files: Mapping[float, Path]) -> tuple[dict[float, frozenset[int]], dict[Path, int]]:
-    """Copy the released files from their archive or folder and read what is in them."""
+    """Copy the released files from their archive or folder; image ids and annotation counts of each."""
     chosen: dict[float, frozenset[int]] = {}
     annotations: dict[Path, int] = {}
     for percent, path in files.items():
@@ -103,8 +97,7 @@ def _print_splits(
     rows = []
     for percent, path in sorted(files.items()):
         larger = min((other for other in files if other > percent), default=None)
-        shared = (
-            "–" if larger is None else f"{len(chosen[percent] & chosen[larger]) / max(1, len(chosen[percent])):.0%}"
-        )
-        rows.append([f"{percent:g} %", f"{len(chosen[percent]):,}", f"{annotations[path]:,}", shared, str(path)])
+        ids = chosen[percent]
+        shared = "–" if larger is None else f"{len(ids & chosen[larger]) / max(1, len(ids)):.0%}"
+        rows.append([f"{percent:g} %", f"{len(ids):,}", f"{annotations[path]:,}", shared, str(path)])
     print_table(Table(["share", "images", "annotations", "shared with the next larger", "file"], rows))

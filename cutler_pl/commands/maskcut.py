@@ -1,4 +1,4 @@
-"""Pseudo-masks of images: from the config to `pseudo_masks.generate`, with figures of what was found on request."""
+"""Pseudo-masks of images, with figures on request."""
 
 from dataclasses import fields
 from pathlib import Path
@@ -30,14 +30,14 @@ def run(cfg: DictConfig) -> Path:
     """Find masks as `conf/maskcut.yaml` describes.
 
     Returns:
-        The COCO file; of a part of a job array, where it will be.
+        The COCO file; for a part of a job array, its future path.
 
     Raises:
         ConfigError: No features are chosen, or settings cannot work or differ from the output's.
         DatasetNotFoundError: There are no images.
-        CheckpointError: The features' weights cannot be had.
-        OutputLockedError: Another run is writing into the output folder.
-        TooManyFailuresError: The run is done, but too many images failed.
+        CheckpointError: The features' weights cannot be loaded.
+        OutputLockedError: Another run writes into the output folder.
+        TooManyFailuresError: Too many images failed.
     """
     if cfg.get("maskcut") is None:
         raise ConfigError(
@@ -49,10 +49,8 @@ def run(cfg: DictConfig) -> Path:
     root, names = list_images(cfg.input)
     extractor = instantiate(cfg.maskcut.features)
     if cfg.maskcut.fixed_size % extractor.patch_size:
-        raise ConfigError(
-            f"maskcut.fixed_size={cfg.maskcut.fixed_size} is not a multiple of the patch size {extractor.patch_size} "
-            f"of {cfg.maskcut.features.name}"
-        )
+        size = f"the patch size {extractor.patch_size} of {cfg.maskcut.features.name}"
+        raise ConfigError(f"maskcut.fixed_size={cfg.maskcut.fixed_size} is not a multiple of {size}")
     predictor = MaskCutPredictor(
         extractor,
         MaskCutParams(**{field.name: cfg.maskcut[field.name] for field in fields(MaskCutParams)}),
@@ -80,18 +78,17 @@ def run(cfg: DictConfig) -> Path:
 
 
 class _RunRecord(Observer):
-    """Records the run once it is certain to begin."""
+    """Records the run when it begins."""
 
     def __init__(self, cfg: DictConfig, output: Path) -> None:
-        self._cfg = cfg
-        self._output = output
+        self._cfg, self._output = cfg, output
 
     def on_start(self) -> None:
         record_run(self._output, self._cfg)
 
 
 class _Figures(_RunRecord):
-    """Draws the masks of each image, and a row of panels with the steps that led to them."""
+    """Draws the masks and the steps of each image."""
 
     preview_side = 1024
 

@@ -12,10 +12,7 @@ from cutler_pl.runtime.locks import file_lock
 
 
 def run(cfg: DictConfig) -> Path:
-    """Merge as `conf/merge_shards.yaml` describes.
-
-    Returns:
-        The COCO file.
+    """Merge as `conf/merge_shards.yaml` describes; returns the COCO file.
 
     Raises:
         DatasetNotFoundError: There is nothing to merge.
@@ -25,13 +22,10 @@ def run(cfg: DictConfig) -> Path:
     if cfg.sources is not None and not isinstance(cfg.sources, ListConfig):
         raise ConfigError(f"sources={cfg.sources}: expected a list, such as 'sources=[{cfg.sources}]'")
     folder = OutputFolder(cfg.output)
+    sources = list(cfg.sources or [folder.shards])
+    options = {"failures": folder.failures, "allow_missing": cfg.allow_missing}
     with file_lock(cfg.output, purpose="merge_shards"):
-        expected = None if cfg.sources else read_inputs(folder.shards)
         merge_shards(
-            list(cfg.sources or [folder.shards]),
-            folder.annotations,
-            expected=expected,
-            failures=folder.failures,
-            allow_missing=cfg.allow_missing,
+            sources, folder.annotations, expected=None if cfg.sources else read_inputs(folder.shards), **options
         )
     return folder.annotations

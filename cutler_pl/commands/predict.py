@@ -1,4 +1,4 @@
-"""Run a detector over images: a COCO results file, the list of its images, and overlays."""
+"""Run a detector over images: COCO results, the list of the images, overlays."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -29,13 +29,10 @@ log = get_logger(__name__)
 
 
 def run(cfg: DictConfig) -> Path:
-    """Predict on a file, folder or list of images, as `conf/predict.yaml` describes.
-
-    Returns:
-        The COCO results file.
+    """Predict on a file, folder or list of images, as `conf/predict.yaml` describes; returns the COCO results file.
 
     Raises:
-        DatasetNotFoundError: There is no image to predict on, or none can be read.
+        DatasetNotFoundError: There is no readable image.
         CheckpointError: The checkpoint cannot be read or does not fit the model.
     """
     require(cfg, "checkpoint", "input", "output")
@@ -50,32 +47,16 @@ def run(cfg: DictConfig) -> Path:
     draw = partial(_draw_overlay, folder=folder, names=names, min_score=min_score) if cfg.overlays else None
     sizes_hw = write_predictions(cfg, model, datamodule, results, category_ids=metadata.category_ids, on_image=draw)
     if global_rank() == 0:
-        coco = Coco(
-            images=_image_records(datamodule.image_files(), sizes_hw),
-            annotations=[],
-            categories=[Category(id=i, name=name) for i, name in names.items()],
-        )
-        write_json(output / "images.json", coco)
+        images = _image_records(datamodule.image_files(), sizes_hw)
+        categories = [Category(id=i, name=name) for i, name in names.items()]
+        write_json(output / "images.json", Coco(images=images, annotations=[], categories=categories))
         if cfg.overlays:
-            log.info("%s: %d overlays, of detections scoring at least %g", folder, len(coco["images"]), min_score)
-    return results
-
-
-def predict_annotated(cfg: DictConfig, output: Path) -> Path:
-    """Predict on the images of a COCO file: `cfg.images`, `cfg.annotations` and the settings of `conf/predict.yaml`.
-
-    Returns:
-        The COCO results file, `<output>/predictions.json`.
-    """
-    datamodule = annotated_images(cfg, cfg.images, cfg.annotations)
-    results = output / "predictions.json"
-    model, metadata = load_for_prediction(cfg)
-    write_predictions(cfg, model, datamodule, results, category_ids=metadata.category_ids)
+            log.info("%s: %d overlays, of detections scoring at least %g", folder, len(images), min_score)
     return results
 
 
 def annotated_images(cfg: DictConfig, images: str | Path, annotations: str | Path) -> EvalDataModule:
-    """The images of a COCO file, found and checked.
+    """The checked images of a COCO file.
 
     Raises:
         DatasetNotFoundError: The folder, the file or the first image is missing.
@@ -87,15 +68,7 @@ def annotated_images(cfg: DictConfig, images: str | Path, annotations: str | Pat
 
 
 def load_for_prediction(cfg: DictConfig, *, max_detections: int | None = None) -> tuple[Detector, DetectorMetadata]:
-    """Load `cfg.checkpoint` in evaluation mode; see `load_detector_from`.
-
-    Args:
-        cfg: The settings of `conf/predict.yaml`.
-        max_detections: Detections per image where `cfg.max_detections` names none; None: as the model was built.
-
-    Raises:
-        CheckpointError: The file cannot be read, or its weights do not fit the model.
-    """
+    """Load `cfg.checkpoint` in evaluation mode; `max_detections` per image if `cfg.max_detections` is null."""
     most = cfg.max_detections if cfg.max_detections is not None else max_detections
     options = {} if most is None else {"max_detections": most}
     model, metadata = load_detector_from(cfg, str(cfg.checkpoint), **options)
@@ -115,14 +88,12 @@ def write_predictions(
 
     Args:
         cfg: The settings of `conf/predict.yaml`.
-        model: The detector.
-        datamodule: The images.
-        results: File to write.
+        results: COCO results file to write.
         category_ids: Category id of label 1, 2, …
         on_image: Called with each image and its results.
 
     Returns:
-        On rank 0, height and width of every image that was read, by id.
+        On rank 0, height and width of every readable image by id.
 
     Raises:
         DatasetNotFoundError: None of the images can be read.
@@ -142,13 +113,10 @@ def write_predictions(
 
 
 def _image_records(files: ImageFiles, sizes_hw: Mapping[int, tuple[int, int]]) -> list[Image]:
-    """COCO records of the images that were read, upright size."""
-    images = zip(map(int, files.image_ids), files.file_names, strict=True)
-    return [
-        Image(id=image_id, file_name=name, height=sizes_hw[image_id][0], width=sizes_hw[image_id][1])
-        for image_id, name in images
-        if image_id in sizes_hw
-    ]
+    """COCO records of the readable images, upright size."""
+    names = {int(image_id): name for image_id, name in zip(files.image_ids, files.file_names, strict=True)}
+    sizes = {image_id: sizes_hw[image_id] for image_id in names if image_id in sizes_hw}
+    return [Image(id=i, file_name=names[i], height=height, width=width) for i, (height, width) in sizes.items()]
 
 
 def _draw_overlay(

@@ -25,13 +25,12 @@ def run(cfg: DictConfig) -> Path:
     """Convert or fetch as `conf/prepare_dataset.yaml` describes.
 
     Returns:
-        The annotation file. A converted one has a folder `<stem>_report` beside it: counts, skipped records, examples
-        and settings.
+        The annotation file; beside a converted one, `<stem>_report` has counts, skipped records and examples.
 
     Raises:
-        ConfigError: Settings are missing or do not go together, or the dataset is not made by this command.
-        DatasetNotFoundError: A part of the download is missing, or the released file cannot be had.
-        AnnotationError: A file is of another format than expected.
+        ConfigError: Settings are missing or contradict one another, or the dataset is not converted here.
+        DatasetNotFoundError: A part of the download is missing, or the released file cannot be downloaded.
+        AnnotationError: A file has another format.
         TooManyFailuresError: More is missing or faulty than `max_failure_rate` accepts.
     """
     require(cfg, "name")
@@ -91,33 +90,23 @@ def _fetch(cfg: DictConfig, datasets: Path) -> Path:
 
 
 def _counts(report: ConversionReport) -> dict[str, object]:
-    skipped = [
-        {"kind": kind, "reason": reason, "fault": fault, "count": count}
-        for (kind, reason, fault), count in report.skipped.most_common()
-    ]
-    return {
-        "images": report.images,
-        "images_without_objects": report.empty,
-        "annotations": report.annotations,
-        "ignored": report.ignored,
-        "skipped": skipped,
-    }
+    counts = {"images": report.images, "images_without_objects": report.empty}
+    counts |= {"annotations": report.annotations, "ignored": report.ignored}
+    names = ("kind", "reason", "fault", "count")
+    skipped = [dict(zip(names, (*key, count), strict=True)) for key, count in report.skipped.most_common()]
+    return {**counts, "skipped": skipped}
 
 
 def _print_counts(name: str, report: ConversionReport) -> None:
-    rows = [
-        ["images", f"{report.images:,}"],
-        ["  without objects", f"{report.empty:,}"],
-        ["annotations", f"{report.annotations:,}"],
-        ["  ignored (iscrowd)", f"{report.ignored:,}"],
-    ]
+    counts = {"images": report.images, "  without objects": report.empty}
+    counts |= {"annotations": report.annotations, "  ignored (iscrowd)": report.ignored}
     for (kind, reason, fault), count in report.skipped.most_common():
-        rows.append([f"{kind}s skipped: {reason}{' (fault)' if fault else ''}", f"{count:,}"])
-    print_table(Table([name, "count"], rows))
+        counts[f"{kind}s skipped: {reason}{' (fault)' if fault else ''}"] = count
+    print_table(Table([name, "count"], [[row, f"{count:,}"] for row, count in counts.items()]))
 
 
 def _draw_examples(path: Path, output: Path, source: Source, report: ConversionReport, *, count: int) -> None:
-    path.unlink(missing_ok=True)  # it may show an older file
+    path.unlink(missing_ok=True)  # of an earlier run
     if source.images is None or count < 1:
         return
     image_ids = sorted(report.objects)

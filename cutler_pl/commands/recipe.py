@@ -1,7 +1,7 @@
-"""Run several pipelines one after another, each a stage with a folder of its own, as `conf/recipe/*.yaml` lists them.
+"""Run the stages of a recipe (`conf/recipe/*.yaml`) one after another, each in its own folder.
 
-A stage that is finished is not run again; a stage that was interrupted starts anew in an empty folder. What a stage
-depends on is its own settings and those of the stages before it, so a changed setting redoes what comes after.
+Finished stages are skipped; an interrupted stage starts again in an empty folder. A stage depends on its settings and
+those of the stages before it: a changed setting redoes all later stages.
 """
 
 import hashlib
@@ -34,7 +34,7 @@ _BARE = re.compile(r"[\w./+-]+")
 
 @dataclass(frozen=True)
 class Stage:
-    """One step of a recipe: either a pipeline with overrides, as one would type them, or a function call."""
+    """One step of a recipe: a pipeline with overrides, or a function call."""
 
     name: str
     folder: Path
@@ -44,19 +44,19 @@ class Stage:
 
     @property
     def command(self) -> str | None:
-        """The command that does the same by hand; None for a function call."""
+        """The equivalent command line; None for a function call."""
         if self.pipeline is None:
             return None
         script = "train.py" if self.pipeline == "train" else f"scripts/{self.pipeline}.py"
         return " ".join(["python", script, *(shlex.quote(o) for o in format_overrides(self.overrides))])
 
     def settings(self) -> dict[str, Any]:
-        """What the result of the stage depends on."""
+        """Everything the stage's own result depends on."""
         call = None if self.call is None else OmegaConf.to_container(self.call, resolve=True)
         return {"name": self.name, "pipeline": self.pipeline, "overrides": dict(self.overrides), "call": call}
 
     def run(self) -> None:
-        """Do the work of the stage, into its folder."""
+        """Run the stage in its folder."""
         if self.call is not None:
             instantiate(self.call)
             return
@@ -65,11 +65,11 @@ class Stage:
 
 
 def run(cfg: DictConfig) -> None:
-    """Run the stages of `cfg.recipe` that are not finished yet.
+    """Run the unfinished stages of `cfg.recipe`.
 
     Raises:
-        OutputLockedError: Another run works in the same output folder.
-        CutlerError: Whatever a stage raises; the stages before it stay finished.
+        OutputLockedError: Another run works in the output folder.
+        CutlerError: An error of a stage; the stages before it stay finished.
     """
     output = Path(cfg.recipe.output)
     output.mkdir(parents=True, exist_ok=True)
@@ -78,17 +78,18 @@ def run(cfg: DictConfig) -> None:
         record_run(output, cfg)
         fingerprint = VERSION
         for number, stage in enumerate(stages, start=1):
-            fingerprint = _digest([fingerprint, stage.settings()])
+            dependencies = json.dumps([fingerprint, stage.settings()], sort_keys=True)
+            fingerprint = hashlib.sha256(dependencies.encode()).hexdigest()
             _run_stage(stage, fingerprint, f"stage {number} of {len(stages)}, {stage.name}")
     for line in cfg.recipe.closing_lines:
         log.info(line)
 
 
 def read_stages(recipe: DictConfig, output: Path) -> list[Stage]:
-    """Read the stages of a recipe; each gets the folder `<output>/stages/<number>_<name>`, numbered from 1.
+    """Stages of a recipe, each with the folder `<output>/stages/<number>_<name>`, numbered from 1.
 
     Raises:
-        ConfigError: A stage names neither a pipeline nor a call, or both.
+        ConfigError: A stage does not have exactly one of `pipeline` and `call`.
     """
     stages = []
     for number, (name, entry) in enumerate(recipe.stages.items(), start=1):
@@ -96,20 +97,14 @@ def read_stages(recipe: DictConfig, output: Path) -> list[Stage]:
             raise ConfigError(f"recipe.stages.{name} needs either 'pipeline' or 'call', not both and not neither")
         overrides = OmegaConf.to_container(entry.get("overrides") or OmegaConf.create(), resolve=True)
         assert isinstance(overrides, dict)
-        stages.append(
-            Stage(
-                name=str(name),
-                folder=output / "stages" / f"{number}_{name}",
-                pipeline=entry.get("pipeline"),
-                overrides={str(k): v for k, v in overrides.items()},
-                call=entry.get("call"),
-            )
-        )
+        settings = {str(key): value for key, value in overrides.items()}
+        folder = output / "stages" / f"{number}_{name}"
+        stages.append(Stage(str(name), folder, entry.get("pipeline"), settings, entry.get("call")))
     return stages
 
 
 def format_overrides(overrides: Mapping[str, Any]) -> list[str]:
-    """Write settings as Hydra overrides, quoted where Hydra's grammar needs it (a path with spaces, say)."""
+    """Settings as Hydra overrides, quoted where Hydra's grammar needs it."""
     return [f"{key}={_format(value)}" for key, value in overrides.items()]
 
 
@@ -128,7 +123,8 @@ def _format(value: Any) -> str:
 
 
 def _run_stage(stage: Stage, fingerprint: str, title: str) -> None:
-    if _finished(stage.folder, fingerprint):
+    marker = stage.folder / DONE
+    if marker.is_file() and json.loads(marker.read_text())["fingerprint"] == fingerprint:
         log.info("%s: finished before, kept", title)
         return
     log.info("%s: %s", title, stage.command or stage.call._target_)  # type: ignore[union-attr]
@@ -138,14 +134,5 @@ def _run_stage(stage: Stage, fingerprint: str, title: str) -> None:
     start = time.monotonic()
     stage.run()
     seconds = round(time.monotonic() - start, 1)
-    write_json(stage.folder / DONE, {"fingerprint": fingerprint, "command": stage.command, "seconds": seconds})
+    write_json(marker, {"fingerprint": fingerprint, "command": stage.command, "seconds": seconds})
     log.info("%s: done in %.0f s", title, seconds)
-
-
-def _finished(folder: Path, fingerprint: str) -> bool:
-    marker = folder / DONE
-    return marker.is_file() and json.loads(marker.read_text())["fingerprint"] == fingerprint
-
-
-def _digest(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""What is kept beside every output, so that the run can be repeated."""
+"""Config and metadata beside every output, to repeat the run."""
 
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,6 @@ def plain(cfg: DictConfig) -> dict[str, Any]:
 
 
 def record_run(folder: Path, cfg: DictConfig) -> None:
-    """Write the resolved config, and commit, versions, hardware and seed, into an output folder."""
+    """Write `config.yaml`, resolved, and `run.json`: commit, versions, hardware and seed."""
     write_text(folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
     write_json(folder / "run.json", run_metadata(cfg.get("seed")), indent=2)

@@ -1,15 +1,11 @@
-"""Make the annotations of the next self-training round: predict on the training images, select, merge.
-
-Section 3.4 of the paper: confident predictions join the masks of the round before, and replace those they overlap.
-Training on the result is an ordinary `train.py` run that starts from the same checkpoint.
-"""
+"""Make the annotations of the next self-training round (section 3.4 of the paper): predict, select, merge."""
 
 from pathlib import Path
 
 from omegaconf import DictConfig
 
 from cutler_pl.coco.io import save_coco
-from cutler_pl.commands.predict import predict_annotated
+from cutler_pl.commands.predict import annotated_images, load_for_prediction, write_predictions
 from cutler_pl.commands.run_metadata import record_run
 from cutler_pl.commands.settings import require
 from cutler_pl.errors import ConfigError
@@ -34,7 +30,10 @@ def run(cfg: DictConfig) -> Path:
     if not 0.0 <= cfg.threshold <= 1.0:
         raise ConfigError(f"threshold={cfg.threshold} must lie in 0..1; the original uses 0.7 and then 0.65")
     output = Path(cfg.output)
-    predictions = predict_annotated(cfg, output / "predictions")
+    images = annotated_images(cfg, cfg.images, cfg.annotations)
+    predictions = output / "predictions" / "predictions.json"
+    model, metadata = load_for_prediction(cfg)
+    write_predictions(cfg, model, images, predictions, category_ids=metadata.category_ids)
     target = output / "annotations.json"
     if global_rank() != 0:
         return target

@@ -1,4 +1,4 @@
-"""Settings of a command, checked before the work begins."""
+"""Renamed and required settings."""
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -23,20 +23,11 @@ RENAMED = {
     "recipe.photos": "recipe.images",
     "sheet": "num_examples",
 }
-"""Settings of earlier versions by what they are called now."""
-
-
-def renamed(key: str) -> str | None:
-    """What a setting of an earlier version is called now; None for a name that never was one."""
-    return RENAMED.get(key)
+"""Old to new names of renamed settings."""
 
 
 def require(cfg: DictConfig, *keys: str) -> None:
-    """Make sure that all values a command cannot do without are given.
-
-    Raises:
-        ConfigError: The message names every one that is missing.
-    """
+    """Raise `ConfigError` naming every setting of `keys` that has no value."""
     missing = [key for key in keys if OmegaConf.select(cfg, key, default="???") == "???"]
     if missing:
         raise ConfigError(f"needed and not given: {' '.join(f'{key}=<value>' for key in missing)}")

@@ -1,4 +1,4 @@
-"""Train a detector on a folder of images and a COCO file: data first, then weights, then hardware, then the run."""
+"""Train a detector on a folder of images and a COCO file."""
 
 from pathlib import Path
 
@@ -18,15 +18,12 @@ log = get_logger(__name__)
 
 
 def run(cfg: DictConfig) -> Path:
-    """Train as `conf/train.yaml` describes.
-
-    Returns:
-        The checkpoint of the last step.
+    """Train as `conf/train.yaml` describes; returns the checkpoint of the last step.
 
     Raises:
         DatasetNotFoundError: Images or annotations are missing.
         AnnotationError: The COCO file is not usable.
-        CheckpointError: Start weights cannot be had or do not fit.
+        CheckpointError: Start weights cannot be loaded or do not fit.
         ConfigError: Settings contradict one another or the hardware.
     """
     L.seed_everything(cfg.seed, workers=True, verbose=False)

@@ -1,4 +1,4 @@
-"""Annotations of a dataset drawn on its images, to see whether masks and boxes sit where they should."""
+"""Annotations of a dataset drawn on its images."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,11 +21,8 @@ def write_contact_sheet(
     """Draw images of a COCO file with their boxes and masks; crowd regions are crossed out.
 
     Args:
-        output: Image file to write.
-        annotations: The COCO file; it is read in one pass, whatever its size.
-        images: Image folder.
-        prefix: Leading part of the annotated file names that is missing in `images`.
-        image_ids: Images to draw; those that cannot be decoded are named in the log and left out.
+        prefix: Prefix of the annotated file names that is missing in `images`.
+        image_ids: Images to draw; unreadable ones are logged and left out.
     """
     records: dict[int, dict[str, Any]] = {image_id: {} for image_id in image_ids}
     objects: dict[int, list[dict[str, Any]]] = {image_id: [] for image_id in image_ids}

@@ -1,4 +1,4 @@
-"""The page of an evaluation: tables beside the published numbers, then curves and examples of each dataset."""
+"""HTML page of an evaluation: tables beside the published numbers, curves and examples of each dataset."""
 
 import json
 from collections.abc import Sequence
@@ -21,14 +21,7 @@ _KINDS = {"best": "Best", "worst": "Worst", "random": "Others, at random"}
 
 @dataclass(frozen=True)
 class EvaluatedDataset:
-    """A dataset that was measured.
-
-    Attributes:
-        name: Name in the tables.
-        result: Result.
-        images: Image folder; None where there is none to draw examples from.
-        folder: Where its curves and examples are written.
-    """
+    """A measured dataset; `images` is None without examples, `folder` gets curves and examples."""
 
     name: str
     result: DatasetResult
@@ -39,14 +32,7 @@ class EvaluatedDataset:
 def write_evaluation_page(
     output: Path, report: Report, datasets: Sequence[EvaluatedDataset], *, command: str | None = None
 ) -> None:
-    """Draw the curves and examples of each dataset and write `<output>/index.html`.
-
-    Args:
-        output: Folder of the evaluation.
-        report: The run.
-        datasets: The datasets that were measured.
-        command: The command line that repeats the evaluation.
-    """
+    """Draw curves and examples of each dataset and write `<output>/index.html`; `command` repeats the evaluation."""
     missing = missing_table(report)
     sections = [Section(table.title, blocks=(table,)) for table in all_tables(report) if table != missing]
     sections += [_dataset(dataset) for dataset in datasets]

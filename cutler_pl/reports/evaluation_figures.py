@@ -1,4 +1,4 @@
-"""Figures of an evaluation: ground truth beside predictions, and curves of precision over recall."""
+"""Figures of an evaluation: ground truth beside predictions, precision-recall curves."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,16 +23,7 @@ _HEIGHT = 420
 
 
 def draw_examples(result: DatasetResult, images: Path, folder: Path) -> dict[str, list[Figure]]:
-    """Write the examples, ground truth beside predictions.
-
-    Args:
-        result: Result of a dataset.
-        images: Image folder.
-        folder: Where to write.
-
-    Returns:
-        Figures by kind. Images that cannot be read are left out.
-    """
+    """Write the examples into `folder`, ground truth beside predictions; figures by kind, without unreadable images."""
     names = dict(result.category_names) or None
     figures: dict[str, list[Figure]] = {}
     failures: list[str] = []

@@ -1,4 +1,4 @@
-"""The metrics of a run as JSON, Markdown, CSV and TeX, beside the published ones where these exist."""
+"""The metrics of a run as JSON, Markdown, CSV and TeX, beside the published ones."""
 
 import csv
 import io
@@ -12,12 +12,7 @@ from cutler_pl.runtime.files import write_json, write_text
 
 
 def write_report(folder: str | Path, report: Report) -> None:
-    """Write `results.json`, `report.md`, `report.csv`, `report.tex`, and `categories.json` if classes were measured.
-
-    Args:
-        folder: Where to write; made if it is missing.
-        report: The run.
-    """
+    """Write `results.json`, `report.md`, `report.csv`, `report.tex`, and `categories.json` with classes."""
     folder = Path(folder)
     write_json(folder / "results.json", report.results, indent=2)
     if report.categories:
@@ -42,10 +37,7 @@ def to_tex(report: Report) -> str:
 
 
 def to_csv(report: Report) -> str:
-    """One line per number: method, dataset, box or mask, metric, value; published numbers first.
-
-    Differences are this run's value minus the published one, under the method "<this run> − <method>".
-    """
+    """One line per value: published ones, this run's, and differences as method "<this run> − <method>"."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(["method", "dataset", "of", "measure", "value"])

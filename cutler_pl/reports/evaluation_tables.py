@@ -1,4 +1,4 @@
-"""The tables of an evaluation, beside the published numbers."""
+"""Tables of an evaluation beside the published numbers."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from cutler_pl.evaluation.published import Pair, semi_supervised, zero_shot
 from cutler_pl.reports.tables import NONE, Table, cell_text
 
 SUPERVISED = "coco_80"
-"""The dataset that the published semi-supervised table is about: COCO val2017 with its 80 classes."""
+"""Dataset of the published semi-supervised table: COCO val2017 with 80 classes."""
 TITLES: dict[str, str] = {"bbox": "box", "segm": "mask"}
 
 _K = TypeVar("_K")
@@ -18,15 +18,15 @@ _SIZES = {"s": "small", "m": "medium", "l": "large"}
 
 @dataclass(frozen=True)
 class Report:
-    """What is reported about one run.
+    """Results of one run.
 
     Attributes:
-        results: Metrics by dataset; the catalogue's names (coco, voc, …) are put beside the published numbers.
+        results: Metrics by dataset, with the catalogue's names (coco, voc, …).
         method: Name of the run in the tables.
-        missing: Datasets that were asked for and not measured, and why.
-        counts: By dataset: images, objects (also by size, as `objects_s` …), detections and what was left out.
+        missing: Reason by dataset that was not measured.
+        counts: Images, objects (also by size: `objects_s` …), detections and records left out, by dataset.
         categories: Metrics of each category by dataset, for those measured by class.
-        label_percent: Percentage of COCO's labels the detector was trained with, None where it is not known.
+        label_percent: Percentage of COCO's labels used in training, if known.
     """
 
     results: Mapping[str, Metrics]
@@ -38,14 +38,14 @@ class Report:
 
 
 def all_tables(report: Report) -> list[Table]:
-    """Every table there is something to say in, the comparison with the published numbers first."""
+    """All tables with rows, the comparison with published numbers first."""
     tables = [published_table(report), semi_supervised_table(report), metrics_table(report), sizes_table(report)]
     tables += [counts_table(report), *category_tables(report), missing_table(report)]
     return [table for table in tables if table.rows]
 
 
 def published_table(report: Report) -> Table:
-    """AP50 | AR of boxes without labels: a row for each published method, this run, its difference from each."""
+    """Class-agnostic AP50 | AR of boxes: published methods, this run, differences."""
     table = zero_shot()
     measured = {
         name: (row["bbox"]["AP50"], _recall(row["bbox"]))
@@ -65,7 +65,7 @@ def published_table(report: Report) -> Table:
 
 
 def semi_supervised_table(report: Report) -> Table:
-    """Box | mask AP over COCO's 80 classes by percentage of labels: published methods, this run, its differences."""
+    """Box | mask AP on COCO's 80 classes by percentage of labels: published methods, this run, differences."""
     row = report.results.get(SUPERVISED, {})
     if "bbox" not in row or "segm" not in row or SUPERVISED not in report.categories:
         return Table([], [])
@@ -87,12 +87,7 @@ def semi_supervised_table(report: Report) -> Table:
 
 
 def metrics_table(report: Report, *, without: Sequence[str] = ("ARs", "ARm", "ARl")) -> Table:
-    """All metrics of the run: a row for each dataset and for boxes and masks.
-
-    Args:
-        report: The run.
-        without: Metrics to leave out.
-    """
+    """All metrics except `without`, one row per dataset and for boxes and masks."""
     rows = report.results
     found = dict.fromkeys(name for metrics in rows.values() for row in metrics.values() for name in row)
     names = [name for name in found if name not in without]
@@ -106,7 +101,7 @@ def metrics_table(report: Report, *, without: Sequence[str] = ("ARs", "ARm", "AR
 
 
 def sizes_table(report: Report) -> Table:
-    """How many small, medium and large objects there are, and AP and AR of each size."""
+    """Number of objects, AP and AR by size."""
     names = [f"{what}{size}" for what in ("AP", "AR") for size in _SIZES]
     rows = []
     for dataset, metrics in report.results.items():
@@ -122,7 +117,7 @@ def sizes_table(report: Report) -> Table:
 
 
 def counts_table(report: Report) -> Table:
-    """What was compared, and what was left out."""
+    """Counts of what was compared and left out."""
     names = dict.fromkeys(
         name for counts in report.counts.values() for name in counts if not name.startswith("objects_")
     )
@@ -131,7 +126,7 @@ def counts_table(report: Report) -> Table:
 
 
 def category_tables(report: Report) -> list[Table]:
-    """For each dataset measured by class, AP and AP50 of every category."""
+    """AP and AP50 of every category, for each dataset measured by class."""
     tables = []
     for dataset, kinds in report.categories.items():
         header = ["category", *(f"{TITLES[kind]} {measure}" for kind in kinds for measure in ("AP", "AP50"))]

@@ -1,8 +1,7 @@
-"""A self-contained web page of results: tables, curves, captioned figures, and how they were made.
+"""Self-contained HTML pages of results: tables, curves, captioned figures, commands (`templates/page.html.j2`).
 
-The page loads nothing from elsewhere, works from a local disk and on paper, follows the reader's light or dark
-setting, and describes every figure in words. The same content gives the same bytes. `templates/page.html.j2` is its
-layout.
+A page loads no external files, follows the reader's light or dark setting and describes every figure in words. Equal
+content gives equal bytes.
 """
 
 import base64
@@ -32,9 +31,9 @@ class Figure:
     """An image or chart with its caption.
 
     Attributes:
-        source: Pixels, or an existing file of any format a browser shows, SVG included.
+        source: Pixels, or an image file that browsers show.
         caption: Line below the figure.
-        alt: What the figure shows, for those who cannot see it; the caption if empty.
+        alt: Alternative text; the caption if empty.
     """
 
     source: UInt8[np.ndarray, "height width 3"] | Path
@@ -44,7 +43,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Row:
-    """Figures that belong together, shown side by side, such as one image in all stages."""
+    """Figures side by side, such as one image in all stages."""
 
     figures: Sequence[Figure]
     title: str = ""
@@ -52,7 +51,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Section:
-    """A heading, paragraphs, and any mix of tables, rows and single figures in their order."""
+    """A heading, paragraphs, then tables, rows and figures."""
 
     title: str
     text: Sequence[str] = ()
@@ -61,15 +60,14 @@ class Section:
 
 @dataclass(frozen=True)
 class Page:
-    """A whole page. In all paragraphs and notes, words between backticks are set as code.
+    """A page; in paragraphs and notes, words between backticks are code.
 
     Attributes:
         title: Heading and window title.
         intro: Paragraphs below the title.
-        notice: What the reader must not overlook, in a frame; left out if empty.
-        sections: The content.
-        commands: Shell commands that made the page, printed as they are.
-        metadata: What is needed to repeat the run, folded away; nested mappings are joined with dots.
+        notice: Framed warning; left out if empty.
+        commands: Shell commands that made the page.
+        metadata: Metadata of the run, folded; nested names are joined by dots.
     """
 
     title: str
@@ -81,32 +79,30 @@ class Page:
 
 
 def write_page(path: str | Path, page: Page, *, embed: bool = False) -> None:
-    """Write a page, and those of its figures that are not files yet.
+    """Write a page, and its pixels as JPEG files.
 
     Args:
-        path: The HTML file. Pixels are written as JPEG into the folder `<stem>_files` beside it; existing files stay
-            where they are and are linked relative to the page.
-        page: Content.
-        embed: Put all figures into the HTML file, which then can be sent alone.
+        path: The HTML file; pixels go to the folder `<stem>_files` beside it, files are linked.
+        embed: Embed all figures in the HTML file.
 
     Raises:
         DatasetNotFoundError: A figure's file is missing.
     """
     figures = _FigureStore(Path(path), embed=embed)
     text = _environment().get_template("page.html.j2").render(page=page, place=figures.place, embed=embed)
-    write_text(path, text.encode("utf-8", "replace").decode("utf-8"))  # file names may hold bytes that are no text
+    write_text(path, text.encode("utf-8", "replace").decode("utf-8"))  # file names may not be UTF-8
 
 
 @dataclass(frozen=True)
 class _PlacedFigure:
-    """The address of a figure on the page, and its size, with which a browser reserves its place; None for charts."""
+    """Address of a figure, and its size, None for SVG."""
 
     address: str
     size_wh: tuple[int, int] | None
 
 
 class _FigureStore:
-    """Gives each figure the address under which the page finds it, and writes pixels to files where needed."""
+    """Writes pixels to files and gives each figure its address on the page."""
 
     def __init__(self, page_path: Path, *, embed: bool) -> None:
         self._embed = embed

@@ -1,4 +1,4 @@
-"""The page of a MaskCut run: every step from image to mask side by side, and what became of the rounds."""
+"""HTML page of a MaskCut run: steps from image to mask, and counts."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,24 +17,26 @@ from cutler_pl.visual.draw import draw_instances
 from cutler_pl.visual.heatmap import draw_heatmap
 
 MAX_IMAGES = 200
-"""Images on a page; of more, every n-th is shown."""
+"""Largest number of images on a page, at equal distances."""
 _PANEL_HEIGHT = 256
 
 
 def figure_path(folder: Path, name: str) -> Path:
-    """Where the figure of an image lies in a folder of figures."""
+    """Path of an image's figure in a folder of figures."""
     return folder / (name if name.endswith(".jpg") else f"{name}.jpg")
 
 
 def draw_overlay(
     image: UInt8[np.ndarray, "height width 3"], masks: Sequence[Bool[np.ndarray, "_ _"]]
 ) -> UInt8[np.ndarray, "height width 3"]:
-    """The masks of an image, of any size, on it."""
-    return draw_instances(image, _resize(masks, image.shape[:2]))
+    """Draw masks of any size on an image."""
+    height, width = image.shape[:2]
+    resized = [Image.fromarray(mask).resize((width, height), Image.Resampling.NEAREST) for mask in masks]
+    return draw_instances(image, np.array(resized, dtype=bool).reshape(-1, height, width))
 
 
 def draw_steps(image: UInt8[np.ndarray, "_ _ 3"], found: ImageMasks) -> UInt8[np.ndarray, "_ _ 3"]:
-    """Image, eigenvector of each round, masks before and after the refinement, in the image's proportions."""
+    """Image, eigenvector of each round, masks before and after the refinement, side by side."""
     size_wh = (max(1, round(image.shape[1] * _PANEL_HEIGHT / image.shape[0])), _PANEL_HEIGHT)
     small = np.array(Image.fromarray(image).resize(size_wh, Image.Resampling.LANCZOS))
     panels = {"image": small}
@@ -46,21 +48,11 @@ def draw_steps(image: UInt8[np.ndarray, "_ _ 3"], found: ImageMasks) -> UInt8[np
 
 
 def write_maskcut_page(output: Path, names: Sequence[str], report: MergeReport) -> None:
-    """Write `<output>/index.html` from the figures in `steps/`.
-
-    Args:
-        output: Folder of the run.
-        names: The images, as in the run.
-        report: What was merged.
-    """
+    """Write `<output>/index.html` from the figures in `<output>/steps/`; `names` are the images of the run."""
     read = [name for name in names if name not in report.failed]
     shown = read[:: -(-len(read) // MAX_IMAGES)] if read else []
-    steps = {name: figure_path(output / "steps", name) for name in shown}
-    rows = [
-        Row([Figure(path, alt=f"Steps of MaskCut for {name}")], title=name)
-        for name, path in steps.items()
-        if path.is_file()
-    ]
+    steps = [(name, path) for name in shown if (path := figure_path(output / "steps", name)).is_file()]
+    rows = [Row([Figure(path, alt=f"Steps of MaskCut for {name}")], title=name) for name, path in steps]
     counts = [
         ("images", report.images),
         ("masks", report.annotations),
@@ -90,9 +82,3 @@ def write_maskcut_page(output: Path, names: Sequence[str], report: MergeReport) 
         metadata=run_metadata(),
     )
     write_page(output / "index.html", page)
-
-
-def _resize(masks: Sequence[Bool[np.ndarray, "_ _"]], size_hw: tuple[int, ...]) -> Bool[np.ndarray, "boxes _ _"]:
-    height, width = size_hw
-    resized = [Image.fromarray(mask).resize((width, height), Image.Resampling.NEAREST) for mask in masks]
-    return np.array(resized, dtype=bool).reshape(-1, height, width)

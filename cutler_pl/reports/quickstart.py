@@ -1,4 +1,4 @@
-"""The page of the quickstart: what was found beside the ground truth, in figures, curves and one table of numbers."""
+"""HTML page of the quickstart: figures beside the ground truth, curves and metrics."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -29,11 +29,25 @@ from cutler_pl.visual.records import draw_records
 log = get_logger(__name__)
 
 MIN_SCORE = 0.5
-"""Detections below it are not drawn (they are measured)."""
+"""Lowest score of a drawn detection."""
 COLUMNS = ("image", "eigenvector", "pseudo-masks", "detector", "after self-training", "ground truth")
+TRAINING_COLUMNS = (*COLUMNS[:3], "annotations of the next round")
+INTRO = (
+    "A detector trained on images without labels. MaskCut cut the patch graph of each training image into "
+    "pseudo-masks; a small Cascade Mask R-CNN learned from them with DropLoss and copy-paste; its confident "
+    "predictions then replaced and completed the masks for one round of self-training."
+)
 NOTICE = (
     "These masks come from colour and texture alone (`patch_descriptors`), so that the quickstart needs no download. "
     "They group regions; they do not know objects. Real use takes DINO features: `maskcut=dino_vitb8`."
+)
+TEST_SCENES = (
+    "From left to right: the image; the eigenvector of the first cut, red on the object's side; the pseudo-masks; the "
+    f"detector and the self-trained detector, detections scoring at least {MIN_SCORE}; the ground truth."
+)
+TRAINING_IMAGES = (
+    "Images the detector was trained on. They have no ground truth here. The last figure shows the annotations of the "
+    "self-training round, in which confident predictions of the detector have replaced what they overlap."
 )
 
 ByName = Mapping[str, Sequence[Mapping[str, Any]]]
@@ -43,24 +57,21 @@ ByName = Mapping[str, Sequence[Mapping[str, Any]]]
 def write_quickstart_page(
     output: str | Path, stages: Mapping[str, str], *, seed: int, scenes: int = 8, images: int = 9
 ) -> None:
-    """Measure and draw what the stages left; write `<output>/index.html` and `results.json`.
+    """Measure and draw the results of the stages; write `index.html` and `results.json`.
 
     Args:
         output: Folder of the recipe.
         stages: Folder of each stage of `conf/recipe/quickstart.yaml`.
-        seed: Seed of the run, for the record.
-        scenes: Number of test scenes on the page.
-        images: Number of training images on the page.
+        scenes: Number of test scenes.
+        images: Number of training images.
     """
     output = Path(output)
     folders = {name: Path(folder) for name, folder in stages.items()}
     test = folders["data"] / "test"
     truth = _read(test / "annotations.json")
-    found = {
-        "pseudo-masks": _annotations(folders["maskcut_test"]),
-        "detector": _results(folders["predict"]),
-        "detector, self-trained": _results(folders["predict_round_1"]),
-    }
+    found = {"pseudo-masks": _annotations(folders["maskcut_test"])}
+    for name, stage in (("detector", folders["predict"]), ("detector, self-trained", folders["predict_round_1"])):
+        found[name] = _by_name(_read(stage / "images.json"), _read(stage / "predictions.json"))
     results = {name: _measure(truth, by_name) for name, by_name in found.items()}
     write_json(output / "results.json", results, indent=2)
     for name, metrics in results.items():
@@ -70,50 +81,33 @@ def write_quickstart_page(
     columns = [*found.values(), _by_name(truth, truth["annotations"])]
     names = sorted(record["file_name"] for record in truth["images"])
     panels = [_panels(test / "images" / name, name, columns, eigenvector) for name in _every_nth(names, scenes)]
-    save_image(output / "overview.jpg", _overview(panels[:4]), max_side=1600)
+    strips = [side_by_side(row, titles=None if place else COLUMNS, height=240) for place, row in enumerate(panels[:4])]
+    save_image(output / "overview.jpg", np.concatenate(strips), max_side=1600)
 
     columns = [_annotations(folders["maskcut"]), _annotations(folders["self_train"])]
     names = sorted(name for name in columns[0] if name.startswith("images/"))
     train = folders["data"] / "train"
     training = [_panels(train / name, name, columns, eigenvector) for name in _every_nth(names, images)]
+    sections = [
+        Section(
+            "Results",
+            [
+                f"Measured on {len(truth['images'])} held-out generated scenes against their exact ground truth "
+                f"({len(truth['annotations'])} objects), class-agnostic, in percent."
+            ],
+            [_table(results)],
+        ),
+        Section("Test scenes", [TEST_SCENES], [_row(COLUMNS, row) for row in panels]),
+        Section("Training images", [TRAINING_IMAGES], [_row(TRAINING_COLUMNS, row) for row in training]),
+        Section("Loss curves", blocks=_curves(output, folders)),
+    ]
+    markers = [folder / "stage.json" for folder in folders.values()]
     page = Page(
         title="CutLER quickstart",
-        intro=(
-            "A detector trained on images without labels. MaskCut cut the patch graph of each training image into "
-            "pseudo-masks; a small Cascade Mask R-CNN learned from them with DropLoss and copy-paste; its confident "
-            "predictions then replaced and completed the masks for one round of self-training.",
-        ),
+        intro=[INTRO],
         notice=NOTICE,
-        sections=(
-            Section(
-                "Results",
-                text=(
-                    f"Measured on {len(truth['images'])} held-out generated scenes against their exact ground truth "
-                    f"({len(truth['annotations'])} objects), class-agnostic, in percent.",
-                ),
-                blocks=(_table(results),),
-            ),
-            Section(
-                "Test scenes",
-                text=(
-                    "From left to right: the image; the eigenvector of the first cut, red on the object's side; the "
-                    "pseudo-masks; the detector and the self-trained detector, detections scoring at least "
-                    f"{MIN_SCORE}; the ground truth.",
-                ),
-                blocks=[_row(COLUMNS, row) for row in panels],
-            ),
-            Section(
-                "Training images",
-                text=(
-                    "Images the detector was trained on. They have no ground truth here. The last figure shows the "
-                    "annotations of the self-training round, in which confident predictions of the detector have "
-                    "replaced what they overlap.",
-                ),
-                blocks=[_row((*COLUMNS[:3], "annotations of the next round"), row) for row in training],
-            ),
-            Section("Loss curves", blocks=_curves(output, folders)),
-        ),
-        commands=[command for folder in folders.values() if (command := _command(folder))],
+        sections=sections,
+        commands=[command for marker in markers if marker.is_file() and (command := _read(marker)["command"])],
         metadata=run_metadata(seed),
     )
     write_page(output / "index.html", page)
@@ -122,14 +116,9 @@ def write_quickstart_page(
 def _measure(truth: Mapping[str, Any], found: ByName) -> dict[IouType, dict[str, float]]:
     """AP and AR on the test scenes; annotations without scores score 1."""
     ids = {record["file_name"]: record["id"] for record in truth["images"]}
-    return evaluate_coco(
-        dict(truth),
-        [
-            {"score": 1.0, **record, "image_id": ids[name], "category_id": 1}
-            for name, records in found.items()
-            for record in records
-        ],
-    )
+    records = ((ids[name], record) for name, records in found.items() for record in records)
+    results = [{"score": 1.0, **record, "image_id": id_, "category_id": 1} for id_, record in records]
+    return evaluate_coco(dict(truth), results)
 
 
 def _numbers(metrics: Mapping[IouType, Mapping[str, float]]) -> list[float]:
@@ -152,10 +141,6 @@ def _annotations(stage: Path) -> ByName:
     return _by_name(coco, coco["annotations"])
 
 
-def _results(stage: Path) -> ByName:
-    return _by_name(_read(stage / "images.json"), _read(stage / "predictions.json"))
-
-
 def _by_name(coco: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> ByName:
     groups = group_by_image(records)
     return {image["file_name"]: groups.get(image["id"], []) for image in coco["images"]}
@@ -168,7 +153,7 @@ def _every_nth(names: Sequence[str], count: int) -> Sequence[str]:
 def _panels(
     path: Path, name: str, columns: Sequence[ByName], eigenvector: Callable[[np.ndarray], np.ndarray]
 ) -> list[UInt8[np.ndarray, "_ _ 3"]]:
-    """The image, its first eigenvector, and its masks of each column."""
+    """Image, first eigenvector, and the masks of each column."""
     image = read_image(path)
     shown = [[record for record in found[name] if record.get("score", 1.0) >= MIN_SCORE] for found in columns]
     masks = [draw_records(image, records, boxes=False, scores=False) for records in shown]
@@ -176,7 +161,7 @@ def _panels(
 
 
 def _eigenvector(stage: Path) -> Callable[[np.ndarray], np.ndarray]:
-    """The second eigenvector of the first cut, with the settings of a MaskCut stage."""
+    """Second eigenvector of the first cut, with the settings of a MaskCut stage."""
     cfg = yaml.safe_load((stage / "config.yaml").read_text(encoding="utf-8"))["maskcut"]
     params = MaskCutParams(**{field.name: cfg[field.name] for field in fields(MaskCutParams)} | {"num_masks": 1})
     extractor = build_feature_extractor(cfg["features"]["name"])
@@ -194,27 +179,17 @@ def _row(captions: Sequence[str], panels: Sequence[UInt8[np.ndarray, "_ _ 3"]]) 
     return Row([Figure(panel, caption=caption) for caption, panel in zip(captions, panels, strict=True)])
 
 
-def _overview(rows: Sequence[Sequence[UInt8[np.ndarray, "_ _ 3"]]]) -> UInt8[np.ndarray, "_ _ 3"]:
-    strips = [side_by_side(list(row), titles=COLUMNS if i == 0 else None, height=240) for i, row in enumerate(rows)]
-    return np.concatenate(strips, axis=0)
-
-
 def _curves(output: Path, folders: Mapping[str, Path]) -> list[Figure]:
     figures = []
     for stage, title in (("train", "Training on pseudo-masks"), ("train_round_1", "Self-training round")):
         logs = sorted(folders[stage].rglob("metrics.csv"))
-        if not logs:  # fewer steps than are between two lines of the log
+        if not logs:  # training shorter than the log interval
             continue
         path = output / f"loss_{stage}.svg"
         curves = select_curves(read_metrics(logs), "train/loss*")
         save_figure(path, plot_curves(curves, title=title, y_label="loss"))
         figures.append(Figure(path, caption=title))
     return figures
-
-
-def _command(stage: Path) -> str | None:
-    marker = stage / "stage.json"
-    return _read(marker)["command"] if marker.is_file() else None
 
 
 def _read(path: Path) -> Any:

@@ -1,4 +1,4 @@
-"""One kind of table for pages, Markdown, TeX and the console."""
+"""Tables for pages, Markdown, TeX and the console."""
 
 import math
 import re
@@ -18,16 +18,14 @@ _TEX = {
 
 @dataclass(frozen=True)
 class Table:
-    """Cells under headings; the first columns are text and name the rows, the others are numbers.
+    """Rows of cells: leading text columns, then numbers.
 
     Attributes:
-        header: Headings.
-        rows: Cells; None and NaN are shown as "–", a float with one digit after the point.
-        title: What the table is about.
-        notes: Sentences that belong to it: units, source.
-        text_columns: Number of leading columns of text.
-        bold: Rows, counted from 0, that stand out.
-        best: Which number of each column is marked as the best one; None marks none.
+        rows: Cells; None and NaN are shown as "–", floats with one decimal.
+        notes: Sentences on units and sources.
+        text_columns: Number of leading text columns.
+        bold: Indices of bold rows.
+        best: The number of each column to mark as best, if any.
     """
 
     header: Sequence[str]

@@ -21,12 +21,6 @@ def tensor_norms(gradients: Sequence[Tensor]) -> Float[Tensor, " tensors"]:
 
 @torch.no_grad()
 def clip_tensor_norms_(gradients: Sequence[Tensor], norms: Float[Tensor, " tensors"], *, max_norm: float) -> None:
-    """Scale each gradient, in place, to a 2-norm of at most `max_norm`.
-
-    Args:
-        gradients: Gradients without the factor of a loss scaler.
-        norms: Their norms, from `tensor_norms`.
-        max_norm: Largest norm of one tensor.
-    """
+    """Scale each gradient (unscaled, with its norm from `tensor_norms`) in place to a 2-norm of at most `max_norm`."""
     factors = (max_norm / (norms + _EPSILON)).clamp(max=1.0)
     torch._foreach_mul_(list(gradients), list(factors.unbind()))

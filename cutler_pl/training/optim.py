@@ -16,13 +16,7 @@ from cutler_pl.errors import ConfigError
 # The layers of `head_lr_multiplier`: the mask predictor, and each box predictor's two layers.
 HEAD_LAYER = re.compile(r"(.*\.)?roi_heads\.(.*\.)?(cls_score|bbox_pred|mask_head\.predictor)")
 
-_NORMALISATION = (
-    nn.modules.batchnorm._NormBase,  # batch, synchronised batch and instance normalisation
-    nn.GroupNorm,
-    nn.LayerNorm,
-    nn.LocalResponseNorm,
-    nn.RMSNorm,
-)
+_NORMALISATION = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm, nn.LocalResponseNorm, nn.RMSNorm)
 
 
 def sgd(
@@ -39,11 +33,8 @@ def sgd(
     """Build SGD over the trainable parameters of a detector.
 
     Args:
-        model: The detector.
         lr: Base learning rate, for the whole batch over all ranks.
         weight_decay: Decay of weights and biases outside normalisation layers.
-        momentum: Momentum.
-        nesterov: Nesterov's momentum.
         norm_weight_decay: Decay of the parameters of normalisation layers.
         head_lr_multiplier: Factor on `lr` for the layers that match `HEAD_LAYER`.
         per_param_clip_norm: Largest gradient norm of one tensor, stored in the groups; None for no clipping.

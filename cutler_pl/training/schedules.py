@@ -22,7 +22,6 @@ def warmup_multistep_lr(
     """Schedule that multiplies each group's learning rate by `learning_rate_factor`, stepped per optimizer step.
 
     Args:
-        optimizer: Optimizer whose groups hold the base learning rates.
         max_steps: Length of the training, for the Trainer's config; not used here.
         milestones: Increasing steps at which the learning rate is multiplied by `gamma`.
         gamma: Factor at each milestone.

@@ -1,7 +1,4 @@
-"""Colors that eyes can tell apart, built in OKLab, in which equal steps look equal.
-
-Source of the color space: B. Ottosson, "A perceptual color space for image processing" (2020).
-"""
+"""Distinguishable colors from OKLab (B. Ottosson, "A perceptual color space for image processing", 2020)."""
 
 from functools import cache
 
@@ -11,32 +8,24 @@ from jaxtyping import Float, UInt8
 _GOLDEN_ANGLE_DEG = 137.50776405003785
 _LIGHTNESS_CYCLE = (0.68, 0.58, 0.82)
 _LMS_FROM_OKLAB = np.array(
-    [
-        [1.0, 0.3963377774, 0.2158037573],
-        [1.0, -0.1055613458, -0.0638541728],
-        [1.0, -0.0894841775, -1.2914855480],
-    ]
+    [[1, 0.3963377774, 0.2158037573], [1, -0.1055613458, -0.0638541728], [1, -0.0894841775, -1.2914855480]]
 )
-_RGB_FROM_LMS = np.array(
-    [
-        [4.0767416621, -3.3077115913, 0.2309699292],
-        [-1.2684380046, 2.6097574011, -0.3413193965],
-        [-0.0041960863, -0.7034186147, 1.7076147010],
-    ]
-)
+_RGB_FROM_LMS = np.array([
+    [4.0767416621, -3.3077115913, 0.2309699292],
+    [-1.2684380046, 2.6097574011, -0.3413193965],
+    [-0.0041960863, -0.7034186147, 1.7076147010],
+])  # fmt: skip
 
 
 def instance_color(index: int) -> UInt8[np.ndarray, "3"]:
     """Color of an instance by its number, far from those of its neighbors in hue and lightness."""
-    lightness = _LIGHTNESS_CYCLE[index % len(_LIGHTNESS_CYCLE)]
-    colors = _srgb(_oklab(np.array([lightness]), chroma=0.25, hue_deg=25.0 + index * _GOLDEN_ANGLE_DEG))
-    return colors.reshape(3)
+    lightness = np.array([_LIGHTNESS_CYCLE[index % len(_LIGHTNESS_CYCLE)]])
+    return _srgb(_oklab(lightness, chroma=0.25, hue_deg=25.0 + index * _GOLDEN_ANGLE_DEG)).reshape(3)
 
 
 def line_color(index: int) -> UInt8[np.ndarray, "3"]:
-    """Color of a line by its number, of a lightness that reads on white and on black."""
-    colors = _srgb(_oklab(np.array([0.63]), chroma=0.15, hue_deg=255.0 + index * _GOLDEN_ANGLE_DEG))
-    return colors.reshape(3)
+    """Color of a line by its number, readable on white and on black."""
+    return _srgb(_oklab(np.array([0.63]), chroma=0.15, hue_deg=255.0 + index * _GOLDEN_ANGLE_DEG)).reshape(3)
 
 
 @cache
@@ -52,8 +41,9 @@ def diverging_table(steps: int = 257) -> UInt8[np.ndarray, "steps 3"]:
 
 
 def text_color(background: UInt8[np.ndarray, "3"]) -> tuple[int, int, int]:
-    """Black or white, whichever is easier to read on `background` (WCAG contrast)."""
-    linear = _linear(background.astype(np.float64) / 255)
+    """Black or white, whichever has more WCAG contrast with `background`."""
+    srgb = background / 255
+    linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
     luminance = float(linear @ np.array([0.2126, 0.7152, 0.0722]))
     return (0, 0, 0) if (luminance + 0.05) ** 2 > 1.05 * 0.05 else (255, 255, 255)
 
@@ -71,7 +61,3 @@ def _srgb(oklab: Float[np.ndarray, "n 3"]) -> UInt8[np.ndarray, "n 3"]:
     encoded = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
     scaled: np.ndarray = np.rint(encoded * 255)
     return scaled.astype(np.uint8)
-
-
-def _linear(srgb: Float[np.ndarray, "3"]) -> Float[np.ndarray, "3"]:
-    return np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)

@@ -1,4 +1,4 @@
-"""Images with titles, side by side and in rows, to check a dataset by eye."""
+"""Images with titles, side by side and in rows."""
 
 from collections.abc import Sequence
 
@@ -9,28 +9,19 @@ from PIL import Image, ImageDraw, ImageFont
 from cutler_pl.errors import InputError
 
 _BACKGROUND = (255, 255, 255)
-_INK = (0, 0, 0)
 
 
 def contact_sheet(
     panels: Sequence[UInt8[np.ndarray, "_ _ 3"]], titles: Sequence[str], *, columns: int = 4, height: int = 320
 ) -> UInt8[np.ndarray, "_ _ 3"]:
-    """Put images into rows.
-
-    Args:
-        panels: Images of any sizes.
-        titles: One per image.
-        columns: Images per row.
-        height: Height of each image on the sheet in pixels.
+    """Put images of any sizes, scaled to `height` pixels, into rows of `columns`.
 
     Raises:
         InputError: No images, or another number of titles.
     """
     _check(panels, titles)
-    rows = [
-        side_by_side(panels[start : start + columns], titles[start : start + columns], height=height)
-        for start in range(0, len(panels), columns)
-    ]
+    parts = [slice(start, start + columns) for start in range(0, len(panels), columns)]
+    rows = [side_by_side(panels[part], titles[part], height=height) for part in parts]
     width = max(row.shape[1] for row in rows)
     padded = [np.pad(row, ((0, 0), (0, width - row.shape[1]), (0, 0)), constant_values=_BACKGROUND[0]) for row in rows]
     return np.concatenate(padded)
@@ -42,9 +33,9 @@ def side_by_side(
     """Put images in one row with a title above each.
 
     Args:
-        panels: Images of any sizes; each is scaled to the common height.
-        titles: One per image; shortened with "…" where the image is narrower than its title.
-        height: Common height of the panels in pixels; by default the largest.
+        panels: Images of any sizes, scaled to the common height.
+        titles: One per image; too long ones end in "…".
+        height: Common height in pixels; by default the largest.
 
     Raises:
         InputError: No panels, or another number of titles than of panels.
@@ -61,7 +52,7 @@ def side_by_side(
     for index, panel in enumerate(scaled):
         canvas.paste(panel, (left, top))
         if titles is not None:
-            pen.text((left, gap // 2), _shorten(titles[index], font, panel.width), fill=_INK, font=font)
+            pen.text((left, gap // 2), _shorten(titles[index], font, panel.width), fill=(0, 0, 0), font=font)
         left += panel.width + gap
     return np.array(canvas)
 
@@ -80,11 +71,8 @@ def _to_height(panel: UInt8[np.ndarray, "_ _ 3"], height: int) -> Image.Image:
 
 
 def _shorten(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
-    if font.getlength(text) <= width:
-        return text
-    while text and font.getlength(text + "…") > width:
-        text = text[:-1]
-    return text + "…"
+    shortened = [text, *(text[:end] + "…" for end in range(len(text) - 1, 0, -1))]
+    return next((part for part in shortened if font.getlength(part) <= width), "…")
 
 
 def _font(size: int) -> ImageFont.FreeTypeFont:

@@ -1,11 +1,11 @@
-"""Curves of losses and metrics over training, from the `metrics.csv` that Lightning's CSV logger writes.
+"""Curves of losses and metrics from the `metrics.csv` of Lightning's CSV logger.
 
-Figures are made with matplotlib's objects (no pyplot, so no display and no global state) on a transparent ground
-with mid-grey text, which reads well on light and on dark pages. The same values give the same bytes.
+Figures use matplotlib's objects without pyplot, a transparent ground and mid-grey text for light and dark pages. Equal
+values give equal bytes.
 """
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -23,9 +23,8 @@ from cutler_pl.visual.colors import line_color
 
 _INK = "#767676"  # contrast 4.5 with white and 4.6 with black
 _DASHES = ("-", "--", "-.", ":")
-_STYLE: dict[Any, Any] = {
-    "axes.edgecolor": _INK,
-    "axes.labelcolor": _INK,
+_INKED = ("axes.edgecolor", "axes.labelcolor", "grid.color", "text.color", "xtick.color", "ytick.color")
+_STYLE: dict[Any, Any] = dict.fromkeys(_INKED, _INK) | {
     "axes.spines.right": False,
     "axes.spines.top": False,
     "axes.titlelocation": "left",
@@ -33,15 +32,11 @@ _STYLE: dict[Any, Any] = {
     "axes.titleweight": "bold",
     "font.family": ["DejaVu Sans"],  # the one font that matplotlib brings along
     "font.size": 11.0,
-    "grid.color": _INK,
     "legend.frameon": False,
     "svg.fonttype": "path",
     "svg.hashsalt": "cutler_pl",
-    "text.color": _INK,
     "text.parse_math": False,  # a "$" in a metric's name is a "$"
     "text.usetex": False,
-    "xtick.color": _INK,
-    "ytick.color": _INK,
 }
 
 
@@ -54,14 +49,10 @@ class Curve:
 
 
 def read_metrics(source: str | Path | Sequence[str | Path]) -> dict[str, Curve]:
-    """Read every metric of one run.
+    """Curves of one run by metric name, sorted, without `epoch` and cells that are not numbers.
 
     Args:
-        source: A `metrics.csv`, or those of a run and its continuations, oldest first: where two hold the same step,
-            the later file counts. Cells that are no number are left out, and so is a half-written last line.
-
-    Returns:
-        Curves by metric name, names sorted. `epoch` is not a metric.
+        source: A `metrics.csv`, or those of a resumed run, oldest first: a later file replaces equal steps.
 
     Raises:
         DatasetNotFoundError: A file is missing, or none holds a metric.
@@ -76,11 +67,11 @@ def read_metrics(source: str | Path | Sequence[str | Path]) -> dict[str, Curve]:
     if not points:
         names = ", ".join(map(str, paths))
         raise DatasetNotFoundError(f"{names}: no metrics in it; expected a column `step` and one column per metric")
-    return {name: _curve(points[name]) for name in sorted(points)}
+    return {name: Curve(*np.array(sorted(points[name].items()), dtype=np.float64).T) for name in sorted(points)}
 
 
 def select_curves(curves: Mapping[str, Curve], *patterns: str) -> dict[str, Curve]:
-    """Curves whose name fits one of the shell patterns, in the order of the patterns."""
+    """Curves whose name matches a shell pattern, in the order of the patterns."""
     return {name: curves[name] for pattern in patterns for name in curves if fnmatchcase(name, pattern)}
 
 
@@ -94,19 +85,14 @@ def plot_curves(
     log_scale: bool = False,
     size_inches: tuple[float, float] = (8.0, 4.0),
 ) -> Figure:
-    """Draw curves into one pair of axes.
+    """Draw curves in one figure, to be saved with `save_figure`.
 
     Args:
-        curves: Curves by the name shown in the legend; a few, or the figure gets crowded.
-        title: What is shown.
+        curves: Curves by legend name.
         y_label: Quantity with its unit, such as "AP50 (%)".
         x_label: Quantity of the horizontal axis.
-        smoothing: Width in points of a centred running mean; above 1 the values themselves stay as a faint line.
-        log_scale: Logarithmic vertical axis, for losses that span decades.
+        smoothing: Width in points of a centered running mean; above 1 the values stay as a faint line.
         size_inches: Width and height at 100 pixels per inch.
-
-    Returns:
-        A figure that belongs to no global state; save it with `save_figure`.
     """
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=size_inches, dpi=100, layout="constrained")
@@ -130,7 +116,7 @@ def plot_curves(
 
 
 def running_mean(values: Float[np.ndarray, " points"], *, width: int) -> Float[np.ndarray, " points"]:
-    """Centred mean over `width` points, fewer at the ends; values that are not finite are left out, not spread."""
+    """Centered mean over `width` points, fewer at the ends; non-finite values are left out."""
     if not values.size:
         return values
     finite = np.isfinite(values)
@@ -139,28 +125,25 @@ def running_mean(values: Float[np.ndarray, " points"], *, width: int) -> Float[n
     count = np.convolve(finite.astype(np.float64), window, mode="full")
     start = (len(window) - 1) // 2
     total, count = total[start : start + len(values)], count[start : start + len(values)]
-    mean: np.ndarray = np.where(finite, total / np.maximum(count, 1.0), np.nan)
-    return mean
+    return np.where(finite, total / np.maximum(count, 1.0), np.nan)
 
 
 def save_figure(path: str | Path, figure: Figure) -> None:
-    """Write a figure atomically as SVG or PNG, by the suffix; equal figures give equal bytes."""
+    """Write a figure atomically as SVG or PNG, by the suffix."""
     kind = Path(path).suffix.lower().removeprefix(".")
     metadata = {"Date": None, "Creator": "cutler_pl"} if kind == "svg" else {"Software": "cutler_pl"}
     with mpl.rc_context(_STYLE), atomic_write(path) as temporary:
         figure.savefig(temporary, format=kind, transparent=True, metadata=metadata)
 
 
-def _cells(path: Path) -> list[tuple[float, str, float]]:
-    cells = []
+def _cells(path: Path) -> Iterator[tuple[float, str, float]]:
     with path.open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
             step = _number(row.get("step"))
-            if step is None:
-                continue
-            values = {name: _number(row[name]) for name in row if name not in ("step", "epoch", None)}
-            cells += [(step, name, value) for name, value in values.items() if value is not None]
-    return cells
+            for name in row.keys() - {"step", "epoch", None}:
+                value = _number(row[name])
+                if step is not None and value is not None:
+                    yield step, name, value
 
 
 def _number(text: str | None) -> float | None:
@@ -168,8 +151,3 @@ def _number(text: str | None) -> float | None:
         return float(text) if text else None
     except ValueError:
         return None
-
-
-def _curve(points: Mapping[float, float]) -> Curve:
-    steps = sorted(points)
-    return Curve(np.array(steps, dtype=np.float64), np.array([points[s] for s in steps], dtype=np.float64))

@@ -1,8 +1,7 @@
 """Instances on an image: masks with bright contours on a dimmed background, boxes, labels.
 
-Drawing is deterministic and needs no display; line widths and text grow with the image. Labels are supervision's.
-Its annotators of masks, contours and boxes are not used: without OpenCV, ten instances on 480×640 pixels take them 40
-times as long, and a box covers a pixel more than it should (`benchmarks/drawing.py`).
+Line widths and text grow with the image. Labels are supervision's; its other annotators are 40 times slower without
+OpenCV, and its boxes cover a pixel too much (`benchmarks/drawing.py`).
 """
 
 from collections.abc import Sequence
@@ -17,34 +16,34 @@ from cutler_pl.errors import InputError
 from cutler_pl.runtime.imports import supervision
 from cutler_pl.visual.colors import instance_color, text_color
 
+_Rgb = UInt8[np.ndarray, "height width 3"]
+_Masks = Bool[np.ndarray, "boxes height width"]
+_Boxes = Float[np.ndarray, "boxes 4"]
+_Colors = UInt8[np.ndarray, "boxes 3"]
 _REFERENCE_SIDE = 640  # lines are 3 pixels wide and text 16 pixels high on an image of this size
 
 
 def draw_instances(
-    image: UInt8[np.ndarray, "height width 3"] | UInt8[Tensor, "3 height width"],
-    masks: Bool[np.ndarray, "boxes height width"] | Bool[Tensor, "boxes height width"] | None,
+    image: _Rgb | UInt8[Tensor, "3 height width"],
+    masks: _Masks | Bool[Tensor, "boxes height width"] | None,
     *,
     boxes: Num[np.ndarray, "boxes 4"] | Num[Tensor, "boxes 4"] | None = None,
     scores: Float[np.ndarray, " boxes"] | Float[Tensor, " boxes"] | Sequence[float] | None = None,
     labels: Sequence[str] | None = None,
     opacity: float = 0.35,
     brightness: float = 0.55,
-) -> UInt8[np.ndarray, "height width 3"]:
-    """Draw instances on an image: translucent masks with opaque contours, boxes, and labels with scores.
+) -> _Rgb:
+    """Draw instances on a copy of an image: translucent masks with opaque contours, boxes, labels with scores.
 
-    Instance n always has color n. Small masks are drawn over large ones.
+    Instance n has color n. Small masks are drawn over large ones.
 
     Args:
-        image: Pixels 0..255, as an array (height, width, 3) or a tensor (3, height, width); not changed.
-        masks: Masks at image size, or None to draw boxes alone.
-        boxes: Boxes as xyxy pixels, one per instance.
-        scores: Scores in 0..1, one per instance.
-        labels: Text, one per instance.
-        opacity: Weight of the color inside a mask, 0 to 1.
-        brightness: Factor on the pixels outside all masks; 1 leaves them as they are.
-
-    Returns:
-        A new image of the size of `image`.
+        image: Pixels 0..255.
+        masks: Masks at image size; None draws boxes only.
+        boxes: Boxes as xyxy pixels.
+        scores: Scores in 0..1.
+        opacity: Weight of the color inside a mask, 0..1.
+        brightness: Factor on the pixels outside all masks, 0..1.
 
     Raises:
         InputError: Masks, boxes, scores and labels disagree in number, or masks and image in size.
@@ -55,7 +54,12 @@ def draw_instances(
     box_array = None if boxes is None else to_numpy(boxes).astype(np.float64)
     if mask_array is not None and mask_array.shape[1:] != (height, width):
         raise InputError(f"masks of {mask_array.shape[1:]} do not fit an image of {(height, width)} (height, width)")
-    count = _common_length(masks=mask_array, boxes=box_array, scores=scores, labels=labels)
+    parts = {"masks": mask_array, "boxes": box_array, "scores": scores, "labels": labels}
+    lengths = {name: len(part) for name, part in parts.items() if part is not None}
+    if len(set(lengths.values())) > 1:
+        found = ", ".join(f"{count} {name}" for name, count in lengths.items())
+        raise InputError(f"expected one of each per instance, found {found}")
+    count = next(iter(lengths.values()), 0)
     colors = np.stack([instance_color(index) for index in range(count)]) if count else np.zeros((0, 3), np.uint8)
     line = max(2, round(3 * max(height, width) / _REFERENCE_SIDE))
     if mask_array is not None and mask_array.any():
@@ -70,10 +74,8 @@ def draw_instances(
     return drawn
 
 
-def to_image_array(
-    image: UInt8[np.ndarray, "height width 3"] | UInt8[Tensor, "3 height width"],
-) -> UInt8[np.ndarray, "height width 3"]:
-    """A writable copy, shaped (height, width, 3), of an image that may be a tensor (3, height, width) on any device."""
+def to_image_array(image: _Rgb | UInt8[Tensor, "3 height width"]) -> _Rgb:
+    """A writable copy of an image as an array."""
     if isinstance(image, Tensor):
         return np.ascontiguousarray(image.detach().cpu().permute(1, 2, 0).numpy()).copy()
     return image.copy()
@@ -84,25 +86,9 @@ def to_numpy(values: np.ndarray | Tensor) -> np.ndarray:
     return values.detach().cpu().numpy() if isinstance(values, Tensor) else values
 
 
-def _common_length(**parts: Sequence[object] | np.ndarray | Tensor | None) -> int:
-    lengths = {name: len(part) for name, part in parts.items() if part is not None}
-    if len(set(lengths.values())) > 1:
-        found = ", ".join(f"{count} {name}" for name, count in lengths.items())
-        raise InputError(f"expected one of each per instance, found {found}")
-    return next(iter(lengths.values()), 0)
-
-
-def _paint_masks(
-    image: UInt8[np.ndarray, "height width 3"],
-    masks: Bool[np.ndarray, "boxes height width"],
-    colors: UInt8[np.ndarray, "boxes 3"],
-    *,
-    opacity: float,
-    brightness: float,
-    line: int,
-) -> UInt8[np.ndarray, "height width 3"]:
-    """Blend every pixel with the color of the smallest mask on it, then draw the contours, of small masks last."""
-    owner, contour = np.zeros((2, *masks.shape[1:]), dtype=np.uint16)  # number of the instance, 0 for the background
+def _paint_masks(image: _Rgb, masks: _Masks, colors: _Colors, *, opacity: float, brightness: float, line: int) -> _Rgb:
+    """Blend each pixel with the color of its smallest mask; contours of small masks are on top."""
+    owner, contour = np.zeros((2, *masks.shape[1:]), dtype=np.uint16)  # instance number, 0 for the background
     for index in np.argsort(-np.count_nonzero(masks, axis=(1, 2)), kind="stable").tolist():
         np.copyto(owner, index + 1, where=masks[index])
         x0, y0, x1, y1 = _extent(masks[index])
@@ -118,13 +104,7 @@ def _paint_masks(
     return painted
 
 
-def _paint_boxes(
-    image: UInt8[np.ndarray, "height width 3"],
-    boxes: Float[np.ndarray, "boxes 4"],
-    colors: UInt8[np.ndarray, "boxes 3"],
-    *,
-    line: int,
-) -> UInt8[np.ndarray, "height width 3"]:
+def _paint_boxes(image: _Rgb, boxes: _Boxes, colors: _Colors, *, line: int) -> _Rgb:
     canvas = Image.fromarray(image)
     pen = ImageDraw.Draw(canvas)
     for (x0, y0, x1, y1), color in zip(np.rint(boxes).astype(int).tolist(), colors.tolist(), strict=True):
@@ -133,13 +113,8 @@ def _paint_boxes(
     return np.array(canvas)
 
 
-def _paint_labels(
-    image: UInt8[np.ndarray, "height width 3"],
-    boxes: Float[np.ndarray, "boxes 4"],
-    texts: Sequence[str],
-    colors: UInt8[np.ndarray, "boxes 3"],
-) -> UInt8[np.ndarray, "height width 3"]:
-    """Labels above the upper left corners, moved apart where they overlap and into the image."""
+def _paint_labels(image: _Rgb, boxes: _Boxes, texts: Sequence[str], colors: _Colors) -> _Rgb:
+    """Labels above the upper left corners, moved apart and into the image."""
     sv = supervision()
     size = max(11, round(16 * max(image.shape) / _REFERENCE_SIDE))
     annotator = sv.RichLabelAnnotator(

@@ -1,4 +1,4 @@
-"""A map on the patch grid, such as an eigenvector, over the greyscale image."""
+"""A patch map, such as an eigenvector, over the grayscale image."""
 
 from typing import Literal
 
@@ -21,18 +21,15 @@ def draw_heatmap(
     opacity: float = 0.65,
     interpolation: Literal["nearest", "bilinear"] = "nearest",
 ) -> UInt8[np.ndarray, "height width 3"]:
-    """Draw a map over the greyscale image: blue below the center, red above.
+    """Draw a map over a grayscale copy of an image: blue below the center, red above, non-finite values black.
 
     Args:
-        image: Shown in grey below the map; not changed.
-        values: The map; its grid is stretched over the whole image.
-        center: Value shown neutral: a number, or the mean of `values`, where MaskCut splits an eigenvector.
-        limit: Distance from the center that gets the full color; by default the largest one in `values`.
-        opacity: 1 shows the map alone.
-        interpolation: "nearest" shows the patches as they are, "bilinear" a smooth map.
-
-    Returns:
-        A new image of the size of `image`. Values that are not finite are black.
+        image: Pixels 0..255.
+        values: The map, stretched over the image.
+        center: Neutral value: a number, or the mean of `values`, where MaskCut splits an eigenvector.
+        limit: Distance from the center with the full color; by default the largest.
+        opacity: Weight of the map, 0..1.
+        interpolation: "nearest" shows patches, "bilinear" a smooth map.
     """
     grid = to_numpy(values).astype(np.float32)
     known = grid[np.isfinite(grid)].astype(np.float64)

@@ -13,13 +13,7 @@ _JPEG_QUALITY = 90
 
 
 def save_image(path: str | Path, image: UInt8[np.ndarray, "height width 3"], *, max_side: int | None = None) -> None:
-    """Write an image; the suffix chooses the format.
-
-    Args:
-        path: File to write; parent folders are made.
-        image: RGB pixels.
-        max_side: Shrink so that the longer side has at most this many pixels.
-    """
+    """Write an RGB image in the format of the suffix, shrunk to a longer side of at most `max_side` pixels."""
     write_bytes(path, encode_image(image, suffix=Path(path).suffix, max_side=max_side))
 
 

@@ -23,17 +23,13 @@ def draw_records(
     boxes: bool = True,
     scores: bool = True,
 ) -> UInt8[np.ndarray, "height width 3"]:
-    """Draw COCO annotations or results; crowd regions are crossed out.
+    """Draw COCO annotations or results on a copy of an image; crowd regions are crossed out.
 
     Args:
-        image: Pixels, as for `draw_instances`.
-        records: Annotations or results of this image. Masks are drawn if all have one of the image's size.
-        names: Class name by category id, written beside each instance; None writes none.
-        boxes: Draw boxes.
-        scores: Write the scores, if all records have one.
-
-    Returns:
-        A new image of the size of `image`.
+        image: Pixels 0..255.
+        records: Annotations or results; masks are drawn if all have one of the image's size.
+        names: Class name by category id, written beside each instance.
+        scores: Write scores if all records have one.
     """
     drawn = to_image_array(image)
     counted = [record for record in records if not record.get("iscrowd")]

@@ -1,7 +1,6 @@
 """Measure detections against ground truth, on one dataset or all of the catalogue: tables, files and a page.
 
-First all predictions that are missing are made, by all ranks; then one process measures. Each dataset is kept when it
-is finished, so that the same command goes on where it was interrupted.
+All ranks make the missing predictions, then rank 0 measures. The same command resumes after an interruption.
 """
 
 import shlex
@@ -29,21 +28,21 @@ log = get_logger(__name__)
 
 
 def run(cfg: DictConfig) -> Path:
-    """Evaluate `cfg.predictions`, or those that `cfg.checkpoint` makes, as `conf/evaluate.yaml` describes.
+    """Evaluate `cfg.predictions`, or those of `cfg.checkpoint`, as `conf/evaluate.yaml` describes.
 
     Returns:
-        The file of metrics, `<output>/results.json`: dataset, then "bbox" or "segm", then metric, in percent.
+        `<output>/results.json`: dataset, "bbox" or "segm", metric, in percent.
 
     Raises:
-        ConfigError: Settings do not go together.
-        DatasetNotFoundError: A file or folder is missing, or none of the datasets is there.
+        ConfigError: Settings contradict one another.
+        DatasetNotFoundError: A file or folder is missing, or all datasets are.
         AnnotationError: Ground truth or predictions are faulty, or have no masks to compare.
         CheckpointError: The checkpoint cannot be read.
-        TooManyFailuresError: Some of several datasets could not be measured; the others were, and are reported.
+        TooManyFailuresError: Some of several datasets could not be measured; the others are reported.
     """
     plan = make_plan(cfg)
     if plan.missing:
-        log.warning("not there, and left out: %s; the end of this run says how to get them", ", ".join(plan.missing))
+        log.warning("missing and left out: %s; the end of this run says how to get them", ", ".join(plan.missing))
     cfg = cfg.copy()
     cfg.output = str(plan.output)
     failed = FailedDatasets(plan.tasks)
@@ -72,11 +71,8 @@ def report_all(cfg: DictConfig, plan: Plan, results: Mapping[str, DatasetResult]
         categories={name: result.categories for name, result in results.items() if result.categories},
         label_percent=cfg.label_percent,
     )
-    datasets = [
-        EvaluatedDataset(task.name, results[task.name], task.images, task.folder)
-        for task in plan.tasks
-        if task.name in results
-    ]
+    tasks = [task for task in plan.tasks if task.name in results]
+    datasets = [EvaluatedDataset(task.name, results[task.name], task.images, task.folder) for task in tasks]
     record_run(plan.output, cfg)
     write_report(plan.output, report)
     write_evaluation_page(plan.output, report, datasets, command=_command_line())
@@ -87,7 +83,6 @@ def report_all(cfg: DictConfig, plan: Plan, results: Mapping[str, DatasetResult]
 
 
 def _command_line() -> str | None:
-    """What was typed; None where `run` was called by another program."""
-    if not HydraConfig.initialized():
-        return None
-    return shlex.join(["python", "scripts/evaluate.py", *HydraConfig.get().overrides.task])
+    """The command line; None where another program calls `run`."""
+    overrides = HydraConfig.get().overrides.task if HydraConfig.initialized() else None
+    return None if overrides is None else shlex.join(["python", "scripts/evaluate.py", *overrides])

@@ -1,4 +1,4 @@
-"""Measure each dataset once: a dataset whose files and settings are the same keeps its result."""
+"""Measure each dataset once; a result is reused while files and settings stay the same."""
 
 import json
 from collections.abc import Mapping
@@ -23,9 +23,9 @@ RESULT = "result.json"
 
 
 def measure_all(cfg: DictConfig, plan: Plan, failed: FailedDatasets) -> dict[str, DatasetResult]:
-    """Measure the datasets that have predictions; `failed` gets the reason for each that cannot be measured.
+    """Measure the datasets with predictions; writes `result.json` and `rejected.txt` (records left out) for each.
 
-    Each one's folder gets `result.json`, and `rejected.txt` with the records left out.
+    `failed` gets the reason for each dataset that cannot be measured.
 
     Raises:
         AnnotationError: The only dataset is faulty, or has no masks to compare.
@@ -61,14 +61,12 @@ def _measure(task: Task, *, on_error: Any, per_category: bool, num_examples: int
     rejected = [*comparison.rejected_truth, *comparison.rejected_detections]
     write_text(task.folder / "rejected.txt", "".join(f"{reason}\n" for reason in rejected))
     curves, by_class = comparison.curves, not task.params.class_agnostic
+    classified = curves if per_category and by_class else {}
+    categories = {kind: curve.per_category(ap_max_dets=task.ap_max_dets) for kind, curve in classified.items()}
     return DatasetResult(
         metrics={kind: curve.summary(ap_max_dets=task.ap_max_dets) for kind, curve in curves.items()},
         counts=count_records(comparison) | _unreadable(task.predictions),
-        categories=(
-            {kind: curve.per_category(ap_max_dets=task.ap_max_dets) for kind, curve in curves.items()}
-            if per_category and by_class
-            else {}
-        ),
+        categories=categories,
         curves=precision_curves(comparison, ap_max_dets=task.ap_max_dets),
         examples=choose_examples(comparison, count=num_examples if task.images is not None else 0),
         category_names=[(c["id"], c["name"]) for c in comparison.truth["categories"]] if by_class else (),
@@ -76,7 +74,7 @@ def _measure(task: Task, *, on_error: Any, per_category: bool, num_examples: int
 
 
 def _unreadable(predictions: Path) -> dict[str, int]:
-    """Images that the detector could not read, which prediction lists beside its results: their objects are missed."""
+    """Images listed beside the results as unreadable: their objects count as missed."""
     failures = predictions.with_name(FAILURES_NAME)
     if predictions.name != "predictions.json" or not failures.is_file():
         return {}

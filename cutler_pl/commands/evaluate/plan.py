@@ -1,4 +1,4 @@
-"""What an evaluation is to do: one task per dataset that is there, one reason per dataset that is not."""
+"""Plan of an evaluation: one task per dataset found, one reason per dataset missing."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -23,12 +23,12 @@ class Task:
     Attributes:
         name: Name in the tables.
         annotations: Ground truth.
-        images: Image folder; None where predictions are given and there are no images to show.
+        images: Image folder; None for given predictions without images.
         predictions: COCO results, given or to be made.
-        folder: Where its results are written.
-        params: What is compared.
+        folder: Folder of its results.
+        params: Options of the comparison.
         ap_max_dets: Detections per image that count for AP; None for the last of `params.max_dets`.
-        max_detections: Detections per image to ask of the detector; None for as many as it was built for.
+        max_detections: Detections per image of the detector; None for its own number.
     """
 
     name: str
@@ -43,13 +43,13 @@ class Task:
 
 @dataclass(frozen=True)
 class Plan:
-    """What to measure, and where the reports go.
+    """Datasets to measure and the folder of the reports.
 
     Attributes:
         output: Folder of the evaluation.
         digest: Digest of the checkpoint or predictions; None for a released name or a folder.
         tasks: Datasets to measure.
-        missing: Datasets that cannot be measured, with the reason and the way out.
+        missing: Reason and way out by dataset that cannot be measured.
     """
 
     output: Path
@@ -59,7 +59,7 @@ class Plan:
 
 
 class FailedDatasets(dict[str, str]):
-    """Datasets that failed, and why. One of several does not end the run; the only one does."""
+    """Reason by failed dataset; only the failure of a single dataset ends the run."""
 
     def __init__(self, tasks: Iterable[Task]) -> None:
         super().__init__()
@@ -67,11 +67,7 @@ class FailedDatasets(dict[str, str]):
 
     @contextmanager
     def caught(self, task: Task) -> Iterator[None]:
-        """Note an error of this dataset and go on, unless it concerns all datasets.
-
-        Raises:
-            CutlerError: It is the only dataset, or the checkpoint cannot be read.
-        """
+        """Record an error of this dataset; raise it for the only dataset or an unreadable checkpoint."""
         try:
             yield
         except CutlerError as error:
@@ -82,11 +78,11 @@ class FailedDatasets(dict[str, str]):
 
 
 def make_plan(cfg: DictConfig) -> Plan:
-    """Read the settings of `conf/evaluate.yaml` and look for what they name; nothing is read or predicted yet.
+    """Check the settings of `conf/evaluate.yaml` and find their files.
 
     Raises:
-        ConfigError: Settings do not go together, or a dataset is not in the catalogue.
-        DatasetNotFoundError: A file or folder given is missing, or none of the datasets is there.
+        ConfigError: Settings contradict one another, or a dataset is not in the catalogue.
+        DatasetNotFoundError: A given file or folder is missing, or all datasets are.
     """
     _check(cfg)
     source = str(cfg.predictions or cfg.checkpoint)
@@ -149,7 +145,7 @@ def _check(cfg: DictConfig) -> None:
 
 
 def _datasets(cfg: DictConfig) -> list[str]:
-    """Names of `eval.datasets`, each once; a single name may stand without brackets."""
+    """Unique names of `eval.datasets`, a list or a single name."""
     given = cfg.eval.datasets or []
     return [given] if isinstance(given, str) else list(dict.fromkeys(map(str, given)))
 
@@ -169,7 +165,7 @@ def _given(cfg: DictConfig, output: Path) -> Task:
 
 
 def _from_catalog(cfg: DictConfig, name: str, output: Path, predictions: Path | None) -> Task:
-    """What the recipe measures on a dataset: boxes alone where it has no masks, more detections for LVIS."""
+    """Task of the recipe: boxes only for a dataset without masks, more detections for LVIS."""
     info = catalog.CATALOG[name]
     paths = catalog.resolve(name, cfg.paths.datasets, with_images=not cfg.predictions)
     iou_types = tuple(kind for kind in cfg.eval.iou_types if info.masks or kind != "segm")
@@ -191,7 +187,7 @@ def _from_catalog(cfg: DictConfig, name: str, output: Path, predictions: Path | 
 
 
 def _predictions_of(cfg: DictConfig, name: str) -> Path | None:
-    """The predictions for a dataset: the file given, or its file in the folder given."""
+    """The given file, or the dataset's file in the given folder."""
     if not cfg.predictions:
         return None
     given = Path(cfg.predictions)
@@ -200,6 +196,6 @@ def _predictions_of(cfg: DictConfig, name: str) -> Path | None:
 
 
 def _default_output(cfg: DictConfig, source: str, digest: str | None) -> Path:
-    """A folder that the same command finds again, and another checkpoint does not."""
+    """A folder that depends on the checkpoint."""
     name = Path(source).stem if digest is None else f"{Path(source).stem}_{digest[:8]}"
     return Path(cfg.paths.root_dir) / "outputs" / "evaluate" / name

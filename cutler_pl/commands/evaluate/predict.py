@@ -1,4 +1,4 @@
-"""The predictions an evaluation needs: one dataset after the other, by all ranks, each kept when it is finished."""
+"""The predictions of an evaluation, one dataset after another, by all ranks; finished ones are reused."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -21,11 +21,10 @@ FINISHED = "finished.json"
 
 
 def predict_all(cfg: DictConfig, plan: Plan, failed: FailedDatasets) -> None:
-    """Predict on every dataset that has no predictions of this checkpoint yet.
+    """Predict on every dataset without predictions of this checkpoint.
 
     Args:
-        cfg: The settings of `conf/predict.yaml`.
-        plan: Datasets; each one's folder gets `predictions.json`, `failures.jsonl` and `finished.json`.
+        plan: Datasets; each folder gets `predictions.json`, `failures.jsonl` and `finished.json`.
         failed: Gets the reason for each dataset without predictions.
 
     Raises:
@@ -57,10 +56,9 @@ def predict_all(cfg: DictConfig, plan: Plan, failed: FailedDatasets) -> None:
 
 
 def matched_category_ids(metadata: DetectorMetadata, datamodule: EvalDataModule, task: Task) -> Sequence[int]:
-    """Category id of label 1, 2, …: those of the annotations, where the detector's classes are compared with theirs.
+    """Category id of label 1, 2, …, matched with the annotations by name unless class-agnostic.
 
-    Classes are matched by name. A checkpoint that knows no names (a released file) has the categories in the order of
-    their ids, as the original numbers them.
+    A checkpoint without names (a released file) has the categories in the order of their ids, like the original.
 
     Raises:
         ConfigError: The detector has other classes than the annotations.
@@ -83,7 +81,7 @@ def matched_category_ids(metadata: DetectorMetadata, datamodule: EvalDataModule,
 
 
 def _settings(cfg: DictConfig, task: Task, digest: str | None) -> dict[str, Any]:
-    """What the predictions depend on."""
+    """Everything the predictions depend on."""
     model = None if str(cfg.checkpoint).endswith(".ckpt") else cfg.get("model")
     return {
         "version": VERSION,

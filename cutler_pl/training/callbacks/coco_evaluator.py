@@ -24,8 +24,6 @@ class CocoEvaluator(L.Callback):
     Args:
         annotations: COCO file of the validation images.
         path: Results file for the predictions of the latest validation run.
-        iou_types: "bbox", "segm" or both.
-        class_agnostic: Count all categories as one.
         max_dets: Detections per image at which recall is measured; the last one counts for AP.
         metrics: Names of `evaluate_coco` to log.
         category_ids: Category id of label 1, 2, …; by default those of the checkpoint, else the labels.

@@ -20,8 +20,6 @@ class RankResults:
     """Part file of one rank, and the merge of all of them.
 
     Args:
-        path: The results file.
-        rank: Rank of this process.
         category_ids: Category id of label 1, 2, …; None where labels are category ids.
         score_threshold: Lowest score.
         max_detections: Largest number of detections per image, best first; None for all.

@@ -22,8 +22,6 @@ class StepCheckpoint(Checkpoint):
     run resumes as well.
 
     Args:
-        dirpath: Folder of the checkpoints.
-        every_n_steps: Interval in steps.
         save_top_k: Number of latest checkpoints to keep; None for all.
 
     Raises:
