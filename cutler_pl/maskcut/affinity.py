@@ -34,22 +34,18 @@ class Edges(Protocol):
     @property
     def patches(self) -> int:
         """Rows of each matrix."""
-        ...
 
     @property
     def kernels(self) -> Kernels | None:
         """The kernels of `SOURCE` for the device of the matrices; None where there are none."""
-        ...
 
     def matvec(
         self, x: Float64[Tensor, "batch patches"], images: Int64[Tensor, " batch"]
     ) -> Float64[Tensor, "batch patches"]:
         """B x, each row of x with the matrix of its image, as exact as float64."""
-        ...
 
     def dense(self, image: int) -> Float32[Tensor, "patches patches"]:
         """One matrix as a dense tensor."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -67,11 +63,7 @@ class DenseEdges:
     def matvec(
         self, x: Float64[Tensor, "batch patches"], images: Int64[Tensor, " batch"]
     ) -> Float64[Tensor, "batch patches"]:
-        """B x in float64 accuracy from float32 products.
-
-        A float64 product would need B in float64, twice the memory and time. Instead x is split into fixed-point
-        pieces that float32 sums without rounding in any order, so the result is the same bits on every device.
-        """
+        """B x from fixed-point pieces of x, summed in float32 without rounding, at half the cost of float64."""
         pieces, steps = _fixed_point_pieces(x)
         with full_float32():
             if images.tolist() == list(range(len(self.matrices))):
@@ -184,8 +176,7 @@ def build_graph(
 ) -> PatchGraph:
     """Connect the patches whose features have a cosine similarity above τ.
 
-    Which side of τ a similarity lies on is decided as in float64, so that every device and linear algebra library
-    builds the same graph.
+    Each similarity is compared with τ as in float64, so that every device builds the same graph.
 
     Args:
         features: Patch features of any scale and precision.
@@ -194,8 +185,7 @@ def build_graph(
         kernels: The kernels of `SOURCE`; those of the features' device where not given.
 
     Returns:
-        The graphs, row-major patches, none blanked. A patch without features (all zero) has no edge, not even to
-        itself.
+        The graphs, row-major patches, none blanked; a patch of zeros has no edge, not even to itself.
     """
     similarity = _similarity(F.normalize(features.flatten(2).double(), dim=1), tau)
     batch, patches = similarity.shape[:2]
@@ -214,9 +204,8 @@ def _similarity(
 ) -> Float32[Tensor, "batch patches patches"]:
     """Cosine similarities on the right side of τ.
 
-    A float32 product depends on the order in which the library adds, and the original's masks may hang on a single
-    edge. The pairs that float32 leaves in doubt, one in ten thousand or fewer, are taken again in float64 and set to
-    ±1.
+    A float32 product depends on the order of summation, and a mask may hang on a single edge. The pairs that float32
+    leaves in doubt, one in ten thousand or fewer, are computed again in float64 and set to ±1.
     """
     single = directions.float()
     with full_float32():

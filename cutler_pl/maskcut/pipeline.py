@@ -1,7 +1,7 @@
 """MaskCut: cut the patch graph of an image, blank the object, and cut again, N times (CutLER, Section 3.2).
 
-Reads top to bottom as the method: `build_graph` once, then in each round an eigenvector, a bipartition, the test
-against the previous round, and the blanking of what was found. Grids need not be square.
+`build_graph` once, then in each round an eigenvector, a bipartition, the test against the previous round, and the
+blanking of what was found. Grids need not be square.
 """
 
 from collections.abc import Sequence

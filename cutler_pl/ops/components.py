@@ -38,15 +38,9 @@ def label_components(
 def fill_holes(
     masks: Bool[Tensor, "batch height width"], *, kernels: Kernels | None = None
 ) -> Bool[Tensor, "batch height width"]:
-    """Turn background that is not 4-connected to the border into foreground.
-
-    Args:
-        masks: On any device.
-        kernels: As for `label_components`.
-    """
-    if masks.device.type == "cpu" and kernels is None:
-        return _fill_by_scipy(masks)
-    return _fill_by_labels(masks, kernels)
+    """Turn background that is not 4-connected to the border into foreground; `kernels` as for `label_components`."""
+    by_scipy = masks.device.type == "cpu" and kernels is None
+    return _fill_by_scipy(masks) if by_scipy else _fill_by_labels(masks, kernels)
 
 
 def _fill_by_labels(

@@ -1,9 +1,7 @@
 """Non-maximum suppression of many groups of boxes at once, each sorted already.
 
-A box is kept if no better kept box overlaps it. On the CPU that is torchvision's loop. On other devices, where that
-loop is one slow thread, the same answer is found by repetition: a pass tells which boxes the ones kept so far would
-suppress; after n passes the first n boxes of a group are final, and when a pass changes nothing all are. Chains of
-suppression are short, so few passes are needed.
+On the CPU that is torchvision's loop. On other devices, where that loop is one slow thread, passes over all pairs give
+the same answer: after n passes the first n boxes of a group are final, and when a pass changes nothing all are.
 """
 
 import torch

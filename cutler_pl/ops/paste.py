@@ -45,10 +45,7 @@ def paste_masks(
 
 
 def _paste_one_by_one(small: Tensor, boxes: Tensor, size_hw: tuple[int, int], threshold: float) -> Tensor:
-    """The same as a loop that a graph can hold, one full-size mask of floats at a time.
-
-    An empty mask comes last and is taken off again, since onnxruntime refuses to loop over nothing.
-    """
+    """The same as a loop for export; an empty mask is appended, since onnxruntime refuses to loop over nothing."""
 
     def paste(count: Tensor, item: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         rows, mask, columns = item
@@ -74,9 +71,5 @@ def _extent(boxes: Tensor, cells: int, size_hw: tuple[int, int]) -> tuple[int, i
     height, width = size_hw
     x0, y0, x1, y1 = boxes[0].tolist()
     margin_x, margin_y = (x1 - x0) / cells / 2 + 1, (y1 - y0) / cells / 2 + 1
-    return (
-        max(0, int(x0 - margin_x)),
-        max(0, int(y0 - margin_y)),
-        min(width, int(x1 + margin_x) + 1),
-        min(height, int(y1 + margin_y) + 1),
-    )
+    left, top = max(0, int(x0 - margin_x)), max(0, int(y0 - margin_y))
+    return left, top, min(width, int(x1 + margin_x) + 1), min(height, int(y1 + margin_y) + 1)

@@ -45,8 +45,7 @@ def resize_image(image: ImageTensor, size_hw: tuple[int, int]) -> ImageTensor:
 def resize_by_matrices(image: ImageTensor, size_hw: tuple[int, int]) -> ImageTensor:
     """The same pixels on any device that has float64: columns first, then rows, each one matrix product.
 
-    Pillow computes with integers: weights in units of 2^-22, sums rounded to 8 bit after each axis. All of them are
-    whole numbers far below 2^53, so float64 holds them exactly in any order of summation.
+    Pillow's integers (weights in units of 2^-22, 8-bit sums per axis) are exact in float64 in any order of summation.
     """
     columns, rows = (
         _pillow_weights(old, new, image.device) for old, new in zip(image.shape[:0:-1], size_hw[::-1], strict=True)

@@ -1,9 +1,8 @@
 """RoIAlign on the CPU as weighted sums of feature vectors: several times faster than torchvision's loops there.
 
-A cell of a region is the mean of bilinear samples on a regular grid. Samples lie on at most (samples + 1)² pixels, and
-bilinear weights are products of a row's and a column's, so a cell is a sum of few channel vectors with known weights:
-an embedding bag with the pixels as its table. The result is that of `torchvision.ops.roi_align` with `aligned=True`
-and `sampling_ratio=0`, up to the order of summation; it has a gradient for the features.
+A cell is the mean of bilinear samples, thus a weighted sum of few channel vectors: an embedding bag with the pixels as
+its table. The result is that of `torchvision.ops.roi_align` with `aligned=True` and `sampling_ratio=0`, up to the order
+of summation; it has a gradient for the features.
 """
 
 from collections.abc import Sequence

@@ -1,7 +1,7 @@
 """Batches of images for MaskCut, decoded and resized to the fixed square in loader processes.
 
-A batch is always the same run of neighbours in the sorted list of images, whichever process takes it and whatever was
-done before: an interrupted run computes on the very same batches as an uninterrupted one.
+A batch is always the same slice of the sorted list of images: an interrupted run computes on the same batches as an
+uninterrupted one.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,11 +24,7 @@ from cutler_pl.pseudo_masks.options import RunOptions
 
 
 class MaskCutBatch(NamedTuple):
-    """Images of a batch that could be read, and why the others could not.
-
-    `pixels` are RGB at the fixed size, `sizes_hw` the images' own heights and widths, `previews` smaller copies in
-    their proportions, or None; all in the order of `names`.
-    """
+    """Images of a batch that could be read: `pixels` in RGB at the fixed size, `sizes_hw` before; and the failures."""
 
     pixels: UInt8[Tensor, "batch 3 height width"]
     names: list[str]

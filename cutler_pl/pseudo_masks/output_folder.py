@@ -1,12 +1,11 @@
 """The output folder of a MaskCut run: who may write there, what is done, and the merge at the end.
 
-`shards/` holds what is done so far; `annotations.json` and `failures.jsonl` are merged from it when all is done. A run
-without parts has the folder to itself; the parts of a job array share it, each with shard files of its own, and the
-one that finishes last merges.
+`shards/` holds what is done so far; `annotations.json` and `failures.jsonl` are merged from it when all is done. The
+parts of a job array share the folder, each with its own shard files, and the last to finish merges.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -35,20 +34,16 @@ class OutputFolder:
         self._name = f"part-{part.index:05d}-of-{part.count:05d}"
         self._finished = self.shards / f"{self._name}.done"
 
-    @contextmanager
-    def lock(self) -> Iterator[None]:
+    def lock(self) -> AbstractContextManager[Any]:
         """Hold the folder against other runs.
 
         Raises:
             OutputLockedError: Another run, or another process with the same part, is writing there.
         """
         if self._part.count == 1:
-            with file_lock(self._folder, purpose="maskcut"):
-                yield
-            return
+            return file_lock(self._folder, purpose="maskcut")
         purpose = f"maskcut part {self._part.index} of {self._part.count}"
-        with file_lock(self._folder, purpose=purpose, part=self._name, timeout=60.0):
-            yield
+        return file_lock(self._folder, purpose=purpose, part=self._name, timeout=60.0)
 
     def begin(self, parameters: Mapping[str, Any], names: Sequence[str]) -> None:
         """Record what the results depend on, or find it unchanged; see `begin_run`."""
