@@ -159,7 +159,9 @@ def _opened(path: str | Path, max_pixels: int) -> Iterator[Image.Image]:
     except ImageReadError:
         raise
     except (*_DECODING_ERRORS, Image.DecompressionBombError) as error:
-        raise ImageReadError(f"{path}: not readable as an image ({_reason(error)}); replace or remove it") from error
+        raise ImageReadError(
+            f"{path}: not readable as an image ({_reason(error)}); replace or remove the file"
+        ) from error
 
 
 def _orientation(image: Image.Image) -> int:

@@ -55,9 +55,7 @@ class PatchDescriptors(nn.Module):
         return F.avg_pool2d(pixels, self.patch_size)
 
 
-def _oriented_gradients(
-    lightness: Float[Tensor, "batch 1 height width"],
-) -> Float[Tensor, "batch 4 height width"]:
+def _oriented_gradients(lightness: Float[Tensor, "batch 1 height width"]) -> Float[Tensor, "batch 4 height width"]:
     """Gradient magnitude distributed over four orientations: q takes max(0, cos 2(θ - qπ/4)) of it."""
     along_x, along_y = kornia.filters.spatial_gradient(lightness, mode="sobel").unbind(2)
     magnitude, angle = torch.hypot(along_x, along_y), torch.atan2(along_y, along_x)

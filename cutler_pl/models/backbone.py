@@ -24,11 +24,7 @@ _BODY_STRIDES = STRIDES[:4]
 _TIMM = "timm/"
 
 NormLayer = Callable[[int], nn.Module]
-NORM_LAYERS: dict[str, NormLayer] = {
-    "bn": nn.BatchNorm2d,
-    "gn": partial(nn.GroupNorm, 32),
-    "frozen": FrozenBatchNorm2d,
-}
+NORM_LAYERS: dict[str, NormLayer] = {"bn": nn.BatchNorm2d, "gn": partial(nn.GroupNorm, 32), "frozen": FrozenBatchNorm2d}
 
 
 class ResNetBody(nn.Module):

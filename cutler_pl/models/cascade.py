@@ -102,10 +102,7 @@ class BoxCascade(nn.ModuleList):
         return losses
 
     def predict(
-        self,
-        features: Sequence[Tensor],
-        proposals: Sequence[Float[Tensor, "_ 4"]],
-        bounds: Float[Tensor, "batch 4"],
+        self, features: Sequence[Tensor], proposals: Sequence[Float[Tensor, "_ 4"]], bounds: Float[Tensor, "batch 4"]
     ) -> list[ScoredBoxes]:
         """Mean scores of all stages and boxes of the last one, for every proposal of each image."""
         rois, counts = to_rois(proposals), [boxes.shape[0] for boxes in proposals]
@@ -119,11 +116,7 @@ class BoxCascade(nn.ModuleList):
         return [ScoredBoxes(scores, boxes) for scores, boxes in images]
 
     def _classification_weights(
-        self,
-        output: StageOutput,
-        proposals: LabeledProposals,
-        targets: PaddedTargets,
-        stage: int,
+        self, output: StageOutput, proposals: LabeledProposals, targets: PaddedTargets, stage: int
     ) -> Tensor | None:
         weigh = self.config.classification_weights
         if weigh is None:

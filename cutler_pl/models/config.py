@@ -131,11 +131,7 @@ _SINGLE_STAGE: dict[str, Any] = {
 ARCHITECTURES: dict[str, dict[str, Any]] = {"cascade_mask_rcnn_r50_fpn": {}, "mask_rcnn_r50_fpn": _SINGLE_STAGE}
 
 
-_RENAMED = {
-    "test_size": "min_size_test",
-    "test_max_size": "max_size_test",
-    "detections_per_image": "max_detections",
-}
+_RENAMED = {"test_size": "min_size_test", "test_max_size": "max_size_test", "detections_per_image": "max_detections"}
 """Names of options in checkpoints of version 0.1 until 2026-11, and today's."""
 
 

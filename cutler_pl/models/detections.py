@@ -30,12 +30,7 @@ class CompactPrediction(TypedDict):
 
 
 def select_detections(
-    scored: ScoredBoxes,
-    size_hw: tuple[int, int],
-    *,
-    score_threshold: float,
-    nms_threshold: float,
-    max_detections: int,
+    scored: ScoredBoxes, size_hw: tuple[int, int], *, score_threshold: float, nms_threshold: float, max_detections: int
 ) -> Detections:
     """Detections among the proposals of an image: every class that scores above the threshold is a candidate.
 

@@ -94,11 +94,7 @@ class Detector(nn.Module):
     def batch(self, images: Sequence[Tensor]) -> ImageBatch:
         """Normalised images in one padded tensor, as the backbone takes them."""
         return batch_images(
-            images,
-            self.pixel_mean,
-            self.pixel_std,
-            divisor=SIZE_DIVISOR,
-            channels_last=self.config.channels_last,
+            images, self.pixel_mean, self.pixel_std, divisor=SIZE_DIVISOR, channels_last=self.config.channels_last
         )
 
     def reseed(self, *key: int) -> None:

@@ -53,9 +53,7 @@ class BoxStage(nn.Module):
         super().__init__()
         fc1, fc2 = nn.Linear(channels * BOX_POOL_SIZE**2, dim), nn.Linear(dim, dim)
         relu1, relu2 = nn.ReLU(inplace=True), nn.ReLU(inplace=True)
-        self.head = nn.Sequential(
-            OrderedDict(flatten=nn.Flatten(), fc1=fc1, relu1=relu1, fc2=fc2, relu2=relu2),
-        )
+        self.head = nn.Sequential(OrderedDict(flatten=nn.Flatten(), fc1=fc1, relu1=relu1, fc2=fc2, relu2=relu2))
         cls_score, bbox_pred = nn.Linear(dim, num_classes + 1), nn.Linear(dim, num_boxes * 4)
         self.predictor = nn.ModuleDict({"cls_score": cls_score, "bbox_pred": bbox_pred})
         for layer in (fc1, fc2):

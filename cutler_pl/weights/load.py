@@ -103,11 +103,7 @@ class _Reading(NamedTuple):
 
 
 def load_weights(
-    model: nn.Module,
-    source: str | Path | Mapping[str, Any],
-    *,
-    strict: bool = True,
-    reset_head: bool = False,
+    model: nn.Module, source: str | Path | Mapping[str, Any], *, strict: bool = True, reset_head: bool = False
 ) -> LoadReport:
     """Load weights into a detector; after an error the model is as it was.
 
