@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from cutler_pl.models import Detector, build_detector
 from cutler_pl.weights.detectron2_keys import from_detectron2
@@ -60,6 +62,14 @@ def _gain(key: str) -> float:
     if "bottom_up" in key:
         return 0.75 if ".conv3." in key else 1.25 if ".shortcut." in key else 2.0
     return next((gain for part, gain in _GAINS.items() if part in key), 2.0)
+
+
+class DeterministicSampler:
+    """Takes candidates in index order: training steps that can be compared number by number."""
+
+    def __call__(self, count: int, device: torch.device) -> Float[Tensor, " boxes"]:
+        """Falling priorities."""
+        return -torch.arange(count, device=device, dtype=torch.float32)
 
 
 @pytest.fixture(scope="session")

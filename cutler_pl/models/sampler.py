@@ -21,14 +21,6 @@ class Sampler(Protocol):
         """Finite priorities of `count` boxes."""
 
 
-class DeterministicSampler:
-    """Takes candidates in index order: training steps that can be compared number by number."""
-
-    def __call__(self, count: int, device: torch.device) -> Float[Tensor, " boxes"]:
-        """Falling priorities."""
-        return -torch.arange(count, device=device, dtype=torch.float32)
-
-
 class RandomSampler:
     """Takes candidates at random, from one stream per device that `reseed` restarts.
 

@@ -86,11 +86,11 @@ def semi_supervised_table(report: Report) -> Table:
     return Table(header, rows, "Learning from few labels", notes, bold=frozenset({len(methods)}))
 
 
-def metrics_table(report: Report, *, without: Sequence[str] = ("ARs", "ARm", "ARl")) -> Table:
-    """All metrics except `without`, one row per dataset and for boxes and masks."""
+def metrics_table(report: Report) -> Table:
+    """All metrics except AR by size, one row per dataset and for boxes and masks."""
     rows = report.results
     found = dict.fromkeys(name for metrics in rows.values() for row in metrics.values() for name in row)
-    names = [name for name in found if name not in without]
+    names = [name for name in found if name not in ("ARs", "ARm", "ARl")]
     cells = [
         [dataset, TITLES[kind], *(number(row.get(name)) for name in names)]
         for dataset, metrics in rows.items()

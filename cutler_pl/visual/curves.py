@@ -81,8 +81,6 @@ def plot_curves(
     title: str,
     y_label: str,
     x_label: str = "training step",
-    smoothing: int = 1,
-    log_scale: bool = False,
     size_inches: tuple[float, float] = (8.0, 4.0),
 ) -> Figure:
     """Draw curves in one figure, to be saved with `save_figure`.
@@ -91,7 +89,6 @@ def plot_curves(
         curves: Curves by legend name.
         y_label: Quantity with its unit, such as "AP50 (%)".
         x_label: Quantity of the horizontal axis.
-        smoothing: Width in points of a centered running mean; above 1 the values stay as a faint line.
         size_inches: Width and height at 100 pixels per inch.
     """
     with mpl.rc_context(_STYLE):
@@ -102,30 +99,13 @@ def plot_curves(
             color = "#{:02x}{:02x}{:02x}".format(*line_color(index).tolist())
             dash = _DASHES[index // 6 % len(_DASHES)]
             marker = "o" if len(curve.steps) <= 12 else ""
-            if smoothing > 1:
-                axes.plot(curve.steps, curve.values, color=color, linewidth=0.8, alpha=0.3)
-            smooth = running_mean(curve.values, width=smoothing)
-            axes.plot(curve.steps, smooth, color=color, linestyle=dash, linewidth=1.8, marker=marker, label=name)
-        if log_scale:
-            axes.set_yscale("log")
+            style: Any = {"color": color, "linestyle": dash, "linewidth": 1.8, "marker": marker}
+            axes.plot(curve.steps, curve.values, label=name, **style)
         axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True, steps=[1, 2, 2.5, 5, 10]))
         if curves:
             beside = len(curves) > 4
             axes.legend(loc="center left" if beside else "best", bbox_to_anchor=(1.0, 0.5) if beside else None)
     return figure
-
-
-def running_mean(values: Float[np.ndarray, " points"], *, width: int) -> Float[np.ndarray, " points"]:
-    """Centered mean over `width` points, fewer at the ends; non-finite values are left out."""
-    if not values.size:
-        return values
-    finite = np.isfinite(values)
-    window = np.ones(max(1, width))
-    total = np.convolve(np.where(finite, values, 0.0), window, mode="full")
-    count = np.convolve(finite.astype(np.float64), window, mode="full")
-    start = (len(window) - 1) // 2
-    total, count = total[start : start + len(values)], count[start : start + len(values)]
-    return np.where(finite, total / np.maximum(count, 1.0), np.nan)
 
 
 def save_figure(path: str | Path, figure: Figure) -> None:

@@ -17,9 +17,7 @@ def draw_heatmap(
     values: Num[np.ndarray, "h w"] | Num[Tensor, "h w"],
     *,
     center: float | Literal["mean"] = "mean",
-    limit: float | None = None,
     opacity: float = 0.65,
-    interpolation: Literal["nearest", "bilinear"] = "nearest",
 ) -> UInt8[np.ndarray, "height width 3"]:
     """Draw a map over a grayscale copy of an image: blue below the center, red above, non-finite values black.
 
@@ -27,18 +25,16 @@ def draw_heatmap(
         image: Pixels 0..255.
         values: The map, stretched over the image.
         center: Neutral value: a number, or the mean of `values`, where MaskCut splits an eigenvector.
-        limit: Distance from the center with the full color; by default the largest.
         opacity: Weight of the map, 0..1.
-        interpolation: "nearest" shows patches, "bilinear" a smooth map.
     """
     grid = to_numpy(values).astype(np.float32)
     known = grid[np.isfinite(grid)].astype(np.float64)
     middle = float(known.mean() if known.size else 0.0) if center == "mean" else center
-    reach = limit if limit is not None else float(np.abs(known - middle).max(initial=0.0))
+    reach = float(np.abs(known - middle).max(initial=0.0))
 
     pixels = to_image_array(image)
-    mode = "nearest-exact" if interpolation == "nearest" else "bilinear"
-    stretched = torch.nn.functional.interpolate(torch.from_numpy(grid)[None, None], pixels.shape[:2], mode=mode)[0, 0]
+    planes = torch.from_numpy(grid)[None, None]
+    stretched = torch.nn.functional.interpolate(planes, pixels.shape[:2], mode="nearest-exact")[0, 0]
     finite = torch.isfinite(stretched).numpy()
     offset = np.where(finite, stretched.numpy() - middle, 0.0) / (reach if reach > 0 else 1.0)
     table = diverging_table()

@@ -9,12 +9,12 @@ import deviations
 import numpy as np
 import pytest
 import torch
+from golden_detectors import DeterministicSampler
 from torch import Tensor, nn
 from torchvision.ops import box_iou
 
 from cutler_pl.models import Detector
 from cutler_pl.models.droploss import DropLoss, DropLossOriginal
-from cutler_pl.models.sampler import DeterministicSampler
 from cutler_pl.models.targets import pad_targets
 from cutler_pl.training.clipping import clip_tensor_norms_, tensor_norms
 from cutler_pl.training.optim import sgd

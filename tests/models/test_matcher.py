@@ -5,11 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from golden_detectors import DeterministicSampler
 
 from cutler_pl.errors import ConfigError
 from cutler_pl.models.anchors import cell_anchors, grid_anchors
 from cutler_pl.models.matcher import IGNORED, NEGATIVE, POSITIVE, Matcher
-from cutler_pl.models.sampler import DeterministicSampler, RandomSampler, Sampler, sample_indices, sample_labels
+from cutler_pl.models.sampler import RandomSampler, Sampler, sample_indices, sample_labels
 from cutler_pl.ops.boxes import box_iou
 
 RPN_RULE = ((0.3, 0.7), (NEGATIVE, IGNORED, POSITIVE))

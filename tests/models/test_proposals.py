@@ -1,8 +1,8 @@
 import torch
+from golden_detectors import DeterministicSampler
 
 from cutler_pl.models.pooler import to_rois
 from cutler_pl.models.proposals import LabeledProposals, label_proposals, sample_proposals, stage_matcher
-from cutler_pl.models.sampler import DeterministicSampler
 from cutler_pl.models.targets import pad_targets
 
 TARGET = {

@@ -1,9 +1,9 @@
 import pytest
 import torch
+from golden_detectors import DeterministicSampler
 
 from cutler_pl.models.config import make_config
 from cutler_pl.models.rpn import RPN, RPNOutput
-from cutler_pl.models.sampler import DeterministicSampler
 from cutler_pl.models.targets import pad_targets
 from cutler_pl.ops.boxes import box_iou
 

@@ -7,7 +7,7 @@ from lightning.pytorch.loggers import CSVLogger
 from PIL import Image
 
 from cutler_pl.errors import DatasetNotFoundError
-from cutler_pl.visual.curves import Curve, plot_curves, read_metrics, running_mean, save_figure, select_curves
+from cutler_pl.visual.curves import Curve, plot_curves, read_metrics, save_figure, select_curves
 
 _TWO = {
     "detector": Curve(np.arange(50.0), np.linspace(3, 1, 50)),
@@ -69,27 +69,8 @@ def test_select_in_pattern_order() -> None:
     assert list(select_curves(curves, "val/*", "train/loss*")) == ["val/AP50", "train/loss", "train/loss_mask"]
 
 
-@pytest.mark.parametrize("width", [1, 2, 3, 7, 100])
-def test_running_mean_keeps_length_and_level(width: int) -> None:
-    assert running_mean(np.full(9, 4.0), width=width).tolist() == [4.0] * 9
-
-
-def test_running_mean_is_centered() -> None:
-    assert running_mean(np.array([0.0, 3.0, 6.0, 0.0]), width=3).tolist() == [1.5, 3.0, 3.0, 3.0]
-
-
-def test_running_mean_isolates_nan() -> None:
-    mean = running_mean(np.array([1.0, np.nan, 3.0]), width=3)
-    assert mean[[0, 2]].tolist() == [1.0, 3.0]
-    assert np.isnan(mean[1])
-
-
-def test_running_mean_of_empty() -> None:
-    assert running_mean(np.zeros(0), width=5).size == 0
-
-
 def test_title_labels_legend() -> None:
-    figure = plot_curves(_TWO, title="Training loss", y_label="loss", smoothing=5)
+    figure = plot_curves(_TWO, title="Training loss", y_label="loss")
     axes = figure.axes[0]
     assert (axes.get_title(loc="left"), axes.get_xlabel(), axes.get_ylabel()) == (
         "Training loss",
@@ -97,17 +78,6 @@ def test_title_labels_legend() -> None:
         "loss",
     )
     assert [text.get_text() for text in axes.get_legend().get_texts()] == list(_TWO)
-
-
-def test_smoothing_keeps_raw_line() -> None:
-    rough = plot_curves(_TWO, title="", y_label="", smoothing=1).axes[0]
-    smooth = plot_curves(_TWO, title="", y_label="", smoothing=5).axes[0]
-    assert len(rough.lines) == 2
-    assert len(smooth.lines) == 4
-
-
-def test_logarithmic_axis() -> None:
-    assert plot_curves(_TWO, title="", y_label="", log_scale=True).axes[0].get_yscale() == "log"
 
 
 @pytest.mark.parametrize("suffix", [".svg", ".png"])
