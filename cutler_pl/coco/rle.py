@@ -113,7 +113,7 @@ def scan(counts: Sequence[str | bytes], sizes: Int64[np.ndarray, "masks 2"]) -> 
     result = Scan(np.zeros(masks, dtype=bool), np.zeros(masks, np.int64), np.zeros((masks, 4), np.int64))
     texts = [text.decode("latin-1") if isinstance(text, bytes) else text for text in counts]
     code = np.frombuffer("".join(texts).encode("ascii", "replace"), dtype=np.uint8)
-    _scan_kernel()(code, np.cumsum(np.fromiter(map(len, texts), np.int64, masks)), sizes, *result)
+    njit_cached(_scan_counts)(code, np.cumsum(np.fromiter(map(len, texts), np.int64, masks)), sizes, *result)
     return result
 
 
@@ -126,11 +126,6 @@ def with_str_counts(rle: Any) -> RLE:
         "size": [int(length) for length in rle["size"]],
         "counts": counts.decode("ascii") if isinstance(counts, bytes) else counts,
     }
-
-
-@cache
-def _scan_kernel() -> Callable[..., None]:
-    return njit_cached(_scan_counts)
 
 
 def _scan_counts(

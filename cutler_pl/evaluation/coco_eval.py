@@ -4,8 +4,10 @@
 One thing is better than in pycocotools: a ground-truth annotation with id 0 counts like any other.
 """
 
+import gc
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -18,7 +20,6 @@ from cutler_pl.errors import ConfigError
 from cutler_pl.evaluation.detections import Detections, load_detections
 from cutler_pl.evaluation.engine import Engine
 from cutler_pl.evaluation.metrics import IouType, PrecisionRecall
-from cutler_pl.runtime.garbage import paused_gc
 from cutler_pl.runtime.logging import get_logger
 
 _AGNOSTIC: Category = {"id": 1, "name": "object"}
@@ -103,7 +104,19 @@ def evaluate_coco(
     return {iou_type: {key: curve.summary()[key] for key in keys} for iou_type, curve in curves.items()}
 
 
-@paused_gc()
+@contextmanager
+def _paused_gc() -> Iterator[None]:
+    """No garbage collection inside; halves the time that large JSON files take to read."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+@_paused_gc()
 def compare(
     ground_truth: str | Path | Mapping[str, Any],
     predictions: str | Path | Sequence[Mapping[str, Any]] | Mapping[str, Any],

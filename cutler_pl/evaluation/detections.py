@@ -5,7 +5,7 @@ Where anything is off, the records go through `coco.io.load_predictions`, which 
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from itertools import chain
 from operator import itemgetter
 from pathlib import Path
@@ -118,8 +118,9 @@ def load_detections(
     """Read and check detections as `coco.io.load_predictions` does; also one reason for each that is left out."""
     try:
         pieces = [Detections.from_results(records, strict=True) for records in _pieces(source)]
-        found = Detections(*map(_join, zip(*map(_columns, pieces), strict=True)))
-        if _fit(found, ground_truth["images"]) and (any_category or _are_known(found, ground_truth)):
+        found = Detections(*map(_join, zip(*(vars(piece).values() for piece in pieces), strict=True)))
+        known = [category["id"] for category in ground_truth["categories"]]
+        if _fit(found, ground_truth["images"]) and (any_category or np.isin(found.category_ids, known).all()):
             return found, []
     except (OSError, LookupError, TypeError, ValueError, AttributeError, OverflowError):
         pass  # the records themselves tell, below
@@ -154,10 +155,6 @@ def _flat(values: Iterable[Iterable[Any]]) -> list[Any]:
     return list(chain.from_iterable(values))
 
 
-def _columns(found: Detections) -> list[Any]:
-    return [getattr(found, field.name) for field in fields(found)]
-
-
 def _join(columns: Sequence[Any]) -> Any:
     return _flat(columns) if isinstance(columns[0], list) else np.concatenate(columns)
 
@@ -178,7 +175,3 @@ def _fit(found: Detections, images: Sequence[Image]) -> bool:
     fit = (found.mask_sizes == image[:, 1:]).all(1) | ~found.mask_sizes.any(1)
     sound = np.isfinite(found.scores) & np.isfinite(found.boxes).all(1) & (width >= 0) & (height >= 0)
     return bool(((image[:, 0] == found.image_ids) & inside & fit & sound).all())
-
-
-def _are_known(found: Detections, truth: Coco) -> bool:
-    return bool(np.isin(found.category_ids, [category["id"] for category in truth["categories"]]).all())

@@ -64,7 +64,7 @@ class MaskPairs:
         detections = (found.mask_areas[positions], found.mask_boxes[positions])
         pairs = [np.searchsorted(images, rows[:, 0], side=side) for side in ("left", "right")]
         groups, groups_found = np.arange(len(places)), np.full(len(positions), -1)
-        _kernel()(*objects, *detections, *pairs, IOU_THRESHOLDS[0] - 1e-6, groups, groups_found)
+        njit_cached(_group)(*objects, *detections, *pairs, IOU_THRESHOLDS[0] - 1e-6, groups, groups_found)
         masks = _widened([self._counts[i] for i in places.tolist()], self._sizes[places], groups + 1)
         alone = zip(positions.tolist(), (groups_found < 0).tolist(), strict=True)
         counts = ["" if is_alone else found.masks[i] for i, is_alone in alone]
@@ -84,11 +84,6 @@ def _widened(
     """Masks with columns of background at their right, which run lengths, column by column, may leave out."""
     sizes[:, 1] += columns
     return [{"size": size, "counts": count} for size, count in zip(sizes.tolist(), counts, strict=True)]
-
-
-@cache
-def _kernel() -> Callable[..., None]:
-    return njit_cached(_group)
 
 
 def _group(

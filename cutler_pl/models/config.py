@@ -95,11 +95,7 @@ class DetectorConfig:
     """Compile backbone and FPN with `torch.compile`."""
 
     def __post_init__(self) -> None:
-        """Check each value and how they go together.
-
-        Raises:
-            ConfigError: A value cannot work.
-        """
+        """Check each value and how they go together; a ConfigError names what cannot work."""
         _check_choice("norm", self.norm, NORMS)
         if len(self.anchor_sizes) != NUM_LEVELS:
             raise ConfigError(

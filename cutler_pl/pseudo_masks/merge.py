@@ -160,13 +160,8 @@ def _as_shards(files: Sequence[Path], scratch: Path) -> tuple[list[Path], list[s
         shards.append(scratch / f"{number}.jsonl")
         with PartWriter(shards[-1]) as writer:
             for image in loaded.coco["images"]:
-                record = ShardRecord(
-                    file=image["file_name"],
-                    height=image["height"],
-                    width=image["width"],
-                    annotations=objects[image["id"]],
-                )
-                writer.append([record])
+                size = {key: image[key] for key in ("height", "width")}
+                writer.append([{"file": image["file_name"], **size, "annotations": objects[image["id"]]}])
     return shards, invalid
 
 
@@ -192,14 +187,8 @@ def _shown(names: Sequence[str], most: int = 5) -> str:
 
 def _log_report(output: Path, report: MergeReport) -> None:
     log.info(
-        "%s: %d images, %d annotations, %d images without any; %d failed, %d missing, %d not in the input",
-        output,
-        report.images,
-        report.annotations,
-        report.without_annotations,
-        len(report.failed),
-        len(report.missing),
-        report.unexpected,
+        f"{output}: {report.images} images, {report.annotations} annotations, {report.without_annotations} images "
+        f"without any; {len(report.failed)} failed, {len(report.missing)} missing, {report.unexpected} not in the input"
     )
     if report.dropped:
         reasons = ", ".join(f"{count} {reason}" for reason, count in report.dropped.items())

@@ -2,11 +2,13 @@
 
 import inspect
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 
+@cache
 def njit_cached(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile with numba at the first call; keep the machine code on disk where some cache folder can be written."""
+    """Compile with numba, once per process; keep the machine code on disk where some cache folder can be written."""
     import numba  # here, because it takes a second that most programs need not wait for
 
     plain = inspect.unwrap(function)  # without the shape checks that tests wrap around every function

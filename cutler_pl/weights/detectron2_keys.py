@@ -14,7 +14,6 @@ from cutler_pl.errors import CheckpointError
 
 Value = TypeVar("Value")
 
-_BODY = "backbone.body."
 # Saved by older versions of detectron2: constants, not weights.
 _CONSTANTS = re.compile(r"pixel_(mean|std)|(.*\.)?anchor_generator\.cell_anchors\.\d+")
 _CLASSIFIER = re.compile(r"(stem\.|head\.|linear\.)?fc\.(weight|bias)")
@@ -90,11 +89,6 @@ def to_detectron2_key(key: str, *, cascade: bool) -> str:
     raise CheckpointError(
         f"weight {key!r} has no name in detectron2's format; only ResNet backbones and the built-in heads have one"
     )
-
-
-def from_torchvision_key(key: str) -> str | None:
-    """Our name of a weight of a plain torchvision (or timm) ResNet; None for its classifier."""
-    return None if _CLASSIFIER.fullmatch(key) else _BODY + key
 
 
 def is_detectron2(keys: Iterable[str]) -> bool:

@@ -1,7 +1,6 @@
 """Images per second in training, and the share of the time spent waiting for data."""
 
 import time
-from collections.abc import Callable
 from typing import Any
 
 import lightning as L
@@ -15,15 +14,11 @@ class Throughput(L.Callback):
     Args:
         every_n_steps: Length of a window in steps; that of the Trainer's `log_every_n_steps`.
         warmup_steps: First steps after a start, which are left out.
-        clock: Returns seconds.
     """
 
-    def __init__(
-        self, *, every_n_steps: int = 20, warmup_steps: int = 2, clock: Callable[[], float] = time.perf_counter
-    ) -> None:
+    def __init__(self, *, every_n_steps: int = 20, warmup_steps: int = 2) -> None:
         self.every_n_steps = every_n_steps
         self.warmup_steps = warmup_steps
-        self.clock = clock
         self._to_leave_out = warmup_steps
         self._window_start: float | None = None
         self._step_end: float | None = None
@@ -36,7 +31,7 @@ class Throughput(L.Callback):
 
     def on_train_batch_start(self, *_: Any) -> None:
         """Count the time since the end of the last step as waiting for data."""
-        now = self.clock()
+        now = time.perf_counter()
         if self._window_start is None:
             self._window_start = now
         elif self._step_end is not None:
@@ -46,7 +41,7 @@ class Throughput(L.Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Count the images; log at the end of a window."""
-        now = self.clock()
+        now = time.perf_counter()
         if self._to_leave_out > 0:
             self._to_leave_out -= 1
             self._restart(now if self._to_leave_out == 0 else None)

@@ -52,7 +52,9 @@ class VisualSamples(L.Callback):
         predictions = _predict(trainer, cast(nn.Module, pl_module.model), images)
         names = _class_names(pl_module)
         for number, (image, target, prediction) in enumerate(zip(images, targets, predictions, strict=True)):
-            panels = [_draw_target(image, target, names), self._draw_prediction(image, prediction, names)]
+            labels = _labels(target["labels"], names)
+            truth = draw_instances(image, target["masks"], boxes=target["boxes"], labels=labels)
+            panels = [truth, self._draw_prediction(image, prediction, names)]
             path = self._folder(trainer) / f"train_{number}.jpg"
             save_image(path, side_by_side(panels, ["training target", "prediction"]), max_side=2 * self.max_side)
 
@@ -86,10 +88,6 @@ class VisualSamples(L.Callback):
             scores=prediction["scores"][drawn].float(),
             labels=_labels(prediction["labels"][drawn], names),
         )
-
-
-def _draw_target(image: Tensor, target: Target, names: Sequence[str] | None) -> Any:
-    return draw_instances(image, target["masks"], boxes=target["boxes"], labels=_labels(target["labels"], names))
 
 
 def _class_names(pl_module: L.LightningModule) -> list[str] | None:

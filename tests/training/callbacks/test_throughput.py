@@ -4,7 +4,7 @@ from typing import Any
 import lightning as L
 import pytest
 
-from cutler_pl.training.callbacks import Throughput
+from cutler_pl.training.callbacks import Throughput, throughput
 
 Make = Callable[..., Any]
 
@@ -50,9 +50,11 @@ def test_images_a_second_and_the_share_of_waiting(
     make_module: Make,
     make_trainer: Make,
     stand_in_data: Make,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(throughput, "time", SimpleNamespace(perf_counter=Clock(*times)))
     keep = Keep()
-    callbacks = [Throughput(every_n_steps=3, warmup_steps=warmup, clock=Clock(*times)), keep]
+    callbacks = [Throughput(every_n_steps=3, warmup_steps=warmup), keep]
     validation = {"val_check_interval": validate_every, "limit_val_batches": 1.0} if validate_every else {}
     trainer = make_trainer(max_steps=3, callbacks=callbacks, **validation)
     trainer.fit(make_module(), datamodule=stand_in_data(validation=bool(validate_every)))
