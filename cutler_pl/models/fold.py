@@ -34,21 +34,8 @@ def fold_batch_norms(module: nn.Module) -> nn.Module:
     return folded
 
 
-class _Conv2d(nn.Conv2d):
-    """oneDNN's convolution, which PyTorch avoids for 1×1 kernels in one thread though it is faster channels-last."""
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if not x.is_contiguous(memory_format=torch.channels_last) or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
-            return super().forward(x)
-        convolution = torch.ops.aten.mkldnn_convolution
-        y: torch.Tensor = convolution(x, self.weight, self.bias, self.padding, self.stride, self.dilation, self.groups)
-        return y
-
-
 def _fold(conv: nn.Conv2d, norm: Any) -> nn.Conv2d:
     folded = copy.copy(conv)
-    if conv.kernel_size == (1, 1):
-        folded.__class__ = _Conv2d
     statistics = norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
     weight, bias = fuse_conv_bn_weights(conv.weight, conv.bias, *statistics)
     folded._parameters = {"weight": weight, "bias": bias}

@@ -1,10 +1,7 @@
 """The small networks on top of the pyramid: proposals, boxes of one stage, masks. Initialised as the original is."""
 
 from collections import OrderedDict
-from typing import cast
 
-import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -66,13 +63,7 @@ class BoxStage(nn.Module):
         self, pooled: Float[Tensor, "proposals channels cells cells"]
     ) -> tuple[Float[Tensor, "proposals classes"], Float[Tensor, "proposals columns"]]:
         """Float32 logits of classes and background, and deltas."""
-        if pooled.device.type == "cpu" and not torch.is_grad_enabled() and not torch.compiler.is_exporting():
-            # the first layer as a convolution, which takes channels-last features without reordering them
-            fc1 = cast(nn.Linear, self.head.fc1)
-            hidden = F.conv2d(pooled, fc1.weight.view(-1, *pooled.shape[1:]), fc1.bias).flatten(1)
-            hidden = self.head[2:](hidden)
-        else:
-            hidden = self.head(pooled)
+        hidden = self.head(pooled)
         return self.predictor["cls_score"](hidden).float(), self.predictor["bbox_pred"](hidden).float()
 
 
