@@ -3,8 +3,7 @@
 Masks stay in this form until pixels are needed: a few hundred bytes instead of a megabyte each.
 """
 
-from collections.abc import Callable, Sequence
-from functools import cache
+from collections.abc import Sequence
 from typing import Any, NamedTuple, cast
 
 import numpy as np

@@ -4,8 +4,7 @@ Few of these pairs can reach the lowest IoU threshold. Pairs whose areas and tig
 different widths: to hotcoco, as to pycocotools, such masks do not overlap, and it need not walk their runs.
 """
 
-from collections.abc import Callable, Sequence
-from functools import cache
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from cutler_pl.models.predictions import AnyPrediction, Predictions, full_masks
-from cutler_pl.types import Target
 from cutler_pl.visual.contact_sheet import side_by_side
 from cutler_pl.visual.draw import draw_instances
 from cutler_pl.visual.image_files import save_image
