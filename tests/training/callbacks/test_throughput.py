@@ -1,4 +1,5 @@
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import lightning as L
