@@ -48,7 +48,7 @@ def test_lock_dies_with_its_process(tmp_path: Path) -> None:
         assert holder.stdout.readline() == "held\n"
         holder.kill()
         holder.stdout.close()
-    with file_lock(tmp_path, purpose="x", timeout=5):  # the worker may just be forking
+    with file_lock(tmp_path, purpose="x", timeout=5.0):  # the worker may just be forking
         assert (tmp_path / ".lock").read_text().startswith("x")
 
 
