@@ -1,7 +1,7 @@
 """Parameter classes as options of the config tree, so that their defaults are written once, in Python.
 
-`defaults: [/params@crf.params: crf]` in an option file puts the fields of `CrfParams` at `crf.params`, where they can be
-overridden as if the file held them; `python train.py --cfg job` prints them.
+`defaults: [/params@crf.params: crf]` in an option file puts the fields of `CrfParams` at `crf.params`, as if the file
+held them; `--cfg job` prints them.
 """
 
 from collections.abc import Mapping
