@@ -37,19 +37,21 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from cutler_pl.cli import CONFIG_DIR, ROOT
 from cutler_pl.commands import evaluate, recipe, train
+from cutler_pl.commands.config_store import register_params
 from cutler_pl.commands.instantiate import SCRATCH
 from cutler_pl.commands.result_cache import finished_with, write_finished
 from cutler_pl.datasets.scenes import write_scenes
 from cutler_pl.datasets.splits import draw_images, read_images, write_splits
 from cutler_pl.errors import ConfigError
+from cutler_pl.runtime.config_tree import config_dir
 from cutler_pl.runtime.files import file_digest, write_json
 from cutler_pl.runtime.logging import configure_logging
 from cutler_pl.runtime.reproducibility import run_metadata
 from cutler_pl.visual.colors import line_color
 from cutler_pl.visual.curves import Curve, plot_curves, read_metrics, save_figure
 
+ROOT = config_dir().parent
 MEASURES = ("bbox/AP", "bbox/AP50", "segm/AP", "segm/AP50")
 NAMES = {"bbox/AP": "box AP", "bbox/AP50": "box AP50", "segm/AP": "mask AP", "segm/AP50": "mask AP50"}
 PRETRAINED = "pretrained"
@@ -107,7 +109,8 @@ def main() -> None:
     sources: dict[int, str] = {}
     results: list[Result] = []
     raw = options.output / "low_label.json"
-    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+    register_params()
+    with initialize_config_dir(str(config_dir()), version_base="1.3"):
         for seed, given in zip(options.seeds, options.pretrained or itertools.repeat(None), strict=False):
             for result, source in run_seed(seed, given, options, budget):
                 results.append(result)

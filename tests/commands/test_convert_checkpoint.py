@@ -73,10 +73,10 @@ def test_description_travels_with_the_weights(tmp_path: Path) -> None:
         converted = convert(source=tmp_path / "a.ckpt", output=tmp_path / name, format=form)
         found, metadata = load_detector(converted)
         assert found.config.min_size_test == 64
-        assert metadata == ((7,), ("bird",))
+        assert metadata == ((7,), ("bird",), False)
 
 
 def test_number_of_classes_is_checked(tmp_path: Path) -> None:
     torch.save(build_detector("mask_rcnn_r50_fpn", 3, **TINY).state_dict(), tmp_path / "a.pth")
-    with pytest.raises(ConfigError, match=r"num_classes=80, but .*a\.pth is a detector of 3 classes"):
+    with pytest.raises(ConfigError, match=r"num_classes=80, but .*a\.pth was trained with 3"):
         convert(source=tmp_path / "a.pth", output=tmp_path / "b.pth", num_classes=80)

@@ -9,12 +9,14 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 from PIL import Image
 
-from cutler_pl.cli import CONFIG_DIR
 from cutler_pl.coco import load_coco
 from cutler_pl.commands import prepare_dataset
 from cutler_pl.datasets.catalog import CATALOG, resolve
 from cutler_pl.datasets.converters import CONVERTED, Options, open_download
 from cutler_pl.errors import ConfigError, DatasetNotFoundError
+from cutler_pl.runtime.config_tree import config_dir
+
+CONFIG_DIR = config_dir()
 
 
 def config(*overrides: str) -> DictConfig:
