@@ -11,6 +11,7 @@ import pytest
 from cutler_pl import cli
 from cutler_pl.commands.completion import SHELLS
 from cutler_pl.commands.completion import script as completion_script
+from cutler_pl.commands.registry import COMMANDS
 from cutler_pl.runtime.config_tree import config_dir
 from cutler_pl.weights.sources import RELEASED
 
@@ -41,7 +42,7 @@ def cutler(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], 
 def test_help_has_a_line_per_command(cutler) -> None:
     code, out, _ = cutler("--help")
     assert code == 0
-    for name, command in cli.COMMANDS.items():
+    for name, command in COMMANDS.items():
         assert sum(line.split()[:1] == [name] and line.endswith(command.summary) for line in out.splitlines()) == 1
     assert cutler() == cutler("-h") == (0, out, "")
     assert max(map(len, out.splitlines())) <= 100
@@ -54,7 +55,7 @@ def test_help_loads_nothing_heavy() -> None:
 
 
 def test_each_command_has_config_and_script() -> None:
-    for name in set(cli.COMMANDS) - {"doctor", "completion"}:
+    for name in set(COMMANDS) - {"doctor", "completion"}:
         assert (config_dir() / f"{name}.yaml").is_file()
         script = ROOT / ("train.py" if name == "train" else f"scripts/{name}.py")
         assert script.is_file() or name == "quickstart"

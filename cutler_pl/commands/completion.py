@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from cutler_pl.cli import COMMANDS
+from cutler_pl.commands.registry import COMMANDS
 from cutler_pl.errors import ConfigError
 
 SHELLS = ("bash", "zsh", "fish")
