@@ -22,10 +22,7 @@ from torch import Tensor
 from cutler_pl.runtime.kernels import THREADS, kernel_argument
 
 _PRELUDE = """
-#include <cmath>
-#include <cstddef>
-#include <utility>
-using std::fabs; using std::fmax; using std::fmin; using std::sqrt;
+#include <math.h>
 #define __global__
 #define __device__ static inline
 struct Dim3 { unsigned x, y, z; };
@@ -38,8 +35,11 @@ template <class T> T atomicMin(T* place, T value) {
 """.replace("THREADS", str(THREADS))
 
 _RUNNER = """
-template <class... P, std::size_t... I>
-static void run(void (*kernel)(long long, P...), long long items, void** a, std::index_sequence<I...>) {
+template <int... I> struct Sequence {};
+template <int N, int... I> struct Count : Count<N - 1, N - 1, I...> {};
+template <int... I> struct Count<0, I...> { using type = Sequence<I...>; };
+template <class... P, int... I>
+static void run(void (*kernel)(long long, P...), long long items, void** a, Sequence<I...>) {
     const long long blocks = (items + blockDim.x - 1) / blockDim.x;
     for (long long block = 0; block < blocks; ++block)
         for (unsigned thread = 0; thread < blockDim.x; ++thread) {
@@ -49,13 +49,13 @@ static void run(void (*kernel)(long long, P...), long long items, void** a, std:
         }
 }
 template <class... P> static void run(void (*kernel)(long long, P...), long long items, void** a) {
-    run(kernel, items, a, std::index_sequence_for<P...>{});
+    run(kernel, items, a, typename Count<sizeof...(P)>::type{});
 }
 """
 
 
 _OPTIONS = ["-std=c++17", "-O2", "-ffp-contract=off", "-shared", "-fPIC", "-Wall", "-Wno-div-by-zero"]
-# the loop over threads must not turn into SIMD code whose sums are taken in another order: no -ffast-math
+# The loop over threads must not turn into SIMD code whose sums are taken in another order: no -ffast-math
 
 
 def compiler() -> list[str]:
@@ -64,7 +64,7 @@ def compiler() -> list[str]:
         if shutil.which(name):
             return [name]
     if importlib.util.find_spec("ziglang"):
-        return [sys.executable, "-m", "ziglang", "c++", "-fno-sanitize=undefined"]
+        return [sys.executable, "-m", "ziglang", "c++", "-nostdlib++", "-fno-sanitize=undefined"]
     pytest.skip("no C++ compiler: install g++ or the package ziglang, which the extra dev holds")
 
 
@@ -88,7 +88,8 @@ class CpuTwin:
             with tempfile.TemporaryDirectory(dir=folder) as building:  # other workers may build it, too
                 source_file, built = Path(building) / "kernels.cpp", Path(building) / "kernels.so"
                 source_file.write_text(code)
-                caches = {"ZIG_GLOBAL_CACHE_DIR": str(folder / "zig"), "ZIG_LOCAL_CACHE_DIR": building}
+                kept = str(folder.with_name("cuda_twin_zig"))
+                caches = {"ZIG_GLOBAL_CACHE_DIR": kept, "ZIG_LOCAL_CACHE_DIR": building}
                 subprocess.run([*command, str(source_file), "-o", str(built)], check=True, env=os.environ | caches)
                 built.rename(library)
         self._library = ctypes.CDLL(str(library))

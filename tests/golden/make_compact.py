@@ -185,8 +185,11 @@ def crf(large: Path, out: Path) -> None:
     cases = []
     for name, patch in patches.items():
         photo = "".join(c for c in name.split("_")[0] if c.isalpha())
-        mask = patch.repeat(8, 0).repeat(8, 1)
-        facts, probability = crf_case(name, golden_set.square_photo(photo), f"{photo}_480.png", mask)
+        image, mask = golden_set.square_photo(photo), patch.repeat(8, 0).repeat(8, 1)
+        if "_" not in name:  # what a cut finds of an object: the patches that are mostly inside
+            fitted = rle.decode(crf_case(name, image, "", mask)[0]["filled_rle"])
+            mask = (fitted.reshape(60, 8, 60, 8).mean((1, 3)) > 0.5).repeat(8, 0).repeat(8, 1)
+        facts, probability = crf_case(name, image, f"{photo}_480.png", mask)
         cases.append(facts)
         write_arrays(out / f"{name}_Q.npz", every("Q", probability, 7, "float16"))
         print(name, "kept" if facts["kept"] else "rejected", int(mask.sum()), rle.area(facts["filled_rle"]))
@@ -211,7 +214,6 @@ def pipeline(large: Path, out: Path) -> None:
     for name in ("jobs", "single_job_two_folders", "merged.json"):
         for path in sorted((large / name).glob("*.json") if (large / name).is_dir() else [large / name]):
             write_json(out / path.relative_to(large), json.loads(path.read_text()))
-    noise: dict[str, Any] = {"blobs": 3, "noise": 1.5}
     images = {
         "n_aa/img_01.png": "astronaut",
         "n_aa/img_02.png": "chelsea",
@@ -219,10 +221,11 @@ def pipeline(large: Path, out: Path) -> None:
         "n_aa/img_04_noise.png": "noise",
         "n_bb/img_01.png": "coffee",
     }
+    nothing = {"blobs": 0, "noise": 50.0}  # cut at random: the refinement rejects it
     rules = {
-        name: {"seed": 50 + i, **noise, "blobs": len(ELLIPSES.get(source, [0] * 3))}
-        | ({"layout": ELLIPSES[source]} if source in ELLIPSES else {"noise": 6.0})
-        for i, (name, source) in enumerate(images.items())
+        name: {"seed": seed}
+        | ({"blobs": len(objects), "noise": 1.5, "layout": objects} if (objects := ELLIPSES.get(source)) else nothing)
+        for seed, (name, source) in enumerate(images.items(), 50)
         if source != "broken"
     }
     empty: dict[str, Any] = {"images": images, "features": rules, "annotations": None}
@@ -237,7 +240,7 @@ def pipeline(large: Path, out: Path) -> None:
             solver="scipy",
             backend=PyDenseCrf(),
         )
-        options = RunOptions(fixed_size=480, batch_size=1, num_workers=0, max_failure_rate=0.3)
+        options = RunOptions(fixed_size=480, batch_size=1, num_workers=0, max_failure_rate=0.3, threads=1)
         generate(root, found, Path(temporary) / "out", predictor=predictor, trainer=trainer, options=options)
         coco = json.loads((Path(temporary) / "out" / "annotations.json").read_text())
     for image in coco["images"]:  # the original exchanges them

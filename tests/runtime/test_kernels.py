@@ -1,6 +1,7 @@
 """Every CUDA kernel compiles for the GPUs in use, with or without one at hand, and is called by the one rule."""
 
 import logging
+import sys
 from contextlib import nullcontext
 from itertools import product
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from cuda_twin import CpuTwin
+from cuda_twin import CpuTwin, compiler
 
 import cutler_pl
 from cutler_pl.errors import InputError, OptionalDependencyError
@@ -117,3 +118,12 @@ def test_a_launch_covers_all_items(monkeypatch: pytest.MonkeyPatch) -> None:
     ((name, grid, block, arguments),) = cupy.launched
     assert (name, grid, block) == ("components_start", (3,), (256,))
     assert [a.item() for a in arguments] == [600, tensor.data_ptr(), 3]
+
+
+def test_twin_needs_no_system_compiler(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Without g++ on the PATH, the compiler of the package index builds the same kernels."""
+    pytest.importorskip("ziglang")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert compiler()[:3] == [sys.executable, "-m", "ziglang"]
+    twin = CpuTwin(PACKAGE / "ops" / "cuda" / "components.cu")
+    assert twin.names
