@@ -60,7 +60,7 @@ def test_arms_differ_in_their_start_weights_only(low_label: ModuleType, tmp_path
     assert scratch["model"]["detector"]["name"] == "cascade_mask_rcnn_r50_fpn"
 
 
-def test_labelled_shares_are_nested_parts_of_the_training_scenes(low_label: ModuleType, tmp_path: Path) -> None:
+def test_labelled_subsets_are_nested(low_label: ModuleType, tmp_path: Path) -> None:
     scenes = scenes_of(low_label, tmp_path)
     few, more = ({i["file_name"] for i in json.loads(scenes.labels[p].read_text())["images"]} for p in (5.0, 20.0))
     assert (len(few), len(more)) == (1, 4)
@@ -69,14 +69,13 @@ def test_labelled_shares_are_nested_parts_of_the_training_scenes(low_label: Modu
     assert len(list(scenes.train_images.iterdir())) == 20
 
 
-def test_scenes_that_are_there_for_the_same_settings_are_kept(low_label: ModuleType, tmp_path: Path) -> None:
+def test_keep_scenes_of_equal_settings(low_label: ModuleType, tmp_path: Path) -> None:
     before = {p: p.stat().st_mtime_ns for p in scenes_of(low_label, tmp_path).train_images.iterdir()}
     assert {p: p.stat().st_mtime_ns for p in scenes_of(low_label, tmp_path).train_images.iterdir()} == before
 
 
-def test_finished_training_is_kept_and_a_changed_budget_is_not(
-    low_label: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_keep_finished_training(low_label: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A changed budget trains again."""
     scenes, trained = scenes_of(low_label, tmp_path), []
 
     def run(cfg: Any) -> None:

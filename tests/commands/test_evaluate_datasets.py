@@ -89,9 +89,8 @@ def test_each_dataset_is_measured_as_the_recipe_says(tmp_path: Path) -> None:
         plan(tmp_path, "checkpoint=a.ckpt", "eval.datasets=[voc]", "eval.iou_types=[segm]")
 
 
-def test_datasets_that_are_not_there_are_reported_and_the_others_measured(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_report_missing_datasets(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The others are measured."""
     for name in ("coco", "voc", "kitti"):
         write_found(tmp_path, name, make_dataset(tmp_path, name))
     (tmp_path / "found" / "kitti.json").unlink()
@@ -155,9 +154,7 @@ def test_one_faulty_dataset_does_not_stop_the_others(tmp_path: Path) -> None:
         ({"segmentation": {"size": [31, 40], "counts": [1240]}}, "31×40 pixels, but image 1 has 30×40"),
     ],
 )
-def test_faulty_detections_are_an_error_or_a_counted_and_listed_rejection(
-    tmp_path: Path, fault: dict[str, Any], sentence: str
-) -> None:
+def test_invalid_detections_raise_or_are_listed(tmp_path: Path, fault: dict[str, Any], sentence: str) -> None:
     coco = make_dataset(tmp_path, "coco_80")
     write_found(tmp_path, "coco_80", coco, **fault)
     given = ("eval=coco_supervised", f"predictions='{tmp_path / 'found'}'", "num_examples=0")
@@ -171,7 +168,7 @@ def test_faulty_detections_are_an_error_or_a_counted_and_listed_rejection(
     assert read(tmp_path, "results.json")["coco_80"]["bbox"]["AP"] == 0.0
 
 
-def test_duplicate_image_ids_are_an_error_or_a_counted_and_listed_rejection(tmp_path: Path) -> None:
+def test_duplicate_image_ids_raise_or_are_listed(tmp_path: Path) -> None:
     coco = make_dataset(tmp_path, "coco")
     write_found(tmp_path, "coco", coco)
     coco["images"].append(coco["images"][0])
@@ -184,7 +181,8 @@ def test_duplicate_image_ids_are_an_error_or_a_counted_and_listed_rejection(tmp_
     assert read(tmp_path, "results.json")["coco"]["bbox"]["AR100"] == 50.0
 
 
-def test_ground_truth_without_annotations_and_empty_predictions_give_no_wrong_number(tmp_path: Path) -> None:
+def test_empty_annotations_and_empty_predictions(tmp_path: Path) -> None:
+    """No metric is a wrong number."""
     coco = make_dataset(tmp_path, "coco")
     write_found(tmp_path, "coco", coco)
     (tmp_path / "found" / "kitti.json").write_text("[]")
@@ -244,7 +242,7 @@ def any_detector() -> Detector:
         return build_detector("mask_rcnn_r50_fpn", num_classes=1)
 
 
-def test_a_dataset_of_the_same_checkpoint_is_predicted_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_predict_once_per_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("coco", "lvis"):
         make_dataset(tmp_path, name)
     (tmp_path / "a.ckpt").write_bytes(b"weights")
@@ -264,9 +262,8 @@ def test_a_dataset_of_the_same_checkpoint_is_predicted_once(tmp_path: Path, monk
     assert [name for name, *_ in predicting.asked[3:]] == ["coco", "lvis"]
 
 
-def test_without_an_output_the_same_checkpoint_finds_its_folder_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_default_output_depends_on_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without `output=`, the same checkpoint finds its folder again."""
     make_dataset(tmp_path, "kitti")
     (tmp_path / "a.ckpt").write_bytes(b"weights")
     Predicting(monkeypatch)
@@ -293,9 +290,7 @@ def test_classes_are_matched_by_name_and_others_refused(tmp_path: Path, monkeypa
         evaluate.run(config(tmp_path, *given))
 
 
-def test_an_image_folder_that_is_empty_is_reported_with_the_dataset(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_report_empty_image_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("coco", "kitti"):
         make_dataset(tmp_path, name)
     (tmp_path / "sets" / CATALOG["kitti"].images / "1.jpg").unlink()

@@ -41,7 +41,8 @@ def test_unsupervised_options_are_the_defaults_with_droploss(model, name):
         ("cascade_mask_rcnn_coco", 80, {"rpn_post_nms_train": 2000, "score_threshold": 0.05, "num_classes": 80}),
     ],
 )
-def test_later_trainings_differ_from_the_first_in_these_alone(model, num_classes, changes):
+def test_self_training_overrides(model, num_classes, changes):
+    """Later trainings differ from the first in these settings alone."""
     expected = asdict(make_config("cascade_mask_rcnn_r50_fpn")) | FASTER | {"rpn_nms_threshold": 0.7} | changes
     assert asdict(_detector(model, num_classes).config) == expected
 
