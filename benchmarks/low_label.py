@@ -40,13 +40,13 @@ from omegaconf import DictConfig
 from cutler_pl.cli import CONFIG_DIR, ROOT
 from cutler_pl.commands import evaluate, recipe, train
 from cutler_pl.commands.instantiate import SCRATCH
-from cutler_pl.commands.result_cache import finished_with, write_finished
+from cutler_pl.commands.result_cache import read_cached, write_cached
 from cutler_pl.datasets.scenes import write_scenes
 from cutler_pl.datasets.splits import draw_images, read_images, write_splits
 from cutler_pl.errors import ConfigError
+from cutler_pl.runtime.environment import run_metadata
 from cutler_pl.runtime.files import file_digest, write_json
 from cutler_pl.runtime.logging import configure_logging
-from cutler_pl.runtime.reproducibility import run_metadata
 from cutler_pl.visual.colors import line_color
 from cutler_pl.visual.curves import Curve, plot_curves, read_metrics, save_figure
 
@@ -183,11 +183,11 @@ def write_data(cfg: DictConfig, folder: Path, *, percents: Sequence[float]) -> S
     labels = {percent: train_folder / f"labels_{percent:g}_percent.json" for percent in percents}
     scenes = Scenes(train_folder / "images", test_folder / "images", test_folder / "annotations.json", labels)
     wanted = {"train": settings.train_scenes, "test": settings.test_scenes, "look": repr(look), "seed": cfg.seed}
-    if finished_with(folder / "scenes.json", wanted) is None:
+    if read_cached(folder / "scenes.json", wanted) is None:
         shutil.rmtree(folder, ignore_errors=True)
         write_scenes(scenes.train_images, settings.train_scenes, look, seed=2 * cfg.seed)
         write_scenes(scenes.test_images, settings.test_scenes, look, seed=2 * cfg.seed + 1)
-        write_finished(folder / "scenes.json", wanted)
+        write_cached(folder / "scenes.json", wanted)
     if pictures(scenes.train_images) & pictures(scenes.test_images):
         raise ConfigError(f"{folder}: a scene to test on is among those to train on")
     images = read_images(labelled)
@@ -292,7 +292,7 @@ def train_arm(
         "weights": init if init == SCRATCH else file_digest(init),
         "data": [file_digest(scenes.labels[percent]), file_digest(scenes.test_annotations)],
     }
-    done = finished_with(folder / "result.json", settings)
+    done = read_cached(folder / "result.json", settings)
     if done is None:
         shutil.rmtree(folder, ignore_errors=True)
         started = time.monotonic()
@@ -300,7 +300,7 @@ def train_arm(
         curves = read_metrics(sorted(folder.glob("logs/version_*/metrics.csv")))
         points = {name: points_of(curves[f"val/{name}"]) for name in MEASURES}
         done = {"points": points, "seconds": round(time.monotonic() - started, 1)}
-        write_finished(folder / "result.json", settings, **done)
+        write_cached(folder / "result.json", settings, **done)
     return Result(seed, percent, arm, done["points"], done["seconds"])
 
 

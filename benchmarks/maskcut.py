@@ -39,7 +39,7 @@ from cutler_pl.ops.masks import paired_iou
 from cutler_pl.pseudo_masks.generate import generate
 from cutler_pl.pseudo_masks.observer import Observer
 from cutler_pl.pseudo_masks.options import RunOptions
-from cutler_pl.runtime.reproducibility import run_metadata
+from cutler_pl.runtime.environment import run_metadata
 
 DIM = 96
 SIZE = 480

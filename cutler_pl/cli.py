@@ -36,7 +36,7 @@ _SUBMITIT = "hydra/launcher/submitit"
 
 
 def command(main: Callable[[], None]) -> Callable[[], None]:
-    """Decorate a `@hydra.main` function: set `PROJECT_ROOT`, report faulty settings."""
+    """Decorate a `@hydra.main` function: set `PROJECT_ROOT`, report invalid settings."""
 
     @functools.wraps(main)
     def run() -> None:

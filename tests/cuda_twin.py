@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from cutler_pl.runtime.kernels import THREADS, kernel_argument
+from cutler_pl.runtime.cuda_kernels import THREADS, kernel_argument
 
 _PRELUDE = """
 #include <cmath>

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from cutler_pl.data.copy_paste import CopyPasteParams, copy_paste
 from cutler_pl.ops.boxes import masks_to_boxes
-from cutler_pl.runtime.reproducibility import generator
+from cutler_pl.runtime.seeding import generator
 from cutler_pl.types import ImageTensor, Target
 
 _COPY_PASTE, _TRANSFORMS = 1, 2  # part of the keys: these draws and the loader's are independent

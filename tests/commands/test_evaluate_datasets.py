@@ -134,7 +134,7 @@ def test_finished_datasets_are_kept_until_something_changes(tmp_path: Path, monk
     assert read(tmp_path, "results.json")["coco"]["bbox"]["AP"] == 0.0
 
 
-def test_one_faulty_dataset_does_not_stop_the_others(tmp_path: Path) -> None:
+def test_one_invalid_dataset_does_not_stop_the_others(tmp_path: Path) -> None:
     for name in ("coco", "kitti"):
         write_found(tmp_path, name, make_dataset(tmp_path, name))
     (tmp_path / "sets" / CATALOG["coco"].annotations).write_text("{}")
@@ -145,7 +145,7 @@ def test_one_faulty_dataset_does_not_stop_the_others(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fault", "sentence"),
+    ("error", "sentence"),
     [
         ({"image_id": 77}, "unknown image 77"),
         ({"category_id": 77}, "unknown category 77"),
@@ -154,9 +154,9 @@ def test_one_faulty_dataset_does_not_stop_the_others(tmp_path: Path) -> None:
         ({"segmentation": {"size": [31, 40], "counts": [1240]}}, "31×40 pixels, but image 1 has 30×40"),
     ],
 )
-def test_invalid_detections_raise_or_are_listed(tmp_path: Path, fault: dict[str, Any], sentence: str) -> None:
+def test_invalid_detections_raise_or_are_listed(tmp_path: Path, error: dict[str, Any], sentence: str) -> None:
     coco = make_dataset(tmp_path, "coco_80")
-    write_found(tmp_path, "coco_80", coco, **fault)
+    write_found(tmp_path, "coco_80", coco, **error)
     given = ("eval=coco_supervised", f"predictions='{tmp_path / 'found'}'", "num_examples=0")
     with pytest.raises(ValueError, match=f"detection 0 .*{sentence}.*on_error=skip"):
         evaluate.run(config(tmp_path, *given))

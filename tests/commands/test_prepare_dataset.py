@@ -91,7 +91,7 @@ def test_print_skipped_by_reason(tmp_path: Path, kitti: Path, capsys: pytest.Cap
     (kitti / "training" / "image_2" / "000001.png").unlink()
     prepare_dataset.run(settings(tmp_path, "kitti", kitti, "max_failure_rate=1", "marked=drop"))
     printed = " ".join(capsys.readouterr().out.split())
-    assert "images skipped: image missing (fault) 1" in printed
+    assert "images skipped: image missing (error) 1" in printed
     assert "objects skipped: DontCare region 1" in printed
 
 
@@ -126,13 +126,13 @@ def test_missing_parts_are_named(tmp_path: Path, name: str) -> None:
         find(tmp_path, tmp_path / "a")
 
 
-def test_too_many_faults_end_command(tmp_path: Path, command: Callable[..., Any], kitti: Path) -> None:
+def test_too_many_errors_end_command(tmp_path: Path, command: Callable[..., Any], kitti: Path) -> None:
     (kitti / "training" / "image_2" / "000001.png").write_bytes(b"no photo")
     place = [f"paths.datasets={tmp_path / 'datasets'}", "name=kitti", f"root='{kitti}'"]
     done = command("scripts/prepare_dataset.py", *place)
     assert done.code == 1
     assert done.err.count("error: ") == 1
-    assert "50.0% of the images are missing or faulty" in done.err
+    assert "50.0% of the images are missing or invalid" in done.err
     assert "accept it by max_failure_rate=1" in done.err
     assert command("scripts/prepare_dataset.py", *place, "max_failure_rate=0.5").code == 0
     assert not list((tmp_path / "cwd").iterdir()), "nothing is written where one stands"

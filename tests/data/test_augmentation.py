@@ -10,7 +10,7 @@ from cutler_pl.cli import CONFIG_DIR
 from cutler_pl.data import BatchAugmentation, CopyPasteParams
 from cutler_pl.data.copy_paste import copy_paste
 from cutler_pl.ops.boxes import masks_to_boxes
-from cutler_pl.runtime.reproducibility import generator
+from cutler_pl.runtime.seeding import generator
 from cutler_pl.types import ImageTensor, Target
 
 KEY = {"seed": 3, "step": 7, "rank": 0}

@@ -22,8 +22,8 @@ def server() -> Iterator[FileServer]:
 
 
 @pytest.fixture
-def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(download, "_PIECE", 1000)
+def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(download, "_CHUNK_BYTES", 1000)
 
 
 def test_fetch_once_and_record_digest(server: FileServer, tmp_path: Path) -> None:
@@ -37,7 +37,7 @@ def test_fetch_once_and_record_digest(server: FileServer, tmp_path: Path) -> Non
     assert {entry.name for entry in path.parent.iterdir()} == {"a.json", "a.json.sha256", ".a.json.lock"}
 
 
-@pytest.mark.usefixtures("small_pieces")
+@pytest.mark.usefixtures("small_chunks")
 def test_resume_broken_transfer(server: FileServer, tmp_path: Path) -> None:
     server.break_off_after = 3000
     assert fetch(f"{server.address}/a.json", tmp_path / "a.json")
@@ -45,8 +45,8 @@ def test_resume_broken_transfer(server: FileServer, tmp_path: Path) -> None:
     assert server.log == ["/a.json", "/a.json from 3000"]
 
 
-@pytest.mark.usefixtures("small_pieces")
-def test_a_second_run_goes_on_too(server: FileServer, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("small_chunks")
+def test_second_run_resumes(server: FileServer, tmp_path: Path) -> None:
     server.break_off_after = 3000
     with pytest.raises(DownloadError, match=r"ended after 3,000 of 10,240 bytes.*run the same command again"):
         fetch(f"{server.address}/a.json", tmp_path / "a.json", attempts=1)
@@ -57,8 +57,8 @@ def test_a_second_run_goes_on_too(server: FileServer, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("case", ["the server cannot resume", "the file has changed", "too much is there"])
-@pytest.mark.usefixtures("small_pieces")
-def test_what_cannot_be_resumed_starts_anew(server: FileServer, tmp_path: Path, case: str) -> None:
+@pytest.mark.usefixtures("small_chunks")
+def test_restart_what_cannot_resume(server: FileServer, tmp_path: Path, case: str) -> None:
     server.break_off_after = 3000
     with pytest.raises(DownloadError):
         fetch(f"{server.address}/a.json", tmp_path / "a.json", attempts=1)
@@ -115,7 +115,7 @@ def test_ask_once_for_missing_file(server: FileServer, tmp_path: Path) -> None:
         fetch(f"{server.address}/b.json", tmp_path / "b.json")
 
 
-def test_a_server_in_trouble_is_asked_again(server: FileServer, tmp_path: Path) -> None:
+def test_retry_server_errors(server: FileServer, tmp_path: Path) -> None:
     server.status = 503
     with pytest.raises(DownloadError, match="503"):
         fetch(f"{server.address}/a.json", tmp_path / "a.json", attempts=2)
@@ -123,7 +123,7 @@ def test_a_server_in_trouble_is_asked_again(server: FileServer, tmp_path: Path) 
     assert fetch(f"{server.address}/a.json", tmp_path / "a.json")
 
 
-def test_no_connection_is_said_with_the_way_out(tmp_path: Path) -> None:
+def test_no_connection_names_the_way_out(tmp_path: Path) -> None:
     with serving() as server:
         address = server.address
     with pytest.raises(DownloadError, match=r"cannot be fetched .*fetch it where there is a connection"):

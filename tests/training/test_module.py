@@ -16,7 +16,7 @@ from cutler_pl.training.callbacks import StepCheckpoint
 Make = Callable[..., Any]
 
 
-class Faulty(nn.Module):
+class NonFinite(nn.Module):
     """Wraps a model; its loss, or its gradient alone, is not finite at some steps."""
 
     def __init__(self, model: nn.Module, steps: Sequence[int], *, gradient_only: bool = False) -> None:
@@ -76,7 +76,7 @@ def test_non_finite_step_changes_nothing(
 ) -> None:
     """Weights and momentum stay."""
     record = Record()
-    module = make_module(Faulty(stand_in(), [2, 3], gradient_only=gradient_only))
+    module = make_module(NonFinite(stand_in(), [2, 3], gradient_only=gradient_only))
     with caplog.at_level(logging.WARNING, "cutler_pl"):
         make_trainer(max_steps=6, callbacks=[record]).fit(module, datamodule=stand_in_data())
     for before, after, moves in [(0, 1, True), (1, 2, False), (2, 3, False), (3, 4, True)]:
@@ -95,7 +95,7 @@ def test_non_finite_step_changes_nothing(
 def test_stop_after_consecutive_dropped_steps(
     stand_in: Make, make_module: Make, make_trainer: Make, stand_in_data: Make
 ) -> None:
-    module = make_module(Faulty(stand_in(), [0, 1, 3, 4, 5, 6]), max_nonfinite_steps=3)
+    module = make_module(NonFinite(stand_in(), [0, 1, 3, 4, 5, 6]), max_nonfinite_steps=3)
     with pytest.raises(TrainingDivergedError, match=r"in 3 steps in a row up to step 5 \(loss_cls=nan, .*optimizer.lr"):
         make_trainer().fit(module, datamodule=stand_in_data())
     assert module.nonfinite_steps == 5
@@ -128,7 +128,7 @@ def test_clipping_sees_true_gradients_under_a_loss_scaler(
 
 
 def test_loss_scaler_drops_nan_loss(stand_in: Make, make_module: Make, make_trainer: Make, stand_in_data: Make) -> None:
-    module = make_module(Faulty(stand_in(), [2]))
+    module = make_module(NonFinite(stand_in(), [2]))
     record = fit(make_trainer, module, stand_in_data(), plugins=[_CpuScaler(1024.0)])
     assert module.nonfinite_steps == 1
     assert torch.equal(record.weights[1], record.weights[2])
@@ -170,7 +170,7 @@ def test_accumulated_batches_make_one_step(make_module: Make, make_trainer: Make
 def test_nan_in_accumulated_batch_drops_step(
     stand_in: Make, make_module: Make, make_trainer: Make, stand_in_data: Make
 ) -> None:
-    module = make_module(Faulty(stand_in(), [2]))
+    module = make_module(NonFinite(stand_in(), [2]))
     record = fit(make_trainer, module, stand_in_data(), max_steps=3, accumulate_grad_batches=2)
     assert module.nonfinite_steps == 1
     assert torch.equal(record.weights[1], record.weights[3])
@@ -191,7 +191,7 @@ def test_checkpoint_holds_plain_values(
 ) -> None:
     """The count of dropped steps is among them."""
     config = {"detector": {"norm": "bn"}, "category_ids": [1], "class_names": None}
-    module = make_module(Faulty(stand_in(), [1]), model_config=config)
+    module = make_module(NonFinite(stand_in(), [1]), model_config=config)
     checkpoint = StepCheckpoint(tmp_path, every_n_steps=2)
     make_trainer(max_steps=2, callbacks=[checkpoint], enable_checkpointing=True).fit(module, datamodule=stand_in_data())
     stored = torch.load(checkpoint.last_path, weights_only=True)

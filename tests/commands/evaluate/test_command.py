@@ -120,7 +120,7 @@ def test_the_command_leaves_nothing_outside_its_output_folder(files: tuple[Path,
     assert not list((here / "out").glob(".hydra"))
 
 
-def test_faulty_predictions_leave_no_results_behind(files: tuple[Path, Path], tmp_path: Path) -> None:
+def test_invalid_predictions_leave_no_results_behind(files: tuple[Path, Path], tmp_path: Path) -> None:
     files[1].write_text("not json")
     with pytest.raises(AnnotationError, match=r"found\.json: not a JSON file"):
         evaluate.run(settings(files, tmp_path / "out", "eval=agnostic_boxes"))

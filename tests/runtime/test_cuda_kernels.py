@@ -13,7 +13,7 @@ from cuda_twin import CpuTwin
 import cutler_pl
 from cutler_pl.errors import InputError, OptionalDependencyError
 from cutler_pl.runtime import kernels
-from cutler_pl.runtime.kernels import COMPILER_OPTIONS, CudaKernels, kernel_argument, kernels_for
+from cutler_pl.runtime.cuda_kernels import COMPILER_OPTIONS, CudaKernels, kernel_argument, kernels_for
 
 PACKAGE = Path(cutler_pl.__file__).parent
 SOURCES = sorted(PACKAGE.rglob("*.cu"))
