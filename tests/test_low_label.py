@@ -24,6 +24,7 @@ def low_label() -> Iterator[ModuleType]:
     with pytest.MonkeyPatch.context() as patch:
         for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
             patch.setenv(name, "1")  # the script sets them for itself; here they go back to what they were
+        patch.syspath_prepend(ROOT / "benchmarks")
         patch.setitem(sys.modules, "low_label", module)
         spec.loader.exec_module(module)
         yield module
@@ -65,7 +66,7 @@ def test_labelled_subsets_are_nested(low_label: ModuleType, tmp_path: Path) -> N
     few, more = ({i["file_name"] for i in json.loads(scenes.labels[p].read_text())["images"]} for p in (5.0, 20.0))
     assert (len(few), len(more)) == (1, 4)
     assert few < more
-    assert low_label.pictures(scenes.train_images).isdisjoint(low_label.pictures(scenes.test_images))
+    assert low_label.digests(scenes.train_images).isdisjoint(low_label.digests(scenes.test_images))
     assert len(list(scenes.train_images.iterdir())) == 20
 
 
@@ -82,7 +83,7 @@ def test_keep_finished_training(low_label: ModuleType, tmp_path: Path, monkeypat
         trained.append(cfg.trainer.max_steps)
         logs = Path(cfg.paths.output_dir) / "logs" / "version_0"
         logs.mkdir(parents=True)
-        header = ",".join(["step", *(f"val/{name}" for name in low_label.MEASURES)])
+        header = ",".join(["step", *(f"val/{name}" for name in low_label.METRICS)])
         (logs / "metrics.csv").write_text(f"{header}\n1,1,2,3,4\n3,5,6,7,8\n")
 
     monkeypatch.setattr(low_label.train, "run", run)
