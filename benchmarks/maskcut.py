@@ -171,7 +171,7 @@ def memory(repeats: int, count: int = 2000) -> None:
             Path(folder) / "out",
             predictor=MaskCutPredictor(build_feature_extractor("patch_descriptors"), MaskCutParams(tau=0.5)),
             trainer=trainer,
-            options=RunOptions(fixed_size=128, num_workers=0),
+            options=RunOptions(fixed_size=128, batch_size=16, num_workers=0, threads=2, max_failure_rate=0.0),
             observer=Note(),
         )
         megabytes = {at: resident[at] / 1e6 for at in (count // 10, count // 2, count)}
@@ -228,7 +228,7 @@ def gpu(repeats: int, batch: int = 32, files: int = 1024) -> None:
             Path(folder) / "out",
             predictor=MaskCutPredictor(vit, MaskCutParams()),
             trainer=trainer,
-            options=RunOptions(batch_size=batch, num_workers=12, threads=8),
+            options=RunOptions(fixed_size=480, batch_size=batch, num_workers=12, threads=8, max_failure_rate=0.0),
         )
         spent = time.perf_counter() - start
         print(

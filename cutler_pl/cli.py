@@ -25,6 +25,7 @@ from hydra.errors import (
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
+from cutler_pl.commands.config_store import register_params
 from cutler_pl.commands.settings import RENAMED
 from cutler_pl.errors import CutlerError
 from cutler_pl.runtime.logging import configure_logging
@@ -44,6 +45,7 @@ def command(main: Callable[[], None]) -> Callable[[], None]:
         os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises to here instead of printing for itself
         os.environ.setdefault("PROJECT_ROOT", str(ROOT))
         configure_logging()
+        register_params()
         with _sentences():
             main()
 

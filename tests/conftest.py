@@ -11,6 +11,8 @@ import torch
 from hypothesis import settings
 from PIL import Image
 
+from cutler_pl.commands.config_store import register_params
+
 ROOT = Path(__file__).resolve().parents[1]
 GOLDEN = Path(os.environ.get("CUTLER_GOLDEN", ROOT.parent / "shared" / "golden"))
 DATA = Path(os.environ.get("CUTLER_DATA", ROOT.parent / "shared" / "data"))
@@ -19,6 +21,12 @@ DATA = Path(os.environ.get("CUTLER_DATA", ROOT.parent / "shared" / "data"))
 # The same examples in every run, and no time limit for one: CI machines are slow now and then.
 settings.register_profile("cutler_pl", deadline=None, derandomize=True)
 settings.load_profile("cutler_pl")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _params_group() -> None:
+    """The group `params` of the config tree, for tests that compose configs."""
+    register_params()
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, NotRequired, TypedDict
 
-from cutler_pl.coco.schema import Result, ShardAnnotation
+from cutler_pl.coco.schema import Instance, Result
 from cutler_pl.errors import AnnotationError
 from cutler_pl.runtime.files import wrap_os_errors
 
@@ -27,7 +27,7 @@ class ShardRecord(TypedDict):
     file: str
     height: NotRequired[int]
     width: NotRequired[int]
-    annotations: NotRequired[list[ShardAnnotation]]
+    annotations: NotRequired[list[Instance]]
     dropped: NotRequired[dict[str, int]]
     failure: NotRequired[str]
 

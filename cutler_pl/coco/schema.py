@@ -43,17 +43,22 @@ class Category(TypedDict):
     supercategory: NotRequired[str]
 
 
-class Annotation(TypedDict):
-    """One object of an image, or a crowd region; `score` is kept from the prediction an annotation came from."""
+class Instance(TypedDict):
+    """One object; `score` is kept from the prediction it came from."""
+
+    bbox: list[float]
+    area: float
+    segmentation: NotRequired[Segmentation]
+    score: NotRequired[float]
+
+
+class Annotation(Instance):
+    """One object of an image of a file, or a crowd region."""
 
     id: int
     image_id: int
     category_id: int
-    bbox: list[float]
-    area: float
     iscrowd: int
-    segmentation: NotRequired[Segmentation]
-    score: NotRequired[float]
 
 
 class Result(TypedDict):
@@ -74,12 +79,3 @@ class Coco(TypedDict):
     categories: list[Category]
     info: NotRequired[dict[str, Any]]
     licenses: NotRequired[list[dict[str, Any]]]
-
-
-class ShardAnnotation(TypedDict):
-    """One object of an image; ids are given when shards are merged."""
-
-    area: int
-    bbox: list[float]
-    segmentation: RLE
-    score: NotRequired[float]

@@ -2,6 +2,7 @@
 
 from dataclasses import fields
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from hydra.utils import instantiate
@@ -9,6 +10,7 @@ from omegaconf import DictConfig
 
 from cutler_pl.coco import rle
 from cutler_pl.coco.parts import ShardRecord
+from cutler_pl.coco.schema import RLE
 from cutler_pl.commands.instantiate import build_trainer
 from cutler_pl.commands.run_metadata import plain, record_run
 from cutler_pl.errors import ConfigError
@@ -97,6 +99,6 @@ class _Figures(_RunRecord):
 
     def on_image(self, masks: ImageMasks, record: ShardRecord, preview: np.ndarray | None) -> None:
         assert preview is not None  # asked for by preview_side
-        objects = [rle.decode(annotation["segmentation"]) for annotation in record["annotations"]]
+        objects = [rle.decode(cast(RLE, annotation["segmentation"])) for annotation in record["annotations"]]
         save_image(figure_path(self._output / "overlays", masks.name), draw_overlay(preview, objects))
         save_image(figure_path(self._output / "steps", masks.name), draw_steps(preview, masks))

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from cutler_pl.coco import rle
-from cutler_pl.coco.schema import ShardAnnotation
+from cutler_pl.coco.schema import Instance
 from cutler_pl.errors import ConfigError
 from cutler_pl.maskcut.predictor import ImageMasks
 from cutler_pl.maskcut.scores import mask_score
@@ -42,7 +42,7 @@ class AnnotationParams:
 
 def encode_masks(
     found: ImageMasks, size_hw: tuple[int, int], *, params: AnnotationParams | None = None
-) -> tuple[list[ShardAnnotation], Counter[str]]:
+) -> tuple[list[Instance], Counter[str]]:
     """Resize the refined masks of one image as the original does, and encode them.
 
     The 0/255 mask is resized bicubically in 8 bits and thresholded at half of its maximum: a mask that shrinks to a
@@ -57,7 +57,7 @@ def encode_masks(
         Annotations, and how many masks or components were dropped, by reason.
     """
     params = params or AnnotationParams()
-    annotations: list[ShardAnnotation] = []
+    annotations: list[Instance] = []
     dropped: Counter[str] = Counter()
     agreements = paired_iou(found.coarse, found.refined).tolist()
     for mask, agreement, ncut_value in zip(found.refined, agreements, found.ncut_values.tolist(), strict=True):
@@ -72,7 +72,7 @@ def encode_masks(
             if area < params.min_area * size_hw[0] * size_hw[1]:
                 dropped["below the smallest area"] += 1
                 continue
-            annotation: ShardAnnotation = {"area": area, "bbox": rle.bbox(encoded), "segmentation": encoded}
+            annotation: Instance = {"area": area, "bbox": rle.bbox(encoded), "segmentation": encoded}
             if params.scores:
                 area_share = component.double().mean().item()
                 annotation["score"] = round(mask_score(ncut_value, agreement, area_share), 4)

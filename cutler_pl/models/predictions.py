@@ -1,7 +1,6 @@
-"""Predictions as steps hand them on, with full-size masks or the mask head's small ones, and their COCO results."""
+"""From the mask head's small masks to full-size ones and to COCO results, a few masks in memory at a time."""
 
 from collections.abc import Iterator, Sequence
-from typing import cast
 
 import numpy as np
 import torch
@@ -13,39 +12,24 @@ from cutler_pl.coco.schema import Result
 from cutler_pl.errors import ConfigError
 from cutler_pl.models.detections import CompactPrediction
 from cutler_pl.ops.paste import paste_masks
-from cutler_pl.types import Prediction
-
-AnyPrediction = Prediction | CompactPrediction
-Predictions = Sequence[AnyPrediction]
 
 _MASKS_AT_ONCE = 8  # full-size masks of one image in memory
 
 
-def full_masks(prediction: AnyPrediction, index: Int64[Tensor, " chosen"]) -> Bool[Tensor, "chosen height width"]:
+def full_masks(prediction: CompactPrediction, index: Int64[Tensor, " chosen"]) -> Bool[Tensor, "chosen height width"]:
     """Masks, in the size of the image, of the detections with these indices."""
-    if "mask_probabilities" not in prediction:
-        return prediction["masks"][index]
-    compact = cast(CompactPrediction, prediction)
-    return paste_masks(compact["mask_probabilities"][index], compact["boxes"][index], compact["size_hw"])
-
-
-def size_hw_of(prediction: AnyPrediction) -> tuple[int, int]:
-    """Height and width of the image."""
-    if "mask_probabilities" not in prediction:
-        height, width = prediction["masks"].shape[1:]
-        return height, width
-    return cast(CompactPrediction, prediction)["size_hw"]
+    return paste_masks(prediction["mask_probabilities"][index], prediction["boxes"][index], prediction["size_hw"])
 
 
 def to_coco_results(
-    prediction: AnyPrediction,
+    prediction: CompactPrediction,
     image_id: int,
     *,
     category_ids: Sequence[int] | None = None,
     score_threshold: float = 0.0,
     max_detections: int | None = None,
 ) -> list[Result]:
-    """COCO results of one image, best first; equal scores keep the model's order. A few full-size masks are alive.
+    """COCO results of one image, best first; equal scores keep the model's order.
 
     Args:
         prediction: Detections of the image.
@@ -89,7 +73,7 @@ def _category_id(label: int, category_ids: Sequence[int] | None) -> int:
     return category_ids[label - 1]
 
 
-def _masks(prediction: AnyPrediction, index: Int64[Tensor, " boxes"]) -> Iterator[Bool[np.ndarray, "height width"]]:
+def _masks(prediction: CompactPrediction, index: Int64[Tensor, " boxes"]) -> Iterator[Bool[np.ndarray, "height width"]]:
     """Full-size masks of some detections, a few in memory at a time."""
     for start in range(0, len(index), _MASKS_AT_ONCE):
         yield from full_masks(prediction, index[start : start + _MASKS_AT_ONCE]).cpu().numpy()

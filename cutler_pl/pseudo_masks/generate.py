@@ -35,7 +35,7 @@ def generate(
     *,
     predictor: MaskCutPredictor,
     trainer: L.Trainer,
-    options: RunOptions | None = None,
+    options: RunOptions,
     observer: Observer | None = None,
 ) -> MergeReport | None:
     """Write the masks of all images of a file, folder or list into `annotations.json` of an output folder.
@@ -61,7 +61,6 @@ def generate(
         OutputWriteError: The output's disk is full; what is done stays.
         TooManyFailuresError: Everything is done, but too many images failed.
     """
-    options = options or RunOptions()
     observer = observer or Observer()
     folder = OutputFolder(output, options.shard)
     is_first = global_rank() == 0

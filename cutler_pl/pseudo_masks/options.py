@@ -32,20 +32,20 @@ class RunOptions:
 
     Attributes:
         fixed_size: Side of the square to which images are resized, in pixels.
-        annotation: What is written of a mask beyond the original's annotation.
-        settings: What else the results depend on, such as the input and the features' name, in JSON's types.
         batch_size: Images per batch and process; halved where memory runs out.
         num_workers: Loader processes that decode, per process.
         threads: Threads that resize and encode masks beside the device, per process.
         max_failure_rate: Largest share of failed images that still counts as success.
+        annotation: What is written of a mask beyond the original's annotation.
+        settings: What else the results depend on, such as the input and the features' name, in JSON's types.
         shard: Which part of a job array this is; the last part to finish merges.
     """
 
-    fixed_size: int = 480
+    fixed_size: int
+    batch_size: int
+    num_workers: int
+    threads: int
+    max_failure_rate: float
     annotation: AnnotationParams = field(default_factory=AnnotationParams)
     settings: Mapping[str, Any] = field(default_factory=dict)
-    batch_size: int = 16
-    num_workers: int = 2
-    threads: int = 2
-    max_failure_rate: float = 0.1
     shard: JobShard = field(default_factory=JobShard)

@@ -17,7 +17,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from cutler_pl.errors import ConfigError, TrainingDivergedError
-from cutler_pl.models.predictions import Predictions
+from cutler_pl.models.detections import CompactPrediction
 from cutler_pl.runtime.distributed import world_size
 from cutler_pl.runtime.logging import get_logger
 from cutler_pl.runtime.seeding import generator
@@ -37,8 +37,8 @@ class DetectorModule(L.LightningModule):
     """Trains and runs a detector of `cutler_pl.models`, or any module with the same calls.
 
     Args:
-        model: Returns a dict of losses for `model(images, targets)` in training, else predictions for `model(images)`.
-            Optional: `model.predict(images)` (predictions with small masks) and `model.reseed(*key)`.
+        model: `model(images, targets)` gives a dict of losses, `model.predict(images)` predictions with small masks;
+            `model.reseed(*key)` is optional.
         optimizer: Builds the optimizer from the model; None for a module that only predicts.
         scheduler: Builds the schedule from the optimizer, stepped once per step.
         model_config: How to build the model, from `detector_config`; stored in every checkpoint.
@@ -121,10 +121,10 @@ class DetectorModule(L.LightningModule):
             optimizer.zero_grad(set_to_none=True)
         self.log("train/nonfinite_steps", float(self.nonfinite_steps))
 
-    def predict_step(self, batch: EvalBatch, *_: Any) -> Predictions:
+    def predict_step(self, batch: EvalBatch, *_: Any) -> list[CompactPrediction]:
         """Predictions for the images of a batch, in the pixels of each image."""
         images, _metas = batch
-        predictions: Predictions = getattr(self.model, "predict", self.model)(images) if len(images) else []
+        predictions: list[CompactPrediction] = cast(Any, self.model).predict(images)
         return predictions
 
     validation_step = predict_step  # type: ignore[assignment]  # Lightning passes any output to the callbacks

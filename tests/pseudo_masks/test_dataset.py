@@ -21,7 +21,8 @@ def names(write_image: Callable[..., Path]) -> list[str]:
 
 
 def batches(root: Path, names: list[str], *, done: list[str] | None = None, **options: Any) -> MaskCutDataset:
-    run = RunOptions(batch_size=2, fixed_size=16, shard=options.pop("shard", JobShard()))
+    limits: dict[str, Any] = {"num_workers": 0, "threads": 2, "max_failure_rate": 0.1}
+    run = RunOptions(batch_size=2, fixed_size=16, **limits, shard=options.pop("shard", JobShard()))
     return MaskCutDataset(root, names, is_done=lambda name: name in (done or []), options=run, **options)
 
 

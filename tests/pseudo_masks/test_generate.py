@@ -28,6 +28,9 @@ from cutler_pl.runtime.locks import file_lock
 Extractor = Callable[[torch.Tensor], torch.Tensor]
 
 
+SMALL: dict[str, Any] = {"fixed_size": 64, "batch_size": 2, "num_workers": 0, "threads": 2, "max_failure_rate": 0.1}
+
+
 class Recorder(Observer):
     """Calls a function for each image, and tells which images are complete."""
 
@@ -76,7 +79,7 @@ def run(
         output,
         predictor=MaskCutPredictor(extractor, params or MaskCutParams(tau=0.5)),
         trainer=trainer,
-        options=RunOptions(**{"fixed_size": 64, "batch_size": 2, "num_workers": 0, **options}),
+        options=RunOptions(**SMALL | options),
         observer=observer,
     )
 

@@ -11,11 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
+from cutler_pl.models.detections import CompactPrediction
 from cutler_pl.runtime.seeding import generator
 from cutler_pl.training import DetectorModule
 from cutler_pl.training.optim import sgd
 from cutler_pl.training.schedules import warmup_multistep_lr
-from cutler_pl.types import Prediction, Target
+from cutler_pl.types import Target
 
 
 class Meta(NamedTuple):
@@ -37,30 +38,33 @@ class StandIn(nn.Module):
         self.score = nn.Linear(4, 1)
         torch.random.set_rng_state(generator_state)
 
-    def forward(
-        self, images: Sequence[Tensor], targets: Sequence[Target] | None = None
-    ) -> dict[str, Tensor] | list[Prediction]:
-        pixels = torch.stack([image.float() / 255 for image in images])
-        pooled = self.norm(self.conv(pixels)).relu().mean(dim=(2, 3))
-        scores = self.score(pooled).squeeze(1)
-        if not self.training:
-            return [self._prediction(image, score) for image, score in zip(images, scores, strict=True)]
+    def forward(self, images: Sequence[Tensor], targets: Sequence[Target]) -> dict[str, Tensor]:
+        pooled, scores = self._scores(images)
         wanted = torch.tensor([float(len(target["boxes"])) for target in targets], device=scores.device)
         noise = torch.rand(len(images), device=scores.device)
         return {"loss_cls": ((scores - wanted) ** 2 * (0.5 + noise)).mean(), "loss_mask": pooled.pow(2).mean()}
 
-    def _prediction(self, image: Tensor, score: Tensor) -> Prediction:
+    def predict(self, images: Sequence[Tensor]) -> list[CompactPrediction]:
+        if not images:
+            return []
+        _, scores = self._scores(images)
+        return [self._prediction(image, score) for image, score in zip(images, scores, strict=True)]
+
+    def _scores(self, images: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        pixels = torch.stack([image.float() / 255 for image in images])
+        pooled = self.norm(self.conv(pixels)).relu().mean(dim=(2, 3))
+        return pooled, self.score(pooled).squeeze(1)
+
+    def _prediction(self, image: Tensor, score: Tensor) -> CompactPrediction:
+        """The upper half and the left half of the image."""
         height, width = image.shape[1:]
-        masks = torch.zeros((2, height, width), dtype=torch.bool, device=image.device)
-        masks[0, : height // 2] = True
-        masks[1, :, : width // 2] = True
         boxes = torch.tensor([[0, 0, width, height // 2], [0, 0, width // 2, height]], dtype=torch.float32)
-        scores = torch.stack([score.sigmoid(), score.sigmoid() / 2])
-        return Prediction(
+        return CompactPrediction(
             boxes=boxes.to(image.device),
-            scores=scores,
+            scores=torch.stack([score.sigmoid(), score.sigmoid() / 2]),
             labels=torch.ones(2, dtype=torch.int64, device=image.device),
-            masks=masks,
+            mask_probabilities=torch.ones((2, 28, 28), device=image.device),
+            size_hw=(height, width),
         )
 
 

@@ -12,7 +12,8 @@ from typing import cast
 from cutler_pl.coco.parts import ImageResults, PartFiles, PartWriter
 from cutler_pl.coco.schema import Result
 from cutler_pl.coco.stream import list_writer
-from cutler_pl.models.predictions import AnyPrediction, size_hw_of, to_coco_results
+from cutler_pl.models.detections import CompactPrediction
+from cutler_pl.models.predictions import to_coco_results
 from cutler_pl.runtime.files import atomic_write
 
 
@@ -55,7 +56,7 @@ class RankResults:
         self._writer = PartWriter(self._part(self._rank))
         self.images = self.written = self.left_out = 0
 
-    def add(self, image_id: int, prediction: AnyPrediction) -> list[Result]:
+    def add(self, image_id: int, prediction: CompactPrediction) -> list[Result]:
         """Append the detections of one image, best first, and return them.
 
         Raises:
@@ -74,7 +75,7 @@ class RankResults:
         self.images += 1
         self.written += len(results)
         self.left_out += len(prediction["scores"]) - len(results)
-        height, width = size_hw_of(prediction)
+        height, width = prediction["size_hw"]
         self._writer.append([ImageResults(image_id=image_id, height=height, width=width, results=results)])
         return results
 

@@ -8,7 +8,8 @@ import lightning as L
 import torch
 from torch import Tensor, nn
 
-from cutler_pl.models.predictions import AnyPrediction, Predictions, full_masks
+from cutler_pl.models.detections import CompactPrediction
+from cutler_pl.models.predictions import full_masks
 from cutler_pl.visual.contact_sheet import side_by_side
 from cutler_pl.visual.draw import draw_instances
 from cutler_pl.visual.image_files import save_image
@@ -78,7 +79,7 @@ class VisualSamples(L.Callback):
     def _folder(self, trainer: L.Trainer) -> Path:
         return self.dirpath / f"step_{trainer.global_step:07d}"
 
-    def _draw_prediction(self, image: Tensor, prediction: AnyPrediction, names: Sequence[str] | None) -> Any:
+    def _draw_prediction(self, image: Tensor, prediction: CompactPrediction, names: Sequence[str] | None) -> Any:
         drawn = torch.nonzero(prediction["scores"] >= self.score_threshold).flatten()
         return draw_instances(
             image,
@@ -99,13 +100,13 @@ def _labels(labels: Tensor, names: Sequence[str] | None) -> list[str] | None:
     return None if names is None else [names[label - 1] for label in labels.tolist()]
 
 
-def _predict(trainer: L.Trainer, model: nn.Module, images: Sequence[Tensor]) -> Predictions:
+def _predict(trainer: L.Trainer, model: nn.Module, images: Sequence[Tensor]) -> list[CompactPrediction]:
     """Predict in evaluation mode and restore the mode of every submodule."""
     modes = [(module, module.training) for module in model.modules()]
     try:
         model.eval()
         with torch.no_grad(), trainer.precision_plugin.val_step_context():
-            predictions: Predictions = model(list(images))
+            predictions: list[CompactPrediction] = cast(Any, model).predict(list(images))
             return predictions
     finally:
         for module, mode in modes:

@@ -10,23 +10,20 @@ from cutler_pl.coco import rle
 from cutler_pl.errors import ConfigError
 from cutler_pl.models.detections import CompactPrediction
 from cutler_pl.training.callbacks.coco_results import RankResults
-from cutler_pl.types import Prediction
 
 
-def prediction(scores: list[float], *, labels: list[int] | None = None) -> Prediction:
+def prediction(scores: list[float], *, labels: list[int] | None = None) -> CompactPrediction:
     count = len(scores)
-    masks = torch.zeros((count, 6, 8), dtype=torch.bool)
-    for place in range(count):
-        masks[place, : place + 1] = True
-    return Prediction(
+    return CompactPrediction(
         boxes=torch.tensor([[0.1, 0.0, 8.0, place + 1.0] for place in range(count)]).reshape(count, 4),
         scores=torch.tensor(scores),
         labels=torch.tensor(labels or [1] * count, dtype=torch.int64),
-        masks=masks,
+        mask_probabilities=torch.ones(count, 28, 28),
+        size_hw=(6, 8),
     )
 
 
-def write(path: Path, parts: list[list[tuple[int, Prediction]]], **options: Any) -> list[dict[str, Any]]:
+def write(path: Path, parts: list[list[tuple[int, CompactPrediction]]], **options: Any) -> list[dict[str, Any]]:
     for rank, images in enumerate(parts):
         part = RankResults(path, rank=rank, **options)
         part.open()

@@ -1,0 +1,50 @@
+"""Parameter classes as options of the config tree, so that their defaults are written once, in Python.
+
+`defaults: [/params@crf.params: crf]` in an option file puts the fields of `CrfParams` at `crf.params`, as if the file
+held them; `--cfg job` prints them.
+"""
+
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+
+from cutler_pl.data.copy_paste import CopyPasteParams
+from cutler_pl.maskcut import MaskCutParams
+from cutler_pl.maskcut.crf import CrfParams, GuidedParams
+from cutler_pl.maskcut.encoding import AnnotationParams
+from cutler_pl.models.config import ARCHITECTURES, make_config
+
+GROUP = "params"
+_FROM_OTHERS = ("num_classes", "classification_weights", "sampler")  # of the data, of model/loss, of tests
+
+
+def register_params() -> None:
+    """Add the group `params` to Hydra's config store; done once per process, before composing."""
+    nodes: dict[str, Mapping[str, Any]] = {
+        "maskcut": _values(MaskCutParams()),
+        "annotation": _with_target(AnnotationParams()),
+        "crf": _with_target(CrfParams()),
+        "guided": _with_target(GuidedParams()),
+        "copy_paste": _with_target(CopyPasteParams()),
+    }
+    for name in ARCHITECTURES:
+        options = {key: value for key, value in _values(make_config(name)).items() if key not in _FROM_OTHERS}
+        nodes[name] = {"_target_": "cutler_pl.models.build_detector", "_partial_": True, "name": name, **options}
+    for name, node in nodes.items():
+        ConfigStore.instance().store(group=GROUP, name=name, node=node, provider="cutler_pl")
+
+
+def _with_target(params: Any) -> dict[str, Any]:
+    kind = type(params)
+    return {"_target_": f"{kind.__module__}.{kind.__qualname__}", **_values(params)}
+
+
+def _values(params: Any) -> dict[str, Any]:
+    assert is_dataclass(params)
+    return {field.name: _to_lists(getattr(params, field.name)) for field in fields(params)}
+
+
+def _to_lists(value: Any) -> Any:
+    return [_to_lists(part) for part in value] if isinstance(value, tuple) else value
