@@ -242,7 +242,6 @@ def arm_overrides(
         "trainer.max_steps": budget.steps,
         "trainer.val_check_interval": budget.interval,
         "+trainer.enable_checkpointing": False,
-        "+trainer.enable_progress_bar": False,
         "trainer.log_every_n_steps": min(10, budget.interval),
         "callbacks": "validate",
         "callbacks.checkpoint": None,

@@ -1,5 +1,8 @@
 import json
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -130,3 +133,17 @@ def test_merge_golden_json_files(golden_dir: Path, tmp_path: Path) -> None:
     assert len(load_coco(merged).coco["annotations"]) == 7
     with pytest.raises(ConfigError, match="expected a list"):
         merge_shards.run(config("merge_shards", output=tmp_path, sources=jobs))
+
+
+def test_two_processes_equal_one(images: Path, tmp_path: Path, write_image: Callable[..., Path]) -> None:
+    write_image(f"{images.name}/four.jpg", (48, 64), seed=4)
+    one, two = tmp_path / "one", tmp_path / "two"
+    maskcut.run(maskcut_config(images, one))
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    command += [str(CONFIG_DIR.parent / "scripts" / "maskcut.py"), f"input='{images}'", f"output='{two}'"]
+    command += ["maskcut=patch_descriptors", "maskcut.fixed_size=64", "num_workers=0", "trainer=ddp_cpu"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, env=environment)
+    assert done.returncode == 0, done.stderr[-4000:]
+    assert len(list((two / "shards").glob("*-rank-*.jsonl"))) == 2
+    assert (two / "annotations.json").read_bytes() == (one / "annotations.json").read_bytes()

@@ -1,4 +1,6 @@
 import hashlib
+import threading
+import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -9,6 +11,7 @@ from file_server import FileServer, serving
 from cutler_pl.errors import AnnotationError, ConfigError, DownloadError
 from cutler_pl.runtime import download
 from cutler_pl.runtime.download import fetch_file
+from cutler_pl.runtime.locks import file_lock
 
 CONTENT = bytes(range(256)) * 40
 fetch = partial(fetch_file, pause_seconds=0.0)
@@ -121,6 +124,32 @@ def test_retry_server_errors(server: FileServer, tmp_path: Path) -> None:
         fetch(f"{server.address}/a.json", tmp_path / "a.json", attempts=2)
     server.status = 200
     assert fetch(f"{server.address}/a.json", tmp_path / "a.json")
+
+
+def test_pause_doubles_between_attempts(server: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.status, pauses = 503, []
+    monkeypatch.setattr(download.time, "sleep", pauses.append)
+    with pytest.raises(DownloadError, match="503"):
+        fetch_file(f"{server.address}/a.json", tmp_path / "a.json")
+    assert pauses == [2.0, 4.0, 8.0]
+
+
+def test_wait_for_download_of_another_process(server: FileServer, tmp_path: Path) -> None:
+    path, held = tmp_path / "a.json", threading.Event()
+
+    def other() -> None:
+        with file_lock(tmp_path, purpose="download", name=".a.json.lock"):
+            held.set()
+            time.sleep(0.3)
+            path.write_bytes(CONTENT)
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    held.wait()
+    assert not path.exists()
+    assert not fetch(f"{server.address}/a.json", path)
+    thread.join()
+    assert server.log == []
 
 
 def test_no_connection_names_the_way_out(tmp_path: Path) -> None:

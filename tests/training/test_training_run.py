@@ -151,8 +151,8 @@ def test_predict_and_evaluate_from_checkpoint(
     records = json.loads(path.read_text())
     assert records
     assert all(len([r for r in records if r["image_id"] == image_id]) <= 5 for image_id in range(1, 6))
-    measures = evaluate_coco(scenes.annotations, path)
-    assert 0 <= measures["segm"]["AR100"] <= 100
+    metrics = evaluate_coco(scenes.annotations, path)
+    assert 0 <= metrics["segm"]["AR100"] <= 100
 
 
 def test_the_restored_detector_has_the_trained_weights(trained: Path) -> None:
