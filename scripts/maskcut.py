@@ -1,4 +1,4 @@
-"""Find pseudo-masks in photos: `python scripts/maskcut.py input=<folder> output=<folder> maskcut=dino_vitb8`."""
+"""Find pseudo-masks in images: `python scripts/maskcut.py input=<folder> output=<folder> maskcut=dino_vitb8`."""
 
 import hydra
 from omegaconf import DictConfig

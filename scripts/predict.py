@@ -1,4 +1,4 @@
-"""Run a detector over photos: `python scripts/predict.py checkpoint=<ckpt> input=<file|folder> output=<folder>`."""
+"""Run a detector over images: `python scripts/predict.py checkpoint=<ckpt> input=<file|folder> output=<folder>`."""
 
 import hydra
 from omegaconf import DictConfig
