@@ -119,23 +119,23 @@ def test_drop_annotation_without_area(command: Command, scenes: tuple[Path, Path
     assert "1 " in outcome.err
 
 
-def test_photos_of_every_kind(command: Command, scenes: tuple[Path, Path], tmp_path: Path) -> None:
+def test_images_of_every_kind(command: Command, scenes: tuple[Path, Path], tmp_path: Path) -> None:
     """One command over a folder with odd names and files; what cannot be read is listed, the rest is done."""
     assert train(command, *scenes, f"paths.output_dir={tmp_path}/run").code == 0
     checkpoint = tmp_path / "run" / "checkpoints" / "last.ckpt"
     folder = tmp_path / "my photos (1), new"
     shutil.copytree(scenes[0], folder)
     pixels = np.random.default_rng(0).integers(0, 255, (40, 60, 3), dtype=np.uint8)
-    photo = Image.fromarray(pixels)
+    image = Image.fromarray(pixels)
     exif = Image.Exif()
     exif[0x0112] = 6
-    photo.save(folder / "turned.jpg", exif=exif)
-    photo.convert("RGBA").save(folder / "alpha.png")
-    photo.convert("L").save(folder / "grey.jpg")
-    photo.convert("CMYK").save(folder / "cmyk.jpg")
-    photo.resize((1, 1)).save(folder / "dot.png")
-    photo.resize((6000, 4000)).save(folder / "large.jpg")
-    photo.resize((400, 300)).save(folder / "cut.jpg")
+    image.save(folder / "turned.jpg", exif=exif)
+    image.convert("RGBA").save(folder / "alpha.png")
+    image.convert("L").save(folder / "grey.jpg")
+    image.convert("CMYK").save(folder / "cmyk.jpg")
+    image.resize((1, 1)).save(folder / "dot.png")
+    image.resize((6000, 4000)).save(folder / "large.jpg")
+    image.resize((400, 300)).save(folder / "cut.jpg")
     (folder / "cut.jpg").write_bytes((folder / "cut.jpg").read_bytes()[:4000])
     out = tmp_path / "out [1]"
     outcome = command(

@@ -34,15 +34,15 @@ def config(root: Path, *overrides: str) -> DictConfig:
 
 
 def make_dataset(root: Path, name: str, *, names: tuple[str, ...] = ("fg",), images: int = 2) -> dict[str, Any]:
-    """A dataset of the catalogue with one object an image, its photos among them."""
+    """A dataset of the catalogue with one object per image, with its images."""
     info = CATALOG[name]
-    photos = root / "sets" / info.images
-    photos.mkdir(parents=True, exist_ok=True)
+    folder = root / "sets" / info.images
+    folder.mkdir(parents=True, exist_ok=True)
     coco: dict[str, Any] = {"images": [], "annotations": [], "categories": []}
     coco["categories"] = [{"id": 3 * n, "name": title} for n, title in enumerate(names, 1)]
     for n in range(1, images + 1):
         pixels = np.random.default_rng(n).integers(0, 255, (30, 40, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(photos / f"{n}.jpg")
+        Image.fromarray(pixels).save(folder / f"{n}.jpg")
         coco["images"].append({"id": n, "file_name": f"{n}.jpg", "height": 30, "width": 40})
         record = {"id": n, "image_id": n, "category_id": coco["categories"][n % len(names)]["id"], "bbox": BOX}
         coco["annotations"].append(record | {"area": 240.0, "iscrowd": 0, "segmentation": MASK})
@@ -194,7 +194,7 @@ def test_empty_annotations_and_empty_predictions(tmp_path: Path) -> None:
     assert (results["kitti"]["bbox"]["AP"], results["kitti"]["bbox"]["APl"]) == (0.0, -1.0)
 
 
-def test_category_names_reach_results_pictures_and_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_category_names_reach_all_outputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     coco = make_dataset(tmp_path, "coco_80", names=("cat", "dog"))
     write_found(tmp_path, "coco_80", coco)
     drawn: list[Any] = []

