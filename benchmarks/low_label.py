@@ -33,20 +33,22 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
-from low_label_report import ARMS, METRICS, PRETRAINED, Result, draw, report, write_raw
+from low_label_report import ARMS, METRICS, PRETRAINED, Result, draw, report, with_start, write_raw
 from omegaconf import DictConfig
 
-from cutler_pl.cli import CONFIG_DIR, ROOT
 from cutler_pl.commands import evaluate, recipe, train
+from cutler_pl.commands.config_store import register_params
 from cutler_pl.commands.instantiate import SCRATCH
 from cutler_pl.commands.result_cache import read_cached, write_cached
 from cutler_pl.datasets.scenes import write_scenes
 from cutler_pl.datasets.splits import draw_images, read_images, write_splits
 from cutler_pl.errors import ConfigError
+from cutler_pl.runtime.config_tree import config_dir
 from cutler_pl.runtime.files import file_digest
 from cutler_pl.runtime.logging import configure_logging
 from cutler_pl.visual.curves import Curve, read_metrics, save_figure
 
+ROOT = config_dir().parent
 QUICK = {"recipe.train_scenes": 40, "recipe.test_scenes": 8, "recipe.steps": 4, "recipe.steps_round_1": 2}
 WARMUP_STEPS, DECAY_AT = 10, 0.8  # as in the quickstart
 
@@ -86,7 +88,8 @@ def main() -> None:
     sources: dict[int, str] = {}
     results: list[Result] = []
     raw = options.output / "low_label.json"
-    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+    register_params()
+    with initialize_config_dir(str(config_dir()), version_base="1.3"):
         for seed, given in zip(options.seeds, options.pretrained or itertools.repeat(None), strict=False):
             for result, source in run_seed(seed, given, options, budget):
                 results.append(result)
@@ -285,12 +288,6 @@ def train_arm(
 def points_of(curve: Curve) -> dict[str, float]:
     """Metric by number of finished steps; Lightning counts from 0."""
     return {str(int(step) + 1): float(value) for step, value in zip(curve.steps, curve.values, strict=True)}
-
-
-def with_start(result: Result, before: Mapping[str, float]) -> Result:
-    """The result with the metrics before the first step."""
-    points = {name: {"0": before[name], **result.points[name]} for name in METRICS}
-    return Result(result.seed, result.percent, result.arm, points, result.seconds)
 
 
 if __name__ == "__main__":

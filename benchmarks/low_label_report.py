@@ -35,6 +35,12 @@ class Result:
     seconds: float
 
 
+def with_start(result: Result, before: Mapping[str, float]) -> Result:
+    """The result with the metrics before the first step."""
+    points = {name: {"0": before[name], **result.points[name]} for name in METRICS}
+    return Result(result.seed, result.percent, result.arm, points, result.seconds)
+
+
 def write_raw(path: Path, results: Sequence[Result], sources: Mapping[int, str], budget: Mapping[str, Any]) -> None:
     """All numbers, and how they were made."""
     content = {

@@ -48,7 +48,7 @@ def run(cfg: DictConfig) -> Path:
         options["max_detections"] = cfg.max_detections
     model, metadata = load_detector_from(cfg, str(cfg.checkpoint), **options)
     notes = {"made_by": f"cutler_pl {VERSION}, torch {torch.__version__}", "checkpoint": Path(cfg.checkpoint).name}
-    notes |= {name: json.dumps(values) for name, values in metadata._asdict().items()}
+    notes |= {name: json.dumps(getattr(metadata, name)) for name in ("category_ids", "class_names")}
     with atomic_write(output) as temporary:
         export_onnx(model, temporary, notes=notes)
         deviation = compare_onnx(model.eval(), temporary, image.contiguous())

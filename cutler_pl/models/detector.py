@@ -63,8 +63,12 @@ class Detector(nn.Module):
         return [to_prediction(compact) for compact in self.predict(images)]
 
     @torch.no_grad()
-    def predict(self, images: Sequence[Tensor]) -> list[CompactPrediction]:
+    def predict(self, images: Sequence[Tensor], *, score_threshold: float | None = None) -> list[CompactPrediction]:
         """Predictions with masks as the mask head gives them, for callers that make them full-size one by one.
+
+        Args:
+            images: uint8 RGB (3, height, width), on the device of the model.
+            score_threshold: Detections score above it; None for that of the config.
 
         Raises:
             RuntimeError: The model is in training mode.
@@ -85,7 +89,7 @@ class Detector(nn.Module):
         batch = self.batch(resized)
         features = self.backbone(batch.pixels)
         proposals = [p.boxes for p in self.rpn.propose(self.rpn(features), batch.bounds)]
-        results = self.roi_heads.predict(features, proposals, batch)
+        results = self.roi_heads.predict(features, proposals, batch, score_threshold=score_threshold)
         return [
             rescale_to_original(detections, masks, resized_hw=resized_hw, size_hw=size_hw)
             for (detections, masks), resized_hw, size_hw in zip(results, batch.sizes_hw, sizes, strict=True)

@@ -67,7 +67,12 @@ class RoIHeads(nn.Module):
         return losses | {"loss_mask": self._mask_loss(features, foreground, masks)}
 
     def predict(
-        self, features: Sequence[Tensor], proposals: Sequence[Float[Tensor, "_ 4"]], batch: ImageBatch
+        self,
+        features: Sequence[Tensor],
+        proposals: Sequence[Float[Tensor, "_ 4"]],
+        batch: ImageBatch,
+        *,
+        score_threshold: float | None = None,
     ) -> list[tuple[Detections, Float[Tensor, "_ size size"]]]:
         """Detections of each image in pixels of the batch, and the mask probabilities of each detection."""
         config, features = self.config, prepare_features(features)
@@ -76,7 +81,7 @@ class RoIHeads(nn.Module):
             select_detections(
                 image,
                 size_hw,
-                score_threshold=config.score_threshold,
+                score_threshold=config.score_threshold if score_threshold is None else score_threshold,
                 nms_threshold=config.nms_threshold,
                 max_detections=config.max_detections,
             )

@@ -34,7 +34,7 @@ def find_weights(name: str, source: WeightSource, *, hub_id: str) -> dict[str, T
         else:
             state = read_state(locate_weights(hub_id if source is None else source))
     except CheckpointError as error:
-        raise CheckpointError(f"weights of {name}: {error}; {_WAYS_OUT}") from error
+        raise type(error)(f"weights of {name}: {error}; {_WAYS_OUT}") from error
     inner = {key.removeprefix("backbone."): value for key, value in state.items() if key.startswith("backbone.")}
     return inner or state
 

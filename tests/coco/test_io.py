@@ -290,17 +290,17 @@ def test_accept_empty_list_only() -> None:
 
 @pytest.mark.real_data
 @pytest.mark.parametrize(
-    ("name", "annotations"),
+    "name",
     [
-        ("coco_mini/annotations/instances.json", 494),
-        ("lvis_mini/lvis_v0.5_val_subset.json", 616),
-        ("lvis_mini/DERIVED_v1_style_no_file_name.json", 616),
-        ("uvo_mini/DERIVED_rle_cls_agnostic_from_coco.json", 46),
+        "coco_mini/annotations/instances.json",
+        "lvis_mini/lvis_v0.5_val_subset.json",
+        "lvis_mini/DERIVED_v1_style_no_file_name.json",
+        "uvo_mini/DERIVED_rle_cls_agnostic_from_coco.json",
     ],
 )
-def test_real_files_are_read_without_loss(data_dir: Path, name: str, annotations: int) -> None:
+def test_real_files_are_read_without_loss(data_dir: Path, name: str) -> None:
     checked = load_coco(data_dir / name)
-    assert len(checked.coco["annotations"]) == annotations
+    assert len(checked.coco["annotations"]) == len(json.loads((data_dir / name).read_text())["annotations"]) > 0
     assert (checked.swapped, checked.dropped) == (0, [])
     assert all(image["file_name"] for image in checked.coco["images"])
 

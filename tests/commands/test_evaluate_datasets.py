@@ -13,7 +13,6 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 from PIL import Image
 
-from cutler_pl.cli import CONFIG_DIR
 from cutler_pl.commands import evaluate
 from cutler_pl.commands.evaluate import predict
 from cutler_pl.commands.evaluate.plan import Plan, make_plan
@@ -21,7 +20,10 @@ from cutler_pl.datasets.catalog import CATALOG
 from cutler_pl.errors import ConfigError, DatasetNotFoundError, OutputLockedError, TooManyFailuresError
 from cutler_pl.evaluation.published import zero_shot
 from cutler_pl.models import Detector, DetectorMetadata, build_detector
+from cutler_pl.runtime.config_tree import config_dir
 from cutler_pl.runtime.locks import file_lock
+
+CONFIG_DIR = config_dir()
 
 BOX = [2.0, 3.0, 20.0, 12.0]
 MASK = [[2, 3, 22, 3, 22, 15, 2, 15]]
@@ -214,7 +216,10 @@ def test_category_names_reach_all_outputs(tmp_path: Path, monkeypatch: pytest.Mo
 class Predicting:
     """Stands in for detector and trainer: what was asked of them, and predictions right in the first image."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, names: tuple[str, ...] = ("fg",)) -> None:
+    def __init__(
+        self, monkeypatch: pytest.MonkeyPatch, *, names: tuple[str, ...] = ("fg",), assumed: bool = False
+    ) -> None:
+        self.assumed = assumed
         self.asked: list[tuple[str, int | None, list[int]]] = []
         self.most: int | None = None
         self.names = names
@@ -223,7 +228,7 @@ class Predicting:
 
     def load(self, cfg: DictConfig, *, max_detections: int | None) -> tuple[Detector, DetectorMetadata]:
         self.most = max_detections
-        return any_detector(), DetectorMetadata(tuple(range(1, len(self.names) + 1)), self.names)
+        return any_detector(), DetectorMetadata(tuple(range(1, len(self.names) + 1)), self.names, self.assumed)
 
     def write(
         self, cfg: DictConfig, model: Detector, datamodule: Any, results: Path, *, category_ids: Sequence[int]
@@ -278,14 +283,14 @@ def test_default_output_depends_on_checkpoint(tmp_path: Path, monkeypatch: pytes
 def test_classes_are_matched_by_name_and_others_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_dataset(tmp_path, "coco_80", names=("cat", "dog"))
     given = ("eval=coco_supervised", "checkpoint=released.pth", "num_examples=0")
-    for names, expected in ((("dog", "cat"), [6, 3]), (("1", "2"), [3, 6])):
-        predicting = Predicting(monkeypatch, names=names)
+    for names, assumed, expected in ((("dog", "cat"), False, [6, 3]), (("1", "2"), True, [3, 6])):
+        predicting = Predicting(monkeypatch, names=names, assumed=assumed)
         evaluate.run(config(tmp_path, *given, f"output='{tmp_path / ''.join(names)}'"))
         assert predicting.asked[0][2] == expected
     Predicting(monkeypatch, names=("dog", "cow"))
     with pytest.raises(ConfigError, match=r"2 classes are not those of the annotations \(2\): cow; .*eval=agnostic"):
         evaluate.run(config(tmp_path, *given))
-    Predicting(monkeypatch, names=("1", "2", "3"))
+    Predicting(monkeypatch, names=("1", "2", "3"), assumed=True)
     with pytest.raises(ConfigError, match="3 classes"):
         evaluate.run(config(tmp_path, *given))
 

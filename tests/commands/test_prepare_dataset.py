@@ -4,17 +4,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import small_sets
 from file_server import serving
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 from PIL import Image
 
-from cutler_pl.cli import CONFIG_DIR
 from cutler_pl.coco import load_coco
 from cutler_pl.commands import prepare_dataset
 from cutler_pl.datasets.catalog import CATALOG, resolve
 from cutler_pl.datasets.converters import CONVERTED, Options, open_download
 from cutler_pl.errors import ConfigError, DatasetNotFoundError
+from cutler_pl.runtime.config_tree import config_dir
+
+CONFIG_DIR = config_dir()
 
 
 def config(*overrides: str) -> DictConfig:
@@ -148,51 +151,54 @@ def test_fetching_prints_what_came(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "1,234" in capsys.readouterr().out
 
 
-@pytest.mark.real_data
+SAMPLES: list[tuple[str, str, list[str], tuple[int, int, int]]] = [
+    ("voc", "voc_mini/DERIVED_from_coco", [], (16, 51, 0)),
+    ("voc", "voc_mini/DERIVED_from_coco", ["marked=ignore"], (16, 51, 8)),
+    ("kitti", "kitti_mini", [], (3, 10, 4)),
+    ("clipart", "crossdomain_mini/clipart", ["check_images=false"], (3, 13, 0)),
+    ("watercolor", "crossdomain_mini/watercolor", ["splits=[test]", "max_failure_rate=0.5"], (1, 2, 0)),
+    ("coco", "coco_mini", ["annotations={}/annotations/instances.json", "images={}/images"], (60, 494, 7)),
+    (
+        "coco20k",
+        "coco_mini",
+        [
+            "annotations={}/annotations/instances.json",
+            "images={}/images",
+            "ids={}/../splits/coco_20k_filenames.txt",
+            "max_failure_rate=1",
+        ],
+        (6, 90, 3),
+    ),
+    ("lvis", "lvis_mini", ["annotations={}/lvis_v0.5_val_subset.json", "check_images=false"], (60, 616, 0)),
+    (
+        "lvis",
+        "lvis_mini",
+        ["annotations={}/DERIVED_v1_style_no_file_name.json", "check_images=false"],
+        (60, 616, 0),
+    ),
+    (
+        "uvo",
+        "uvo_mini",
+        ["annotations={}/DERIVED_rle_cls_agnostic_from_coco.json", "images={}/../coco_mini/images"],
+        (12, 46, 0),
+    ),
+    (
+        "objects365",
+        "objects365_mini",
+        [
+            "annotations={}/SYNTHETIC_mmdet_unsorted_obj365_sample.json",
+            "check_images=false",
+            "max_failure_rate=0.2",
+        ],
+        (4, 7, 1),
+    ),
+]
+"""Converter, folder, settings, and how many images, annotations and ignored ones it gives."""
+
+
 @pytest.mark.parametrize(
     ("name", "root", "more", "expected"),
-    [
-        ("voc", "voc_mini/DERIVED_from_coco", [], (16, 51, 0)),
-        ("voc", "voc_mini/DERIVED_from_coco", ["marked=ignore"], (16, 51, 8)),
-        ("kitti", "kitti_mini", [], (3, 10, 4)),
-        ("clipart", "crossdomain_mini/clipart", ["check_images=false"], (3, 13, 0)),
-        ("watercolor", "crossdomain_mini/watercolor", ["splits=[test]", "max_failure_rate=0.5"], (1, 2, 0)),
-        ("coco", "coco_mini", ["annotations={}/annotations/instances.json", "images={}/images"], (60, 494, 7)),
-        (
-            "coco20k",
-            "coco_mini",
-            [
-                "annotations={}/annotations/instances.json",
-                "images={}/images",
-                "ids={}/../splits/coco_20k_filenames.txt",
-                "max_failure_rate=1",
-            ],
-            (6, 90, 3),
-        ),
-        ("lvis", "lvis_mini", ["annotations={}/lvis_v0.5_val_subset.json", "check_images=false"], (60, 616, 0)),
-        (
-            "lvis",
-            "lvis_mini",
-            ["annotations={}/DERIVED_v1_style_no_file_name.json", "check_images=false"],
-            (60, 616, 0),
-        ),
-        (
-            "uvo",
-            "uvo_mini",
-            ["annotations={}/DERIVED_rle_cls_agnostic_from_coco.json", "images={}/../coco_mini/images"],
-            (12, 46, 0),
-        ),
-        (
-            "objects365",
-            "objects365_mini",
-            [
-                "annotations={}/SYNTHETIC_mmdet_unsorted_obj365_sample.json",
-                "check_images=false",
-                "max_failure_rate=0.2",
-            ],
-            (4, 7, 1),
-        ),
-    ],
+    [pytest.param(*sample, marks=pytest.mark.real_data(sample[1].split("/")[0])) for sample in SAMPLES],
 )
 def test_real_samples_have_described_counts(
     tmp_path: Path, data_dir: Path, name: str, root: str, more: list[str], expected: tuple[int, int, int]
@@ -202,11 +208,12 @@ def test_real_samples_have_described_counts(
         settings(tmp_path, name, data_dir / root, f"num_examples={int(name == 'coco')}", *overrides)
     )
     found = counts(output)
+    expected = small_sets.COUNTS[name] if small_sets.are_made(data_dir) else expected
     assert (found["images"], found["annotations"], found["ignored"]) == expected
     assert load_coco(output).dropped == []
 
 
-@pytest.mark.real_data
+@pytest.mark.real_data("openimages_mini")
 @pytest.mark.parametrize(
     ("table", "expected"), [("train-annotations-bbox.csv", (1, 8, 1)), ("oidv6-train-annotations-bbox.csv", (1, 3, 0))]
 )

@@ -7,13 +7,15 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from kornia.augmentation import ColorJitter, RandomAffine, RandomGaussianBlur
 
-from cutler_pl.cli import CONFIG_DIR
 from cutler_pl.data import BatchAugmentation, CopyPasteParams
 from cutler_pl.data.copy_paste import copy_paste
 from cutler_pl.errors import ConfigError
 from cutler_pl.ops.boxes import masks_to_boxes
+from cutler_pl.runtime.config_tree import config_dir
 from cutler_pl.runtime.seeding import generator
 from cutler_pl.types import ImageTensor, Target
+
+CONFIG_DIR = config_dir()
 
 KEY = {"seed": 3, "step": 7, "rank": 0}
 SCALE_JITTER = RandomAffine(degrees=0.0, translate=(0.1, 0.1), scale=(0.5, 1.5), p=1.0)

@@ -6,6 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import deviations
+import golden_set
 import numpy as np
 import pytest
 import torch
@@ -25,9 +26,8 @@ FEATURE_ATOL = SCORE_ATOL = 2e-3
 BOX_ATOL_PIXELS = 0.2
 QUICK = ("cascade_synth0", "cascade_demo1", "maskrcnn_synth0")
 CASES = [
-    pytest.param(f"{model}_{photo}", marks=[] if f"{model}_{photo}" in QUICK else [pytest.mark.slow])
-    for model in MODELS
-    for photo in ("synth0", "demo1", "demo2", "demo4")
+    pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow])
+    for name in (stem.removeprefix("infer_") for stem in golden_set.names("detector/infer_*.json"))
 ]
 
 

@@ -1,14 +1,17 @@
 """Every CUDA kernel compiles for the GPUs in use, with or without one at hand, and is called by the one rule."""
 
 import logging
+import sys
 from contextlib import nullcontext
+from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from cuda_twin import CpuTwin
+from cuda_twin import CpuTwin, compiler
 
 import cutler_pl
 from cutler_pl.errors import InputError, OptionalDependencyError
@@ -28,10 +31,13 @@ def _room(size: int) -> bytes:
     return bytes(max(size, 2))
 
 
-@pytest.mark.parametrize("architecture", ["compute_80", "compute_90", "sm_80", "sm_90"])
-@pytest.mark.parametrize("source", SOURCES, ids=lambda s: s.stem)
-def test_every_kernel_compiles_without_a_gpu(source: Path, architecture: str) -> None:
+def test_every_kernel_compiles_without_a_gpu() -> None:
     nvrtc = pytest.importorskip("cuda.bindings.nvrtc", reason="torch is a build without CUDA")
+    for source, architecture in product(SOURCES, ("compute_80", "compute_90", "sm_80", "sm_90")):
+        compile_source(nvrtc, source, architecture)
+
+
+def compile_source(nvrtc: Any, source: Path, architecture: str) -> None:
     failed, program = nvrtc.nvrtcCreateProgram(source.read_bytes(), source.name.encode(), 0, [], [])
     assert not failed
     options = [o.encode() for o in (*COMPILER_OPTIONS, f"--gpu-architecture={architecture}")]
@@ -112,3 +118,12 @@ def test_a_launch_covers_all_items(monkeypatch: pytest.MonkeyPatch) -> None:
     ((name, grid, block, arguments),) = cupy.launched
     assert (name, grid, block) == ("components_start", (3,), (256,))
     assert [a.item() for a in arguments] == [600, tensor.data_ptr(), 3]
+
+
+def test_twin_needs_no_system_compiler(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Without g++ on the PATH, the compiler of the package index builds the same kernels."""
+    pytest.importorskip("ziglang")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert compiler()[:3] == [sys.executable, "-m", "ziglang"]
+    twin = CpuTwin(PACKAGE / "ops" / "cuda" / "components.cu")
+    assert twin.names

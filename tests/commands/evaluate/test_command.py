@@ -7,10 +7,13 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from cutler_pl.cli import CONFIG_DIR, ROOT
 from cutler_pl.commands import evaluate
 from cutler_pl.datasets.catalog import ZERO_SHOT
 from cutler_pl.errors import AnnotationError, ConfigError, DatasetNotFoundError
+from cutler_pl.runtime.config_tree import config_dir
+
+CONFIG_DIR = config_dir()
+ROOT = CONFIG_DIR.parent
 
 
 def config(*overrides: str) -> DictConfig:

@@ -4,10 +4,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import golden_set
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from cutler_pl.coco import rle
 from cutler_pl.errors import ConfigError
@@ -78,7 +78,7 @@ def test_iou_with_crf_on_golden_cases(golden_dir: Path) -> None:
     folder = golden_dir / "maskcut" / "crf"
     before, after = [], []
     for case in json.loads((folder / "crf_cases.json").read_text()):
-        image = np.array(Image.open(folder / case["image_png"]).convert("RGB"))
+        image = golden_set.case_image(folder, case["image_png"])
         mask = torch.from_numpy(rle.decode(case["mask_in_rle"]))[None, None]
         refined = refine_masks(torch.from_numpy(image).permute(2, 0, 1)[None], mask, backend="guided")
         assert bool(refined.any()) == (case["kept"] and bool(mask.any()))
