@@ -4,7 +4,7 @@ Rank r of n reads images r, r + n, …; none is read twice, so that ranks may di
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -86,7 +86,7 @@ class ImageDataModule(L.LightningDataModule, ABC):
         """Batches of this rank's share of the images; an empty one for a rank without images, so that it takes part."""
         dataset = self.image_files()
         share = range(global_rank(), len(dataset), world_size())
-        batches = BatchSampler(share, self.batch_size, drop_last=False) if share else [[]]
+        batches: Iterable[list[int]] = BatchSampler(share, self.batch_size, drop_last=False) if share else [[]]
         loader = DataLoader(dataset, batch_sampler=batches, collate_fn=list, **loader_settings(self.num_workers))
         return SizedLoader(loader, self._collect)
 
