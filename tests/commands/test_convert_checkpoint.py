@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
 import torchvision
 from hydra import compose, initialize_config_dir
@@ -80,3 +81,22 @@ def test_number_of_classes_is_checked(tmp_path: Path) -> None:
     torch.save(build_detector("mask_rcnn_r50_fpn", 3, **TINY).state_dict(), tmp_path / "a.pth")
     with pytest.raises(ConfigError, match=r"num_classes=80, but .*a\.pth was trained with 3"):
         convert(source=tmp_path / "a.pth", output=tmp_path / "b.pth", num_classes=80)
+
+
+@pytest.mark.parametrize("ending", ["out.pth", "out.safetensors"])
+def test_backbone_converts_for_torchvision(tmp_path: Path, ending: str) -> None:
+    """Out of a detector, and out of a file that holds a ResNet-50 alone."""
+    detector = build_detector("mask_rcnn_r50_fpn", 1, **TINY)
+    torch.save(detector.state_dict(), tmp_path / "a.pth")
+    resnet = torchvision.models.resnet50()
+    torch.save({"state_dict": {f"module.encoder_q.{k}": v for k, v in resnet.state_dict().items()}}, tmp_path / "b.pth")
+    for source, model, expected in (
+        ("a.pth", torchvision.models.resnet18(), detector.backbone.body.state_dict()),
+        ("b.pth", torchvision.models.resnet50(), resnet.state_dict()),
+    ):
+        path = convert(source=tmp_path / source, output=tmp_path / ending, format="torchvision")
+        state = torch.load(path) if ending.endswith("pth") else safetensors.torch.load_file(path)
+        result = model.load_state_dict(state, strict=False)
+        assert set(result.missing_keys) <= {"fc.weight", "fc.bias"}
+        assert result.unexpected_keys == []
+        assert all(torch.equal(value, expected[key]) for key, value in state.items())
