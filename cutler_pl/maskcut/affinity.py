@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Float32, Float64, Int32, Int64
 from torch import Tensor
 
-from cutler_pl.runtime.kernels import Kernels, kernels_for
+from cutler_pl.runtime.cuda_kernels import Kernels, kernels_for
 
 SOURCE = Path(__file__).parent / "cuda" / "graph.cu"
 

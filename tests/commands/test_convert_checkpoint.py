@@ -27,7 +27,7 @@ def convert(**overrides: object) -> Path:
 
 
 @pytest.mark.parametrize(("architecture", "num_classes"), [("cascade_mask_rcnn_r50_fpn", 1), ("mask_rcnn_r50_fpn", 3)])
-def test_weights_go_to_our_format_and_back_bit_by_bit(tmp_path: Path, architecture: str, num_classes: int) -> None:
+def test_round_trip_of_weights_is_exact(tmp_path: Path, architecture: str, num_classes: int) -> None:
     original = to_detectron2(build_detector(architecture, num_classes, **TINY))
     torch.save({"model": original}, tmp_path / "original.pth")
     ours = convert(source=tmp_path / "original.pth", output=tmp_path / "a.safetensors", format="cutler_pl")
@@ -38,7 +38,8 @@ def test_weights_go_to_our_format_and_back_bit_by_bit(tmp_path: Path, architectu
     assert all(torch.equal(found[key], value) for key, value in original.items())
 
 
-def test_settings_that_cannot_work_are_refused_before_anything_is_read(tmp_path: Path) -> None:
+def test_refuse_invalid_settings(tmp_path: Path) -> None:
+    """Refused before anything is read."""
     with pytest.raises(ConfigError, match="format=caffe"):
         convert(source="missing", output=tmp_path / "a.pth", format="caffe")
     with pytest.raises(ConfigError, match=r"\.pth \.pkl \.safetensors"):
@@ -52,7 +53,8 @@ def test_backbone_alone_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "a.pth").exists()
 
 
-def test_command_ends_with_one_sentence_and_exit_code_1_for_a_checkpoint_of_another_model(tmp_path: Path) -> None:
+def test_refuse_checkpoint_of_another_model(tmp_path: Path) -> None:
+    """The command prints one sentence and exits with 1."""
     torch.save({"encoder.weight": torch.zeros(2)}, tmp_path / "other.pth")
     command = [sys.executable, ROOT / "scripts/convert_checkpoint.py"]
     command += [f"source={tmp_path / 'other.pth'}", f"output={tmp_path / 'out.pth'}"]

@@ -6,41 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 
 from cutler_pl import images
 from cutler_pl.coco.failures import read_failures
 from cutler_pl.coco.io import load_coco, load_predictions
 from cutler_pl.data import image_datamodule
-from cutler_pl.models import build_detector
-from cutler_pl.models.checkpoint import MODEL_CONFIG_KEY, detector_config
 
-from .conftest import Command
-
-LATIN_1 = os.fsdecode(b"gr\xf6\xdfe.png")
-SMALL = {
-    "backbone": "timm/test_resnet",
-    "fpn_channels": 16,
-    "box_head_dim": 32,
-    "mask_head_channels": 8,
-    "mask_head_convs": 1,
-    "anchor_sizes": [8, 16, 32, 64, 128],
-    "rpn_pre_nms_test": 50,
-    "rpn_post_nms_test": 40,
-    "max_detections": 5,
-    "min_size_test": 64,
-    "max_size_test": 96,
-}
-
-
-@pytest.fixture
-def checkpoint(tmp_path: Path) -> Path:
-    torch.manual_seed(0)
-    model = build_detector("cascade_mask_rcnn_r50_fpn", 2, **SMALL)
-    state = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
-    config = detector_config(model, category_ids=[3, 8], class_names=["cat", "dog"])
-    torch.save({"state_dict": state, MODEL_CONFIG_KEY: config}, tmp_path / "small.ckpt")
-    return tmp_path / "small.ckpt"
+from .conftest import LATIN_1, Command
 
 
 @pytest.fixture
