@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -70,3 +71,45 @@ def test_nothing_readable_is_an_error(command: Command, checkpoint: Path, tmp_pa
     assert outcome.code == 1
     assert "none of the 1 images can be read" in outcome.err
     assert json.loads((tmp_path / "out/predictions.json").read_text()) == []
+
+
+def test_settings_of_inference_act(command: Command, checkpoint: Path, folder: Path, tmp_path: Path) -> None:
+    given = (f"checkpoint={checkpoint}", f"input={folder}/two.png", "trainer=cpu", "num_workers=0", "overlays=false")
+    found = {}
+    for name, settings in {
+        "usual": (),
+        "two": ("max_detections=2",),
+        "small": ("min_size_test=32", "max_size_test=48"),
+        "high": ("score_threshold=0.999",),
+        "model": ("model=cascade_mask_rcnn_tiny", *(f"model.detector.{key}={value}" for key, value in SMALL.items())),
+    }.items():
+        outcome = command(
+            "scripts/predict.py", *given, *(s.replace(" ", "") for s in settings), f"output={tmp_path}/{name}"
+        )
+        assert outcome.code == 0, outcome.err
+        found[name] = json.loads((tmp_path / name / "predictions.json").read_text())
+    assert len(found["usual"]) == 5
+    assert found["two"] == found["usual"][:2]
+    assert found["small"] != found["usual"]
+    assert found["high"] == []
+    assert len(found["model"]) == 5
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("num_classes=80", "num_classes=80, but .*small.ckpt was trained with 2; leave num_classes out"),
+        ("model=mask_rcnn", "but .*small.ckpt was trained with"),
+        ("min_size_test=0", "min_size_test must be at least 1, found 0"),
+        ("nms_threshold=7", "nms_threshold must lie in 0 to 1, found 7"),
+    ],
+)
+def test_settings_against_the_checkpoint_are_errors(
+    command: Command, checkpoint: Path, folder: Path, tmp_path: Path, setting: str, message: str
+) -> None:
+    outcome = command(
+        "scripts/predict.py", f"checkpoint={checkpoint}", f"input={folder}", f"output={tmp_path}/o", setting
+    )
+    assert outcome.code == 1
+    assert re.search(message, outcome.err.splitlines()[-1])
+    assert not (tmp_path / "o").exists()
