@@ -17,7 +17,7 @@ MAX_FAILURE_RATE = 0.05
 _CHECKED_FILES = 200
 _WAY_OUT = (
     "set data.images=<folder> data.annotations=<json> to train on any COCO-format data, "
-    "or run `bash scripts/quickstart.sh`, which needs no data"
+    "or run `cutler quickstart`, which needs no data"
 )
 
 _log = get_logger(__name__)

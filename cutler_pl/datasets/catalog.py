@@ -97,15 +97,15 @@ def download_hint(name: str) -> str:
         ConfigError: There is no dataset of this name.
     """
     images = f"images belong in <paths.datasets>/{_info(name).images}"
-    prepare = f"python scripts/prepare_dataset.py name={name}"
+    prepare = f"cutler prepare_dataset name={name}"
     if name in ZERO_SHOT:
         return f"{prepare} root=<original download> makes the annotations (fetch=true gets the original's); {images}"
     if name.startswith("coco_semi_"):
-        return f"{prepare} fetch=true gets the original's subset, scripts/make_coco_splits.py makes one; {images}"
+        return f"{prepare} fetch=true gets the original's subset, cutler make_coco_splits makes one; {images}"
     if name.startswith("imagenet_"):
-        script = "maskcut.py" if name == "imagenet_maskcut" else "self_train.py"
+        command = "maskcut" if name == "imagenet_maskcut" else "self_train"
         original = "" if name == "imagenet_r3" else f" ({prepare} fetch=true gets the original's)"
-        return f"python scripts/{script} makes the annotations{original}; {images}"
+        return f"cutler {command} makes the annotations{original}; {images}"
     return f"the annotations are COCO's own (https://cocodataset.org/#download); {images}"
 
 

@@ -18,6 +18,8 @@ from cutler_pl.weights.sources import locate_weights
 
 # Choices of a training or of a run, not of the model.
 _NAME = "cascade_mask_rcnn_r50_fpn"  # the options name every difference from it
+# What the original tests detectors with that were trained with labels, and its files do not say.
+_WITH_LABELS = {"rpn_nms_threshold": 0.7, "score_threshold": 0.05}
 _LEFT_OUT = ("classification_weights", "sampler", "compile_backbone", "channels_last")
 
 
@@ -85,6 +87,8 @@ def load_detector(source: str | Path, **overrides: Any) -> tuple[Detector, Detec
     else:
         options = infer_options(state, name=str(source), given=overrides)
         ids, names = _usual_classes(options["num_classes"])
+        if len(ids) > 1:
+            options |= _WITH_LABELS
     _check_overrides(overrides, options, name=str(source))
     model = Detector(make_config(_NAME, **(options | overrides)))
     try:

@@ -103,7 +103,7 @@ def test_report_missing_datasets(tmp_path: Path, capsys: pytest.CaptureFixture[s
     report = (tmp_path / "out" / "report.md").read_text()
     page = (tmp_path / "out" / "index.html").read_text()
     for text in (report, page, capsys.readouterr().out):
-        assert "python scripts/prepare_dataset.py name=clipart root=" in text
+        assert "cutler prepare_dataset name=clipart root=" in text
         assert "clipart/annotations/traintest_cls_agnostic.json" in text
         assert "no predictions kitti.json" in text
     assert all(title in report for title in zero_shot().titles.values())

@@ -86,6 +86,8 @@ def test_architecture_is_read_off_weights(
     assert metadata.category_ids == ids
     assert metadata.class_names[-1] == {1: "fg", 80: "toothbrush"}.get(num_classes, str(num_classes))
     assert metadata.assumed
+    expected_thresholds = (0.65, 0.0) if num_classes == 1 else (0.7, 0.05)
+    assert (found.rpn_nms_threshold, found.score_threshold) == expected_thresholds
 
 
 def test_options_of_inference_act(tmp_path: Path) -> None:

@@ -85,4 +85,4 @@ def report_all(cfg: DictConfig, plan: Plan, results: Mapping[str, DatasetResult]
 def _command_line() -> str | None:
     """The command line; None where another program calls `run`."""
     overrides = HydraConfig.get().overrides.task if HydraConfig.initialized() else None
-    return None if overrides is None else shlex.join(["python", "scripts/evaluate.py", *overrides])
+    return None if overrides is None else shlex.join(["cutler", "evaluate", *overrides])
