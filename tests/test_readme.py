@@ -27,8 +27,8 @@ def commands(page: str) -> Iterator[str]:
 
 
 COMMANDS = list(commands("README.md"))
-GUIDES = ("docs/datasets.md", "docs/evaluation.md", "docs/maskcut.md")
-IN_DOCS = [f".venv/bin/{command}" for page in GUIDES for command in commands(page)]
+GUIDES = tuple(f"docs/{name}.md" for name in ("datasets", "evaluation", "install", "maskcut", "usage"))
+IN_DOCS = [command for page in GUIDES for command in commands(page)]
 
 
 def test_readme_has_the_two_commands() -> None:
