@@ -6,8 +6,8 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 _GOLDEN_ANGLE_DEG = 137.50776405003785
-_LIGHTNESS_CYCLE = (0.86, 0.68, 0.92, 0.63)
-_FIRST_HUE_DEG = 195.0  # cyan, magenta and yellow come first: rare in images, and none is the neighbor of red or green
+_LIGHTNESS_CYCLE = (0.86, 0.68, 0.92, 0.63, 0.65, 0.71, 0.65, 0.73, 0.64)
+_FIRST_HUE_DEG = 190.0  # cyan, magenta and yellow come first: rare in images
 _LMS_FROM_OKLAB = np.array(
     [[1, 0.3963377774, 0.2158037573], [1, -0.1055613458, -0.0638541728], [1, -0.0894841775, -1.2914855480]]
 )
