@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# From images to a trained detector, small enough for two CPU cores: masks, training, self-training, a page of pictures.
+# From images to a trained detector, small enough for two CPU cores: masks, training, self-training, a page of figures.
 #   bash scripts/quickstart.sh [folder of images] [settings of the recipe, such as maskcut=dino_vits16 seed=1]
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"

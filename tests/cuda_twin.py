@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from torch import Tensor
 
-from cutler_pl.runtime.kernels import THREADS, kernel_argument
+from cutler_pl.runtime.cuda_kernels import THREADS, kernel_argument
 
 _PRELUDE = """
 #include <math.h>

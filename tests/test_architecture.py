@@ -70,7 +70,8 @@ def test_package_logs_and_does_not_print() -> None:
     assert prints == []
 
 
-def test_annotations_are_no_strings_so_that_the_test_hook_can_check_shapes() -> None:
+def test_annotations_are_not_strings() -> None:
+    """The test hook checks shapes by the annotations themselves."""
     assert [_name(path) for path in MODULES if "__future__.annotations" in _imports(path)] == []
 
 

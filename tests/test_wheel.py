@@ -70,6 +70,7 @@ def test_commands_from_the_wheel(run, environment: Path) -> None:
     assert "cutler_cascade_final" in run("cutler", "weights")
 
 
+@pytest.mark.slow
 def test_two_processes_from_the_wheel(run, tmp_path: Path) -> None:
     """Pseudo-masks, a training and a prediction by two processes each, then the same detector in Python."""
     images = tmp_path / "set" / "images"
@@ -94,3 +95,16 @@ def test_two_processes_from_the_wheel(run, tmp_path: Path) -> None:
     objects, first_masks = map(int, run("python", "-c", code).split())
     assert objects == len(found)
     assert first_masks == sum(annotation["image_id"] == 1 for annotation in masks["annotations"])
+
+
+@pytest.mark.slow
+def test_quickstart_from_the_wheel(run, tmp_path: Path) -> None:
+    sizes = ("recipe.train_scenes=12", "recipe.test_scenes=4", "recipe.steps=4", "recipe.steps_round_1=2")
+    run("cutler", "quickstart", *sizes)
+    output = tmp_path / "empty folder" / "outputs" / "quickstart"
+    assert (output / "index.html").is_file()
+    assert set(json.loads((output / "results.json").read_text())) == {
+        "pseudo-masks",
+        "detector",
+        "detector, self-trained",
+    }

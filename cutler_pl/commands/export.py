@@ -16,7 +16,7 @@ from cutler_pl.images import read_image
 from cutler_pl.models.export import Deviation, compare_onnx, export_onnx, require_export_packages
 from cutler_pl.runtime.files import atomic_write
 from cutler_pl.runtime.logging import get_logger
-from cutler_pl.runtime.reproducibility import generator
+from cutler_pl.runtime.seeding import generator
 from cutler_pl.runtime.version import VERSION
 from cutler_pl.types import ImageTensor
 

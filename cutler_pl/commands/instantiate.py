@@ -6,6 +6,7 @@ from typing import Any
 import lightning as L
 from hydra.utils import instantiate
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.callbacks import ProgressBar
 from omegaconf import DictConfig
 
 from cutler_pl.errors import CheckpointError, ConfigError
@@ -65,14 +66,20 @@ def load_detector_from(cfg: DictConfig, source: str, **options: Any) -> tuple[De
 def build_trainer(cfg: DictConfig, *, callbacks: Sequence[L.Callback] = ()) -> L.Trainer:
     """Lightning's Trainer with the callbacks and loggers of a config, and further callbacks.
 
+    Without a progress bar among the callbacks (`callbacks.progress=null`) there is none: Lightning's own counts epochs.
+
     Raises:
         ConfigError: The hardware is missing.
     """
     callbacks = [*instantiate_all(cfg.get("callbacks")), *callbacks]
+    with_bar = any(isinstance(callback, ProgressBar) for callback in callbacks)
+    options = {
+        "callbacks": callbacks,
+        "logger": instantiate_all(cfg.get("logger")) or False,
+        "enable_progress_bar": cfg.trainer.get("enable_progress_bar", with_bar),
+    }
     try:
-        trainer: L.Trainer = instantiate(
-            cfg.trainer, callbacks=callbacks, logger=instantiate_all(cfg.get("logger")) or False
-        )
+        trainer: L.Trainer = instantiate(cfg.trainer, **options)
     except Exception as error:
         if (cause := _misconfiguration(error)) is None:
             raise

@@ -61,7 +61,7 @@ def annotated_images(cfg: DictConfig, images: str | Path, annotations: str | Pat
 
     Raises:
         DatasetNotFoundError: The folder, the file or the first image is missing.
-        AnnotationError: The file is faulty or lists no image.
+        AnnotationError: The file is invalid or lists no image.
     """
     datamodule = EvalDataModule(images, annotations, batch_size=cfg.batch_size, num_workers=cfg.num_workers)
     datamodule.check()

@@ -5,6 +5,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from torch import Tensor
+
 from cutler_pl.coco.categories import COCO_CATEGORIES
 from cutler_pl.errors import CheckpointError, ConfigError
 from cutler_pl.models.architecture import infer_options
@@ -90,6 +92,24 @@ def load_detector(source: str | Path, **overrides: Any) -> tuple[Detector, Detec
     except CheckpointError as error:
         raise CheckpointError(f"{error}\n(the model was built as the file describes it)") from error
     return model, DetectorMetadata(ids, names, assumed)
+
+
+def load_backbone(source: str | Path) -> dict[str, Tensor]:
+    """The ResNet of a detector, or of a file that `load_weights` takes for a ResNet-50, under torchvision's names.
+
+    timm's ResNets have the same names; the classifier is missing.
+
+    Raises:
+        CheckpointError: The file cannot be had or read, or holds neither.
+    """
+    state = unwrap(read_checkpoint(locate_weights(source)), name=str(source))
+    if any(key.startswith("roi_heads.") for key in state):
+        model, _ = load_detector(source)
+    else:
+        model = Detector(make_config(_NAME))
+        load_state(model, state, name=str(source))
+    body: dict[str, Tensor] = model.backbone.body.state_dict()
+    return body
 
 
 def _check_overrides(overrides: Mapping[str, Any], trained: Mapping[str, Any], *, name: str) -> None:

@@ -88,8 +88,8 @@ class Detector(nn.Module):
         ]
         batch = self.batch(resized)
         features = self.backbone(batch.pixels)
-        proposals = [p.boxes for p in self.rpn.propose(self.rpn(features), batch.sizes_hw)]
-        results = self.roi_heads.predict(features, proposals, batch.sizes_hw, score_threshold=score_threshold)
+        proposals = [p.boxes for p in self.rpn.propose(self.rpn(features), batch.bounds)]
+        results = self.roi_heads.predict(features, proposals, batch, score_threshold=score_threshold)
         return [
             rescale_to_original(detections, masks, resized_hw=resized_hw, size_hw=size_hw)
             for (detections, masks), resized_hw, size_hw in zip(results, batch.sizes_hw, sizes, strict=True)
@@ -114,10 +114,10 @@ class Detector(nn.Module):
         batch = self.batch(images)
         features = self.backbone(batch.pixels)
         output = self.rpn(features)
-        proposals = [p.boxes for p in self.rpn.propose(output, batch.sizes_hw)]
+        proposals = [p.boxes for p in self.rpn.propose(output, batch.bounds)]
         padded, masks = pad_targets(targets), [target["masks"] for target in targets]
         losses: dict[str, Tensor] = self.rpn.losses(output, padded)
-        return losses | self.roi_heads.losses(features, proposals, padded, masks, batch.sizes_hw)
+        return losses | self.roi_heads.losses(features, proposals, padded, masks, batch.bounds)
 
 
 def build_detector(name: str, num_classes: int = 1, **options: Any) -> Detector:

@@ -114,10 +114,9 @@ class MaskCutDataset(Dataset[MaskCutBatch]):
 class MaskCutDataModule(L.LightningDataModule):
     """Divides the batches among the processes and loads them."""
 
-    allow_zero_length_dataloader_with_multiple_devices = True
-
     def __init__(self, batches: MaskCutDataset, *, num_workers: int) -> None:
         super().__init__()
+        self.allow_zero_length_dataloader_with_multiple_devices = True  # fewer batches than processes
         self.batches = batches
         self._num_workers = num_workers
 

@@ -36,15 +36,15 @@ def config(root: Path, *overrides: str) -> DictConfig:
 
 
 def make_dataset(root: Path, name: str, *, names: tuple[str, ...] = ("fg",), images: int = 2) -> dict[str, Any]:
-    """A dataset of the catalogue with one object an image, its photos among them."""
+    """A dataset of the catalogue with one object per image, with its images."""
     info = CATALOG[name]
-    photos = root / "sets" / info.images
-    photos.mkdir(parents=True, exist_ok=True)
+    folder = root / "sets" / info.images
+    folder.mkdir(parents=True, exist_ok=True)
     coco: dict[str, Any] = {"images": [], "annotations": [], "categories": []}
     coco["categories"] = [{"id": 3 * n, "name": title} for n, title in enumerate(names, 1)]
     for n in range(1, images + 1):
         pixels = np.random.default_rng(n).integers(0, 255, (30, 40, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(photos / f"{n}.jpg")
+        Image.fromarray(pixels).save(folder / f"{n}.jpg")
         coco["images"].append({"id": n, "file_name": f"{n}.jpg", "height": 30, "width": 40})
         record = {"id": n, "image_id": n, "category_id": coco["categories"][n % len(names)]["id"], "bbox": BOX}
         coco["annotations"].append(record | {"area": 240.0, "iscrowd": 0, "segmentation": MASK})
@@ -91,9 +91,8 @@ def test_each_dataset_is_measured_as_the_recipe_says(tmp_path: Path) -> None:
         plan(tmp_path, "checkpoint=a.ckpt", "eval.datasets=[voc]", "eval.iou_types=[segm]")
 
 
-def test_datasets_that_are_not_there_are_reported_and_the_others_measured(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_report_missing_datasets(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The others are measured."""
     for name in ("coco", "voc", "kitti"):
         write_found(tmp_path, name, make_dataset(tmp_path, name))
     (tmp_path / "found" / "kitti.json").unlink()
@@ -137,7 +136,7 @@ def test_finished_datasets_are_kept_until_something_changes(tmp_path: Path, monk
     assert read(tmp_path, "results.json")["coco"]["bbox"]["AP"] == 0.0
 
 
-def test_one_faulty_dataset_does_not_stop_the_others(tmp_path: Path) -> None:
+def test_one_invalid_dataset_does_not_stop_the_others(tmp_path: Path) -> None:
     for name in ("coco", "kitti"):
         write_found(tmp_path, name, make_dataset(tmp_path, name))
     (tmp_path / "sets" / CATALOG["coco"].annotations).write_text("{}")
@@ -148,7 +147,7 @@ def test_one_faulty_dataset_does_not_stop_the_others(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fault", "sentence"),
+    ("error", "sentence"),
     [
         ({"image_id": 77}, "unknown image 77"),
         ({"category_id": 77}, "unknown category 77"),
@@ -157,11 +156,9 @@ def test_one_faulty_dataset_does_not_stop_the_others(tmp_path: Path) -> None:
         ({"segmentation": {"size": [31, 40], "counts": [1240]}}, "31×40 pixels, but image 1 has 30×40"),
     ],
 )
-def test_faulty_detections_are_an_error_or_a_counted_and_listed_rejection(
-    tmp_path: Path, fault: dict[str, Any], sentence: str
-) -> None:
+def test_invalid_detections_raise_or_are_listed(tmp_path: Path, error: dict[str, Any], sentence: str) -> None:
     coco = make_dataset(tmp_path, "coco_80")
-    write_found(tmp_path, "coco_80", coco, **fault)
+    write_found(tmp_path, "coco_80", coco, **error)
     given = ("eval=coco_supervised", f"predictions='{tmp_path / 'found'}'", "num_examples=0")
     with pytest.raises(ValueError, match=f"detection 0 .*{sentence}.*on_error=skip"):
         evaluate.run(config(tmp_path, *given))
@@ -173,7 +170,7 @@ def test_faulty_detections_are_an_error_or_a_counted_and_listed_rejection(
     assert read(tmp_path, "results.json")["coco_80"]["bbox"]["AP"] == 0.0
 
 
-def test_duplicate_image_ids_are_an_error_or_a_counted_and_listed_rejection(tmp_path: Path) -> None:
+def test_duplicate_image_ids_raise_or_are_listed(tmp_path: Path) -> None:
     coco = make_dataset(tmp_path, "coco")
     write_found(tmp_path, "coco", coco)
     coco["images"].append(coco["images"][0])
@@ -186,7 +183,8 @@ def test_duplicate_image_ids_are_an_error_or_a_counted_and_listed_rejection(tmp_
     assert read(tmp_path, "results.json")["coco"]["bbox"]["AR100"] == 50.0
 
 
-def test_ground_truth_without_annotations_and_empty_predictions_give_no_wrong_number(tmp_path: Path) -> None:
+def test_empty_annotations_and_empty_predictions(tmp_path: Path) -> None:
+    """No metric is a wrong number."""
     coco = make_dataset(tmp_path, "coco")
     write_found(tmp_path, "coco", coco)
     (tmp_path / "found" / "kitti.json").write_text("[]")
@@ -198,7 +196,7 @@ def test_ground_truth_without_annotations_and_empty_predictions_give_no_wrong_nu
     assert (results["kitti"]["bbox"]["AP"], results["kitti"]["bbox"]["APl"]) == (0.0, -1.0)
 
 
-def test_category_names_reach_results_pictures_and_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_category_names_reach_all_outputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     coco = make_dataset(tmp_path, "coco_80", names=("cat", "dog"))
     write_found(tmp_path, "coco_80", coco)
     drawn: list[Any] = []
@@ -249,7 +247,7 @@ def any_detector() -> Detector:
         return build_detector("mask_rcnn_r50_fpn", num_classes=1)
 
 
-def test_a_dataset_of_the_same_checkpoint_is_predicted_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_predict_once_per_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("coco", "lvis"):
         make_dataset(tmp_path, name)
     (tmp_path / "a.ckpt").write_bytes(b"weights")
@@ -269,9 +267,8 @@ def test_a_dataset_of_the_same_checkpoint_is_predicted_once(tmp_path: Path, monk
     assert [name for name, *_ in predicting.asked[3:]] == ["coco", "lvis"]
 
 
-def test_without_an_output_the_same_checkpoint_finds_its_folder_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_default_output_depends_on_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without `output=`, the same checkpoint finds its folder again."""
     make_dataset(tmp_path, "kitti")
     (tmp_path / "a.ckpt").write_bytes(b"weights")
     Predicting(monkeypatch)
@@ -298,9 +295,7 @@ def test_classes_are_matched_by_name_and_others_refused(tmp_path: Path, monkeypa
         evaluate.run(config(tmp_path, *given))
 
 
-def test_an_image_folder_that_is_empty_is_reported_with_the_dataset(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_report_empty_image_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("coco", "kitti"):
         make_dataset(tmp_path, name)
     (tmp_path / "sets" / CATALOG["kitti"].images / "1.jpg").unlink()

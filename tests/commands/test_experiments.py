@@ -129,7 +129,7 @@ def test_recipe_page_is_what_the_experiment_composes(name: str, tmp_path: Path) 
     } == RECIPES[name]
 
 
-def test_missing_imagenet_is_named_before_anything_else_is_looked_at(tmp_path: Path) -> None:
+def test_missing_imagenet_is_named_first(tmp_path: Path) -> None:
     cfg = composed("experiment=cutler_cascade", "model.init=/no/weights.pth", tmp_path=tmp_path)
     wanted = "/no datasets/imagenet/annotations/imagenet_train_fixsize480_tau0.15_N3.json"
     with pytest.raises(DatasetNotFoundError) as error:

@@ -36,7 +36,7 @@ def counts(output: Path) -> dict[str, Any]:
 
 @pytest.fixture
 def kitti(tmp_path: Path, write_image: Callable[..., Path]) -> Path:
-    """A KITTI download of two photos, in a folder with a difficult name."""
+    """A KITTI download of two images, in a folder with a difficult name."""
     root = tmp_path / "my kitti, (1)"
     (root / "training" / "label_2").mkdir(parents=True)
     for number in range(2):
@@ -74,14 +74,14 @@ def test_same_bytes_and_no_silent_overwrite(tmp_path: Path, kitti: Path) -> None
         prepare_dataset.run(settings(tmp_path, "kitti", kitti))
     prepare_dataset.run(settings(tmp_path, "kitti", kitti, "overwrite=true", "num_examples=0"))
     assert output.read_bytes() == first
-    assert not (output.with_name(f"{output.stem}_report") / "examples.jpg").exists(), "no picture of an older file"
+    assert not (output.with_name(f"{output.stem}_report") / "examples.jpg").exists(), "no sheet of an older file"
 
 
 def test_examples_skip_truncated_image(tmp_path: Path, kitti: Path) -> None:
     for path in sorted((kitti / "training" / "image_2").iterdir()):
         jpeg = path.with_suffix(".jpg")
-        with Image.open(path) as photo:
-            photo.save(jpeg)
+        with Image.open(path) as image:
+            image.save(jpeg)
         path.unlink()
         jpeg.write_bytes(jpeg.read_bytes()[: -1000 if path.stem == "000001" else None])
     output = prepare_dataset.run(settings(tmp_path, "kitti", kitti))
@@ -94,7 +94,7 @@ def test_print_skipped_by_reason(tmp_path: Path, kitti: Path, capsys: pytest.Cap
     (kitti / "training" / "image_2" / "000001.png").unlink()
     prepare_dataset.run(settings(tmp_path, "kitti", kitti, "max_failure_rate=1", "marked=drop"))
     printed = " ".join(capsys.readouterr().out.split())
-    assert "images skipped: image missing (fault) 1" in printed
+    assert "images skipped: image missing (error) 1" in printed
     assert "objects skipped: DontCare region 1" in printed
 
 
@@ -129,13 +129,13 @@ def test_missing_parts_are_named(tmp_path: Path, name: str) -> None:
         find(tmp_path, tmp_path / "a")
 
 
-def test_too_many_faults_end_command(tmp_path: Path, command: Callable[..., Any], kitti: Path) -> None:
-    (kitti / "training" / "image_2" / "000001.png").write_bytes(b"no photo")
+def test_too_many_errors_end_command(tmp_path: Path, command: Callable[..., Any], kitti: Path) -> None:
+    (kitti / "training" / "image_2" / "000001.png").write_bytes(b"no image")
     place = [f"paths.datasets={tmp_path / 'datasets'}", "name=kitti", f"root='{kitti}'"]
     done = command("scripts/prepare_dataset.py", *place)
     assert done.code == 1
     assert done.err.count("error: ") == 1
-    assert "50.0% of the images are missing or faulty" in done.err
+    assert "50.0% of the images are missing or invalid" in done.err
     assert "accept it by max_failure_rate=1" in done.err
     assert command("scripts/prepare_dataset.py", *place, "max_failure_rate=0.5").code == 0
     assert not list((tmp_path / "cwd").iterdir()), "nothing is written where one stands"

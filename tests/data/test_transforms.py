@@ -19,7 +19,7 @@ from cutler_pl.data.transforms import (
     apply_mask,
     sample_params,
 )
-from cutler_pl.runtime.reproducibility import generator
+from cutler_pl.runtime.seeding import generator
 
 SQUARE = [[2.0, 1.0, 6.0, 1.0, 6.0, 4.0, 2.0, 4.0]]  # x 2..6, y 1..4
 

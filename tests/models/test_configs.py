@@ -38,7 +38,8 @@ def test_unsupervised_models_differ_in_droploss(model, name):
         ("cascade_mask_rcnn_coco", 80, {"score_threshold", "num_classes"}),
     ],
 )
-def test_later_trainings_differ_from_the_first_in_these_alone(model, num_classes, changed):
+def test_self_training_overrides(model, num_classes, changed):
+    """Later trainings differ from the first in these settings alone."""
     first, later = asdict(make_config("cascade_mask_rcnn_r50_fpn")), asdict(_detector(model, num_classes).config)
     assert {key for key in first if later[key] != first[key]} == changed | {"rpn_nms_threshold", "rpn_post_nms_train"}
 

@@ -13,6 +13,7 @@ import torch
 from pycocotools import mask as coco_mask
 
 from cutler_pl.images import read_image
+from cutler_pl.models.image_batch import clip_bounds
 from cutler_pl.models.pooler import to_rois
 from cutler_pl.ops.boxes import box_iou, clip_boxes
 from cutler_pl.ops.paste import paste_masks
@@ -120,7 +121,9 @@ def test_anchors_logits_and_deltas_of_every_level(case):
 
 
 def test_best_proposals(case):
-    proposals = case.detector.rpn.propose(case.rpn, [tuple(case.facts["resized_hw"])])[0]
+    proposals = case.detector.rpn.propose(
+        case.rpn, clip_bounds([tuple(case.facts["resized_hw"])], torch.device("cpu"))
+    )[0]
     assert len(proposals.boxes) == case.facts["n_proposals"]
     best = box_iou(torch.from_numpy(case.arrays["rpn_boxes_top100"]), proposals.boxes).max(dim=1)
     assert (best.values > 0.99).sum() >= 98

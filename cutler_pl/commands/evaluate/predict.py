@@ -7,7 +7,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from cutler_pl.commands.evaluate.plan import FailedDatasets, Plan, Task
 from cutler_pl.commands.predict import annotated_images, inference_options, load_for_prediction, write_predictions
-from cutler_pl.commands.result_cache import file_state, finished_with, write_finished
+from cutler_pl.commands.result_cache import file_state, read_cached, write_cached
 from cutler_pl.data import EvalDataModule
 from cutler_pl.errors import ConfigError
 from cutler_pl.models import Detector, DetectorMetadata
@@ -35,7 +35,7 @@ def predict_all(cfg: DictConfig, plan: Plan, failed: FailedDatasets) -> None:
     datamodules: dict[str, EvalDataModule] = {}
     # Looked up before the first prediction: every rank finds the same ones unfinished.
     for task in plan.tasks:
-        if task.predictions.is_file() and finished_with(task.folder / FINISHED, settings[task.name]) is not None:
+        if task.predictions.is_file() and read_cached(task.folder / FINISHED, settings[task.name]) is not None:
             log.info("%s: predicted before, kept", task.name)
             continue
         with failed.caught(task):
@@ -52,7 +52,7 @@ def predict_all(cfg: DictConfig, plan: Plan, failed: FailedDatasets) -> None:
                 (task.folder / FINISHED).unlink(missing_ok=True)
             write_predictions(cfg, model, datamodules[task.name], task.predictions, category_ids=category_ids)
             if global_rank() == 0:
-                write_finished(task.folder / FINISHED, settings[task.name])
+                write_cached(task.folder / FINISHED, settings[task.name])
 
 
 def matched_category_ids(metadata: DetectorMetadata, datamodule: EvalDataModule, task: Task) -> Sequence[int]:

@@ -14,7 +14,7 @@ from cutler_pl.maskcut.crf.guided import GuidedFilter
 from cutler_pl.maskcut.crf.lattice_cuda import SOURCE
 from cutler_pl.maskcut.crf.numba import NumbaCrf
 from cutler_pl.maskcut.crf.params import CrfParams, GuidedParams
-from cutler_pl.runtime.kernels import kernels_for
+from cutler_pl.runtime.cuda_kernels import kernels_for
 
 
 @runtime_checkable

@@ -45,7 +45,7 @@ def settings(files: tuple[Path, Path], output: Path, *more: str) -> DictConfig:
     return config(f"annotations='{files[0]}'", f"predictions='{files[1]}'", f"output='{output}'", *more)
 
 
-def test_results_and_reports_are_written_and_one_table_is_printed(
+def test_write_reports_and_print_table(
     files: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     written = evaluate.run(settings(files, tmp_path / "out", "eval=agnostic_boxes", "dataset=voc"))
@@ -69,7 +69,7 @@ def test_results_and_reports_are_written_and_one_table_is_printed(
 def test_each_category_is_measured_where_asked_for(files: tuple[Path, Path], tmp_path: Path) -> None:
     evaluate.run(settings(files, tmp_path, "eval=coco_supervised", "eval.iou_types=[bbox]"))
     by_name = json.loads((tmp_path / "categories.json").read_text())["truth"]["bbox"]
-    assert {name: measures["AP"] for name, measures in by_name.items()} == {"cat": 100.0, "dog": 0.0}
+    assert {name: metrics["AP"] for name, metrics in by_name.items()} == {"cat": 100.0, "dog": 0.0}
     assert json.loads((tmp_path / "results.json").read_text())["truth"]["bbox"]["AP"] == 50.0
 
 
@@ -123,14 +123,14 @@ def test_the_command_leaves_nothing_outside_its_output_folder(files: tuple[Path,
     assert not list((here / "out").glob(".hydra"))
 
 
-def test_faulty_predictions_leave_no_results_behind(files: tuple[Path, Path], tmp_path: Path) -> None:
+def test_invalid_predictions_leave_no_results_behind(files: tuple[Path, Path], tmp_path: Path) -> None:
     files[1].write_text("not json")
     with pytest.raises(AnnotationError, match=r"found\.json: not a JSON file"):
         evaluate.run(settings(files, tmp_path / "out", "eval=agnostic_boxes"))
     assert [path.name for path in (tmp_path / "out").iterdir()] == [".lock"]
 
 
-def test_masks_that_are_not_there_end_in_the_setting_to_change(files: tuple[Path, Path], tmp_path: Path) -> None:
+def test_missing_masks_name_the_setting(files: tuple[Path, Path], tmp_path: Path) -> None:
     with pytest.raises(AnnotationError, match=r"has no mask; evaluate boxes only"):
         evaluate.run(settings(files, tmp_path / "out"))
 
@@ -141,8 +141,8 @@ def test_the_original_s_numbers_are_written(golden_dir: Path, tmp_path: Path) ->
     given = (f"annotations={folder}/eval_gt.json", f"predictions={folder}/eval_pred.json", f"output='{tmp_path}'")
     results = json.loads(evaluate.run(config(*given, "dataset=golden")).read_text())["golden"]
     golden = json.loads((folder / "eval_results.json").read_text())["default_fast_coco_eval"]
-    for iou_type, measures in golden["results"].items():
-        for name, value in measures.items():
+    for iou_type, metrics in golden["results"].items():
+        for name, value in metrics.items():
             assert results[iou_type][name] == pytest.approx(value, abs=1e-9)
         recall = [results[iou_type][name] for name in ("AR1", "AR10", "AR100", "ARs", "ARm", "ARl")]
         assert recall == pytest.approx([100 * value for value in golden["stats12"][iou_type][6:]], abs=1e-9)

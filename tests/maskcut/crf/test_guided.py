@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import golden_set
 import numpy as np
@@ -58,9 +59,10 @@ def test_holes_filled_and_unsupported_rejected() -> None:
     assert not refined[0, 1].any()
 
 
-@pytest.mark.parametrize("params", [{"radius": 0}, {"subsample": 0}, {"eps": 0.0}])
-def test_refuse_impossible_params(params: dict[str, float]) -> None:
-    with pytest.raises(ConfigError, match=r"crf\.guided\."):
+@pytest.mark.parametrize("params", [{"radius": 0}, {"radius": 1.5}, {"subsample": 0}, {"eps": 0.0}, {"eps": "a"}])
+def test_refuse_impossible_params(params: dict[str, Any]) -> None:
+    (name,) = params
+    with pytest.raises(ConfigError, match=rf"crf\.guided\.{name} is .*; give "):
         GuidedParams(**params)
 
 

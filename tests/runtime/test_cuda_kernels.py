@@ -15,8 +15,8 @@ from cuda_twin import CpuTwin, compiler
 
 import cutler_pl
 from cutler_pl.errors import InputError, OptionalDependencyError
-from cutler_pl.runtime import kernels
-from cutler_pl.runtime.kernels import COMPILER_OPTIONS, CudaKernels, kernel_argument, kernels_for
+from cutler_pl.runtime import cuda_kernels
+from cutler_pl.runtime.cuda_kernels import COMPILER_OPTIONS, CudaKernels, kernel_argument, kernels_for
 
 PACKAGE = Path(cutler_pl.__file__).parent
 SOURCES = sorted(PACKAGE.rglob("*.cu"))
@@ -68,14 +68,14 @@ def test_without_cupy_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch)
     def missing(*_: object, **__: object) -> None:
         raise OptionalDependencyError("pip install 'cutler_pl[gpu]'")
 
-    monkeypatch.setattr(kernels, "require", missing)
+    monkeypatch.setattr(cuda_kernels, "require", missing)
     with pytest.raises(OptionalDependencyError, match=r"cutler_pl\[gpu\]"):
         CudaKernels(SOURCES[0])
 
 
 def test_gpu_without_cupy_warns_once(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    monkeypatch.setattr(kernels, "cupy_or_none", lambda: None)
-    kernels._warn_once_without_cupy.cache_clear()
+    monkeypatch.setattr(cuda_kernels, "cupy_or_none", lambda: None)
+    cuda_kernels._warn_once_without_cupy.cache_clear()
     with caplog.at_level(logging.WARNING, logger="cutler_pl"):
         for source in SOURCES:
             assert kernels_for(source, torch.device("cuda")) is None
@@ -108,7 +108,7 @@ class FakeCupy:
 
 def test_a_launch_covers_all_items(monkeypatch: pytest.MonkeyPatch) -> None:
     cupy = FakeCupy()
-    monkeypatch.setattr(kernels, "require", lambda *_, **__: cupy)
+    monkeypatch.setattr(cuda_kernels, "require", lambda *_, **__: cupy)
     monkeypatch.setattr(torch.cuda, "current_stream", lambda device: SimpleNamespace(cuda_stream=11))
     run = CudaKernels(SOURCES[0])
     tensor = torch.zeros(600)
