@@ -1,4 +1,4 @@
-"""Settings of `maskcut=patch_descriptors`, measured on real images and on generated scenes: one setting changed at a time.
+"""Settings of `maskcut=patch_descriptors`, on real images and generated scenes: one setting changed at a time.
 
     python benchmarks/offline_masks.py --images <folder> --annotations <COCO json> [--scenes 40] [--max-images 60]
 
@@ -56,7 +56,8 @@ def main() -> None:
         sets = {"scenes": (scenes / "images", read(scenes / "annotations.json"))}
         if args.images:
             sets["images"] = (args.images, first(read(args.annotations), args.max_images))
-        print(f"{'setting':<44}" + "".join(f"{name + ' AP50':>13}{'AR100':>7}{'masks':>7}" for name in sets) + "  CPU-s")
+        titles = "".join(f"{name + ' AP50':>13}{'AR100':>7}{'masks':>7}" for name in sets)
+        print(f"{'setting':<44}{titles}  CPU-s")
         for change in args.change or CHANGES:
             start = time.process_time()
             numbers = [measure(root, coco, change) for root, coco in sets.values()]

@@ -35,7 +35,8 @@ def draw_instances(
 ) -> _Rgb:
     """Draw instances on a copy of an image: translucent masks with opaque contours, boxes, labels with scores.
 
-    Instance n has color n. A dark line around each contour keeps it apart from a background of its color. Small masks are drawn over large ones.
+    Instance n has color n. A dark line around each contour keeps it apart from a background of its color. Small masks
+    are drawn over large ones.
 
     Args:
         image: Pixels 0..255.
