@@ -77,9 +77,7 @@ def measure(root: Path, coco: dict[str, Any], change: dict[str, Any]) -> tuple[f
     return metrics["AP50"], metrics["AR100"], len(found) / len(coco["images"])
 
 
-def find(
-    predictor: MaskCutPredictor, root: Path, records: list[dict[str, Any]], side: int
-) -> Iterator[dict[str, Any]]:
+def find(predictor: MaskCutPredictor, root: Path, records: list[dict[str, Any]], side: int) -> Iterator[dict[str, Any]]:
     """COCO results of the images, one at a time."""
     for record in records:
         image = read_image(root / record["file_name"])
