@@ -220,7 +220,7 @@ def _row(captions: Sequence[str], panels: Sequence[UInt8[np.ndarray, "_ _ 3"]]) 
 
 
 def _curves(output: Path, trainings: Mapping[str, str]) -> list[Figure]:
-    figures = []
+    figures: list[Figure] = []
     for title, folder in trainings.items():
         logs = sorted(Path(folder).rglob("metrics.csv"))
         if not logs:  # training shorter than the log interval
