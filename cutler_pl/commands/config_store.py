@@ -10,6 +10,7 @@ from typing import Any
 
 from hydra.core.config_store import ConfigStore
 
+from cutler_pl.commands.resolvers import register_resolvers
 from cutler_pl.data.copy_paste import CopyPasteParams
 from cutler_pl.maskcut import MaskCutParams
 from cutler_pl.maskcut.crf import CrfParams, GuidedParams
@@ -21,7 +22,8 @@ _FROM_OTHERS = ("num_classes", "classification_weights", "sampler")  # of the da
 
 
 def register_params() -> None:
-    """Add the group `params` to Hydra's config store; done once per process, before composing."""
+    """Add the group `params` to Hydra's config store, and the resolvers; done once per process, before composing."""
+    register_resolvers()
     nodes: dict[str, Mapping[str, Any]] = {
         "maskcut": _values(MaskCutParams()),
         "annotation": _with_target(AnnotationParams()),
