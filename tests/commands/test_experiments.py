@@ -137,7 +137,7 @@ def test_missing_imagenet_is_named_first(tmp_path: Path) -> None:
     message = str(error.value)
     assert wanted in message
     assert "data.annotations=" in message
-    assert "scripts/quickstart.sh" in message
+    assert "scripts/cutler quickstart" in message
     assert "\n" not in message
 
 
