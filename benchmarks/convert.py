@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from cutler_pl.runtime.reproducibility import run_metadata
+from cutler_pl.runtime.environment import run_metadata
 
 HEIGHT, WIDTH = 375, 500
 OBJECTS = 12  # per image, as many as in Objects365 and twice as many as in OpenImages' validation set

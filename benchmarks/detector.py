@@ -28,7 +28,7 @@ from torchvision.models.detection import maskrcnn_resnet50_fpn
 
 from cutler_pl.models import build_detector
 from cutler_pl.models.droploss import DropLoss
-from cutler_pl.runtime.reproducibility import run_metadata
+from cutler_pl.runtime.environment import run_metadata
 from cutler_pl.weights.detectron2_keys import to_detectron2
 
 SIDES = {"ours": "Cascade Mask R-CNN R50-FPN, ours", "torchvision": "Mask R-CNN R50-FPN, torchvision"}

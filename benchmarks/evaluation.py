@@ -141,9 +141,7 @@ def main() -> None:
         runs = [run_alone("ours", files, agnostic) for _ in range(arguments.repeats)]
         reference = run_alone("pycocotools", files, agnostic)
 
-    from cutler_pl.runtime.reproducibility import (
-        run_metadata,  # not above: it loads torch, into the other processes, too
-    )
+    from cutler_pl.runtime.environment import run_metadata  # here: it loads torch, which the other processes lack
 
     difference = max(abs(a - b) for t in reference[0] for a, b in zip(runs[0][0][t], reference[0][t], strict=True))
     seconds = [run[1] for run in runs]

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from cutler_pl.runtime.reproducibility import run_metadata
+from cutler_pl.runtime.environment import run_metadata
 
 HEIGHT, WIDTH = 480, 640
 OBJECTS = 5  # per image

@@ -1,7 +1,7 @@
 """Learning from few labels: a detector from scratch beside one that this project pretrained without any label.
 
     python benchmarks/low_label.py                        everything, three seeds: over an hour on one core
-    python benchmarks/low_label.py --pretrained a.ckpt b.ckpt c.ckpt    detectors of finished quickstarts, one a seed
+    python benchmarks/low_label.py --pretrained a.ckpt b.ckpt c.ckpt    detectors of finished quickstarts, one per seed
     python benchmarks/low_label.py --quick                one seed, a few steps: does the script run?
 
 Scenes are generated as in the quickstart. Without labels (one seed = one set of scenes): the quickstart's recipe, that
@@ -9,56 +9,48 @@ is MaskCut of the training scenes, a cascade, one round of self-training. With l
 scenes, the 5 % among the 20 %, for the same number of steps from (a) scratch and (b) the pretrained weights, measured
 on scenes that neither has seen. The two trainings differ in their start weights and in nothing else (`arm_overrides`):
 data, order, views, steps, learning rates, and the multiplier of the last layers, which the semi-supervised experiments
-have as well. "Same budget" means the steps with labels; what pretraining took stands apart, in its recipe's folder.
+have as well. "Same budget" means the steps with labels; the time of pretraining is in its recipe's folder.
 
-Everything finished is kept in the output folder, and the same command goes on from there.
+Finished work is kept in the output folder: the same command resumes.
 """
 
 import argparse
 import itertools
 import json
 import os
-import platform
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import numpy as np
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
+from low_label_report import ARMS, METRICS, PRETRAINED, Result, draw, report, with_start, write_raw
 from omegaconf import DictConfig
 
-from cutler_pl.cli import CONFIG_DIR, ROOT
 from cutler_pl.commands import evaluate, recipe, train
+from cutler_pl.commands.config_store import register_params
 from cutler_pl.commands.instantiate import SCRATCH
-from cutler_pl.commands.result_cache import finished_with, write_finished
+from cutler_pl.commands.result_cache import read_cached, write_cached
 from cutler_pl.datasets.scenes import write_scenes
 from cutler_pl.datasets.splits import draw_images, read_images, write_splits
 from cutler_pl.errors import ConfigError
-from cutler_pl.runtime.files import file_digest, write_json
+from cutler_pl.runtime.config_tree import config_dir
+from cutler_pl.runtime.files import file_digest
 from cutler_pl.runtime.logging import configure_logging
-from cutler_pl.runtime.reproducibility import run_metadata
-from cutler_pl.visual.colors import line_color
-from cutler_pl.visual.curves import Curve, plot_curves, read_metrics, save_figure
+from cutler_pl.visual.curves import Curve, read_metrics, save_figure
 
-MEASURES = ("bbox/AP", "bbox/AP50", "segm/AP", "segm/AP50")
-NAMES = {"bbox/AP": "box AP", "bbox/AP50": "box AP50", "segm/AP": "mask AP", "segm/AP50": "mask AP50"}
-PRETRAINED = "pretrained"
-ARMS = (SCRATCH, PRETRAINED)
+ROOT = config_dir().parent
 QUICK = {"recipe.train_scenes": 40, "recipe.test_scenes": 8, "recipe.steps": 4, "recipe.steps_round_1": 2}
 WARMUP_STEPS, DECAY_AT = 10, 0.8  # as in the quickstart
-
-Points = dict[str, dict[str, float]]
-"""Measure by step, by name of the measure; the steps are strings, as in JSON."""
 
 
 @dataclass(frozen=True)
@@ -86,17 +78,6 @@ class Scenes:
     """Ground truth of a share of the training scenes, by percent."""
 
 
-@dataclass(frozen=True)
-class Result:
-    """What one training came to."""
-
-    seed: int
-    percent: float
-    arm: str
-    points: Points
-    seconds: float
-
-
 def main() -> None:
     """Pretrain or take what was pretrained, train with labels, print and draw."""
     options = read_options()
@@ -107,13 +88,14 @@ def main() -> None:
     sources: dict[int, str] = {}
     results: list[Result] = []
     raw = options.output / "low_label.json"
-    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+    register_params()
+    with initialize_config_dir(str(config_dir()), version_base="1.3"):
         for seed, given in zip(options.seeds, options.pretrained or itertools.repeat(None), strict=False):
             for result, source in run_seed(seed, given, options, budget):
                 results.append(result)
                 sources[seed] = source
-                write_raw(raw, results, sources, budget)
-    report(results, sources, budget)
+                write_raw(raw, results, sources, asdict(budget))
+    report(results, sources, asdict(budget))
     svg = options.svg or options.output / "low_label.svg"
     save_figure(svg, draw(results, quick=options.quick))
     print(f"\nraw numbers: {raw}; curves: {svg}")
@@ -183,12 +165,12 @@ def write_data(cfg: DictConfig, folder: Path, *, percents: Sequence[float]) -> S
     labels = {percent: train_folder / f"labels_{percent:g}_percent.json" for percent in percents}
     scenes = Scenes(train_folder / "images", test_folder / "images", test_folder / "annotations.json", labels)
     wanted = {"train": settings.train_scenes, "test": settings.test_scenes, "look": repr(look), "seed": cfg.seed}
-    if finished_with(folder / "scenes.json", wanted) is None:
+    if read_cached(folder / "scenes.json", wanted) is None:
         shutil.rmtree(folder, ignore_errors=True)
         write_scenes(scenes.train_images, settings.train_scenes, look, seed=2 * cfg.seed)
         write_scenes(scenes.test_images, settings.test_scenes, look, seed=2 * cfg.seed + 1)
-        write_finished(folder / "scenes.json", wanted)
-    if pictures(scenes.train_images) & pictures(scenes.test_images):
+        write_cached(folder / "scenes.json", wanted)
+    if digests(scenes.train_images) & digests(scenes.test_images):
         raise ConfigError(f"{folder}: a scene to test on is among those to train on")
     images = read_images(labelled)
     chosen = {path: draw_images(images.ids, p, seed=cfg.seed, nested=True) for p, path in labels.items()}
@@ -196,8 +178,8 @@ def write_data(cfg: DictConfig, folder: Path, *, percents: Sequence[float]) -> S
     return scenes
 
 
-def pictures(folder: Path) -> set[str]:
-    """What distinguishes the scenes of a folder: a digest of each file."""
+def digests(folder: Path) -> set[str]:
+    """Digest of each scene of a folder."""
     return {file_digest(path) for path in folder.glob("*.png")}
 
 
@@ -241,8 +223,8 @@ def measure_unsupervised(checkpoint: Path, scenes: Scenes, output: Path) -> dict
         "trainer": "cpu",
     }
     results = evaluate.run(compose("evaluate", overrides=recipe.format_overrides(settings)))
-    (measures,) = json.loads(results.read_text()).values()
-    return {name: measures[name.split("/")[0]][name.split("/")[1]] for name in MEASURES}
+    (metrics,) = json.loads(results.read_text()).values()
+    return {name: metrics[name.split("/")[0]][name.split("/")[1]] for name in METRICS}
 
 
 def arm_overrides(
@@ -263,7 +245,6 @@ def arm_overrides(
         "trainer.max_steps": budget.steps,
         "trainer.val_check_interval": budget.interval,
         "+trainer.enable_checkpointing": False,
-        "+trainer.enable_progress_bar": False,
         "trainer.log_every_n_steps": min(10, budget.interval),
         "callbacks": "validate",
         "callbacks.checkpoint": None,
@@ -284,7 +265,7 @@ def arm_overrides(
 def train_arm(
     scenes: Scenes, percent: float, arm: str, *, init: str, seed: int, budget: Budget, folder: Path
 ) -> Result:
-    """Train with labels and read the measures, unless that was done before with the same settings."""
+    """Train with labels and read the metrics, unless that was done before with the same settings."""
     overrides = arm_overrides(scenes, percent, init=init, seed=seed, budget=budget, output=folder)
     arguments = [*recipe.format_overrides(overrides), *budget.overrides]
     settings = {
@@ -292,109 +273,21 @@ def train_arm(
         "weights": init if init == SCRATCH else file_digest(init),
         "data": [file_digest(scenes.labels[percent]), file_digest(scenes.test_annotations)],
     }
-    done = finished_with(folder / "result.json", settings)
+    done = read_cached(folder / "result.json", settings)
     if done is None:
         shutil.rmtree(folder, ignore_errors=True)
         started = time.monotonic()
         train.run(compose("train", overrides=arguments))
         curves = read_metrics(sorted(folder.glob("logs/version_*/metrics.csv")))
-        points = {name: points_of(curves[f"val/{name}"]) for name in MEASURES}
+        points = {name: points_of(curves[f"val/{name}"]) for name in METRICS}
         done = {"points": points, "seconds": round(time.monotonic() - started, 1)}
-        write_finished(folder / "result.json", settings, **done)
+        write_cached(folder / "result.json", settings, **done)
     return Result(seed, percent, arm, done["points"], done["seconds"])
 
 
 def points_of(curve: Curve) -> dict[str, float]:
-    """Measure by number of finished steps; Lightning counts from 0."""
+    """Metric by number of finished steps; Lightning counts from 0."""
     return {str(int(step) + 1): float(value) for step, value in zip(curve.steps, curve.values, strict=True)}
-
-
-def with_start(result: Result, before: Mapping[str, float]) -> Result:
-    """The result with the measures before the first step."""
-    points = {name: {"0": before[name], **result.points[name]} for name in MEASURES}
-    return Result(result.seed, result.percent, result.arm, points, result.seconds)
-
-
-def write_raw(path: Path, results: Sequence[Result], sources: Mapping[int, str], budget: Budget) -> None:
-    """All numbers, and how they were made."""
-    content = {
-        "budget": {"steps": budget.steps, "points": budget.points, "overrides": list(budget.overrides)},
-        "pretrained": {str(seed): source for seed, source in sources.items()},
-        "run": run_metadata(None),
-        "results": [vars(result) for result in results],
-    }
-    write_json(path, content, indent=2)
-
-
-def groups(results: Sequence[Result]) -> Iterator[tuple[float, str, list[Result]]]:
-    """Share, arm and the results of all seeds, shares ascending, scratch first."""
-    keys = sorted({(r.percent, ARMS.index(r.arm)) for r in results})
-    for percent, arm in keys:
-        yield percent, ARMS[arm], [r for r in results if (r.percent, r.arm) == (percent, ARMS[arm])]
-
-
-def over_seeds(results: Sequence[Result], measure: str) -> dict[int, list[float]]:
-    """Values of all seeds by step."""
-    return {int(step): [r.points[measure][step] for r in results] for step in results[0].points[measure]}
-
-
-def report(results: Sequence[Result], sources: Mapping[int, str], budget: Budget) -> None:
-    """Print where the weights are from, the table, and the curves."""
-    print(
-        f"\n{platform.processor() or platform.machine()}, {os.cpu_count()} cores, one used; torch {torch.__version__}"
-    )
-    for seed, source in sources.items():
-        print(f"pretrained weights of seed {seed}: {source}")
-    seconds = [result.seconds for result in results]
-    print(f"{len(results)} trainings of {budget.steps} steps, {min(seconds):.0f} to {max(seconds):.0f} s each")
-    print_table(results)
-    print_curves(results, "bbox/AP50")
-    print_curves(results, "segm/AP50")
-
-
-def print_table(results: Sequence[Result]) -> None:
-    """Mean and range over the seeds, at every measured step."""
-    print("\nmean over the seeds (smallest to largest), percent\n")
-    print(f"| labels | start | step | {' | '.join(NAMES[name] for name in MEASURES)} |\n|---|---|---|{'---|' * 4}")
-    for percent, arm, group in groups(results):
-        by_measure = {name: over_seeds(group, name) for name in MEASURES}
-        for step in by_measure[MEASURES[0]]:
-            cells = [mean_and_range(by_measure[name][step]) for name in MEASURES]
-            print(f"| {percent:g} % | {arm} | {step} | {' | '.join(cells)} |")
-
-
-def mean_and_range(values: Sequence[float]) -> str:
-    """Mean (smallest to largest); of one value only itself."""
-    mean = f"{np.mean(values):.1f}"
-    return mean if len(values) == 1 else f"{mean} ({min(values):.1f}–{max(values):.1f})"
-
-
-def print_curves(results: Sequence[Result], measure: str) -> None:
-    """The means as bars, one character for 2 %."""
-    print(f"\n{NAMES[measure]} over training steps, mean over the seeds")
-    for percent, arm, group in groups(results):
-        print(f"{percent:g} % labelled, {arm}")
-        for step, values in over_seeds(group, measure).items():
-            print(f"  {step:>5} {'#' * round(np.mean(values) / 2):<50} {np.mean(values):5.1f}")
-
-
-def draw(results: Sequence[Result], *, quick: bool) -> Any:
-    """Box AP50 of all arms over the steps: mean of the seeds as a line, smallest to largest as a band."""
-    by_name = {f"{p:g} % labelled, {arm}": over_seeds(group, "bbox/AP50") for p, arm, group in groups(results)}
-    curves = {
-        name: Curve(np.array(list(values), dtype=np.float64), np.array([np.mean(v) for v in values.values()]))
-        for name, values in by_name.items()
-    }
-    seeds = len({result.seed for result in results})
-    title = "few labels: from scratch and pretrained without labels" + (" (test of the script)" if quick else "")
-    label = f"box AP50 (%), mean and range of {seeds} seeds" if seeds > 1 else "box AP50 (%)"
-    figure = plot_curves(curves, title=title, y_label=label, x_label="step with labels", size_inches=(8.0, 4.5))
-    axes = figure.axes[0]
-    for index, values in enumerate(by_name.values()):
-        low, high = [min(v) for v in values.values()], [max(v) for v in values.values()]
-        axes.fill_between(list(values), low, high, color=line_color(index) / 255, alpha=0.15, linewidth=0)
-    axes.set_ylim(bottom=0)
-    return figure
 
 
 if __name__ == "__main__":

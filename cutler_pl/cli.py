@@ -1,153 +1,66 @@
-"""Start and end of every command: the project's root for the configs, and user errors as one sentence.
+"""`cutler <command> [settings]`, and the same commands as scripts of a checkout.
 
-A user error ends with one line on standard error and exit code 1. A bug keeps its traceback; `HYDRA_FULL_ERROR=1`
-shows the traceback of either.
+Nothing heavy is imported before a command is chosen. A user error ends with one line on standard error and exit code
+1. A bug keeps its traceback; `HYDRA_FULL_ERROR=1` shows the traceback of either.
 """
 
 import difflib
-import functools
 import os
-import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
+from typing import NoReturn
 
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
-from hydra.errors import (
-    ConfigCompositionException,
-    HydraException,
-    InstantiationException,
-    MissingConfigException,
-    OverrideParseException,
-)
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
+from cutler_pl.commands.registry import COMMANDS
+from cutler_pl.runtime.version import VERSION
 
-from cutler_pl.commands.config_store import register_params
-from cutler_pl.commands.settings import RENAMED
-from cutler_pl.errors import CutlerError
-from cutler_pl.runtime.logging import configure_logging
-
-ROOT = Path(__file__).resolve().parents[1]
-CONFIG_DIR = ROOT / "conf"
-_SHOW_TRACEBACKS = "CUTLER_PL_TRACEBACKS"
-_SUBMITIT = "hydra/launcher/submitit"
+_PLAIN = ("doctor", "completion")  # without settings of Hydra
 
 
-def command(main: Callable[[], None]) -> Callable[[], None]:
-    """Decorate a `@hydra.main` function: set `PROJECT_ROOT`, report faulty settings."""
-
-    @functools.wraps(main)
-    def run() -> None:
-        os.environ.setdefault(_SHOW_TRACEBACKS, os.environ.get("HYDRA_FULL_ERROR", "0"))
-        os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises to here instead of printing for itself
-        os.environ.setdefault("PROJECT_ROOT", str(ROOT))
-        configure_logging()
-        register_params()
-        with _sentences():
-            main()
-
-    return run
-
-
-def task(main: Callable[[DictConfig], None]) -> Callable[[DictConfig], None]:
-    """Decorate the function below `@hydra.main`: report errors of the work before Hydra sees them."""
-
-    @functools.wraps(main)
-    def run(cfg: DictConfig) -> None:
-        with _sentences():
-            main(cfg)
-
-    return run
+def main() -> None:
+    """The console command `cutler`."""
+    name, *arguments = sys.argv[1:] or ["--help"]
+    if name in ("--help", "-h"):
+        print(_help())
+    elif name in ("--version", "-V"):
+        print(f"cutler_pl {VERSION}")
+    elif name not in COMMANDS:
+        close = difflib.get_close_matches(name, COMMANDS, n=1)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        _fail(f"cutler has no command {name!r}{hint}; cutler --help lists all")
+    else:
+        run(name, arguments)
 
 
-@contextmanager
-def _sentences() -> Iterator[None]:
-    """Turn a user error into one line on standard error and exit code 1."""
-    try:
-        yield
-    except (CutlerError, HydraException, OmegaConfBaseException) as error:
-        sentence = explain(error)
-        if sentence is None or os.environ[_SHOW_TRACEBACKS] not in ("", "0"):
-            raise
-        print(f"error: {sentence}", file=sys.stderr, flush=True)  # noqa: T201 (what the command says to its user)
-        sys.exit(1)
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on from what is finished", file=sys.stderr)  # noqa: T201
-        sys.exit(128 + signal.SIGINT)
+def script(file: str) -> None:
+    """The command that a script of the checkout is named after; its outputs go into the checkout."""
+    root = Path(__file__).resolve().parents[1]
+    os.environ.setdefault("PROJECT_ROOT", str(root))
+    run(Path(file).stem, sys.argv[1:])
 
 
-def explain(error: BaseException) -> str | None:
-    """One line on what the user can do about an error; None for a bug."""
-    chain = _causes(error)
-    if own := next((cause for cause in chain if isinstance(cause, CutlerError)), None):
-        return _one_line(own)
-    for cause in chain:
-        if isinstance(cause, MissingMandatoryValue):
-            return f"{cause.full_key} has no value and needs one: add {cause.full_key}=<value>"
-        if isinstance(cause, OverrideParseException):
-            return _how_to_quote(cause.override)
-        if isinstance(cause, MissingConfigException) and (cause.missing_cfg_file or "").startswith(_SUBMITIT):
-            return "hydra/launcher=slurm needs the package hydra-submitit-launcher: pip install 'cutler_pl[slurm]'"
-        if isinstance(cause, ConfigKeyError | ConfigAttributeError) and isinstance(error, ConfigCompositionException):
-            return _unknown_setting(str(cause.full_key))
-    if isinstance(error, InstantiationException) and not isinstance(chain[-1], TypeError):
-        return None
-    return _one_line(error)
+def run(name: str, arguments: list[str]) -> None:
+    """Run a command; user errors end the process with one sentence."""
+    from cutler_pl.commands.sentences import one_sentence  # here, since it brings Hydra, and a command brings torch
+
+    with one_sentence(name):
+        if name in _PLAIN:
+            import_module(f"cutler_pl.commands.{name}").main(arguments)
+        else:
+            from cutler_pl.commands.hydra_app import launch
+
+            launch(name, arguments)
 
 
-def _how_to_quote(override: str) -> str:
-    key, _, value = override.partition("=")
-    quoted = value.replace("'", "\\'")
-    special = "a value with spaces, commas, brackets, = or other special characters"
-    return f"{override} cannot be read: {special} needs two pairs of quotes, \"{key}='{quoted}'\""
+def _help() -> str:
+    lines = ["cutler <command> [setting=value …]", ""]
+    for group in dict.fromkeys(command.group for command in COMMANDS.values()):
+        lines.append(group)
+        lines += [f"  {name:<19}{command.summary}" for name, command in COMMANDS.items() if command.group == group]
+    lines += ["", "cutler <command> --cfg job prints the settings of a command; cutler --version the version."]
+    return "\n".join(lines)
 
 
-def _unknown_setting(key: str) -> str:
-    if key in RENAMED:
-        return f"the setting {key!r} is now called {RENAMED[key]!r}"
-    return f"there is no setting {key!r}{_suggestion(key)}; the option --cfg job prints all settings"
-
-
-def _causes(error: BaseException) -> list[BaseException]:
-    chain: list[BaseException] = []
-    current: BaseException | None = error
-    while current is not None and current not in chain:
-        chain.append(current)
-        current = current.__cause__ or current.__context__
-    return chain
-
-
-def _one_line(error: BaseException) -> str:
-    return "; ".join(line.strip() for line in str(error).splitlines() if line.strip())
-
-
-def _suggestion(key: str) -> str:
-    """Closest settings of the same command, composed with its groups only."""
-    name = Path(sys.argv[0]).stem
-    groups = [a for a in sys.argv[1:] if "=" in a and _is_group(a.split("=")[0])]
-    GlobalHydra.instance().clear()
-    try:
-        with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-            known = _flat_keys(compose(name, overrides=groups))
-    except (HydraException, OmegaConfBaseException):
-        return ""
-    close = difflib.get_close_matches(key, known, n=3, cutoff=0.6)
-    return f"; did you mean {' or '.join(close)}?" if close else ""
-
-
-def _is_group(name: str) -> bool:
-    return (CONFIG_DIR / name.split("@")[0].lstrip("+~")).is_dir()
-
-
-def _flat_keys(config: DictConfig, prefix: str = "") -> list[str]:
-    keys = []
-    for name in map(str, config):
-        keys.append(f"{prefix}{name}")
-        if OmegaConf.is_missing(config, name) or OmegaConf.is_interpolation(config, name):
-            continue
-        if isinstance(config[name], DictConfig):
-            keys += _flat_keys(config[name], f"{prefix}{name}.")
-    return keys
+def _fail(sentence: str) -> NoReturn:
+    print(f"error: {sentence}", file=sys.stderr, flush=True)
+    sys.exit(1)

@@ -33,6 +33,10 @@ class CheckpointError(CutlerError, RuntimeError):
     """Weights cannot be had, cannot be read safely, or do not fit the model."""
 
 
+class WeightsNotFoundError(CheckpointError, FileNotFoundError):
+    """There is no file of weights at a place or of a name, or it cannot be fetched."""
+
+
 class OptionalDependencyError(CutlerError, ImportError):
     """A feature needs a package of an extra that is not installed."""
 

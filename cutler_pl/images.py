@@ -51,8 +51,13 @@ def read_image(
     """
     with _opened(path, max_pixels) as image:
         image.load()
-        transpose = _TRANSPOSES.get(_orientation(image)) if upright else None
-        return np.array(_to_rgb(image if transpose is None else image.transpose(transpose)))
+        return upright_rgb(image) if upright else np.array(_to_rgb(image))
+
+
+def upright_rgb(image: Image.Image) -> UInt8[np.ndarray, "height width 3"]:
+    """Pixels of a loaded image, with its EXIF orientation applied."""
+    transpose = _TRANSPOSES.get(_orientation(image))
+    return np.array(_to_rgb(image if transpose is None else image.transpose(transpose)))
 
 
 def read_oriented(
@@ -125,6 +130,21 @@ def list_images(source: str | Path) -> tuple[Path, list[str]]:
     return source.parent, [source.name]
 
 
+def check_size(name: str | Path, size: tuple[int, int], max_pixels: int = MAX_PIXELS) -> None:
+    """Check the (width, height) of an image; `name` is what to call it.
+
+    Raises:
+        ImageReadError: It is too small or too large.
+    """
+    width, height = size
+    if min(width, height) < MIN_SIDE:
+        raise ImageReadError(f"{name}: the image is {width}×{height} pixels, too small to hold an object; remove it")
+    if width * height > max_pixels:
+        raise ImageReadError(
+            f"{name}: the image is {width}×{height} pixels, over the limit of {max_pixels:,} in all; shrink it"
+        )
+
+
 def _image_names(folder: Path) -> Iterator[str]:
     def refuse(error: OSError) -> None:
         raise DatasetNotFoundError(
@@ -154,7 +174,7 @@ def _opened(path: str | Path, max_pixels: int) -> Iterator[Image.Image]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's warnings on metadata name no file and need no action
             with Image.open(path) as image:
-                _check_size(path, image.size, max_pixels)
+                check_size(path, image.size, max_pixels)
                 yield image
     except ImageReadError:
         raise
@@ -171,16 +191,6 @@ def _orientation(image: Image.Image) -> int:
     except _DECODING_ERRORS:
         return 1
     return value if isinstance(value, int) else 1
-
-
-def _check_size(path: str | Path, size: tuple[int, int], max_pixels: int) -> None:
-    width, height = size
-    if min(width, height) < MIN_SIDE:
-        raise ImageReadError(f"{path}: the image is {width}×{height} pixels, too small to hold an object; remove it")
-    if width * height > max_pixels:
-        raise ImageReadError(
-            f"{path}: the image is {width}×{height} pixels, over the limit of {max_pixels:,} in all; shrink it"
-        )
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

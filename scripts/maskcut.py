@@ -1,19 +1,6 @@
-"""Find pseudo-masks in photos: `python scripts/maskcut.py input=<folder> output=<folder> maskcut=dino_vitb8`."""
+"""Find pseudo-masks in images: `python scripts/maskcut.py input=<folder> output=<folder> maskcut=dino_vitb8`."""
 
-import hydra
-from omegaconf import DictConfig
-
-from cutler_pl import cli
-from cutler_pl.commands import maskcut
-
-
-@cli.command
-@hydra.main(version_base="1.3", config_path="../conf", config_name="maskcut")
-@cli.task
-def main(cfg: DictConfig) -> None:
-    """Run the maskcut pipeline."""
-    maskcut.run(cfg)
-
+from cutler_pl.cli import script
 
 if __name__ == "__main__":
-    main()
+    script(__file__)

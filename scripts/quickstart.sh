@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# From images to a trained detector, small enough for two CPU cores: masks, training, self-training, a page of pictures.
+# From images to a trained detector, small enough for two CPU cores: masks, training, self-training, a page of figures.
 #   bash scripts/quickstart.sh [folder of images]
 set -euo pipefail
 if [ $# -gt 1 ]; then

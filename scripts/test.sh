@@ -1,10 +1,17 @@
 #!/usr/bin/env bash
 # Everything that is checked before a change lands: style, types, import rules, tests. CI runs exactly this.
-#   bash scripts/test.sh [arguments for pytest]
+#   bash scripts/test.sh [--all] [arguments for pytest]
+# --all adds the tests marked slow and network, which are deselected otherwise.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 ensure_environment '[dev]'
 cd "$project_root"
+
+selection=()
+if [ "${1:-}" = --all ]; then
+  selection=(-m '')
+  shift
+fi
 
 step() { printf '\n== %s\n' "$*"; }
 step ruff
@@ -15,5 +22,5 @@ step mypy
 step import-linter
 .venv/bin/lint-imports --no-logo
 step pytest
-export OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1  # one thread a worker
-"$python" -m pytest -n auto "$@"
+export OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1  # one thread per worker
+"$python" -m pytest -n auto --durations=15 ${selection[@]+"${selection[@]}"} "$@"

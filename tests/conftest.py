@@ -1,4 +1,4 @@
-"""Fixtures every test may use: where the golden numbers and the small real photo sets lie, and one tolerance table."""
+"""Fixtures every test may use: where the golden numbers and the small sets of real images lie."""
 
 import logging
 import os
@@ -7,15 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import small_sets
 import torch
+from golden_set import GOLDEN
 from hypothesis import settings
 from PIL import Image
 
 from cutler_pl.commands.config_store import register_params
 
 ROOT = Path(__file__).resolve().parents[1]
-GOLDEN = Path(os.environ.get("CUTLER_GOLDEN", ROOT.parent / "shared" / "golden"))
-DATA = Path(os.environ.get("CUTLER_DATA", ROOT.parent / "shared" / "data"))
+DATA = Path(os.environ.get("CUTLER_DATA") or ROOT.parent / "shared" / "data")
 
 
 # The same examples in every run, and no time limit for one: CI machines are slow now and then.
@@ -31,18 +32,24 @@ def _params_group() -> None:
 
 @pytest.fixture(scope="session")
 def golden_dir() -> Path:
-    """Folder of numbers computed with the original implementation."""
-    if not GOLDEN.is_dir():
-        pytest.skip(f"golden numbers not found at {GOLDEN}; set CUTLER_GOLDEN to run this test")
+    """Folder of numbers computed with the original implementation: the large set, else the compact one."""
     return GOLDEN
 
 
 @pytest.fixture(scope="session")
-def data_dir() -> Path:
-    """Folder of small real photo sets with ground truth."""
-    if not DATA.is_dir():
-        pytest.skip(f"real photo sets not found at {DATA}; set CUTLER_DATA to run this test")
-    return DATA
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of small sets of real images with annotations; of scikit-image's photos where there are no others."""
+    return DATA if DATA.is_dir() else small_sets.write(tmp_path_factory.mktemp("data"))
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Deselect tests of label files that are neither there nor made from scikit-image's photos."""
+    names = {path.name for path in DATA.iterdir()} if DATA.is_dir() else set(small_sets.NAMES)
+    needed = {item: mark.args for item in items if (mark := item.get_closest_marker("real_data"))}
+    lacking = [item for item, sets in needed.items() if not names.issuperset(sets)]
+    if lacking:
+        config.hook.pytest_deselected(items=lacking)
+        items[:] = [item for item in items if item not in set(lacking)]
 
 
 @pytest.fixture
@@ -90,14 +97,11 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 _skipped_golden: list[str] = []
 
 
-@pytest.hookimpl(hookwrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
-    """Remember golden tests that were skipped although the golden folder is there: that is a failure."""
-    outcome = yield
-    report = outcome.get_result()
-    needless = GOLDEN.is_dir() and not _lacks_hardware(item)
-    if report.skipped and needless and item.get_closest_marker("golden"):
-        _skipped_golden.append(item.nodeid)
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Remember golden tests that were skipped for another reason than a missing GPU: that is a failure."""
+    needs_gpu = "gpu" in report.keywords and not torch.cuda.is_available()
+    if report.skipped and "golden" in report.keywords and not needs_gpu:
+        _skipped_golden.append(report.nodeid)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
@@ -119,4 +123,4 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         for line in deviations.table():
             terminalreporter.write_line(line)
     for nodeid in _skipped_golden:
-        terminalreporter.write_line(f"golden test skipped although {GOLDEN} is there: {nodeid}", red=True)
+        terminalreporter.write_line(f"golden test skipped although its numbers are in {GOLDEN}: {nodeid}", red=True)

@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from cutler_pl.maskcut.affinity import Edges
-from cutler_pl.runtime.kernels import Kernels
+from cutler_pl.runtime.cuda_kernels import Kernels
 
 
 class CountedEdges:

@@ -24,6 +24,7 @@ def low_label() -> Iterator[ModuleType]:
     with pytest.MonkeyPatch.context() as patch:
         for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
             patch.setenv(name, "1")  # the script sets them for itself; here they go back to what they were
+        patch.syspath_prepend(ROOT / "benchmarks")
         patch.setitem(sys.modules, "low_label", module)
         spec.loader.exec_module(module)
         yield module
@@ -60,30 +61,29 @@ def test_arms_differ_in_their_start_weights_only(low_label: ModuleType, tmp_path
     assert scratch["model"]["detector"]["name"] == "cascade_mask_rcnn_r50_fpn"
 
 
-def test_labelled_shares_are_nested_parts_of_the_training_scenes(low_label: ModuleType, tmp_path: Path) -> None:
+def test_labelled_subsets_are_nested(low_label: ModuleType, tmp_path: Path) -> None:
     scenes = scenes_of(low_label, tmp_path)
     few, more = ({i["file_name"] for i in json.loads(scenes.labels[p].read_text())["images"]} for p in (5.0, 20.0))
     assert (len(few), len(more)) == (1, 4)
     assert few < more
-    assert low_label.pictures(scenes.train_images).isdisjoint(low_label.pictures(scenes.test_images))
+    assert low_label.digests(scenes.train_images).isdisjoint(low_label.digests(scenes.test_images))
     assert len(list(scenes.train_images.iterdir())) == 20
 
 
-def test_scenes_that_are_there_for_the_same_settings_are_kept(low_label: ModuleType, tmp_path: Path) -> None:
+def test_keep_scenes_of_equal_settings(low_label: ModuleType, tmp_path: Path) -> None:
     before = {p: p.stat().st_mtime_ns for p in scenes_of(low_label, tmp_path).train_images.iterdir()}
     assert {p: p.stat().st_mtime_ns for p in scenes_of(low_label, tmp_path).train_images.iterdir()} == before
 
 
-def test_finished_training_is_kept_and_a_changed_budget_is_not(
-    low_label: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_keep_finished_training(low_label: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A changed budget trains again."""
     scenes, trained = scenes_of(low_label, tmp_path), []
 
     def run(cfg: Any) -> None:
         trained.append(cfg.trainer.max_steps)
         logs = Path(cfg.paths.output_dir) / "logs" / "version_0"
         logs.mkdir(parents=True)
-        header = ",".join(["step", *(f"val/{name}" for name in low_label.MEASURES)])
+        header = ",".join(["step", *(f"val/{name}" for name in low_label.METRICS)])
         (logs / "metrics.csv").write_text(f"{header}\n1,1,2,3,4\n3,5,6,7,8\n")
 
     monkeypatch.setattr(low_label.train, "run", run)

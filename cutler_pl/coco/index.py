@@ -1,7 +1,7 @@
 """A COCO file as memory-mapped arrays: built once, then shared by all loader processes.
 
-As Python objects, a JSON file of 1.3 million images takes minutes and many gigabytes in each process. The index belongs
-to one state of the file (size and time of change): a changed file is indexed again.
+As Python objects, a JSON file of 1.3 million images takes minutes and many gigabytes in each process. The index is
+valid for one size and modification time of the file: a changed file is indexed again.
 """
 
 import json
@@ -109,23 +109,23 @@ def open_index(annotations: str | Path, *, index_dir: str | Path | None = None) 
 
     Raises:
         DatasetNotFoundError: There is no such file.
-        AnnotationError: The file is not JSON, not COCO, or holds a faulty record.
+        AnnotationError: The file is not JSON, not COCO, or holds an invalid record.
     """
     path = Path(annotations)
     if not path.is_file():
         raise DatasetNotFoundError(f"no such annotation file: {annotations}")
     state = path.stat()
-    place = index_place(path, index_dir=index_dir)
-    folder = place / f"v{FORMAT}-{state.st_size:x}-{state.st_mtime_ns:x}"
+    root = index_root(path, index_dir=index_dir)
+    folder = root / f"v{FORMAT}-{state.st_size:x}-{state.st_mtime_ns:x}"
     if not folder.is_dir():
-        with file_lock(place, purpose="index", timeout=math.inf):
+        with file_lock(root, purpose="index", timeout=math.inf):
             if not folder.is_dir():
                 _build(path, folder)
     return InstanceIndex(folder)
 
 
-def index_place(annotations: Path, *, index_dir: str | Path | None = None) -> Path:
-    """Folder that holds the index of a COCO file: never in the home folder unless the file or `index_dir` is."""
+def index_root(annotations: Path, *, index_dir: str | Path | None = None) -> Path:
+    """Folder of the indices of a COCO file: never in the home folder unless the file or `index_dir` is."""
     if index_dir is None and _is_writable(annotations.resolve().parent):
         return annotations.resolve().parent / f".{annotations.name}.index"
     user = os.getuid() if hasattr(os, "getuid") else "user"  # the temporary folder of Windows belongs to one user
@@ -140,7 +140,7 @@ def _is_writable(folder: Path) -> bool:
 
 
 def _build(path: Path, folder: Path) -> None:
-    """Write the index beside its place, then rename it; the lock is held."""
+    """Write the index under a temporary name, then rename it; the lock is held."""
     temporary = folder.with_name(".building")
     for outdated in folder.parent.iterdir():
         if outdated.is_dir():

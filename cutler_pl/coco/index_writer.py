@@ -1,4 +1,4 @@
-"""Build the index of a COCO file in one pass over it, in the memory of a few numbers per annotation.
+"""Build the index of a COCO file in one pass; memory is a few numbers per annotation.
 
 Annotations are read in batches, checked, and appended to two temporary files: rows of equal size, and encoded masks.
 What depends on all of them (swapped sizes, categories, the order by image) follows on one column of the rows at a time.
@@ -44,7 +44,7 @@ def write_index(path: Path, folder: Path) -> None:
 
     Raises:
         DatasetNotFoundError: There is no such file.
-        AnnotationError: The file is not JSON, not COCO, or holds a faulty record.
+        AnnotationError: The file is not JSON, not COCO, or holds an invalid record.
     """
     invalid = InvalidRecords(str(path), "raise")
     images, categories = _Images(invalid), dict[int, str]()
@@ -55,8 +55,8 @@ def write_index(path: Path, folder: Path) -> None:
                 images.add(batch)
             elif key == "categories":
                 for record in batch:
-                    if (fault := validation.category_fault(record)) or record["id"] in categories:
-                        invalid.add(fault or f"category id {record['id']} occurs more than once")
+                    if (error := validation.category_error(record)) or record["id"] in categories:
+                        invalid.add(error or f"category id {record['id']} occurs more than once")
                     categories[record["id"]] = record["name"]
             else:
                 _append(batch, images, invalid, rows, masks)
@@ -106,8 +106,8 @@ class _Images:
 
     def add(self, records: Iterable[Any]) -> None:
         for record in records:
-            if fault := validation.image_fault(record):
-                self._invalid.add(fault)
+            if error := validation.image_error(record):
+                self._invalid.add(error)
             self._ids.append(record["id"])
             self._sizes.extend((record["height"], record["width"]))
             self.names.append(with_file_name(record)["file_name"])
@@ -149,8 +149,8 @@ def _images_first(path: Path) -> Iterator[tuple[str, list[Any]]]:
 def _append(batch: list[Any], images: _Images, invalid: InvalidRecords, rows: BinaryIO, masks: BinaryIO) -> None:
     """Check annotations and append them to the temporary files."""
     for record in batch:
-        if fault := validation.annotation_fault(record):
-            invalid.add(fault)
+        if error := validation.annotation_error(record):
+            invalid.add(error)
     validation.with_valid_rles(batch, invalid, validation.annotation_label)
     images.freeze()
     positions = images.positions(batch)
@@ -189,8 +189,8 @@ def _finish(
     sizes = images.sizes_hw[owners]
     for i in np.flatnonzero((mask_sizes[:, 0] > 0) & (mask_sizes != sizes).any(axis=1)).tolist():
         image = cast(Image, {"id": int(images.ids[owners[i]]), "height": sizes[i, 0], "width": sizes[i, 1]})
-        fault = validation.mask_size_mismatch({"segmentation": {"size": mask_sizes[i].tolist()}}, image)
-        invalid.add(f"annotation {ids[i]} (image {image['id']}) {fault}")
+        error = validation.mask_size_mismatch({"segmentation": {"size": mask_sizes[i].tolist()}}, image)
+        invalid.add(f"annotation {ids[i]} (image {image['id']}) {error}")
     kept, kinds, lengths = table["has_area"], table["mask_kinds"], table["mask_length"]
     ends = np.cumsum(lengths)
     for i in np.flatnonzero(swapped[owners] & (kinds == POLYGONS)).tolist():  # rasterised at the wrong size before

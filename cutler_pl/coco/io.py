@@ -54,13 +54,13 @@ def load_coco(
 
     Args:
         source: Path of a JSON file, or its content, which is never changed.
-        on_error: "raise" ends at the first faulty record, "skip" lists and leaves out faulty records.
+        on_error: "raise" ends at the first invalid record, "skip" lists and leaves out invalid records.
         keep_empty_boxes: Keep boxes without area inside their image, which are dropped and listed otherwise.
         source_name: Name of content that is given itself, for messages.
 
     Raises:
         DatasetNotFoundError: There is no such file.
-        AnnotationError: The file is not JSON, not COCO, or a record is faulty and `on_error` is "raise".
+        AnnotationError: The file is not JSON, not COCO, or a record is invalid and `on_error` is "raise".
     """
     raw, source_name = read_json(source, source_name)
     if not isinstance(raw, Mapping):
@@ -74,20 +74,20 @@ def load_coco(
     images = records.check_images(raw["images"], invalid)
     categories = {}
     for record in raw["categories"]:
-        if (fault := validation.category_fault(record)) or record["id"] in categories:
-            invalid.add(fault or f"category id {record['id']} occurs more than once")
+        if (error := validation.category_error(record)) or record["id"] in categories:
+            invalid.add(error or f"category id {record['id']} occurs more than once")
         else:
             categories[record["id"]] = record
 
-    annotations = _well_formed(raw["annotations"], images, categories, invalid)
+    annotations = _check_annotations(raw["annotations"], images, categories, invalid)
     swapped = records.fix_swapped_sizes(images, annotations)
     if swapped:
         _log.info("%s: swapped width and height of %d of %d images", source_name, swapped, len(images))
     kept = []
     for annotation in annotations:
         image = images[annotation["image_id"]]
-        if fault := validation.mask_size_mismatch(annotation, image):
-            invalid.add(f"{annotation_label(annotation)} {fault}")
+        if error := validation.mask_size_mismatch(annotation, image):
+            invalid.add(f"{annotation_label(annotation)} {error}")
         elif not keep_empty_boxes and validation.is_empty(annotation, image):
             invalid.note(f"{annotation_label(annotation)} has no area inside its image: {annotation['bbox']!r}")
         else:
@@ -111,7 +111,7 @@ def load_predictions(
         source: A COCO results list, or a COCO annotation file (its images are matched by file name; the score is 1
             where there is none), as path or content, which is never changed.
         ground_truth: Checked annotations, as of `load_coco`.
-        on_error: "raise" ends at the first faulty detection, "skip" lists and leaves out faulty ones.
+        on_error: "raise" ends at the first invalid detection, "skip" lists and leaves out invalid ones.
         any_category: Accept categories that the ground truth does not have (class-agnostic use).
         source_name: Name of content that is given itself, for messages.
 
@@ -120,7 +120,7 @@ def load_predictions(
 
     Raises:
         DatasetNotFoundError: There is no such file.
-        AnnotationError: The file is not JSON, holds no detections, or one is faulty and `on_error` is "raise".
+        AnnotationError: The file is not JSON, holds no detections, or one is invalid and `on_error` is "raise".
     """
     raw, invalid = read_results(source, ground_truth["images"], on_error=on_error, source_name=source_name)
     images = {image["id"]: image for image in ground_truth["images"]}
@@ -129,16 +129,16 @@ def load_predictions(
     formed = []
     for number, record in enumerate(raw):
         label = result_label(number, record)
-        if fault := validation.result_fault(record):
-            invalid.add(f"{label} {fault}")
+        if error := validation.result_error(record):
+            invalid.add(f"{label} {error}")
         elif record["image_id"] not in images:
             invalid.add(f"{label} is for the unknown image {record['image_id']}")
         elif not any_category and record["category_id"] not in categories:
             invalid.add(f"{label} has the unknown category {record['category_id']}")
         else:
             image = images[record["image_id"]]
-            if fault := validation.mask_size_mismatch(record, image) or validation.box_outside_image(record, image):
-                invalid.add(f"{label} (image {image['id']}) {fault}")
+            if error := validation.mask_size_mismatch(record, image) or validation.box_outside_image(record, image):
+                invalid.add(f"{label} (image {image['id']}) {error}")
             else:
                 formed.append(record)
     formed = validation.with_valid_rles(formed, invalid, detection_label)
@@ -193,14 +193,14 @@ def _kind_of(raw: Any) -> str:
     return "none" if raw is None else f"a {type(raw).__name__}"
 
 
-def _well_formed(
+def _check_annotations(
     given: list[Any], images: Mapping[int, Image], categories: Mapping[int, Any], invalid: InvalidRecords
 ) -> list[dict[str, Any]]:
     seen: set[int] = set()
     formed = []
     for record in given:
-        if fault := validation.annotation_fault(record):
-            invalid.add(fault)
+        if error := validation.annotation_error(record):
+            invalid.add(error)
         elif record["id"] in seen:
             invalid.add(f"annotation id {record['id']} occurs more than once")
         elif record["image_id"] not in images:

@@ -5,7 +5,7 @@ from typing import Any
 
 from cutler_pl.coco.records import check_images, fix_swapped_sizes
 from cutler_pl.coco.schema import Image
-from cutler_pl.coco.validation import InvalidRecords, is_mapping, result_fault, result_label
+from cutler_pl.coco.validation import InvalidRecords, is_mapping, result_error, result_label
 
 _EXAMPLES = 3
 
@@ -31,7 +31,7 @@ def to_results(coco: Mapping[str, Any], target: Sequence[Image], invalid: Invali
             invalid.add(f"{result_label(number, record)} is for the unknown image {record.get('image_id')}")
         else:
             known.append(record)
-    fix_swapped_sizes(images, [record for record in known if result_fault(record) is None])
+    fix_swapped_sizes(images, [record for record in known if result_error(record) is None])
     ids = match_images(list(images.values()), target, invalid)
     return [
         {**record, "image_id": ids[record["image_id"]]} if is_mapping(record) else record
@@ -53,25 +53,25 @@ def match_images(source: Sequence[Image], target: Sequence[Image], invalid: Inva
     inexact = any(image["file_name"] not in exact for image in source)
     endings, own_endings = (_by(_endings, target), _by(_endings, source)) if inexact else ({}, {})
     matched: dict[int, int] = {}
-    faults = []
+    errors = []
     for image in source:
         name = image["file_name"]
         own, others = (own_exact, exact) if name in exact else (own_endings, endings)
         key = name if name in exact else next((ending for ending in _endings(name) if ending in endings), None)
         if key is None:
-            faults.append(f"{name} is unknown")
+            errors.append(f"{name} is unknown")
         elif (match := own[key] and others[key]) is None:
-            faults.append(f"{name} matches several images")
+            errors.append(f"{name} matches several images")
         elif (image["height"], image["width"]) != (match["height"], match["width"]):
             size = f"{image['height']}×{image['width']} pixels, {match['file_name']} {match['height']}×{match['width']}"
-            faults.append(f"{name} has {size} (height×width)")
+            errors.append(f"{name} has {size} (height×width)")
         else:
             matched[image["id"]] = match["id"]
-    if faults and invalid.on_error == "raise":
-        examples = "; ".join(faults[:_EXAMPLES]) + ("; …" if len(faults) > _EXAMPLES else "")
-        invalid.add(f"{len(faults)} of {len(source)} images are not matched by file name: {examples}")
-    for fault in faults:
-        invalid.add(fault)
+    if errors and invalid.on_error == "raise":
+        examples = "; ".join(errors[:_EXAMPLES]) + ("; …" if len(errors) > _EXAMPLES else "")
+        invalid.add(f"{len(errors)} of {len(source)} images are not matched by file name: {examples}")
+    for error in errors:
+        invalid.add(error)
     return matched
 
 

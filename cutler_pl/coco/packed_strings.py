@@ -1,4 +1,4 @@
-"""Many strings in two arrays: a million file names without a million Python objects, which workers would all copy.
+"""Many strings in two arrays: Python objects would be copied to every worker.
 
 Names that are not UTF-8 have lone surrogates in Python and in JSON; they come back as they were.
 """
@@ -11,7 +11,7 @@ from jaxtyping import Int64, UInt8
 
 
 class PackedStrings(Sequence[str]):
-    """Read-only list of strings: a block of UTF-8 bytes, and where in it each string starts."""
+    """Read-only list of strings: a block of UTF-8 bytes and the offset of each string."""
 
     def __init__(self, data: UInt8[np.ndarray, " bytes"], offsets: Int64[np.ndarray, " strings_and_end"]) -> None:
         self.data = data

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Int, Int64
 
 from cutler_pl.coco import rle
 from cutler_pl.coco.schema import Image, Result
-from cutler_pl.coco.validation import InvalidRecords, image_fault, mask_size
+from cutler_pl.coco.validation import InvalidRecords, image_error, mask_size
 
 _Record = TypeVar("_Record", bound=Mapping[str, Any])
 
@@ -23,15 +23,15 @@ def group_by_image(records: Iterable[_Record]) -> dict[int, list[_Record]]:
 
 
 def check_images(records: Iterable[Any], invalid: InvalidRecords) -> dict[int, Image]:
-    """Sound image records by id, each with a file name.
+    """Valid image records by id, each with a file name.
 
     Raises:
-        AnnotationError: A record is faulty or its id occurs twice, and the rule is to raise.
+        AnnotationError: A record is invalid or its id occurs twice, and the rule is to raise.
     """
     images: dict[int, Image] = {}
     for record in records:
-        if fault := image_fault(record):
-            invalid.add(fault)
+        if error := image_error(record):
+            invalid.add(error)
         elif record["id"] in images:
             invalid.add(f"image id {record['id']} occurs more than once")
         else:

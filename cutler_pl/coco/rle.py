@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float64, Int64, UInt8
 from pycocotools import mask as coco_mask
 
 from cutler_pl.coco.schema import RLE, Segmentation
-from cutler_pl.runtime.jit import njit_cached
+from cutler_pl.runtime.numba_jit import njit_cached
 
 
 def encode(mask: Bool[np.ndarray, "height width"] | UInt8[np.ndarray, "height width"]) -> RLE:
@@ -135,7 +135,7 @@ def _scan_counts(
     areas: Int64[np.ndarray, " masks"],
     boxes: Int64[np.ndarray, "masks 4"],
 ) -> None:
-    """Fill in a `Scan` for masks written one after the other, each up to its place in `ends`.
+    """Fill in a `Scan` for masks written one after the other, each up to its position in `ends`.
 
     COCO's code: a character holds 5 bits from '0' on, bit 6 says that more follow, the last one's bit 5 is the sign;
     from the fourth count on, the difference to the count two before is stored.
@@ -146,14 +146,14 @@ def _scan_counts(
         height, pixels = max(sizes[mask, 0], 1), sizes[mask, 0] * sizes[mask, 1]
         total = index = last = before = column = row = area = 0
         left, top, right, bottom = sizes[mask, 1], height, 0, 0
-        sound = True
-        while sound and position < end:
+        valid = True
+        while valid and position < end:
             value = shift = 0
             more = True
-            while sound and more:
+            while valid and more:
                 bits = np.int64(code[position]) - 48 if position < end else np.int64(-1)
-                sound = bool(0 <= bits <= 63 and shift < 35)
-                if sound:
+                valid = bool(0 <= bits <= 63 and shift < 35)
+                if valid:
                     value += int(bits & 31) << shift
                     shift += 5
                     more = bits & 32 != 0
@@ -162,8 +162,8 @@ def _scan_counts(
                     position += 1
             if index > 2:
                 value += before
-            sound = sound and 0 <= value <= pixels
-            if sound:
+            valid = valid and 0 <= value <= pixels
+            if valid:
                 foreground = index % 2 == 1 and value > 0
                 if foreground:
                     area += value
@@ -179,7 +179,7 @@ def _scan_counts(
                     right, bottom = max(right, column + (row > 0)), max(bottom, last_row)
             before, last = last, value
             index += 1
-        consistent[mask] = sound and total == pixels
+        consistent[mask] = valid and total == pixels
         areas[mask] = area
         if area:
             boxes[mask] = left, top, right, bottom

@@ -15,13 +15,13 @@ from cutler_pl.errors import AnnotationError, DatasetNotFoundError
 from cutler_pl.runtime.files import atomic_write
 
 LISTS = ("images", "annotations", "categories")
-_PIECE = 1 << 20
+_CHUNK_CHARACTERS = 1 << 20
 _SEPARATOR = re.compile(r"\}\s*,\s*\Z")
 _MAX_SEPARATOR = 200
 _MAX_CUTS = 4
 _decoder = json.JSONDecoder()
 
-Put = Callable[[Mapping[str, Any]], None]
+WriteRecord = Callable[[Mapping[str, Any]], None]
 
 
 def read_records(path: str | Path, *, require: Collection[str] = LISTS) -> Iterator[tuple[str, Any]]:
@@ -49,7 +49,7 @@ def read_batches(path: str | Path, *, require: Collection[str] = LISTS) -> Itera
         raise DatasetNotFoundError(f"no such annotation file: {path}")
     lists = set()
     with Path(path).open(encoding="utf-8-sig") as file:
-        text = _Text(file, str(path))
+        text = _JsonReader(file, str(path))
         text.take("{", "a COCO object with images and annotations")
         while text.peek() != "}":
             key = text.value()
@@ -70,8 +70,8 @@ def read_batches(path: str | Path, *, require: Collection[str] = LISTS) -> Itera
 class CocoWriter(NamedTuple):
     """Takes images and annotations in any order; see `writing_coco`."""
 
-    image: Put
-    annotation: Put
+    image: WriteRecord
+    annotation: WriteRecord
 
 
 @contextmanager
@@ -93,12 +93,12 @@ def writing_coco(path: str | Path, header: Mapping[str, Any]) -> Iterator[CocoWr
         yield CocoWriter(list_writer(file), list_writer(cast(TextIO, spool)))
         file.write('],"annotations":[')
         spool.seek(0)
-        shutil.copyfileobj(spool, file, _PIECE)
+        shutil.copyfileobj(spool, file, _CHUNK_CHARACTERS)
         file.write("]}\n")
 
 
-def list_writer(file: TextIO) -> Put:
-    """Function that writes records as the elements of a JSON list, one a line."""
+def list_writer(file: TextIO) -> WriteRecord:
+    """Function that writes records as the elements of a JSON list, one per line."""
     separator = "\n"
     encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
@@ -110,7 +110,7 @@ def list_writer(file: TextIO) -> Put:
     return put
 
 
-def _elements(text: "_Text") -> Iterator[Batch]:
+def _elements(text: "_JsonReader") -> Iterator[Batch]:
     text.take("[", "a list")
     while text.peek() != "]":
         batch = text.objects() or Batch([text.value()])
@@ -120,78 +120,78 @@ def _elements(text: "_Text") -> Iterator[Batch]:
     text.take("]", "the end of the list")
 
 
-class _Text:
-    """A JSON text of which only the piece around the reading position is held."""
+class _JsonReader:
+    """A JSON text of which only a chunk around the reading position is in memory."""
 
     def __init__(self, file: TextIO, source_name: str) -> None:
         self._file, self._source_name = file, source_name
-        self._held, self._at, self._passed, self._ended = "", 0, 0, False
+        self._buffer, self._position, self._consumed, self._at_end = "", 0, 0, False
         self._tried = False
 
     def peek(self) -> str:
         """Next character that is not a space; nothing at the end of the file."""
         while True:
-            while self._at < len(self._held):
-                character = self._held[self._at]
+            while self._position < len(self._buffer):
+                character = self._buffer[self._position]
                 if character not in " \t\r\n":
                     return character
-                self._at += 1
+                self._position += 1
             if not self._more():
                 return ""
 
     def take(self, character: str, expected: str) -> None:
         if self.peek() != character:
-            raise self._fault(f"expected {expected}")
-        self._at += 1
+            raise self._error(f"expected {expected}")
+        self._position += 1
 
     def value(self) -> Any:
-        """Decode one value; the end of the piece may cut it, so what does not fit is tried again with more."""
+        """Decode one value; one that the end of the buffer cuts is decoded again with more text."""
         self.peek()
         while True:
             try:
-                value, end = _decoder.raw_decode(self._held, self._at)
+                value, end = _decoder.raw_decode(self._buffer, self._position)
             except (ValueError, RecursionError) as error:
                 if not self._more():
-                    raise self._fault(str(error)) from error
+                    raise self._error(str(error)) from error
                 continue
-            if end < len(self._held) or not self._more():
-                self._at = end
+            if end < len(self._buffer) or not self._more():
+                self._position = end
                 return value
 
     def objects(self) -> Batch:
-        """Objects of a list that end within the piece held, except the last; empty if none are found.
+        """Objects of a list that end within the buffer, except the last; empty if none are found.
 
         The text is cut between two objects, from the end on. If what is before the cut is valid as a list, the cut was
-        neither in a string nor in a nested list. Few cuts are tried per piece: where a list ends, all of them fail.
+        neither in a string nor in a nested list. Few cuts are tried per chunk: where a list ends, all of them fail.
         """
-        start, cuts = len(self._held), 0 if self._tried else _MAX_CUTS
+        start, cuts = len(self._buffer), 0 if self._tried else _MAX_CUTS
         self._tried = True
-        while cuts and (start := self._held.rfind("{", self._at, start)) > self._at:
-            if not _SEPARATOR.search(self._held, max(self._at, start - _MAX_SEPARATOR), start):
+        while cuts and (start := self._buffer.rfind("{", self._position, start)) > self._position:
+            if not _SEPARATOR.search(self._buffer, max(self._position, start - _MAX_SEPARATOR), start):
                 continue
             cuts -= 1
-            objects = self._held[self._at : start].rstrip().removesuffix(",")
+            objects = self._buffer[self._position : start].rstrip().removesuffix(",")
             try:
                 batch = Batch(orjson.loads(f"[{objects}]"))
             except (ValueError, RecursionError):
                 continue
-            self._at += len(objects)
+            self._position += len(objects)
             return batch
         return Batch()
 
     def _more(self) -> bool:
-        """Drop what is read, and read as much again as is still held, but at least a piece."""
-        if self._ended:
+        """Drop what is read; read as much again as is left in the buffer, but at least a chunk."""
+        if self._at_end:
             return False
-        self._passed += self._at
-        rest = self._held[self._at :]
+        self._consumed += self._position
+        rest = self._buffer[self._position :]
         try:
-            piece = self._file.read(max(_PIECE, len(rest)))
+            chunk = self._file.read(max(_CHUNK_CHARACTERS, len(rest)))
         except UnicodeDecodeError as error:
-            raise self._fault(str(error)) from error
-        self._held, self._at, self._ended, self._tried = rest + piece, 0, not piece, False
-        return not self._ended
+            raise self._error(str(error)) from error
+        self._buffer, self._position, self._at_end, self._tried = rest + chunk, 0, not chunk, False
+        return not self._at_end
 
-    def _fault(self, what: str) -> AnnotationError:
-        position = f"{what}, after {self._passed + self._at:,} characters"
+    def _error(self, what: str) -> AnnotationError:
+        position = f"{what}, after {self._consumed + self._position:,} characters"
         return AnnotationError(f"{self._source_name}: not a COCO JSON file ({position}); download or write it again")

@@ -1,4 +1,4 @@
-"""Validation of COCO records: each check returns the fault as part of a sentence, or None; `InvalidRecords` decides."""
+"""Validation of COCO records: a check returns the error as part of a sentence, or None; `InvalidRecords` decides."""
 
 from collections.abc import Callable, Mapping, Sequence
 from math import isfinite
@@ -11,20 +11,20 @@ from cutler_pl.errors import AnnotationError
 from cutler_pl.runtime.logging import get_logger
 
 OnError = Literal["raise", "skip"]
-"""What to do about a faulty record: raise an `AnnotationError`, or leave it out and list it."""
+"""What to do about an invalid record: raise an `AnnotationError`, or leave it out and list it."""
 
 _log = get_logger(__name__)
 
 
 class InvalidRecords:
-    """One reason for each record left out of a source, and the rule whether any may be."""
+    """One reason for each record left out of a source, and the rule: raise or skip."""
 
     def __init__(self, source_name: str, on_error: OnError) -> None:
         self.source_name, self.on_error = source_name, on_error
         self.reasons: list[str] = []
 
     def add(self, reason: str) -> None:
-        """List a faulty record.
+        """List an invalid record.
 
         Raises:
             AnnotationError: The rule is to raise.
@@ -34,7 +34,7 @@ class InvalidRecords:
         self.reasons.append(reason)
 
     def note(self, reason: str) -> None:
-        """List a record that is left out as a matter of course, whatever the rule."""
+        """List a record that is left out under either rule."""
         self.reasons.append(reason)
 
     def report(self) -> None:
@@ -44,8 +44,8 @@ class InvalidRecords:
             _log.warning("%s: %d records left out: %s", self.source_name, len(self.reasons), shown)
 
 
-def image_fault(image: Any) -> str | None:
-    """Fault of an image record on its own."""
+def image_error(image: Any) -> str | None:
+    """Error in an image record on its own."""
     if not is_mapping(image):
         return f"an image record is {_kind(image)}, not an object"
     if not is_integer(image.get("id")):
@@ -59,8 +59,8 @@ def image_fault(image: Any) -> str | None:
     return None
 
 
-def category_fault(category: Any) -> str | None:
-    """Fault of a category record on its own."""
+def category_error(category: Any) -> str | None:
+    """Error in a category record on its own."""
     if not is_mapping(category):
         return f"a category record is {_kind(category)}, not an object"
     if not is_integer(category.get("id")) or not isinstance(category.get("name"), str):
@@ -68,8 +68,8 @@ def category_fault(category: Any) -> str | None:
     return None
 
 
-def annotation_fault(annotation: Any) -> str | None:
-    """Fault of an annotation record on its own, apart from the image it belongs to."""
+def annotation_error(annotation: Any) -> str | None:
+    """Error in an annotation record on its own, apart from the image it belongs to."""
     if not is_mapping(annotation):
         return f"an annotation record is {_kind(annotation)}, not an object"
     if not is_integer(annotation.get("id")):
@@ -82,12 +82,12 @@ def annotation_fault(annotation: Any) -> str | None:
         return f"{name} has iscrowd {annotation['iscrowd']!r}, not 0 or 1"
     if "area" in annotation and not is_finite_number(annotation["area"]):
         return f"{name} has the area {annotation['area']!r}, not a number"
-    fault = box_fault(annotation.get("bbox")) or segmentation_fault(annotation.get("segmentation"))
-    return f"{name} {fault}" if fault else None
+    error = box_error(annotation.get("bbox")) or segmentation_error(annotation.get("segmentation"))
+    return f"{name} {error}" if error else None
 
 
-def box_fault(bbox: Any) -> str | None:
-    """Fault of an `[x, y, width, height]` box; a size of zero is none here."""
+def box_error(bbox: Any) -> str | None:
+    """Error in an `[x, y, width, height]` box; a size of zero is none here."""
     if not isinstance(bbox, list | tuple) or len(bbox) != 4 or not _are_finite(bbox):
         return f"has the box {bbox!r}, not four finite numbers [x, y, width, height]"
     if bbox[2] < 0 or bbox[3] < 0:
@@ -95,8 +95,8 @@ def box_fault(bbox: Any) -> str | None:
     return None
 
 
-def segmentation_fault(segmentation: Any) -> str | None:
-    """Fault in the form of a segmentation; compressed counts are checked by `rle.are_consistent`."""
+def segmentation_error(segmentation: Any) -> str | None:
+    """Error in the form of a segmentation; compressed counts are checked by `rle.are_consistent`."""
     if segmentation is None:
         return None
     if isinstance(segmentation, list):
@@ -114,8 +114,8 @@ def segmentation_fault(segmentation: Any) -> str | None:
     return None
 
 
-def result_fault(result: Any) -> str | None:
-    """Fault of a detection on its own; `score` must be there, `bbox` may be missing beside a segmentation."""
+def result_error(result: Any) -> str | None:
+    """Error in a detection on its own; `score` must be there, `bbox` may be missing beside a segmentation."""
     if not is_mapping(result):
         return f"is {_kind(result)}, not an object"
     for key in ("image_id", "category_id"):
@@ -123,13 +123,13 @@ def result_fault(result: Any) -> str | None:
             return f"has no integer {key}, but {result.get(key)!r}"
     if not is_finite_number(result.get("score")):
         return f"has the score {result.get('score')!r}, not a finite number"
-    if fault := segmentation_fault(result.get("segmentation")):
-        return fault
-    return None if result.get("bbox") is None and result.get("segmentation") else box_fault(result.get("bbox"))
+    if error := segmentation_error(result.get("segmentation")):
+        return error
+    return None if result.get("bbox") is None and result.get("segmentation") else box_error(result.get("bbox"))
 
 
 def mask_size_mismatch(record: Mapping[str, Any], image: Image) -> str | None:
-    """Fault of a mask that has another size than its image."""
+    """Error of a mask whose size differs from its image's."""
     size = mask_size(record)
     if size is None or size == (image["height"], image["width"]):
         return None
@@ -138,7 +138,7 @@ def mask_size_mismatch(record: Mapping[str, Any], image: Image) -> str | None:
 
 
 def box_outside_image(record: Mapping[str, Any], image: Image) -> str | None:
-    """Fault of a box that shares not even an edge with its image."""
+    """Error of a box that does not touch its image."""
     if (box := record.get("bbox")) is None:
         return None
     x, y, width, height = box
@@ -169,11 +169,11 @@ def with_valid_rles(
     """
     compressed = [i for i, record in enumerate(records) if _is_compressed(record)]
     valid = rle.are_consistent([records[i]["segmentation"] for i in compressed]).tolist()
-    faulty = {i for i, fine in zip(compressed, valid, strict=True) if not fine}
-    for i in sorted(faulty):
+    broken = {i for i, fine in zip(compressed, valid, strict=True) if not fine}
+    for i in sorted(broken):
         height, width = records[i]["segmentation"]["size"]
         invalid.add(f"{label(records[i])} has run lengths that do not add up to its size {height}×{width}")
-    return [record for i, record in enumerate(records) if i not in faulty] if faulty else records
+    return [record for i, record in enumerate(records) if i not in broken] if broken else records
 
 
 def detection_label(result: Mapping[str, Any]) -> str:
@@ -193,22 +193,22 @@ def mask_size(record: Mapping[str, Any]) -> tuple[int, int] | None:
 
 
 def result_label(number: int, record: Any) -> str:
-    """Name of a detection in messages: its place in the list, or its id where it is an annotation."""
+    """Name of a detection in messages: its position in the list, or its id where it is an annotation."""
     return f"annotation {record['id']}" if is_mapping(record) and "id" in record else f"detection {number}"
 
 
 def is_mapping(value: Any) -> bool:
-    """Whether a value is a mapping; a plain dict is told at once, which counts for millions of records."""
+    """Whether a value is a mapping; the test for a plain dict is fast, which matters for millions of records."""
     return type(value) is dict or isinstance(value, Mapping)
 
 
 def is_integer(value: Any) -> bool:
-    """Whether a value is an integer of Python or NumPy, and not a truth value."""
+    """Whether a value is an integer of Python or NumPy, and not a bool."""
     return type(value) is int or (isinstance(value, Integral) and not isinstance(value, bool))
 
 
 def is_finite_number(value: Any) -> bool:
-    """Whether a value is a finite number of Python or NumPy, and not a truth value."""
+    """Whether a value is a finite number of Python or NumPy, and not a bool."""
     kind = type(value)
     return (kind is float or kind is int or (isinstance(value, Real) and kind is not bool)) and isfinite(value)
 

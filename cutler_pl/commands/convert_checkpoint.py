@@ -6,14 +6,14 @@ from omegaconf import DictConfig
 
 from cutler_pl.commands.instantiate import load_detector_from
 from cutler_pl.errors import ConfigError
-from cutler_pl.models.checkpoint import detector_config
+from cutler_pl.models.checkpoint import detector_config, load_backbone
 from cutler_pl.runtime.logging import get_logger
 from cutler_pl.weights.files import WRITABLE, write_state
 from cutler_pl.weights.load import to_detectron2
 
 log = get_logger(__name__)
 
-DETECTRON2, OURS = "detectron2", "cutler_pl"
+DETECTRON2, OURS, TORCHVISION = "detectron2", "cutler_pl", "torchvision"
 
 
 def run(cfg: DictConfig) -> Path:
@@ -24,13 +24,17 @@ def run(cfg: DictConfig) -> Path:
         CheckpointError: The source cannot be had, or is no detector.
     """
     output = Path(cfg.output)
-    if cfg.format not in (DETECTRON2, OURS):
-        raise ConfigError(f"format={cfg.format} does not exist; choose {DETECTRON2} or {OURS}")
+    if cfg.format not in (DETECTRON2, OURS, TORCHVISION):
+        raise ConfigError(f"format={cfg.format} does not exist; choose {DETECTRON2}, {OURS} or {TORCHVISION}")
     if output.suffix not in WRITABLE:
         raise ConfigError(f"output={output}: the ending says what is written; choose one of {' '.join(WRITABLE)}")
-    model, metadata = load_detector_from(cfg, str(cfg.source))
-    described = detector_config(model, category_ids=metadata.category_ids, class_names=metadata.class_names)
-    state = to_detectron2(model) if cfg.format == DETECTRON2 else model.state_dict()
-    write_state(output, state, model_config=described)
+    if cfg.format == TORCHVISION:
+        state = load_backbone(str(cfg.source))
+        write_state(output, state, bare=True)
+    else:
+        model, metadata = load_detector_from(cfg, str(cfg.source))
+        described = detector_config(model, category_ids=metadata.category_ids, class_names=metadata.class_names)
+        state = to_detectron2(model) if cfg.format == DETECTRON2 else model.state_dict()
+        write_state(output, state, model_config=described)
     log.info("%s: %d weights, written to %s under %s's names", cfg.source, len(state), output, cfg.format)
     return output

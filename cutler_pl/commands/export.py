@@ -16,7 +16,7 @@ from cutler_pl.images import read_image
 from cutler_pl.models.export import Deviation, compare_onnx, export_onnx, require_export_packages
 from cutler_pl.runtime.files import atomic_write
 from cutler_pl.runtime.logging import get_logger
-from cutler_pl.runtime.reproducibility import generator
+from cutler_pl.runtime.seeding import generator
 from cutler_pl.runtime.version import VERSION
 from cutler_pl.types import ImageTensor
 
@@ -48,7 +48,7 @@ def run(cfg: DictConfig) -> Path:
         options["max_detections"] = cfg.max_detections
     model, metadata = load_detector_from(cfg, str(cfg.checkpoint), **options)
     notes = {"made_by": f"cutler_pl {VERSION}, torch {torch.__version__}", "checkpoint": Path(cfg.checkpoint).name}
-    notes |= {name: json.dumps(values) for name, values in metadata._asdict().items()}
+    notes |= {name: json.dumps(getattr(metadata, name)) for name in ("category_ids", "class_names")}
     with atomic_write(output) as temporary:
         export_onnx(model, temporary, notes=notes)
         deviation = compare_onnx(model.eval(), temporary, image.contiguous())

@@ -6,10 +6,12 @@ from typing import Any
 import lightning as L
 from hydra.utils import instantiate
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.callbacks import ProgressBar
 from omegaconf import DictConfig
 
 from cutler_pl.errors import CheckpointError, ConfigError
 from cutler_pl.models import Detector, DetectorMetadata, load_detector, load_weights
+from cutler_pl.models.config import TRAIN_OPTIONS
 from cutler_pl.runtime.logging import get_logger
 
 log = get_logger(__name__)
@@ -35,48 +37,49 @@ def build_detector_from(cfg: DictConfig, *, num_classes: int) -> Detector:
         report = load_weights(model, cfg.init, reset_head=cfg.reset_head)
     except CheckpointError as error:
         way_out = "choose other start weights by model.init=<file|address|released name> or model.init=scratch"
-        raise CheckpointError(f"{error}; {way_out}") from error
+        raise type(error)(f"{error}; {way_out}") from error
     log.info("start weights: %s, %s", cfg.init, report)
     return model
 
 
 def load_detector_from(cfg: DictConfig, source: str, **options: Any) -> tuple[Detector, DetectorMetadata]:
-    """Load a trained detector: built as the file says or shows, or as `model=` says where that is given.
+    """Load a trained detector: built as the file says or shows, with the inference options of `model=` if it is given.
 
     Args:
-        cfg: `model` (null or the group; ignored for a .ckpt, which stores its config) and `num_classes`.
+        cfg: `model` (null or the group) and `num_classes` (null or the number that the file must have).
         source: A source that `load_detector` accepts.
-        **options: Options of `build_detector` to override.
+        **options: Options of inference.
 
     Raises:
         CheckpointError: The file cannot be read, or its weights do not fit.
-        ConfigError: The file has another number of classes than `num_classes`.
+        ConfigError: A setting contradicts the file.
     """
-    if cfg.get("model") is not None and not source.endswith(".ckpt"):
-        model = instantiate(cfg.model.detector)(num_classes=cfg.num_classes or 1, **options)
-        load_weights(model, source)
-        ids = tuple(range(1, model.config.num_classes + 1))
-        return model, DetectorMetadata(ids, ("fg",) if len(ids) == 1 else tuple(map(str, ids)))
-    model, metadata = load_detector(source, **options)
-    if cfg.num_classes is not None and cfg.num_classes != model.config.num_classes:
-        raise ConfigError(
-            f"num_classes={cfg.num_classes}, but {source} is a detector of {model.config.num_classes} classes; leave "
-            "num_classes out"
-        )
-    return model, metadata
+    if cfg.get("model") is not None:
+        options = dict(instantiate(cfg.model.detector).keywords) | options
+        for name in (*TRAIN_OPTIONS, "name"):
+            options.pop(name, None)
+    if cfg.num_classes is not None:
+        options["num_classes"] = cfg.num_classes
+    return load_detector(source, **options)
 
 
 def build_trainer(cfg: DictConfig, *, callbacks: Sequence[L.Callback] = ()) -> L.Trainer:
     """Lightning's Trainer with the callbacks and loggers of a config, and further callbacks.
 
+    Without a progress bar among the callbacks (`callbacks.progress=null`) there is none: Lightning's own counts epochs.
+
     Raises:
         ConfigError: The hardware is missing.
     """
     callbacks = [*instantiate_all(cfg.get("callbacks")), *callbacks]
+    with_bar = any(isinstance(callback, ProgressBar) for callback in callbacks)
+    options = {
+        "callbacks": callbacks,
+        "logger": instantiate_all(cfg.get("logger")) or False,
+        "enable_progress_bar": cfg.trainer.get("enable_progress_bar", with_bar),
+    }
     try:
-        trainer: L.Trainer = instantiate(
-            cfg.trainer, callbacks=callbacks, logger=instantiate_all(cfg.get("logger")) or False
-        )
+        trainer: L.Trainer = instantiate(cfg.trainer, **options)
     except Exception as error:
         if (cause := _misconfiguration(error)) is None:
             raise

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig
 
@@ -42,7 +43,7 @@ def run(cfg: DictConfig) -> Path:
     output = Path(cfg.output)
     record_run(output, cfg)
     results = output / "predictions.json"
-    names = dict(zip(*metadata, strict=True))
+    names = dict(zip(metadata.category_ids, metadata.class_names, strict=True))
     folder, min_score = output / "overlays", float(cfg.overlay_score)
     draw = partial(_draw_overlay, folder=folder, names=names, min_score=min_score) if cfg.overlays else None
     sizes_hw = write_predictions(cfg, model, datamodule, results, category_ids=metadata.category_ids, on_image=draw)
@@ -60,7 +61,7 @@ def annotated_images(cfg: DictConfig, images: str | Path, annotations: str | Pat
 
     Raises:
         DatasetNotFoundError: The folder, the file or the first image is missing.
-        AnnotationError: The file is faulty or lists no image.
+        AnnotationError: The file is invalid or lists no image.
     """
     datamodule = EvalDataModule(images, annotations, batch_size=cfg.batch_size, num_workers=cfg.num_workers)
     datamodule.check()
@@ -69,10 +70,17 @@ def annotated_images(cfg: DictConfig, images: str | Path, annotations: str | Pat
 
 def load_for_prediction(cfg: DictConfig, *, max_detections: int | None = None) -> tuple[Detector, DetectorMetadata]:
     """Load `cfg.checkpoint` in evaluation mode; `max_detections` per image if `cfg.max_detections` is null."""
-    most = cfg.max_detections if cfg.max_detections is not None else max_detections
-    options = {} if most is None else {"max_detections": most}
+    options = inference_options(cfg)
+    if max_detections is not None:
+        options.setdefault("max_detections", max_detections)
     model, metadata = load_detector_from(cfg, str(cfg.checkpoint), **options)
     return model.eval(), metadata
+
+
+def inference_options(cfg: DictConfig) -> dict[str, Any]:
+    """The settings of `conf/predict.yaml` that replace those of the checkpoint."""
+    names = ("score_threshold", "nms_threshold", "max_detections", "min_size_test", "max_size_test")
+    return {name: cfg[name] for name in names if cfg[name] is not None}
 
 
 def write_predictions(
@@ -98,9 +106,7 @@ def write_predictions(
     Raises:
         DatasetNotFoundError: None of the images can be read.
     """
-    writer = PredictionWriter(
-        results, category_ids=category_ids, score_threshold=float(cfg.score_threshold), on_image=on_image
-    )
+    writer = PredictionWriter(results, category_ids=category_ids, on_image=on_image)
     trainer = build_trainer(cfg, callbacks=[writer])
     trainer.predict(DetectorModule(model), datamodule=datamodule, return_predictions=False)
     failures = dict(sorted(gather(list(datamodule.failures.items()))))

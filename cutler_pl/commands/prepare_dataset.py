@@ -31,7 +31,7 @@ def run(cfg: DictConfig) -> Path:
         ConfigError: Settings are missing or contradict one another, or the dataset is not converted here.
         DatasetNotFoundError: A part of the download is missing, or the released file cannot be downloaded.
         AnnotationError: A file has another format.
-        TooManyFailuresError: More is missing or faulty than `max_failure_rate` accepts.
+        TooManyFailuresError: More is missing or invalid than `max_failure_rate` accepts.
     """
     require(cfg, "name")
     datasets = Path(cfg.paths.datasets)
@@ -92,7 +92,7 @@ def _fetch(cfg: DictConfig, datasets: Path) -> Path:
 def _counts(report: ConversionReport) -> dict[str, object]:
     counts = {"images": report.images, "images_without_objects": report.empty}
     counts |= {"annotations": report.annotations, "ignored": report.ignored}
-    names = ("kind", "reason", "fault", "count")
+    names = ("kind", "reason", "is_error", "count")
     skipped = [dict(zip(names, (*key, count), strict=True)) for key, count in report.skipped.most_common()]
     return {**counts, "skipped": skipped}
 
@@ -100,8 +100,8 @@ def _counts(report: ConversionReport) -> dict[str, object]:
 def _print_counts(name: str, report: ConversionReport) -> None:
     counts = {"images": report.images, "  without objects": report.empty}
     counts |= {"annotations": report.annotations, "  ignored (iscrowd)": report.ignored}
-    for (kind, reason, fault), count in report.skipped.most_common():
-        counts[f"{kind}s skipped: {reason}{' (fault)' if fault else ''}"] = count
+    for (kind, reason, is_error), count in report.skipped.most_common():
+        counts[f"{kind}s skipped: {reason}{' (error)' if is_error else ''}"] = count
     print_table(Table([name, "count"], [[row, f"{count:,}"] for row, count in counts.items()]))
 
 

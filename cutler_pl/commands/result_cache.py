@@ -1,4 +1,4 @@
-"""Finished parts of a long run: each file stores the settings it was made from."""
+"""Cached results of the parts of a run, each with the settings it depends on."""
 
 import json
 from collections.abc import Mapping
@@ -14,8 +14,8 @@ def file_state(path: str | Path) -> dict[str, Any]:
     return {"file": str(Path(path).resolve()), "bytes": state.st_size, "changed_ns": state.st_mtime_ns}
 
 
-def finished_with(path: Path, settings: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Content of a file that `write_finished` wrote for the same settings, else None."""
+def read_cached(path: Path, settings: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Content written by `write_cached` for the same settings, else None."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
@@ -24,6 +24,6 @@ def finished_with(path: Path, settings: Mapping[str, Any]) -> dict[str, Any] | N
     return content if same else None
 
 
-def write_finished(path: Path, settings: Mapping[str, Any], **content: Any) -> None:
-    """Write the result of a part, with the settings it depends on."""
+def write_cached(path: Path, settings: Mapping[str, Any], **content: Any) -> None:
+    """Write a result with the settings it depends on."""
     write_json(path, {"settings": settings, **content}, indent=2)

@@ -5,8 +5,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from cutler_pl.runtime.environment import run_metadata
 from cutler_pl.runtime.files import write_json, write_text
-from cutler_pl.runtime.reproducibility import run_metadata
 
 
 def plain(cfg: DictConfig) -> dict[str, Any]:

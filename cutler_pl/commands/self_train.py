@@ -44,5 +44,5 @@ def run(cfg: DictConfig) -> Path:
     write_text(rejected, "".join(f"{reason}\n" for reason in merged.dropped))
     log.info("%d annotations for the next round in %s", len(merged.coco["annotations"]), target)
     if merged.dropped:
-        log.warning("%d faulty records were left out, listed in %s", len(merged.dropped), rejected)
+        log.warning("%d invalid records were left out, listed in %s", len(merged.dropped), rejected)
     return target

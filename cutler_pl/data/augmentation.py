@@ -5,25 +5,31 @@ jitter (Ghiasi et al. 2021) instead. Random draws depend on the seed, the step a
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from cutler_pl.data.copy_paste import CopyPasteParams, copy_paste
+from cutler_pl.errors import ConfigError
 from cutler_pl.ops.boxes import masks_to_boxes
-from cutler_pl.runtime.reproducibility import generator
+from cutler_pl.runtime.seeding import generator
 from cutler_pl.types import ImageTensor, Target
 
 _COPY_PASTE, _TRANSFORMS = 1, 2  # part of the keys: these draws and the loader's are independent
 _BOTH = ["input", "mask"]
+_TRIAL_SIDE = 256
 
 
 class BatchAugmentation:
     """All augmentation that follows the transfer to the device; what is None is off.
 
-    `color_jitter`, `blur` and `scale_jitter` are transforms of `kornia.augmentation`. Masks follow the scaling, objects
-    that leave the frame are dropped, boxes are those of the masks.
+    `color_jitter`, `blur` and `scale_jitter` are transforms of `kornia.augmentation`, or `functools.partial`s that
+    build them. Masks follow the scaling, objects that leave the frame are dropped, boxes are those of the masks.
+
+    Raises:
+        ConfigError: kornia rejects the values of a transform.
     """
 
     def __init__(
@@ -36,7 +42,8 @@ class BatchAugmentation:
     ) -> None:
         self.copy_paste = copy_paste
         self.transforms = None
-        if transforms := [transform for transform in (color_jitter, blur, scale_jitter) if transform is not None]:
+        given = {"color_jitter": color_jitter, "blur": blur, "scale_jitter": scale_jitter}
+        if transforms := [_build(name, value) for name, value in given.items() if value is not None]:
             from kornia.augmentation import AugmentationSequential  # a second of import time
 
             self.transforms = AugmentationSequential(*transforms)
@@ -53,6 +60,22 @@ class BatchAugmentation:
         if self.copy_paste is None:
             return images, targets
         return copy_paste(images, targets, self.copy_paste, generator(seed, _COPY_PASTE, step, rank))
+
+
+def _build(name: str, given: Any) -> Any:
+    """The transform, run once on an empty image: kornia checks some values only there."""
+    from kornia.core.exceptions import BaseError
+
+    try:
+        built, trial = (given(), given(p=1.0)) if isinstance(given, partial) else (given, given)
+        with torch.random.fork_rng(devices=[]):
+            trial(torch.zeros(1, 3, _TRIAL_SIDE, _TRIAL_SIDE))
+    except (BaseError, ValueError, TypeError, IndexError, RuntimeError) as error:
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise ConfigError(
+            f"augment.{name}: kornia rejects the values ({reason}); change them or give augment.{name}=null"
+        ) from error
+    return built
 
 
 def transform(

@@ -44,7 +44,7 @@ class EvalDataModule(ImageDataModule):
 
         Raises:
             DatasetNotFoundError: The image folder, the annotation file or the first image is missing.
-            AnnotationError: The annotations are not COCO, faulty, or list no image.
+            AnnotationError: The annotations are not COCO, invalid, or list no image.
         """
         if not Path(self.annotations).is_file():
             raise DatasetNotFoundError(f"no annotation file {self.annotations}; set {settings}annotations=<json>")

@@ -4,7 +4,7 @@ Rank r of n reads images r, r + n, …; none is read twice, so that ranks may di
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -13,7 +13,7 @@ import lightning as L
 import numpy as np
 import torch
 from jaxtyping import Int64
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import BatchSampler, DataLoader, Dataset
 
 from cutler_pl.coco.failures import Failure, Failures
 from cutler_pl.data.loader import SizedLoader, loader_settings
@@ -70,8 +70,6 @@ class ImageDataModule(L.LightningDataModule, ABC):
     recorded in `failures` and left out, so that a batch may be smaller or empty.
     """
 
-    allow_zero_length_dataloader_with_multiple_devices = True
-
     def __init__(self, *, batch_size: int = 1, num_workers: int = 4) -> None:
         super().__init__()
         if batch_size < 1 or num_workers < 0:
@@ -85,11 +83,11 @@ class ImageDataModule(L.LightningDataModule, ABC):
         """The images of all ranks."""
 
     def predict_dataloader(self) -> SizedLoader[ImagesAndMeta]:
-        """Batches of this rank's share of the images."""
+        """Batches of this rank's share of the images; an empty one for a rank without images, so that it takes part."""
         dataset = self.image_files()
         share = range(global_rank(), len(dataset), world_size())
-        settings = loader_settings(self.num_workers)
-        loader = DataLoader(dataset, self.batch_size, sampler=share, collate_fn=list, **settings)
+        batches: Iterable[list[int]] = BatchSampler(share, self.batch_size, drop_last=False) if share else [[]]
+        loader = DataLoader(dataset, batch_sampler=batches, collate_fn=list, **loader_settings(self.num_workers))
         return SizedLoader(loader, self._collect)
 
     val_dataloader = test_dataloader = predict_dataloader

@@ -21,7 +21,7 @@ from cutler_pl.data.transforms import TrainTransformParams, apply_boxes, apply_i
 from cutler_pl.errors import ImageReadError
 from cutler_pl.images import read_oriented
 from cutler_pl.ops.boxes import nonempty, xywh_to_xyxy
-from cutler_pl.runtime.reproducibility import generator
+from cutler_pl.runtime.seeding import generator
 from cutler_pl.types import ImageTensor, Target
 
 MAX_TRIES = 10

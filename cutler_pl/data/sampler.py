@@ -16,7 +16,7 @@ from jaxtyping import Bool
 from torch.utils.data import Sampler
 
 from cutler_pl.errors import ConfigError
-from cutler_pl.runtime.reproducibility import generator
+from cutler_pl.runtime.seeding import generator
 
 
 class SampleKey(NamedTuple):

@@ -77,7 +77,7 @@ class TrainingSet:
 
         Raises:
             DatasetNotFoundError: The image folder, the annotation file or too many of the images are missing.
-            AnnotationError: The annotations are not COCO, faulty, or hold nothing to train on.
+            AnnotationError: The annotations are not COCO, invalid, or hold nothing to train on.
         """
         if not Path(self.annotations).is_file():
             raise DatasetNotFoundError(f"no annotation file {self.annotations} (data.annotations); {_WAY_OUT}")

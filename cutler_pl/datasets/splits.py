@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from cutler_pl.coco.stream import read_records, writing_coco
-from cutler_pl.coco.validation import image_fault, is_integer
+from cutler_pl.coco.validation import image_error, is_integer
 from cutler_pl.errors import AnnotationError, ConfigError, DatasetNotFoundError
 
 
@@ -35,14 +35,14 @@ def read_images(source: Path) -> ImageList:
 
     Raises:
         DatasetNotFoundError: There is no such file.
-        AnnotationError: The file is not JSON or not COCO, or an image record is faulty or occurs twice.
+        AnnotationError: The file is not JSON or not COCO, or an image record is invalid or occurs twice.
     """
     images = ImageList(header={"categories": []})
     lists: dict[str, list[Any]] = {}
     for key, record in read_records(source):
         if key == "images":
-            if fault := image_fault(record):
-                raise AnnotationError(f"{source}: {fault}; download it again")
+            if error := image_error(record):
+                raise AnnotationError(f"{source}: {error}; download it again")
             images.ids.append(record["id"])
         elif key == "annotations":
             if isinstance(record, Mapping) and not record.get("iscrowd"):

@@ -1,4 +1,4 @@
-"""COCO metrics of detections, and how they stand beside the published ones."""
+"""COCO metrics of detections, and published metrics to compare with."""
 
 from cutler_pl.evaluation.coco_eval import Comparison, EvalParams, compare, evaluate_coco
 from cutler_pl.evaluation.metrics import NOT_MEASURED, IouType, PrecisionRecall

@@ -1,7 +1,7 @@
 """Class-agnostic and per-class COCO evaluation, with the same numbers as pycocotools.
 
 `coco.io` and `evaluation.detections` read and check, `evaluation.engine` matches, `evaluation.metrics` takes the means.
-One thing is better than in pycocotools: a ground-truth annotation with id 0 counts like any other.
+Unlike in pycocotools, a ground-truth annotation with id 0 counts.
 """
 
 import gc
@@ -54,7 +54,7 @@ class EvalParams:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Ground truth and detections as they were compared, and what came out.
+    """Ground truth, detections and the result of comparing them.
 
     Attributes:
         curves: By "bbox" and "segm".
@@ -95,7 +95,7 @@ def evaluate_coco(
 
     Raises:
         DatasetNotFoundError: A file is not there.
-        AnnotationError: A file or record is faulty, or has no masks to compare.
+        AnnotationError: A file or record is invalid, or has no masks to compare.
         ConfigError: `iou_types` or `max_dets` cannot be used.
     """
     params = EvalParams(iou_types, class_agnostic, max_dets)
@@ -106,7 +106,7 @@ def evaluate_coco(
 
 @contextmanager
 def _paused_gc() -> Iterator[None]:
-    """No garbage collection inside; halves the time that large JSON files take to read."""
+    """Pause garbage collection, which halves the time to read large JSON files."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -124,13 +124,13 @@ def compare(
     *,
     on_error: OnError = "raise",
 ) -> Comparison:
-    """As `evaluate_coco`, but returns all there is: metrics per category, recall by size, curves, both sides.
+    """As `evaluate_coco`, with all results: metrics per category, recall by size, curves, and both inputs.
 
     Args:
         ground_truth: As for `evaluate_coco`.
         predictions: As for `evaluate_coco`.
         params: What is compared; by default as for `evaluate_coco`.
-        on_error: "skip" leaves out faulty records and logs how many; "raise" ends at the first.
+        on_error: "skip" leaves out invalid records and logs how many; "raise" ends at the first.
     """
     params = params or EvalParams()
     # Boxes without area stay: they count as objects nobody can find, as they do in pycocotools.

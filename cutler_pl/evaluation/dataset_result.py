@@ -1,4 +1,4 @@
-"""What measuring one dataset gives: metrics, counts, precision over recall, and examples to show."""
+"""Result of one dataset: metrics, counts, precision–recall curves and example images."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -54,7 +54,7 @@ def precision_curves(comparison: Comparison, *, ap_max_dets: int | None) -> dict
 
 
 def choose_examples(comparison: Comparison, *, count: int) -> dict[str, list[Example]]:
-    """So many of the best, of the worst, and of the other images at random."""
+    """`count` images each of the best, the worst and, at random, the others."""
     if not count:
         return {}
     truth, detections = comparison.truth, comparison.detections

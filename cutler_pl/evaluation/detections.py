@@ -1,6 +1,6 @@
 """Detections as columns: read and checked all at once, without one Python object per detection.
 
-Where anything is off, the records go through `coco.io.load_predictions`, which checks one by one and says what it is.
+Invalid input is read again by `coco.io.load_predictions`, which checks record by record and names the error.
 """
 
 import re
@@ -20,7 +20,7 @@ from cutler_pl.coco.io import Source, load_predictions
 from cutler_pl.coco.schema import RLE, Coco, Image, Result
 from cutler_pl.coco.validation import OnError
 
-_PIECE = 2**18  # bytes; the records of larger pieces leave the processor's cache before they are taken apart
+_CHUNK_BYTES = 2**18  # the records of larger chunks do not fit the processor's cache
 _CUT = re.compile(rb"\}\s*,\s*(?=\{)")
 _FIELDS = itemgetter("image_id", "category_id", "score", "bbox")
 _SIZE, _COUNTS = itemgetter("size"), itemgetter("counts")
@@ -117,22 +117,21 @@ def load_detections(
 ) -> tuple[Detections, list[str]]:
     """Read and check detections as `coco.io.load_predictions` does; also one reason for each that is left out."""
     try:
-        pieces = [Detections.from_results(records, strict=True) for records in _pieces(source)]
-        found = Detections(*map(_join, zip(*(vars(piece).values() for piece in pieces), strict=True)))
+        chunks = [Detections.from_results(records, strict=True) for records in _chunks(source)]
+        found = Detections(*map(_join, zip(*(vars(chunk).values() for chunk in chunks), strict=True)))
         known = [category["id"] for category in ground_truth["categories"]]
         if _fit(found, ground_truth["images"]) and (any_category or np.isin(found.category_ids, known).all()):
             return found, []
     except (OSError, LookupError, TypeError, ValueError, AttributeError, OverflowError):
-        pass  # the records themselves tell, below
+        pass  # checked record by record below
     file = load_predictions(source, ground_truth, on_error=on_error, any_category=any_category)
     return Detections.from_results(file.results), file.dropped
 
 
-def _pieces(source: Any) -> Iterator[Sequence[Any]]:
-    """Records of a results list; of a file, some at a time.
+def _chunks(source: Any) -> Iterator[Sequence[Any]]:
+    """Records of a results list; of a file, in chunks.
 
-    A file is cut where one object ends and the next begins. Inside a record or a text, such a cut leaves a piece that
-    is no JSON.
+    A file is cut between two objects. A cut inside a record or a string leaves a chunk that is not JSON.
     """
     if not isinstance(source, str | Path):
         if not isinstance(source, list | tuple):
@@ -145,9 +144,9 @@ def _pieces(source: Any) -> Iterator[Sequence[Any]]:
         raise ValueError("not a list of results")
     start: int | None = bracket.end()
     while start is not None:
-        cut = _CUT.search(content, start + _PIECE)
-        piece = content[start : cut.start() + 1] if cut else content[start:]
-        yield orjson.loads(b"".join((b"[", piece, b"]" if cut else b"")))
+        cut = _CUT.search(content, start + _CHUNK_BYTES)
+        chunk = content[start : cut.start() + 1] if cut else content[start:]
+        yield orjson.loads(b"".join((b"[", chunk, b"]" if cut else b"")))
         start = cut.end() if cut else None
 
 
@@ -173,5 +172,5 @@ def _fit(found: Detections, images: Sequence[Image]) -> bool:
     x, y, width, height = found.boxes.T
     inside = (x <= image[:, 2]) & (y <= image[:, 1]) & (x + width >= 0) & (y + height >= 0)
     fit = (found.mask_sizes == image[:, 1:]).all(1) | ~found.mask_sizes.any(1)
-    sound = np.isfinite(found.scores) & np.isfinite(found.boxes).all(1) & (width >= 0) & (height >= 0)
-    return bool(((image[:, 0] == found.image_ids) & inside & fit & sound).all())
+    valid = np.isfinite(found.scores) & np.isfinite(found.boxes).all(1) & (width >= 0) & (height >= 0)
+    return bool(((image[:, 0] == found.image_ids) & inside & fit & valid).all())

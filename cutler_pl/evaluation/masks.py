@@ -1,7 +1,7 @@
 """Masks of ground truth and detections for hotcoco, which compares each detection with each object of its image.
 
 Few of these pairs can reach the lowest IoU threshold. Pairs whose areas and tight boxes rule that out get canvases of
-different widths: to hotcoco, as to pycocotools, such masks do not overlap, and it need not walk their runs.
+different widths: hotcoco, like pycocotools, then takes them as disjoint without comparing their runs.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from cutler_pl.coco.schema import RLE, Coco
 from cutler_pl.errors import AnnotationError
 from cutler_pl.evaluation.detections import Detections
 from cutler_pl.evaluation.metrics import IOU_THRESHOLDS
-from cutler_pl.runtime.jit import njit_cached
+from cutler_pl.runtime.numba_jit import njit_cached
 
 
 class MaskPairs:
@@ -53,18 +53,18 @@ class MaskPairs:
         """Both sides of some images as hotcoco takes them, and the masks of the detections.
 
         Args:
-            annotations: Ground truth by rising number of the image; the id is the place in the file, from 1.
-            rows: Detections by rising number of the image; what it says of boxes is replaced by the areas of masks.
-            positions: Places of the detections in the file.
+            annotations: Ground truth by rising number of the image; the id is the position in the file, from 1.
+            rows: Detections by rising number of the image; their boxes are replaced by the areas of masks.
+            positions: Positions of the detections in the file.
         """
-        found, places = self._found, np.array([annotation["id"] - 1 for annotation in annotations], dtype=np.int64)
+        found, indices = self._found, np.array([annotation["id"] - 1 for annotation in annotations], dtype=np.int64)
         images = np.array([annotation["image_id"] for annotation in annotations], dtype=np.int64)
-        objects = (self._scan.areas[places], self._scan.boxes[places], self._crowd[places])
+        objects = (self._scan.areas[indices], self._scan.boxes[indices], self._crowd[indices])
         detections = (found.mask_areas[positions], found.mask_boxes[positions])
         pairs = [np.searchsorted(images, rows[:, 0], side=side) for side in ("left", "right")]
-        groups, groups_found = np.arange(len(places)), np.full(len(positions), -1)
+        groups, groups_found = np.arange(len(indices)), np.full(len(positions), -1)
         njit_cached(_group)(*objects, *detections, *pairs, IOU_THRESHOLDS[0] - 1e-6, groups, groups_found)
-        masks = _widened([self._counts[i] for i in places.tolist()], self._sizes[places], groups + 1)
+        masks = _widened([self._counts[i] for i in indices.tolist()], self._sizes[indices], groups + 1)
         alone = zip(positions.tolist(), (groups_found < 0).tolist(), strict=True)
         counts = ["" if is_alone else found.masks[i] for i, is_alone in alone]
         rows = rows.copy()
@@ -102,21 +102,21 @@ def _group(
     A detection is compared with the objects from `first` to `last`. Each object starts in a group of its own.
     """
     for found in range(len(areas)):
-        for place in range(first[found], last[found]):
-            width = min(boxes[found, 2], object_boxes[place, 2]) - max(boxes[found, 0], object_boxes[place, 0])
-            height = min(boxes[found, 3], object_boxes[place, 3]) - max(boxes[found, 1], object_boxes[place, 1])
-            overlap = min(max(width, 0) * max(height, 0), min(areas[found], object_areas[place]))
-            union = areas[found] if crowd[place] else areas[found] + object_areas[place] - overlap
+        for index in range(first[found], last[found]):
+            width = min(boxes[found, 2], object_boxes[index, 2]) - max(boxes[found, 0], object_boxes[index, 0])
+            height = min(boxes[found, 3], object_boxes[index, 3]) - max(boxes[found, 1], object_boxes[index, 1])
+            overlap = min(max(width, 0) * max(height, 0), min(areas[found], object_areas[index]))
+            union = areas[found] if crowd[index] else areas[found] + object_areas[index] - overlap
             if overlap >= threshold * union:
-                group = place
+                group = index
                 while groups[group] != group:
                     group = groups[group]
                 other = groups_found[found] if groups_found[found] >= 0 else group
                 while groups[other] != other:
                     other = groups[other]
                 groups[max(group, other)] = groups_found[found] = min(group, other)
-    for place in range(len(groups)):  # an object points to one before it, whose group is known by then
-        groups[place] = groups[groups[place]]
+    for index in range(len(groups)):  # an object points to one before it, whose group is known by then
+        groups[index] = groups[groups[index]]
     for found in range(len(areas)):
         if groups_found[found] >= 0:
             groups_found[found] = groups[groups_found[found]]

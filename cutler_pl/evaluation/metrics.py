@@ -16,7 +16,7 @@ IouType = Literal["bbox", "segm"]
 """What is compared: boxes or masks."""
 
 NOT_MEASURED = -1.0
-"""COCO's mark of a metric over nothing: there is no ground truth of that size or category. It is valid JSON."""
+"""COCO's value of a metric without ground truth of that size or category. It is valid JSON."""
 
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
 RECALLS = np.linspace(0.0, 1.0, 101)
@@ -26,11 +26,11 @@ AREA_RANGES = {"": (0.0, 1e10), "s": (0.0, 32.0**2), "m": (32.0**2, 96.0**2), "l
 
 @dataclass(frozen=True)
 class PrecisionRecall:
-    """What an evaluation leaves behind; every metric is a mean over a part of it.
+    """Arrays of an evaluation; every metric is a mean over a part of them.
 
     Attributes:
         precision: Precision at each of `RECALLS`; -1 where there is no ground truth.
-        recall: Recall reached in the end; -1 where there is no ground truth.
+        recall: Highest recall; -1 where there is no ground truth.
         categories: Names of the categories, in the order of the axis.
         max_dets: Best detections of an image that count, in the order of the last axis.
     """

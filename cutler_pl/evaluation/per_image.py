@@ -1,4 +1,4 @@
-"""How well one image alone went: what decides which images are shown as the best and the worst.
+"""Scores of single images, by which the best and the worst are chosen.
 
 The score of an image is the average precision of its own boxes at an IoU of 0.5, all categories taken for one, with
 precision taken at each object found. COCO's metrics rank the detections of all images together, so they are no mean of
@@ -56,14 +56,14 @@ def score_images(truth: Coco, found: Detections, *, max_detections: int = 100) -
 
 
 def best_and_worst(scores: Sequence[ImageScore], *, count: int, seed: int = 0) -> dict[str, list[ImageScore]]:
-    """So many of the best, of the worst, and of the others by chance; no image twice.
+    """`count` images each of the best, the worst and, at random, the others; no image twice.
 
     Of equal scores the image with more objects comes first, on either side.
 
     Args:
         scores: Scores of all images.
         count: Images of each kind, fewer where there are not enough.
-        seed: Seed of the choice by chance.
+        seed: Seed of the random choice.
     """
     ranked = sorted(scores, key=lambda s: (-s.average_precision, -s.objects, s.image_id))
     share = min(count, (len(ranked) + 1) // 2)

@@ -1,4 +1,4 @@
-"""The paper's numbers, to stand beside our own: `published.yaml` as typed tables."""
+"""Published metrics of the paper: `published.yaml` as typed tables."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

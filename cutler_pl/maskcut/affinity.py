@@ -12,12 +12,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Float32, Float64, Int32, Int64
 from torch import Tensor
 
-from cutler_pl.runtime.kernels import Kernels, kernels_for
+from cutler_pl.runtime.cuda_kernels import Kernels, kernels_for
 
 SOURCE = Path(__file__).parent / "cuda" / "graph.cu"
 
@@ -213,12 +214,21 @@ def _similarity(
     # of a sum of `dim` products in any order, of rounding the factors, and of rounding τ
     error = (directions.shape[1] + 4) * 2.0**-_FLOAT32_BITS
     for cosines, columns in zip(similarity, directions, strict=True):
-        i, j = ((cosines > tau - error) & (cosines < tau + error)).nonzero(as_tuple=True)
-        rows = columns.T.contiguous()
+        i, j = _places((cosines > tau - error) & (cosines < tau + error))
+        rows = columns.T
         few = len(i) <= _DOUBTFUL_PAIRS * len(rows)
         exact = (rows[i] * rows[j]).sum(1) if few else (rows @ columns)[i, j]
         cosines[i, j] = torch.where(exact > tau, 1.0, -1.0)
     return similarity
+
+
+def _places(chosen: Bool[Tensor, "patches patches"]) -> tuple[Int64[Tensor, " pairs"], Int64[Tensor, " pairs"]]:
+    """Rows and columns of the true entries, of which there are few: on the CPU NumPy finds them eight times as fast."""
+    if chosen.device.type != "cpu":
+        i, j = chosen.nonzero(as_tuple=True)
+        return i, j
+    flat = torch.from_numpy(np.flatnonzero(chosen.numpy()))
+    return flat // len(chosen), flat % len(chosen)
 
 
 def _fixed_point_pieces(

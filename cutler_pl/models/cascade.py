@@ -82,7 +82,7 @@ class BoxCascade(nn.ModuleList):
             features: The pyramid.
             proposals: Sampled proposals, labelled for the first stage.
             targets: Ground truth of the batch.
-            bounds: What the boxes of each image are clipped to, from `clip_bounds`.
+            bounds: What the boxes of each image are clipped to, of the `ImageBatch`.
         """
         losses: dict[str, Tensor] = {}
         num_classes = self.config.num_classes

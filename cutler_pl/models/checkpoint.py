@@ -5,23 +5,28 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cutler_pl.errors import CheckpointError
+from torch import Tensor
+
+from cutler_pl.coco.categories import COCO_CATEGORIES
+from cutler_pl.errors import CheckpointError, ConfigError
 from cutler_pl.models.architecture import infer_options
-from cutler_pl.models.config import DetectorConfig, current_names
-from cutler_pl.models.detector import Detector, build_detector
+from cutler_pl.models.config import TEST_OPTIONS, TRAIN_OPTIONS, DetectorConfig, current_names, make_config
+from cutler_pl.models.detector import Detector
 from cutler_pl.weights.files import MODEL_CONFIG_KEY, read_checkpoint, unwrap
 from cutler_pl.weights.load import load_state
 from cutler_pl.weights.sources import locate_weights
 
 # Choices of a training or of a run, not of the model.
+_NAME = "cascade_mask_rcnn_r50_fpn"  # the options name every difference from it
 _LEFT_OUT = ("classification_weights", "sampler", "compile_backbone", "channels_last")
 
 
 class DetectorMetadata(NamedTuple):
-    """What the labels 1, 2, … of a detector mean."""
+    """What the labels 1, 2, … of a detector mean; assumed where its file does not say so."""
 
     category_ids: tuple[int, ...]
     class_names: tuple[str, ...]
+    assumed: bool = False
 
 
 def detector_config(
@@ -59,32 +64,71 @@ def load_detector(source: str | Path, **overrides: Any) -> tuple[Detector, Detec
     Args:
         source: A .ckpt, .pth, .pkl or .safetensors file with our or detectron2's names, a released name, an https
             address or a hub repository.
-        **overrides: Options of `build_detector` that differ from the file's, such as `max_detections`.
+        **overrides: Options of `build_detector` for inference that differ from the file's, such as `max_detections`;
+            others only where they agree with the file, or where it does not show them (a timm `backbone`).
 
     Returns:
         The detector on the CPU, in training mode, and what its labels mean.
 
     Raises:
         CheckpointError: The file cannot be had or read, holds no detector, or its weights do not fit.
-        ConfigError: An override does not exist or cannot work.
+        ConfigError: An override does not exist, cannot work, or contradicts the file.
     """
     content = read_checkpoint(locate_weights(source))
     state = unwrap(content, name=str(source))
     described = content.get(MODEL_CONFIG_KEY)
-    if isinstance(described, Mapping) and "detector" in described:
+    assumed = not (isinstance(described, Mapping) and "detector" in described)
+    if described is not None and not assumed:
         options = current_names(described["detector"])
         ids = tuple(described["category_ids"])
         names = tuple(described["class_names"] or map(str, ids))
     else:
         options = infer_options(state, name=str(source), given=overrides)
-        ids = tuple(range(1, options["num_classes"] + 1))
-        names = ("fg",) if len(ids) == 1 else tuple(map(str, ids))
-    model = build_detector("cascade_mask_rcnn_r50_fpn", **(options | overrides))  # the options name every difference
+        ids, names = _usual_classes(options["num_classes"])
+    _check_overrides(overrides, options, name=str(source))
+    model = Detector(make_config(_NAME, **(options | overrides)))
     try:
         load_state(model, state, name=str(source))
     except CheckpointError as error:
         raise CheckpointError(f"{error}\n(the model was built as the file describes it)") from error
-    return model, DetectorMetadata(ids, names)
+    return model, DetectorMetadata(ids, names, assumed)
+
+
+def load_backbone(source: str | Path) -> dict[str, Tensor]:
+    """The ResNet of a detector, or of a file that `load_weights` takes for a ResNet-50, under torchvision's names.
+
+    timm's ResNets have the same names; the classifier is missing.
+
+    Raises:
+        CheckpointError: The file cannot be had or read, or holds neither.
+    """
+    state = unwrap(read_checkpoint(locate_weights(source)), name=str(source))
+    if any(key.startswith("roi_heads.") for key in state):
+        model, _ = load_detector(source)
+    else:
+        model = Detector(make_config(_NAME))
+        load_state(model, state, name=str(source))
+    body: dict[str, Tensor] = model.backbone.body.state_dict()
+    return body
+
+
+def _check_overrides(overrides: Mapping[str, Any], trained: Mapping[str, Any], *, name: str) -> None:
+    """Options of inference act; others must be what the weights were trained with, as far as the file says so."""
+    before, now = (make_config(_NAME, **{**trained, **changes}) for changes in ({}, overrides))
+    for option in overrides:
+        if option in TRAIN_OPTIONS:
+            raise ConfigError(f"{option} is an option of training, which a trained detector does not use; leave it out")
+        was, wanted = getattr(before, option), getattr(now, option)
+        if option in trained and option not in TEST_OPTIONS and was != wanted:
+            raise ConfigError(f"{option}={wanted}, but {name} was trained with {was}; leave {option} out")
+
+
+def _usual_classes(num_classes: int) -> tuple[tuple[int, ...], tuple[str, ...]]:
+    """Category ids and names where the file holds none: COCO's for 80 classes."""
+    if num_classes == len(COCO_CATEGORIES):
+        return tuple(COCO_CATEGORIES), tuple(COCO_CATEGORIES.values())
+    ids = tuple(range(1, num_classes + 1))
+    return ids, ("fg",) if num_classes == 1 else tuple(map(str, ids))
 
 
 def _to_lists(value: Any) -> Any:

@@ -127,6 +127,18 @@ _SINGLE_STAGE: dict[str, Any] = {
 ARCHITECTURES: dict[str, dict[str, Any]] = {"cascade_mask_rcnn_r50_fpn": {}, "mask_rcnn_r50_fpn": _SINGLE_STAGE}
 
 
+TEST_OPTIONS = frozenset({
+    "rpn_nms_threshold", "rpn_pre_nms_test", "rpn_post_nms_test", "score_threshold", "nms_threshold", "max_detections",
+    "min_size_test", "max_size_test", "channels_last", "compile_backbone",
+})  # fmt: skip
+"""Options of inference, which may differ from those of the training."""
+TRAIN_OPTIONS = frozenset({
+    "rpn_iou_thresholds", "rpn_batch_per_image", "rpn_positive_fraction", "rpn_pre_nms_train", "rpn_post_nms_train",
+    "roi_batch_per_image", "roi_positive_fraction", "classification_weights", "sampler",
+})  # fmt: skip
+"""Options of the losses and their samples alone; all others are what the weights were trained with."""
+
+
 _RENAMED = {"test_size": "min_size_test", "test_max_size": "max_size_test", "detections_per_image": "max_detections"}
 """Names of options in checkpoints of version 0.1 until 2026-11, and today's."""
 

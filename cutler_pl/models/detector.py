@@ -63,8 +63,12 @@ class Detector(nn.Module):
         return [to_prediction(compact) for compact in self.predict(images)]
 
     @torch.no_grad()
-    def predict(self, images: Sequence[Tensor]) -> list[CompactPrediction]:
+    def predict(self, images: Sequence[Tensor], *, score_threshold: float | None = None) -> list[CompactPrediction]:
         """Predictions with masks as the mask head gives them, for callers that make them full-size one by one.
+
+        Args:
+            images: uint8 RGB (3, height, width), on the device of the model.
+            score_threshold: Detections score above it; None for that of the config.
 
         Raises:
             RuntimeError: The model is in training mode.
@@ -84,8 +88,8 @@ class Detector(nn.Module):
         ]
         batch = self.batch(resized)
         features = self.backbone(batch.pixels)
-        proposals = [p.boxes for p in self.rpn.propose(self.rpn(features), batch.sizes_hw)]
-        results = self.roi_heads.predict(features, proposals, batch.sizes_hw)
+        proposals = [p.boxes for p in self.rpn.propose(self.rpn(features), batch.bounds)]
+        results = self.roi_heads.predict(features, proposals, batch, score_threshold=score_threshold)
         return [
             rescale_to_original(detections, masks, resized_hw=resized_hw, size_hw=size_hw)
             for (detections, masks), resized_hw, size_hw in zip(results, batch.sizes_hw, sizes, strict=True)
@@ -110,10 +114,10 @@ class Detector(nn.Module):
         batch = self.batch(images)
         features = self.backbone(batch.pixels)
         output = self.rpn(features)
-        proposals = [p.boxes for p in self.rpn.propose(output, batch.sizes_hw)]
+        proposals = [p.boxes for p in self.rpn.propose(output, batch.bounds)]
         padded, masks = pad_targets(targets), [target["masks"] for target in targets]
         losses: dict[str, Tensor] = self.rpn.losses(output, padded)
-        return losses | self.roi_heads.losses(features, proposals, padded, masks, batch.sizes_hw)
+        return losses | self.roi_heads.losses(features, proposals, padded, masks, batch.bounds)
 
 
 def build_detector(name: str, num_classes: int = 1, **options: Any) -> Detector:

@@ -15,6 +15,8 @@ class ImageBatch(NamedTuple):
     pixels: Float[Tensor, "batch 3 height width"]
     sizes_hw: list[tuple[int, int]]
     """Size of each image without the padding."""
+    bounds: Float[Tensor, "batch 4"]
+    """Width, height, width, height of each image: what its boxes are clipped to."""
 
 
 def check_images(images: Any) -> None:
@@ -46,19 +48,20 @@ def batch_images(
         channels_last: Memory layout of the batch.
     """
     sizes = [(image.shape[1], image.shape[2]) for image in images]
+    bounds = clip_bounds(sizes, mean.device)
     height, width = ((max(side) + divisor - 1) // divisor * divisor for side in zip(*sizes, strict=True))
     if torch.compiler.is_exporting():  # a graph has no memory layout and writes nothing in place
         normal = [(image.float() - mean[:, None, None]) / std[:, None, None] for image in images]
         padded = [F.pad(image, (0, width - w, 0, height - h)) for image, (h, w) in zip(normal, sizes, strict=True)]
-        return ImageBatch(torch.stack(padded), sizes)
+        return ImageBatch(torch.stack(padded), sizes, bounds)
     layout = torch.channels_last if channels_last else torch.contiguous_format
     pixels = torch.empty((len(images), 3, height, width), device=mean.device, memory_format=layout).zero_()
     for canvas, image, (h, w) in zip(pixels, images, sizes, strict=True):
         canvas[:, :h, :w] = (image.float() - mean[:, None, None]) / std[:, None, None]
-    return ImageBatch(pixels, sizes)
+    return ImageBatch(pixels, sizes, bounds)
 
 
 def clip_bounds(sizes_hw: Sequence[tuple[int, int]], device: torch.device) -> Float[Tensor, "batch 4"]:
-    """Width, height, width, height of each image: what its boxes are clipped to."""
+    """The `bounds` of an `ImageBatch`."""
     bounds = torch.tensor([[width, height, width, height] for height, width in sizes_hw], dtype=torch.float32)
     return bounds.to(device, non_blocking=True)

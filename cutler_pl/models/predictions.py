@@ -1,14 +1,14 @@
 """From the mask head's small masks to full-size ones and to COCO results, a few masks in memory at a time."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from cutler_pl.coco import rle
-from cutler_pl.coco.schema import Result
+from cutler_pl.coco.schema import RLE, Result
 from cutler_pl.errors import ConfigError
 from cutler_pl.models.detections import CompactPrediction
 from cutler_pl.ops.paste import paste_masks
@@ -21,6 +21,29 @@ def full_masks(prediction: CompactPrediction, index: Int64[Tensor, " chosen"]) -
     return paste_masks(prediction["mask_probabilities"][index], prediction["boxes"][index], prediction["size_hw"])
 
 
+def best_first(
+    prediction: CompactPrediction, *, score_threshold: float = 0.0, max_detections: int | None = None
+) -> Int64[Tensor, " chosen"]:
+    """Indices of the detections from the highest score down; equal scores keep the model's order.
+
+    Args:
+        score_threshold: Detections with a lower score are left out.
+        max_detections: At most so many detections; None for all.
+    """
+    scores = prediction["scores"].float()
+    order = torch.sort(scores, descending=True, stable=True).indices
+    return order[scores[order] >= score_threshold][:max_detections]
+
+
+def encode_masks(prediction: CompactPrediction, index: Int64[Tensor, " chosen"]) -> list[RLE]:
+    """Full-size masks of the detections with these indices as run lengths; a few dense ones are in memory at a time."""
+    encoded: list[RLE] = []
+    for start in range(0, len(index), _MASKS_AT_ONCE):
+        masks = full_masks(prediction, index[start : start + _MASKS_AT_ONCE])
+        encoded += [rle.encode(mask) for mask in masks.cpu().numpy()]
+    return encoded
+
+
 def to_coco_results(
     prediction: CompactPrediction,
     image_id: int,
@@ -29,37 +52,56 @@ def to_coco_results(
     score_threshold: float = 0.0,
     max_detections: int | None = None,
 ) -> list[Result]:
-    """COCO results of one image, best first; equal scores keep the model's order.
+    """COCO results of one image, best first.
 
     Args:
         prediction: Detections of the image.
         image_id: Its id.
         category_ids: Category id of label 1, 2, …; None where labels are category ids already.
-        score_threshold: Detections with a lower score are left out.
-        max_detections: At most so many detections, the best ones; None for all.
+        score_threshold: As for `best_first`.
+        max_detections: As for `best_first`.
 
     Raises:
         ConfigError: A label has no category id.
     """
-    scores = prediction["scores"].float()
-    order = torch.sort(scores, descending=True, stable=True).indices
-    index = order[scores[order] >= score_threshold][:max_detections]
-    boxes = prediction["boxes"][index].float().cpu().numpy()
+    index = best_first(prediction, score_threshold=score_threshold, max_detections=max_detections)
     labels = prediction["labels"][index].cpu().tolist()
-    chosen_scores = scores[index].cpu().numpy()
-    results: list[Result] = []
-    for number, mask in enumerate(_masks(prediction, index)):
-        x0, y0, x1, y1 = boxes[number]
-        results.append(
-            {
-                "image_id": image_id,
-                "category_id": _category_id(labels[number], category_ids),
-                "bbox": [_short(value) for value in (x0, y0, x1 - x0, y1 - y0)],
-                "score": _short(chosen_scores[number]),
-                "segmentation": rle.encode(mask),
-            }
+    return coco_results(
+        image_id,
+        boxes=prediction["boxes"][index].float().cpu(),
+        scores=prediction["scores"][index].float().cpu(),
+        category_ids=[_category_id(label, category_ids) for label in labels],
+        masks=encode_masks(prediction, index),
+    )
+
+
+def coco_results(
+    image_id: int,
+    *,
+    boxes: Float[Tensor, "boxes 4"],
+    scores: Float[Tensor, " boxes"],
+    category_ids: Sequence[int],
+    masks: Sequence[RLE],
+) -> list[Result]:
+    """COCO results from CPU tensors; numbers are the shortest that read back as the same float32.
+
+    Args:
+        boxes: Pixels, xyxy.
+    """
+    corners = boxes.numpy()
+    sides = corners[:, 2:] - corners[:, :2]
+    return [
+        Result(
+            image_id=image_id,
+            category_id=category_id,
+            bbox=[_short(value) for value in (*corner[:2], *side)],
+            score=_short(score),
+            segmentation=mask,
         )
-    return results
+        for corner, side, score, category_id, mask in zip(
+            corners, sides, scores.numpy(), category_ids, masks, strict=True
+        )
+    ]
 
 
 def _category_id(label: int, category_ids: Sequence[int] | None) -> int:
@@ -71,12 +113,6 @@ def _category_id(label: int, category_ids: Sequence[int] | None) -> int:
             "the checkpoint and the annotations are of different classes"
         )
     return category_ids[label - 1]
-
-
-def _masks(prediction: CompactPrediction, index: Int64[Tensor, " boxes"]) -> Iterator[Bool[np.ndarray, "height width"]]:
-    """Full-size masks of some detections, a few in memory at a time."""
-    for start in range(0, len(index), _MASKS_AT_ONCE):
-        yield from full_masks(prediction, index[start : start + _MASKS_AT_ONCE]).cpu().numpy()
 
 
 def _short(value: np.float32) -> float:

@@ -10,7 +10,7 @@ from cutler_pl.models.cascade import BoxCascade
 from cutler_pl.models.config import DetectorConfig
 from cutler_pl.models.detections import Detections, select_detections
 from cutler_pl.models.heads import MASK_POOL_SIZE, MASK_SIZE, MaskHead
-from cutler_pl.models.image_batch import clip_bounds
+from cutler_pl.models.image_batch import ImageBatch
 from cutler_pl.models.losses import mask_loss, mask_targets
 from cutler_pl.models.pooler import pool_boxes, prepare_features, to_rois
 from cutler_pl.models.proposals import LabeledProposals, sample_proposals
@@ -41,7 +41,7 @@ class RoIHeads(nn.Module):
         proposals: Sequence[Float[Tensor, "_ 4"]],
         targets: PaddedTargets,
         masks: Sequence[Bool[Tensor, "_ _height _width"]],
-        sizes_hw: Sequence[tuple[int, int]],
+        bounds: Float[Tensor, "batch 4"],
     ) -> dict[str, Float[Tensor, ""]]:
         """Losses of all stages and of the masks, over a sample of the proposals and the ground truth.
 
@@ -50,9 +50,9 @@ class RoIHeads(nn.Module):
             proposals: Boxes of each image.
             targets: Ground truth of the batch.
             masks: Ground-truth masks of each image.
-            sizes_hw: Size of each image without padding.
+            bounds: What the boxes of each image are clipped to, of the `ImageBatch`.
         """
-        features, bounds = prepare_features(features), clip_bounds(sizes_hw, features[0].device)
+        features = prepare_features(features)
         sampled = sample_proposals(
             proposals,
             targets,
@@ -67,20 +67,25 @@ class RoIHeads(nn.Module):
         return losses | {"loss_mask": self._mask_loss(features, foreground, masks)}
 
     def predict(
-        self, features: Sequence[Tensor], proposals: Sequence[Float[Tensor, "_ 4"]], sizes_hw: Sequence[tuple[int, int]]
+        self,
+        features: Sequence[Tensor],
+        proposals: Sequence[Float[Tensor, "_ 4"]],
+        batch: ImageBatch,
+        *,
+        score_threshold: float | None = None,
     ) -> list[tuple[Detections, Float[Tensor, "_ size size"]]]:
         """Detections of each image in pixels of the batch, and the mask probabilities of each detection."""
         config, features = self.config, prepare_features(features)
-        scored = self.stages.predict(features, proposals, clip_bounds(sizes_hw, features[0].device))
+        scored = self.stages.predict(features, proposals, batch.bounds)
         detections = [
             select_detections(
                 image,
                 size_hw,
-                score_threshold=config.score_threshold,
+                score_threshold=config.score_threshold if score_threshold is None else score_threshold,
                 nms_threshold=config.nms_threshold,
                 max_detections=config.max_detections,
             )
-            for image, size_hw in zip(scored, sizes_hw, strict=True)
+            for image, size_hw in zip(scored, batch.sizes_hw, strict=True)
         ]
         logits = self.mask_logits(features, to_rois([d.boxes for d in detections]))
         classes = torch.cat([d.classes for d in detections])

@@ -12,7 +12,6 @@ from cutler_pl.models.backbone import STRIDES
 from cutler_pl.models.box_coder import BoxWeights, decode_boxes, encode_boxes
 from cutler_pl.models.config import DetectorConfig
 from cutler_pl.models.heads import RPNHead
-from cutler_pl.models.image_batch import clip_bounds
 from cutler_pl.models.losses import rpn_losses
 from cutler_pl.models.matcher import IGNORED, NEGATIVE, POSITIVE, Matcher
 from cutler_pl.models.sampler import Sampler, sample_labels
@@ -66,16 +65,15 @@ class RPN(nn.Module):
         return RPNOutput(anchors, [logits for logits, _ in outputs], [deltas for _, deltas in outputs])
 
     @torch.no_grad()
-    def propose(self, output: RPNOutput, sizes_hw: Sequence[tuple[int, int]]) -> list[Proposals]:
+    def propose(self, output: RPNOutput, bounds: Float[Tensor, "batch 4"]) -> list[Proposals]:
         """Best boxes of each image, clipped to it, after suppression within each level.
 
         Args:
             output: Of `forward`.
-            sizes_hw: Size of each image without padding.
+            bounds: What the boxes of each image are clipped to, of the `ImageBatch`.
         """
         before = self.config.rpn_pre_nms_train if self.training else self.config.rpn_pre_nms_test
         after = self.config.rpn_post_nms_train if self.training else self.config.rpn_post_nms_test
-        bounds = clip_bounds(sizes_hw, output.logits[0].device)
         levels = [self._select(*level, bounds, before) for level in zip(*output, strict=True)]
         boxes, logits = (torch.cat(parts, dim=1) for parts in zip(*levels, strict=True))
         best, order = logits.topk(torch.sym_min(after, logits.shape[1]), dim=1)

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int8, Int64
 from torch import Tensor
 
 from cutler_pl.models.matcher import IGNORED, NEGATIVE, POSITIVE
-from cutler_pl.runtime.reproducibility import generator
+from cutler_pl.runtime.seeding import generator
 
 
 @runtime_checkable

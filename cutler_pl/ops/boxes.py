@@ -30,7 +30,7 @@ def _extent(used: Bool[Tensor, "boxes side"]) -> tuple[Tensor, Tensor]:
 
 
 def box_area(boxes: Float[Tensor, "*boxes 4"]) -> Float[Tensor, "*boxes"]:
-    """Areas in square pixels; a box turned inside out has area 0."""
+    """Areas in square pixels; a box with a negative side has area 0."""
     width, height = (boxes[..., 2:] - boxes[..., :2]).clamp(min=0).unbind(-1)
     return width * height
 
@@ -48,7 +48,7 @@ def box_iou(
 
 
 def clip_boxes(boxes: Float[Tensor, "boxes 4"], size_hw: tuple[int, int]) -> Float[Tensor, "boxes 4"]:
-    """Boxes cut at the borders of an image of `size_hw`."""
+    """Boxes clipped to an image of `size_hw`."""
     height, width = size_hw
     return torch.stack([boxes[:, i].clamp(0, (width, height)[i % 2]) for i in range(4)], dim=1)
 

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool, Int64
 from torch import Tensor
 
-from cutler_pl.runtime.kernels import Kernels, kernels_for
+from cutler_pl.runtime.cuda_kernels import Kernels, kernels_for
 
 SOURCE = Path(__file__).parent / "cuda" / "components.cu"
 

@@ -1,7 +1,7 @@
-"""Non-maximum suppression of many groups of boxes at once, each sorted already.
+"""Non-maximum suppression of many sorted groups of boxes at once.
 
-On the CPU that is torchvision's loop. On other devices, where that loop is one slow thread, passes over all pairs give
-the same answer: after n passes the first n boxes of a group are final, and when a pass changes nothing all are.
+On the CPU by torchvision's loop. On other devices, where that loop is one slow thread, by passes over all pairs with
+the same result: after n passes the first n boxes of a group are final, and all are once a pass changes nothing.
 """
 
 import torch
@@ -18,12 +18,12 @@ _PASSES_BETWEEN_CHECKS = 4
 def nms_sorted(
     boxes: Float[Tensor, "groups boxes 4"], valid: Bool[Tensor, "groups boxes"], threshold: float
 ) -> Bool[Tensor, "groups boxes"]:
-    """Which boxes stay.
+    """Which boxes are kept.
 
     Args:
         boxes: Boxes of each group, best first.
-        valid: Boxes that take part; the others are dropped.
-        threshold: IoU above which the later of two boxes goes.
+        valid: Boxes that count; the others are dropped.
+        threshold: IoU above which the later of two boxes is suppressed.
     """
     if boxes.device.type == "cpu":
         return _nms_by_loop(boxes, valid, threshold)

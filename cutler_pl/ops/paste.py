@@ -25,7 +25,7 @@ def paste_masks(
 
     Args:
         probabilities: Mask of each box, 0 to 1.
-        boxes: Where each belongs, in pixels of the image.
+        boxes: Box of each mask, in pixels of the image.
         size_hw: Size of the image.
         threshold: Pixels of at least this probability belong to the mask.
     """
@@ -61,9 +61,9 @@ def _paste_one_by_one(small: Tensor, boxes: Tensor, size_hw: tuple[int, int], th
 def _weights(low: Tensor, high: Tensor, start: int, stop: int, cells: int) -> Float[Tensor, "boxes pixels cells"]:
     """How much each of `cells` mask cells counts at pixels start to stop, along one axis."""
     pixels = torch.arange(start, stop, device=low.device, dtype=torch.float32) + 0.5
-    place = (pixels - low[:, None]) / (high - low)[:, None] * cells - 0.5
+    position = (pixels - low[:, None]) / (high - low)[:, None] * cells - 0.5
     cell = torch.arange(cells, device=low.device, dtype=torch.float32)
-    return (1 - (place[:, :, None] - cell).abs()).clamp(min=0)
+    return (1 - (position[:, :, None] - cell).abs()).clamp(min=0)
 
 
 def _extent(boxes: Tensor, cells: int, size_hw: tuple[int, int]) -> tuple[int, int, int, int]:

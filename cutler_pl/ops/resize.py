@@ -7,7 +7,7 @@ the axes by cost, which changes pixels, so each axis is one call.
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
 
@@ -40,6 +40,12 @@ def resize_image(image: ImageTensor, size_hw: tuple[int, int]) -> ImageTensor:
         resized = np.array(columns_done.resize(size_hw[::-1], Image.Resampling.BILINEAR))
         return torch.from_numpy(resized).permute(2, 0, 1).contiguous()
     return resize_by_matrices(image, size_hw)
+
+
+def resize_to_square(image: UInt8[np.ndarray, "_ _ 3"], side: int) -> UInt8[Tensor, "3 side side"]:
+    """Resize to MaskCut's square by Pillow's Lanczos filter, as the original does, without regard to aspect."""
+    square = Image.fromarray(image).resize((side, side), Image.Resampling.LANCZOS)
+    return torch.from_numpy(np.array(square)).permute(2, 0, 1)
 
 
 def resize_by_matrices(image: ImageTensor, size_hw: tuple[int, int]) -> ImageTensor:

@@ -75,11 +75,11 @@ def _axis(
 ) -> tuple[Int64[Tensor, "proposals size pixels"], Float[Tensor, "proposals size pixels"]]:
     """The `samples` + 1 pixels along one axis that each cell reads, and how much each counts."""
     start, cell = edges[:, :1], (edges[:, 1:] - edges[:, :1]) / size
-    places = (start + torch.arange(size, device=edges.device) * cell)[:, :, None]
-    places = places + ((torch.arange(samples, device=edges.device) + 0.5) * (cell / samples))[:, None]
-    used = (cell > 0)[:, None] & (places >= -1) & (places <= length)
-    places = places.clamp(0, length - 1)
-    pixels = places[:, :, :1].floor() + torch.arange(samples + 1, device=edges.device)
-    nearness = (1 - (places[:, :, :, None] - pixels[:, :, None]).abs()).clamp(min=0)
+    positions = (start + torch.arange(size, device=edges.device) * cell)[:, :, None]
+    positions = positions + ((torch.arange(samples, device=edges.device) + 0.5) * (cell / samples))[:, None]
+    used = (cell > 0)[:, None] & (positions >= -1) & (positions <= length)
+    positions = positions.clamp(0, length - 1)
+    pixels = positions[:, :, :1].floor() + torch.arange(samples + 1, device=edges.device)
+    nearness = (1 - (positions[:, :, :, None] - pixels[:, :, None]).abs()).clamp(min=0)
     weights = (nearness * used[..., None]).sum(dim=2) / samples
     return pixels.clamp(max=length - 1).long(), weights

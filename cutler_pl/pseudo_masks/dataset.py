@@ -20,6 +20,7 @@ from cutler_pl.coco.packed_strings import PackedStrings
 from cutler_pl.data.loader import loader_settings
 from cutler_pl.errors import ImageReadError
 from cutler_pl.images import read_image
+from cutler_pl.ops.resize import resize_to_square
 from cutler_pl.pseudo_masks.options import RunOptions
 
 
@@ -54,7 +55,7 @@ class MaskCutDataset(Dataset[MaskCutBatch]):
         preview_side: int | None = None,
     ) -> None:
         self._root = root
-        self._size = (options.fixed_size, options.fixed_size)
+        self._side = options.fixed_size
         self._batch_size = options.batch_size
         self._preview_side = preview_side
         self._names = PackedStrings.pack(names)  # loader processes share it without ever copying it
@@ -82,7 +83,7 @@ class MaskCutDataset(Dataset[MaskCutBatch]):
         return self._read(names) if batch.names and len(pending) < len(names) else batch
 
     def _read(self, names: Sequence[str]) -> MaskCutBatch:
-        batch = MaskCutBatch(torch.empty((0, 3, *self._size), dtype=torch.uint8), [], [], [], {})
+        batch = MaskCutBatch(torch.empty((0, 3, self._side, self._side), dtype=torch.uint8), [], [], [], {})
         squares = []
         for name in names:
             try:
@@ -93,17 +94,16 @@ class MaskCutDataset(Dataset[MaskCutBatch]):
             except MemoryError:
                 batch.failures[name] = "not enough memory to decode the image; shrink it"
                 continue
-            image = Image.fromarray(pixels)
-            square = image.resize(self._size, Image.Resampling.LANCZOS)
-            squares.append(torch.from_numpy(np.array(square)).permute(2, 0, 1))
+            squares.append(resize_to_square(pixels, self._side))
             batch.names.append(name)
             batch.sizes_hw.append(pixels.shape[:2])
-            batch.previews.append(self._preview(image))
+            batch.previews.append(self._preview(pixels))
         return batch._replace(pixels=torch.stack(squares)) if squares else batch
 
-    def _preview(self, image: Image.Image) -> np.ndarray | None:
+    def _preview(self, pixels: np.ndarray) -> np.ndarray | None:
         if self._preview_side is None:
             return None
+        image = Image.fromarray(pixels)
         image.thumbnail((self._preview_side, self._preview_side), Image.Resampling.LANCZOS)
         return np.array(image)
 
@@ -114,10 +114,9 @@ class MaskCutDataset(Dataset[MaskCutBatch]):
 class MaskCutDataModule(L.LightningDataModule):
     """Divides the batches among the processes and loads them."""
 
-    allow_zero_length_dataloader_with_multiple_devices = True
-
     def __init__(self, batches: MaskCutDataset, *, num_workers: int) -> None:
         super().__init__()
+        self.allow_zero_length_dataloader_with_multiple_devices = True  # fewer batches than processes
         self.batches = batches
         self._num_workers = num_workers
 

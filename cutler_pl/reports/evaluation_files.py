@@ -40,7 +40,7 @@ def to_csv(report: Report) -> str:
     """One line per value: published ones, this run's, and differences as method "<this run> − <method>"."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["method", "dataset", "of", "measure", "value"])
+    writer.writerow(["method", "dataset", "of", "metric", "value"])
     published = list(_published_values(report))
     writer.writerows(published)
     for dataset, metrics in report.results.items():

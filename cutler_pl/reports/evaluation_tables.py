@@ -129,7 +129,7 @@ def category_tables(report: Report) -> list[Table]:
     """AP and AP50 of every category, for each dataset measured by class."""
     tables = []
     for dataset, kinds in report.categories.items():
-        header = ["category", *(f"{TITLES[kind]} {measure}" for kind in kinds for measure in ("AP", "AP50"))]
+        header = ["category", *(f"{TITLES[kind]} {metric}" for kind in kinds for metric in ("AP", "AP50"))]
         names = dict.fromkeys(name for by_name in kinds.values() for name in by_name)
         rows = [
             [name, *(number(by_name[name].get(m)) for by_name in kinds.values() for m in ("AP", "AP50"))]

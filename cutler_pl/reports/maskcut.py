@@ -11,7 +11,7 @@ from cutler_pl.maskcut.predictor import ImageMasks
 from cutler_pl.pseudo_masks.merge import MergeReport
 from cutler_pl.reports.html_report import Figure, Page, Row, Section, write_page
 from cutler_pl.reports.tables import Table
-from cutler_pl.runtime.reproducibility import run_metadata
+from cutler_pl.runtime.environment import run_metadata
 from cutler_pl.visual.contact_sheet import side_by_side
 from cutler_pl.visual.draw import draw_instances
 from cutler_pl.visual.heatmap import draw_heatmap

@@ -17,9 +17,9 @@ from cutler_pl.images import read_image
 from cutler_pl.maskcut import MaskCutParams, build_feature_extractor, maskcut
 from cutler_pl.reports.html_report import Figure, Page, Row, Section, write_page
 from cutler_pl.reports.tables import Table
+from cutler_pl.runtime.environment import run_metadata
 from cutler_pl.runtime.files import write_json
 from cutler_pl.runtime.logging import get_logger
-from cutler_pl.runtime.reproducibility import run_metadata
 from cutler_pl.visual.contact_sheet import side_by_side
 from cutler_pl.visual.curves import plot_curves, read_metrics, save_figure, select_curves
 from cutler_pl.visual.heatmap import draw_heatmap

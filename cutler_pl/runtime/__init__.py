@@ -1,1 +1,1 @@
-"""What every layer may use: logging, ranks, seeds, optional packages. Nothing here knows of images or models."""
+"""Files, locks, ranks, logging, seeds, optional packages; nothing here depends on images or models."""

@@ -1,7 +1,7 @@
-"""Files from the internet: resumed where a transfer broke off, of the size announced, with a remembered SHA-256.
+"""Downloads: resumed after a lost connection, checked against the announced size and a recorded SHA-256.
 
-Where no checksum is published, the first download's is the one that later ones must have. It stands beside the file
-in the form of `sha256sum`, so that `sha256sum -c <file>.sha256` checks it too.
+The checksum of the first download is stored beside the file in the format of `sha256sum`; later downloads must have
+the same.
 """
 
 import http.client
@@ -23,18 +23,18 @@ from cutler_pl.runtime.files import file_digest, wrap_os_errors, write_json, wri
 from cutler_pl.runtime.locks import file_lock
 from cutler_pl.runtime.logging import get_logger
 
-_PIECE = 1 << 20
+_CHUNK_BYTES = 1 << 20
 _TIMEOUT_SECONDS = 30.0
-_OWN_MACHINE = ("localhost", "127.0.0.1", "::1")
+_LOCALHOST = ("localhost", "127.0.0.1", "::1")
 
 log = get_logger(__name__)
 
 
-class _BrokenOffError(OSError):
+class _ConnectionLostError(ConnectionError):
     """The connection ended before the file did."""
 
 
-_CONNECTION_FAULTS = (urllib.error.URLError, http.client.HTTPException, _BrokenOffError, ConnectionError, TimeoutError)
+_CONNECTION_ERRORS = (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError)
 
 
 def fetch_file(
@@ -45,29 +45,30 @@ def fetch_file(
     attempts: int = 4,
     pause_seconds: float = 2.0,
 ) -> bool:
-    """Make sure that a file is there and is the one that was fetched first.
+    """Fetch a file unless it exists, and check its SHA-256.
 
     Args:
         address: An https address, or an http address of this machine.
-        path: Where it is kept; what is not complete yet is kept in `<path>.part`.
-        check: Called with the complete file before it takes its place; raises a `CutlerError` to refuse it.
-        attempts: Number of connections; each goes on where the last one broke off.
+        path: Destination; an incomplete download is `<path>.part`.
+        check: Called with the complete file before it is renamed to `path`; raises a `CutlerError` to refuse it.
+        attempts: Number of connections; each resumes the transfer.
+        pause_seconds: Wait before the second attempt; doubled before each further one.
 
     Returns:
         Whether anything was fetched.
 
     Raises:
-        ConfigError: The address is not safe against changes on the way.
-        DownloadError: The file cannot be had, or it, or what came, has another SHA-256 than at first.
+        ConfigError: The address is neither https nor of this machine.
+        DownloadError: The file cannot be fetched, or its SHA-256 is not the recorded one.
         OutputWriteError: There is no space or no permission.
     """
     parts = urlsplit(address)
-    if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in _OWN_MACHINE):
+    if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in _LOCALHOST):
         raise ConfigError(f"{address}: not fetched, since only https addresses are safe against changes on the way")
     if path.is_file():
-        if check is not None and not _sums(path).is_file():  # put there by hand
+        if check is not None and not _checksum_path(path).is_file():  # put there by hand
             check(path)
-        _compare(path, path, address)
+        _verify_checksum(path, path, address)
         return False
     name = f".{path.name}.lock"
     lock = file_lock(path.parent, purpose=f"download of {path.name}", name=name, timeout=math.inf)
@@ -77,31 +78,31 @@ def fetch_file(
         part = path.with_name(f"{path.name}.part")
         log.info("fetching %s into %s", address, path)
         _transfer(address, part, attempts, pause_seconds)
-        _compare(part, path, address)
+        _verify_checksum(part, path, address)
         if check is not None:
             try:
                 check(part)
             except CutlerError:
                 part.unlink()
                 raise
-        _record(part, path)
+        _record_checksum(part, path)
         part.replace(path)
-        _notes(part).unlink(missing_ok=True)
+        _metadata_path(part).unlink(missing_ok=True)
     return True
 
 
-def _record(content: Path, path: Path) -> None:
-    if not _sums(path).is_file():
-        write_text(_sums(path), f"{file_digest(content)}  {path.name}\n")
+def _record_checksum(content: Path, path: Path) -> None:
+    if not _checksum_path(path).is_file():
+        write_text(_checksum_path(path), f"{file_digest(content)}  {path.name}\n")
 
 
-def _compare(content: Path, path: Path, address: str) -> None:
-    """Compare with the SHA-256 that was recorded first, or record it for a file that was put there by hand."""
-    if not _sums(path).is_file():
+def _verify_checksum(content: Path, path: Path, address: str) -> None:
+    """Compare with the recorded SHA-256, or record it for a file that was copied by hand."""
+    if not _checksum_path(path).is_file():
         if content == path:
-            _record(path, path)
+            _record_checksum(path, path)
         return
-    recorded = _sums(path).read_text(encoding="utf-8").split()[:1]
+    recorded = _checksum_path(path).read_text(encoding="utf-8").split()[:1]
     found = file_digest(content)
     if recorded != [found]:
         if content != path:
@@ -109,7 +110,7 @@ def _compare(content: Path, path: Path, address: str) -> None:
         changed = "has changed since it was fetched" if content == path else f"is not what {address} had at first"
         raise DownloadError(
             f"{path}: {changed}: SHA-256 {found}, recorded {' '.join(recorded) or 'nothing'}; delete "
-            f"{'it' if content == path else _sums(path)} and run the same command again to fetch "
+            f"{'it' if content == path else _checksum_path(path)} and run the same command again to fetch "
             f"{'it anew' if content == path else 'and accept the new one'}"
         )
 
@@ -117,47 +118,48 @@ def _compare(content: Path, path: Path, address: str) -> None:
 def _transfer(address: str, part: Path, attempts: int, pause_seconds: float) -> None:
     for attempt in range(1, attempts + 1):
         try:
-            _go_on(address, part)
+            _resume(address, part)
         except urllib.error.HTTPError as error:
             error.close()
             if error.code < 500:
                 raise _unavailable(address, part, f"the server answers {error.code} {error.reason}") from error
             reason: Exception = error
-        except _CONNECTION_FAULTS as error:
+        except _CONNECTION_ERRORS as error:
             reason = error
         else:
             return
         if attempt == attempts:
             raise _unavailable(address, part, str(reason)) from reason
         log.warning("%s: %s; attempt %d of %d follows", address, reason, attempt + 1, attempts)
-        time.sleep(pause_seconds)
+        time.sleep(pause_seconds * 2 ** (attempt - 1))
 
 
-def _go_on(address: str, part: Path) -> None:
-    """Fetch what is missing of `part`; all of it where the server has another file by now or cannot resume."""
+def _resume(address: str, part: Path) -> None:
+    """Fetch the rest of `part`; all of it where the file on the server has changed or the server cannot resume."""
     had = part.stat().st_size if part.is_file() else 0
-    notes = json.loads(_notes(part).read_text(encoding="utf-8")) if had and _notes(part).is_file() else {}
-    size = notes.get("size")
-    if had and had == size and notes.get("address") == address:
+    known = had and _metadata_path(part).is_file()
+    metadata = json.loads(_metadata_path(part).read_text(encoding="utf-8")) if known else {}
+    size = metadata.get("size")
+    if had and had == size and metadata.get("address") == address:
         return
-    if notes.get("address") != address or not notes.get("version") or (size is not None and had > size):
+    if metadata.get("address") != address or not metadata.get("version") or (size is not None and had > size):
         had = 0
-    headers = {"Range": f"bytes={had}-", "If-Range": notes["version"]} if had else {}
-    with urllib.request.urlopen(urllib.request.Request(address, headers=headers), timeout=_TIMEOUT_SECONDS) as answer:
-        resumed = answer.status == http.client.PARTIAL_CONTENT and _start(answer) == had
-        length = answer.headers.get("Content-Length")
+    headers = {"Range": f"bytes={had}-", "If-Range": metadata["version"]} if had else {}
+    with urllib.request.urlopen(urllib.request.Request(address, headers=headers), timeout=_TIMEOUT_SECONDS) as response:
+        resumed = response.status == http.client.PARTIAL_CONTENT and _first_byte(response) == had
+        length = response.headers.get("Content-Length")
         size = None if length is None else int(length) + (had if resumed else 0)
         if not resumed:
-            part.unlink(missing_ok=True)  # before the notes, which would say that its bytes are of this version
-        version = answer.headers.get("ETag") or answer.headers.get("Last-Modified")
-        write_json(_notes(part), {"address": address, "version": version, "size": size})
+            part.unlink(missing_ok=True)  # before the metadata, which would say that its bytes are of this version
+        version = response.headers.get("ETag") or response.headers.get("Last-Modified")
+        write_json(_metadata_path(part), {"address": address, "version": version, "size": size})
         with part.open("ab" if resumed else "wb") as file, _progress(part, size, had if resumed else 0) as progress:
-            while piece := _read(answer):
-                file.write(piece)
-                progress.update(len(piece))
+            while chunk := _read(response):
+                file.write(chunk)
+                progress.update(len(chunk))
     found = part.stat().st_size
     if size is not None and found != size:
-        raise _BrokenOffError(f"the connection ended after {found:,} of {size:,} bytes")
+        raise _ConnectionLostError(f"the connection ended after {found:,} of {size:,} bytes")
 
 
 def _progress(part: Path, size: int | None, done: int) -> "tqdm[Any]":
@@ -166,31 +168,31 @@ def _progress(part: Path, size: int | None, done: int) -> "tqdm[Any]":
     return tqdm(total=size, initial=done, unit="B", unit_scale=True, desc=part.stem, disable=hidden)
 
 
-def _read(answer: Any) -> bytes:
+def _read(response: Any) -> bytes:
     try:
-        piece: bytes = answer.read(_PIECE)
+        chunk: bytes = response.read(_CHUNK_BYTES)
     except (OSError, http.client.HTTPException) as error:
-        raise _BrokenOffError(f"the connection broke off: {error}") from error
-    return piece
+        raise _ConnectionLostError(f"the connection was lost: {error}") from error
+    return chunk
 
 
-def _start(answer: Any) -> int | None:
-    """First byte of a partial answer, as of `Content-Range: bytes 100-199/200`."""
-    text = str(answer.headers.get("Content-Range", "")).removeprefix("bytes ").partition("-")[0]
+def _first_byte(response: Any) -> int | None:
+    """First byte of a partial response, as of `Content-Range: bytes 100-199/200`."""
+    text = str(response.headers.get("Content-Range", "")).removeprefix("bytes ").partition("-")[0]
     return int(text) if text.isdigit() else None
 
 
 def _unavailable(address: str, part: Path, reason: str) -> DownloadError:
     path = part.with_name(part.name.removesuffix(".part"))
     return DownloadError(
-        f"{address}: cannot be fetched ({reason}); run the same command again to go on, or fetch it where there is a "
+        f"{address}: cannot be fetched ({reason}); run the same command again to resume, or fetch it where there is a "
         f"connection and put it at {path}"
     )
 
 
-def _sums(path: Path) -> Path:
+def _checksum_path(path: Path) -> Path:
     return path.with_name(f"{path.name}.sha256")
 
 
-def _notes(part: Path) -> Path:
+def _metadata_path(part: Path) -> Path:
     return part.with_name(f"{part.name}.json")

@@ -1,4 +1,4 @@
-"""Files that are either whole or not there: written beside their place and renamed."""
+"""Atomic writes: a file is written under a temporary name in its folder, then renamed."""
 
 import errno
 import hashlib
@@ -22,10 +22,10 @@ def file_digest(path: str | Path) -> str:
 
 @contextmanager
 def wrap_os_errors(path: str | Path) -> Iterator[None]:
-    """Turn what the system says of a full or protected disk into an error that names the file and the way out.
+    """Convert the errors of a full or read-only disk into one that names the file and the way out.
 
     Raises:
-        OutputWriteError: The body could not write for want of space or permission.
+        OutputWriteError: There is no space or no permission.
     """
     try:
         yield
@@ -38,9 +38,9 @@ def wrap_os_errors(path: str | Path) -> Iterator[None]:
 
 @contextmanager
 def atomic_write(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path in the same folder; on success it takes the place of `path`, on failure it is removed.
+    """Yield a temporary path in the same folder; on success it is renamed to `path`, on failure it is removed.
 
-    Readers see the old file or the new one, never a part of either. Parent folders are made.
+    Readers see the old file or the new one, never a part of either. Parent folders are created.
 
     Raises:
         OutputWriteError: There is no space or no permission.

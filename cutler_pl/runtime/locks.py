@@ -25,14 +25,14 @@ log = get_logger(__name__)
 def file_lock(
     folder: str | Path, *, purpose: str, name: str = LOCK_NAME, part: str | None = None, timeout: float = 0.0
 ) -> Iterator[None]:
-    """Hold the lock of a folder, which is created if needed; the lock file stays and means nothing by itself.
+    """Hold the lock of a folder, which is created if needed; the lock file stays after release.
 
     Args:
         folder: Output folder.
         purpose: Command that holds the lock, such as "maskcut"; named in the error of the second process.
         name: Lock file.
         part: One part of the folder, such as a job of an array; others may be held at the same time, the folder not.
-        timeout: Seconds to wait for the holder of the folder; `math.inf` waits as long as it lives.
+        timeout: Seconds to wait for the holder of the folder; `math.inf` waits without limit.
 
     Raises:
         OutputLockedError: Another live process holds the lock.

@@ -1,4 +1,4 @@
-"""Loggers that speak on rank 0 only, so that 64 processes do not say the same thing 64 times."""
+"""Loggers: information from rank 0 only, warnings and errors from every rank."""
 
 import logging
 import sys
@@ -9,8 +9,11 @@ from cutler_pl.runtime.distributed import global_rank
 
 ROOT_NAME = "cutler_pl"
 
-# Beginnings of warnings that Lightning gives about what is meant here; people cannot act on them.
-_MEANT = (r"You defined a `validation_step` but have no `val_dataloader`", r"`isinstance\(treespec, LeafSpec\)`")
+# Warnings of Lightning about what is intended here; users cannot act on them.
+_IGNORED_WARNINGS = (
+    r"You defined a `validation_step` but have no `val_dataloader`",
+    r"`isinstance\(treespec, LeafSpec\)`",
+)
 
 
 class _RankZeroFilter(logging.Filter):
@@ -21,7 +24,7 @@ class _RankZeroFilter(logging.Filter):
 
 
 class _StderrHandler(logging.StreamHandler[TextIO]):
-    """Writes to what `sys.stderr` is at the time of the event: progress bars and tests exchange it for a while."""
+    """Writes to the present `sys.stderr`, which progress bars and tests replace for a while."""
 
     def emit(self, record: logging.LogRecord) -> None:
         self.stream = sys.stderr
@@ -37,7 +40,7 @@ def get_logger(name: str) -> logging.Logger:
 
 
 def configure_logging(level: int = logging.INFO) -> None:
-    """Send this package's log to standard error, one unwrapped line an event (paths stay whole). Idempotent."""
+    """Send this package's log to standard error, one unwrapped line per event (paths stay whole). Idempotent."""
     root = logging.getLogger(ROOT_NAME)
     root.setLevel(level)
     root.propagate = False
@@ -45,7 +48,7 @@ def configure_logging(level: int = logging.INFO) -> None:
         handler = _StderrHandler()
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname).1s %(message)s", datefmt="%H:%M:%S"))
         root.addHandler(handler)
-        # which hardware there is, and advertisement; its warnings stay
+        # hides the list of hardware and advertisements; warnings stay
         logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
-        for message in _MEANT:
+        for message in _IGNORED_WARNINGS:
             warnings.filterwarnings("ignore", message)

@@ -3,8 +3,8 @@
 Section 3.4 of the paper. Predictions with a score of at least the threshold (0.7 in the first round, 0.65 in the
 second) become annotations; an annotation of the round before stays only if no kept prediction of its image reaches a
 mask IoU of 0.5 with it. Deviations from the original's script: boxes and areas of predictions are those of their masks,
-width and height are correct; predictions of unknown images and masks of another size are errors instead of being kept
-or lost silently; empty masks are left out; ids of annotations that stay do not change.
+width and height are correct; unknown images and masks of another size are errors, where the original keeps or loses
+them silently; empty masks are left out; ids of annotations that stay do not change.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,7 +15,7 @@ from cutler_pl.coco import rle
 from cutler_pl.coco.io import Source, load_coco, load_predictions, read_json, read_results
 from cutler_pl.coco.records import group_by_image
 from cutler_pl.coco.schema import Coco, Image, Result
-from cutler_pl.coco.validation import InvalidRecords, OnError, detection_label, is_mapping, mask_size, result_fault
+from cutler_pl.coco.validation import InvalidRecords, OnError, detection_label, is_mapping, mask_size, result_error
 from cutler_pl.runtime.logging import get_logger
 from cutler_pl.self_training.select import select
 
@@ -31,7 +31,7 @@ _log = get_logger(__name__)
 
 @dataclass(frozen=True)
 class Merge:
-    """Annotations of the next round, counts, and one reason for each faulty record left out.
+    """Annotations of the next round, counts, and one reason for each invalid record left out.
 
     `added` predictions became annotations and `replaced` previous ones; `empty` records have a mask without area.
     """
@@ -52,7 +52,7 @@ def merge_annotations(
         previous: COCO annotations of this round, as path or content; swapped width and height are corrected.
         predictions: COCO results with masks, or COCO annotations matched by file name, as path or content.
         threshold: Least score of predictions that are kept.
-        on_error: "raise" ends at the first faulty record: an unknown image or category, a mask of another size than
+        on_error: "raise" ends at the first invalid record: an unknown image or category, a mask of another size than
             its image, a record without mask or score. "skip" logs and leaves out such records.
 
     Returns:
@@ -61,7 +61,7 @@ def merge_annotations(
 
     Raises:
         DatasetNotFoundError: A file is not there.
-        AnnotationError: A file or record is faulty.
+        AnnotationError: A file or record is invalid.
         ConfigError: The threshold is not a number.
     """
     return merge(previous, predictions, threshold, on_error=on_error).coco
@@ -79,8 +79,8 @@ def merge(previous: Source, predictions: Predictions, threshold: float, *, on_er
     found = _with_mask(checked.results, invalid)
     old, new = _with_area(_masks(coco)), _with_area(found)
     replaced = _replaced(old, new)
-    as_given = {record["id"]: record for record in reversed(before["annotations"]) if is_mapping(record)}
-    annotations = [as_given[annotation["id"]] for annotation in old if annotation["id"] not in replaced]
+    original = {record["id"]: record for record in reversed(before["annotations"]) if is_mapping(record)}
+    annotations = [original[annotation["id"]] for annotation in old if annotation["id"] not in replaced]
     first_id = max((annotation["id"] for annotation in coco["annotations"]), default=0) + 1
     added = group_by_image(new)
     in_order = [result for image in coco["images"] for result in added.get(image["id"], [])]
@@ -112,8 +112,8 @@ def _with_mask(results: Sequence[Result], invalid: InvalidRecords) -> list[Resul
 def _fix_unannotated_sizes(coco: Coco, predictions: Iterable[Mapping[str, Any]]) -> list[Image]:
     """Image records; without annotations, width and height are swapped where all predictions have them that way."""
     annotated = {annotation["image_id"] for annotation in coco["annotations"]}
-    sound = [p for p in predictions if result_fault(p) is None and p["image_id"] not in annotated]
-    sizes = {image_id: set(map(mask_size, found)) for image_id, found in group_by_image(sound).items()}
+    valid = [p for p in predictions if result_error(p) is None and p["image_id"] not in annotated]
+    sizes = {image_id: set(map(mask_size, found)) for image_id, found in group_by_image(valid).items()}
     return [
         {**image, "height": image["width"], "width": image["height"]}
         if sizes.get(image["id"]) == {(image["width"], image["height"])}

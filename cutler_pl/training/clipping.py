@@ -1,6 +1,6 @@
 """Gradient clipping per parameter tensor, as detectron2's "norm" clipping does; Lightning's own clips a global norm.
 
-Nothing here waits for the device.
+No host–device synchronisation.
 """
 
 from collections.abc import Sequence

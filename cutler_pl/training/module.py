@@ -20,7 +20,7 @@ from cutler_pl.errors import ConfigError, TrainingDivergedError
 from cutler_pl.models.detections import CompactPrediction
 from cutler_pl.runtime.distributed import world_size
 from cutler_pl.runtime.logging import get_logger
-from cutler_pl.runtime.reproducibility import generator
+from cutler_pl.runtime.seeding import generator
 from cutler_pl.training.clipping import clip_tensor_norms_, tensor_norms
 from cutler_pl.training.running_means import RunningMeans
 from cutler_pl.types import Target
@@ -143,7 +143,7 @@ class DetectorModule(L.LightningModule):
             schedule.setdefault("lr_lambdas", [None] * len(schedule["base_lrs"]))
 
     def _step_is_finite(self, norms: list[Float[Tensor, " _"]]) -> bool:
-        """Whether all ranks may step, with the step's one wait for the device; count, warn, give up."""
+        """Whether all ranks may step, with the step's one host–device synchronisation; count and log, or raise."""
         finite, self._losses_finite = self._losses_finite.to(self.device), torch.ones((), dtype=torch.bool)
         if norms and getattr(self.trainer.precision_plugin, "scaler", None) is None:
             # A loss scaler skips an overflowing step itself and lowers its factor: that is no divergence.
@@ -156,12 +156,12 @@ class DetectorModule(L.LightningModule):
             return True
         self.nonfinite_steps += 1
         self.nonfinite_in_a_row += 1
-        culprits = ", ".join(f"{name}={float(loss):g}" for name, loss in sorted(self._last_losses.items()))
-        log.warning("step %d dropped: loss or gradients are not finite (%s)", self.global_step, culprits)
+        losses = ", ".join(f"{name}={float(loss):g}" for name, loss in sorted(self._last_losses.items()))
+        log.warning("step %d dropped: loss or gradients are not finite (%s)", self.global_step, losses)
         if self.nonfinite_in_a_row >= self.max_nonfinite_steps:
             raise TrainingDivergedError(
                 f"the loss was not finite in {self.nonfinite_in_a_row} steps in a row up to step {self.global_step} "
-                f"({culprits}): lower optimizer.lr, lengthen scheduler.warmup_steps or set trainer.precision=32-true, "
+                f"({losses}): lower optimizer.lr, lengthen scheduler.warmup_steps or set trainer.precision=32-true, "
                 "and resume from the last checkpoint"
             )
         return False

@@ -1,7 +1,7 @@
 """SGD with detectron2's learning rates and weight decays per parameter.
 
 Normalisation layers do not decay. The last layers of the heads may learn `head_lr_multiplier` times as fast: in the
-semi-supervised recipes those layers start anew while the rest is pre-trained.
+semi-supervised recipes those layers are newly initialised while the rest is pre-trained.
 """
 
 import re

@@ -39,6 +39,6 @@ class RunningMeans:
                 metric.update(torch.tensor(total / count, device=device).expand(int(count)))
 
     def _metric(self, name: str, device: Any) -> MeanMetric:
-        if name not in self._metrics:  # a NaN check would wait for the device
+        if name not in self._metrics:  # a NaN check would synchronise host and device
             self._metrics[name] = MeanMetric(nan_strategy="disable").to(device)
         return self._metrics[name]

@@ -34,7 +34,7 @@ def find_weights(name: str, source: WeightSource, *, hub_id: str) -> dict[str, T
         else:
             state = read_state(locate_weights(hub_id if source is None else source))
     except CheckpointError as error:
-        raise CheckpointError(f"weights of {name}: {error}; {_WAYS_OUT}") from error
+        raise type(error)(f"weights of {name}: {error}; {_WAYS_OUT}") from error
     inner = {key.removeprefix("backbone."): value for key, value in state.items() if key.startswith("backbone.")}
     return inner or state
 
@@ -62,9 +62,9 @@ def load_exactly(
         for k in sorted(expected)
         if k in state and state[k].shape != expected[k].shape
     ]
-    faults = {"missing": missing, "not of this model": unexpected, "of another shape": mismatched}
-    if any(faults.values()):
-        lists = "; ".join(f"{kind}: {', '.join(keys)}" for kind, keys in faults.items() if keys)
+    errors = {"missing": missing, "not of this model": unexpected, "of another shape": mismatched}
+    if any(errors.values()):
+        lists = "; ".join(f"{kind}: {', '.join(keys)}" for kind, keys in errors.items() if keys)
         origin = "the given state dict" if isinstance(source, Mapping) else source or "the hub"
         raise CheckpointError(f"weights of {name}: {origin} does not hold this backbone ({lists}); give the right file")
     model.load_state_dict({k: state[k] for k in expected}, assign=True)

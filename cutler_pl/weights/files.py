@@ -91,7 +91,11 @@ def unwrap(content: Mapping[Any, Any], *, name: str) -> dict[str, Tensor]:
 
 
 def write_state(
-    path: str | Path, state: Mapping[str, Tensor], *, model_config: Mapping[str, Any] | None = None
+    path: str | Path,
+    state: Mapping[str, Tensor],
+    *,
+    model_config: Mapping[str, Any] | None = None,
+    bare: bool = False,
 ) -> None:
     """Write weights in the form that the file's ending says; the file is complete or not there.
 
@@ -99,6 +103,7 @@ def write_state(
         path: `.pth` is detectron2's form of `torch.save`, `.pkl` its pickle of arrays, `.safetensors` bare weights.
         state: The weights.
         model_config: JSON values that say how the model is built, stored beside the weights.
+        bare: Write a `.pth` file as the state dict alone, as torchvision does.
 
     Raises:
         CheckpointError: The ending is none of these.
@@ -117,7 +122,7 @@ def write_state(
             # detectron2 takes a pickle with an author for one of its own, and not for Caffe2's.
             temporary.write_bytes(pickle.dumps({"model": arrays, "__author__": "cutler_pl", **extra}, protocol=4))
         else:
-            torch.save({"model": state, **extra}, temporary)
+            torch.save(state if bare else {"model": state, **extra}, temporary)
 
 
 def _load_safetensors(path: Path) -> dict[str, Any]:

@@ -5,6 +5,7 @@ CutLER's authors released their files without checksums. Downloads are kept in t
 are kept by huggingface_hub.
 """
 
+import difflib
 import hashlib
 import re
 from pathlib import Path, PurePosixPath
@@ -14,7 +15,7 @@ import huggingface_hub
 import torch
 from huggingface_hub.errors import LocalEntryNotFoundError
 
-from cutler_pl.errors import CheckpointError, ConfigError, DownloadError
+from cutler_pl.errors import ConfigError, DownloadError, WeightsNotFoundError
 from cutler_pl.runtime.download import fetch_file
 
 _ROOT = "https://dl.fbaipublicfiles.com/cutler/checkpoints/"
@@ -45,7 +46,7 @@ def locate_weights(source: str | Path) -> Path:
             that holds `model.safetensors`.
 
     Raises:
-        CheckpointError: There is no such source, or it cannot be fetched; the message says how to do it by hand.
+        WeightsNotFoundError: There is no such source, or it cannot be fetched; the message says how to do it by hand.
     """
     name = str(source)
     if Path(source).is_file():
@@ -55,8 +56,10 @@ def locate_weights(source: str | Path) -> Path:
         return _fetch(address)
     if isinstance(source, str) and _HUB_ID.fullmatch(name) and not name.endswith(_ENDINGS):
         return _fetch_from_hub(name)
-    raise CheckpointError(
-        f"{name}: no such file, and not the name of a released one; give a path, an https address, a repository of the "
+    close = difflib.get_close_matches(PurePosixPath(name).stem, RELEASED, n=1)
+    raise WeightsNotFoundError(
+        f"{name}: no such file, and not the name of a released one"
+        f"{f' (did you mean {close[0]}?)' if close else ''}; give a path, an https address, a repository of the "
         f"Hugging Face hub or one of {', '.join(RELEASED)}"
     )
 
@@ -67,13 +70,18 @@ def released_address(name: str) -> str | None:
     return address if address and name in (PurePosixPath(address).stem, PurePosixPath(address).name) else None
 
 
+def cached_file(address: str) -> Path:
+    """Where the file of an address is kept, whether it is there or not."""
+    return Path(torch.hub.get_dir()) / "checkpoints" / _file_name(address)
+
+
 def _fetch(address: str) -> Path:
-    path = Path(torch.hub.get_dir()) / "checkpoints" / _file_name(address)
+    path = cached_file(address)
     if not path.is_file():
         try:
             fetch_file(address, path)
         except (DownloadError, ConfigError) as error:
-            raise CheckpointError(f"{error}; or give the path of your copy instead") from error
+            raise WeightsNotFoundError(f"{error}; or give the path of your copy instead") from error
     return path
 
 
@@ -83,7 +91,7 @@ def _fetch_from_hub(hub_id: str) -> Path:
     except LocalEntryNotFoundError:
         pass
     if huggingface_hub.constants.HF_HUB_OFFLINE:
-        raise CheckpointError(f"{hub_id}: not in the local cache, and HF_HUB_OFFLINE is set")
+        raise WeightsNotFoundError(f"{hub_id}: not in the local cache, and HF_HUB_OFFLINE is set")
     address = huggingface_hub.hf_hub_url(hub_id, _HUB_FILE)
     try:
         # one short request, since the retries of the download would take half a minute without a network
@@ -91,7 +99,7 @@ def _fetch_from_hub(hub_id: str) -> Path:
         return Path(huggingface_hub.hf_hub_download(hub_id, _HUB_FILE))
     except Exception as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise CheckpointError(f"{address}: cannot be fetched from the Hugging Face hub ({reason})") from error
+        raise WeightsNotFoundError(f"{address}: cannot be fetched from the Hugging Face hub ({reason})") from error
 
 
 def _file_name(address: str) -> str:
@@ -100,3 +108,8 @@ def _file_name(address: str) -> str:
     if address in RELEASED.values():
         return name.name
     return f"{name.stem}-{hashlib.sha256(address.encode()).hexdigest()[:8]}{name.suffix}"
+
+
+def is_in_hub_cache(hub_id: str) -> bool:
+    """Whether a hub repository's weights are on this machine."""
+    return isinstance(huggingface_hub.try_to_load_from_cache(hub_id, _HUB_FILE), str)

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cutler_pl.coco import load_coco, rle
-from cutler_pl.coco.index import InstanceIndex, index_place, open_index
+from cutler_pl.coco.index import InstanceIndex, index_root, open_index
 from cutler_pl.coco.packed_strings import PackedStrings
 from cutler_pl.errors import AnnotationError, DatasetNotFoundError
 
@@ -124,7 +124,7 @@ def test_rebuild_index_of_changed_file(tmp_path: Path, caplog: pytest.LogCapture
 
 def test_a_build_that_was_killed_is_done_again(tmp_path: Path) -> None:
     path = write(tmp_path / "x.json", small_coco())
-    half = index_place(path) / ".building"
+    half = index_root(path) / ".building"
     half.mkdir(parents=True)
     (half / "facts.json").write_text("{")
     assert len(open_index(path)) == 3
@@ -137,7 +137,7 @@ def test_index_of_read_only_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     folder = tmp_path / "annotations"
     folder.mkdir()
     path = write(folder / "x.json", small_coco())
-    assert index_place(path).parent == folder
+    assert index_root(path).parent == folder
     assert (tmp_path / "mine") in open_index(path, index_dir=tmp_path / "mine").folder.parents
     folder.chmod(0o555)
     try:
@@ -152,7 +152,7 @@ def test_equal_names_have_own_indices(tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         paths.append(write(tmp_path / name / "x.json", small_coco()))
-    places = [index_place(path, index_dir=tmp_path / "all") for path in paths]
+    places = [index_root(path, index_dir=tmp_path / "all") for path in paths]
     assert places[0] != places[1]
 
 
@@ -210,7 +210,7 @@ def test_annotations_may_come_before_their_images(tmp_path: Path) -> None:
         assert first.objects(i).boxes_xywh.tolist() == second.objects(i).boxes_xywh.tolist()
 
 
-FAULTY = {
+INVALID = {
     r"image id \d+ occurs more than once": {"images": small_coco()["images"] * 2},
     "annotation id 1 occurs more than once": {"annotations": small_coco()["annotations"] * 2},
     "category id 8 occurs more than once": {"categories": small_coco()["categories"] * 2},
@@ -225,9 +225,9 @@ FAULTY = {
 }
 
 
-@pytest.mark.parametrize("sentence", FAULTY)
-def test_faulty_records_end_the_build(tmp_path: Path, sentence: str) -> None:
-    path = write(tmp_path / "x.json", small_coco() | FAULTY[sentence])
+@pytest.mark.parametrize("sentence", INVALID)
+def test_invalid_records_end_the_build(tmp_path: Path, sentence: str) -> None:
+    path = write(tmp_path / "x.json", small_coco() | INVALID[sentence])
     with pytest.raises(AnnotationError, match=sentence):
         open_index(path)
     with pytest.raises(AnnotationError, match=sentence):

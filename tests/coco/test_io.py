@@ -82,7 +82,7 @@ def test_a_results_list_is_no_annotation_file(tmp_path: Path) -> None:
         load_coco(tmp_path / "results.json")
 
 
-FAULTY_ANNOTATIONS = {
+INVALID_ANNOTATIONS = {
     "annotation 2 is for the unknown image 9": annotation(2, 9),
     "annotation 2 has the unknown category 7": annotation(2, category_id=7),
     "annotation id 1 occurs more than once": annotation(1, 2),
@@ -111,9 +111,9 @@ FAULTY_ANNOTATIONS = {
 }
 
 
-@pytest.mark.parametrize("sentence", FAULTY_ANNOTATIONS)
-def test_raise_or_list_faulty_annotation(sentence: str, tmp_path: Path) -> None:
-    content = coco(annotation(1), FAULTY_ANNOTATIONS[sentence], annotation(3, 2))
+@pytest.mark.parametrize("sentence", INVALID_ANNOTATIONS)
+def test_raise_or_list_invalid_annotation(sentence: str, tmp_path: Path) -> None:
+    content = coco(annotation(1), INVALID_ANNOTATIONS[sentence], annotation(3, 2))
     path = tmp_path / "a.json"
     path.write_text(json.dumps(content))
     with pytest.raises(AnnotationError) as error:
@@ -127,7 +127,7 @@ def test_raise_or_list_faulty_annotation(sentence: str, tmp_path: Path) -> None:
     assert sentence in checked.dropped[0]
 
 
-FAULTY_IMAGES = {
+INVALID_IMAGES = {
     "image id 1 occurs more than once": {"id": 1, "file_name": "c.jpg", "height": HEIGHT, "width": WIDTH},
     "image 3 has no positive integer height, but None": {"id": 3, "file_name": "c.jpg", "width": WIDTH},
     "image 3 has no positive integer width, but 0": {"id": 3, "file_name": "c.jpg", "height": HEIGHT, "width": 0},
@@ -136,10 +136,10 @@ FAULTY_IMAGES = {
 }
 
 
-@pytest.mark.parametrize("sentence", FAULTY_IMAGES)
-def test_raise_or_list_faulty_image(sentence: str) -> None:
+@pytest.mark.parametrize("sentence", INVALID_IMAGES)
+def test_raise_or_list_invalid_image(sentence: str) -> None:
     content = coco()
-    content["images"].append(FAULTY_IMAGES[sentence])
+    content["images"].append(INVALID_IMAGES[sentence])
     with pytest.raises(AnnotationError) as error:
         load_coco(content)
     assert sentence in str(error.value)
@@ -148,7 +148,7 @@ def test_raise_or_list_faulty_image(sentence: str) -> None:
     assert len(checked.dropped) == 1
 
 
-def test_a_faulty_category_raises() -> None:
+def test_invalid_category_raises() -> None:
     with pytest.raises(AnnotationError, match="category id 1 occurs more than once"):
         load_coco(coco(categories=[{"id": 1, "name": "fg"}, {"id": 1, "name": "bg"}]))
     with pytest.raises(AnnotationError, match="category 1 needs an integer id and a name"):
@@ -243,7 +243,7 @@ def test_raw_pseudo_masks_are_detections_of_score_one() -> None:
     assert [result["score"] for result in results] == [1.0, 0.25]
 
 
-FAULTY_DETECTIONS = {
+INVALID_DETECTIONS = {
     "is for the unknown image 9": detection(9),
     "has the unknown category 3": detection(category_id=3),
     "has the score nan": detection(score=float("nan")),
@@ -259,11 +259,11 @@ FAULTY_DETECTIONS = {
 }
 
 
-@pytest.mark.parametrize("sentence", FAULTY_DETECTIONS)
-def test_raise_or_list_faulty_detection(sentence: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("sentence", INVALID_DETECTIONS)
+def test_raise_or_list_invalid_detection(sentence: str, tmp_path: Path) -> None:
     truth = load_coco(coco()).coco
     given = tmp_path / "results.json"
-    given.write_text(json.dumps([detection(), FAULTY_DETECTIONS[sentence], detection(2)]))
+    given.write_text(json.dumps([detection(), INVALID_DETECTIONS[sentence], detection(2)]))
     with pytest.raises(AnnotationError) as error:
         load_predictions(given, truth)
     assert sentence in str(error.value)
@@ -290,17 +290,17 @@ def test_accept_empty_list_only() -> None:
 
 @pytest.mark.real_data
 @pytest.mark.parametrize(
-    ("name", "annotations"),
+    "name",
     [
-        ("coco_mini/annotations/instances.json", 494),
-        ("lvis_mini/lvis_v0.5_val_subset.json", 616),
-        ("lvis_mini/DERIVED_v1_style_no_file_name.json", 616),
-        ("uvo_mini/DERIVED_rle_cls_agnostic_from_coco.json", 46),
+        "coco_mini/annotations/instances.json",
+        "lvis_mini/lvis_v0.5_val_subset.json",
+        "lvis_mini/DERIVED_v1_style_no_file_name.json",
+        "uvo_mini/DERIVED_rle_cls_agnostic_from_coco.json",
     ],
 )
-def test_real_files_are_read_without_loss(data_dir: Path, name: str, annotations: int) -> None:
+def test_real_files_are_read_without_loss(data_dir: Path, name: str) -> None:
     checked = load_coco(data_dir / name)
-    assert len(checked.coco["annotations"]) == annotations
+    assert len(checked.coco["annotations"]) == len(json.loads((data_dir / name).read_text())["annotations"]) > 0
     assert (checked.swapped, checked.dropped) == (0, [])
     assert all(image["file_name"] for image in checked.coco["images"])
 

@@ -21,7 +21,7 @@ def match(source: list[Any], target: list[Any]) -> dict[int, int]:
     return match_images(source, target, InvalidRecords("x", "raise"))
 
 
-def faults(source: list[Any], target: list[Any]) -> list[str]:
+def errors(source: list[Any], target: list[Any]) -> list[str]:
     invalid = InvalidRecords("x", "skip")
     match_images(source, target, invalid)
     return invalid.reasons
@@ -38,7 +38,7 @@ def test_match_longest_common_ending() -> None:
 
 
 def test_match_whole_path_parts_only() -> None:
-    assert faults(images("a.jpg"), images("aa.jpg")) == ["a.jpg is unknown"]
+    assert errors(images("a.jpg"), images("aa.jpg")) == ["a.jpg is unknown"]
 
 
 @pytest.mark.parametrize(
@@ -52,14 +52,14 @@ def test_match_whole_path_parts_only() -> None:
     ],
 )
 def test_ambiguous_ending_is_no_match(source: list[str], target: list[str]) -> None:
-    found = faults(images(*source), images(*target))
+    found = errors(images(*source), images(*target))
     assert found
-    assert all(fault.endswith("matches several images") for fault in found)
+    assert all(error.endswith("matches several images") for error in found)
 
 
 def test_sizes_must_agree() -> None:
     target = images("a.jpg", "x/b.jpg", size_hw=(30, 20))
-    assert faults(images("b.jpg"), target) == ["b.jpg has 20×30 pixels, x/b.jpg 30×20 (height×width)"]
+    assert errors(images("b.jpg"), target) == ["b.jpg has 20×30 pixels, x/b.jpg 30×20 (height×width)"]
 
 
 def test_error_has_counts_and_three_examples() -> None:

@@ -32,13 +32,13 @@ def gathered(path: Path, **options: Any) -> dict[str, Any]:
 
 
 @given(st.integers(1, 40), st.sampled_from([None, 2]))
-def test_pieces_of_any_size_equal_json(
+def test_chunks_of_any_size_equal_json(
     tmp_path_factory: pytest.TempPathFactory, piece: int, indent: int | None
 ) -> None:
     path = tmp_path_factory.mktemp("stream") / "coco.json"
     path.write_text(json.dumps(COCO, indent=indent, ensure_ascii=False), encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stream, "_PIECE", piece)
+        patch.setattr(stream, "_CHUNK_CHARACTERS", piece)
         assert gathered(path) == {key: value for key, value in COCO.items() if value != []}
 
 
@@ -49,7 +49,7 @@ def test_batches_hold_many_objects(tmp_path: Path, indent: int | None, monkeypat
     content = {"images": objects, "annotations": [*objects, 1, None], "categories": []}
     path = tmp_path / "a.json"
     path.write_text(json.dumps(content, indent=indent))
-    monkeypatch.setattr(stream, "_PIECE", 10_000)
+    monkeypatch.setattr(stream, "_CHUNK_CHARACTERS", 10_000)
     batches = list(read_batches(path))
     assert len(batches) < 700
     assert [element for key, batch in batches if key == "images" for element in batch] == objects
@@ -61,7 +61,7 @@ def test_nan_is_read_although_no_json(tmp_path: Path) -> None:
     assert [str(value["id"]) for _, value in read_records(tmp_path / "a.json", require=())] == ["1", "nan", "3"]
 
 
-def test_a_byte_order_mark_is_no_fault(tmp_path: Path) -> None:
+def test_a_byte_order_mark_is_no_error(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text(json.dumps(COCO), encoding="utf-8-sig")
     assert gathered(tmp_path / "a.json")["count"] == 12
 

@@ -1,5 +1,6 @@
 """Running the project's commands as a user types them, inside the test process."""
 
+import os
 import runpy
 import sys
 from collections.abc import Callable
@@ -7,8 +8,28 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+import torch
+
+from cutler_pl.models import build_detector
+from cutler_pl.models.checkpoint import MODEL_CONFIG_KEY, detector_config
 
 ROOT = Path(__file__).resolve().parents[2]
+LATIN_1 = os.fsdecode(b"gr\xf6\xdfe.png")
+"""A file name in Latin-1 bytes, which are not UTF-8."""
+
+SMALL = {
+    "backbone": "timm/test_resnet",
+    "fpn_channels": 16,
+    "box_head_dim": 32,
+    "mask_head_channels": 8,
+    "mask_head_convs": 1,
+    "anchor_sizes": [8, 16, 32, 64, 128],
+    "rpn_pre_nms_test": 50,
+    "rpn_post_nms_test": 40,
+    "max_detections": 5,
+    "min_size_test": 64,
+    "max_size_test": 96,
+}
 
 
 class Outcome(NamedTuple):
@@ -43,3 +64,14 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
         return Outcome(code, captured.err, captured.out)
 
     return run
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    """A small detector of two classes that has not been trained."""
+    torch.manual_seed(0)
+    model = build_detector("cascade_mask_rcnn_r50_fpn", 2, **SMALL)
+    state = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    config = detector_config(model, category_ids=[3, 8], class_names=["cat", "dog"])
+    torch.save({"state_dict": state, MODEL_CONFIG_KEY: config}, tmp_path / "small.ckpt")
+    return tmp_path / "small.ckpt"

@@ -46,13 +46,13 @@ def train(command: Command, images: Path, annotations: Path, *more: str) -> Outc
     return command("train.py", *TINY, f"data.images='{images}'", f"data.annotations='{annotations}'", *more)
 
 
-def test_setting_that_does_not_exist_is_named_with_the_closest(command: Command) -> None:
+def test_unknown_setting_names_the_closest(command: Command) -> None:
     line = sentence(command("train.py", "trainer.max_step=3"))
     assert "'trainer.max_step'" in line
     assert "trainer.max_steps" in line
 
 
-def test_option_that_does_not_exist_is_named_with_the_others(command: Command) -> None:
+def test_unknown_option_lists_the_others(command: Command) -> None:
     line = sentence(command("train.py", "experiment=cutler"))
     assert "experiment/cutler" in line
     assert "cutler_cascade" in line
@@ -95,7 +95,7 @@ def test_file_without_annotations_is_named(command: Command, scenes: tuple[Path,
     assert str(scenes[1]) in sentence(train(command, *scenes))
 
 
-def test_start_weights_that_cannot_be_had_name_the_setting(command: Command, scenes: tuple[Path, Path]) -> None:
+def test_missing_initial_weights_name_the_setting(command: Command, scenes: tuple[Path, Path]) -> None:
     line = sentence(train(command, *scenes, "model.init=/no/such.pth"))
     assert "/no/such.pth" in line
     assert "model.init=" in line
@@ -106,9 +106,9 @@ def test_missing_gpu_names_the_way_out(command: Command, scenes: tuple[Path, Pat
     assert "trainer=cpu" in sentence(train(command, *scenes, "trainer=default"))
 
 
-def test_annotation_without_area_is_dropped_and_training_goes_on(
-    command: Command, scenes: tuple[Path, Path], tmp_path: Path
-) -> None:
+def test_drop_annotation_without_area(command: Command, scenes: tuple[Path, Path], tmp_path: Path) -> None:
+    """Training continues without it."""
+
     def flatten(coco: dict[str, Any]) -> None:
         coco["annotations"][0].update(bbox=[3, 3, 0, 5], segmentation=[[3, 3, 3, 8, 3, 5]], area=0)
 
@@ -119,23 +119,23 @@ def test_annotation_without_area_is_dropped_and_training_goes_on(
     assert "1 " in outcome.err
 
 
-def test_photos_of_every_kind(command: Command, scenes: tuple[Path, Path], tmp_path: Path) -> None:
+def test_images_of_every_kind(command: Command, scenes: tuple[Path, Path], tmp_path: Path) -> None:
     """One command over a folder with odd names and files; what cannot be read is listed, the rest is done."""
     assert train(command, *scenes, f"paths.output_dir={tmp_path}/run").code == 0
     checkpoint = tmp_path / "run" / "checkpoints" / "last.ckpt"
     folder = tmp_path / "my photos (1), new"
     shutil.copytree(scenes[0], folder)
     pixels = np.random.default_rng(0).integers(0, 255, (40, 60, 3), dtype=np.uint8)
-    photo = Image.fromarray(pixels)
+    image = Image.fromarray(pixels)
     exif = Image.Exif()
     exif[0x0112] = 6
-    photo.save(folder / "turned.jpg", exif=exif)
-    photo.convert("RGBA").save(folder / "alpha.png")
-    photo.convert("L").save(folder / "grey.jpg")
-    photo.convert("CMYK").save(folder / "cmyk.jpg")
-    photo.resize((1, 1)).save(folder / "dot.png")
-    photo.resize((6000, 4000)).save(folder / "large.jpg")
-    photo.resize((400, 300)).save(folder / "cut.jpg")
+    image.save(folder / "turned.jpg", exif=exif)
+    image.convert("RGBA").save(folder / "alpha.png")
+    image.convert("L").save(folder / "grey.jpg")
+    image.convert("CMYK").save(folder / "cmyk.jpg")
+    image.resize((1, 1)).save(folder / "dot.png")
+    image.resize((6000, 4000)).save(folder / "large.jpg")
+    image.resize((400, 300)).save(folder / "cut.jpg")
     (folder / "cut.jpg").write_bytes((folder / "cut.jpg").read_bytes()[:4000])
     out = tmp_path / "out [1]"
     outcome = command(

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
 import torchvision
 from hydra import compose, initialize_config_dir
@@ -26,7 +27,7 @@ def convert(**overrides: object) -> Path:
 
 
 @pytest.mark.parametrize(("architecture", "num_classes"), [("cascade_mask_rcnn_r50_fpn", 1), ("mask_rcnn_r50_fpn", 3)])
-def test_weights_go_to_our_format_and_back_bit_by_bit(tmp_path: Path, architecture: str, num_classes: int) -> None:
+def test_round_trip_of_weights_is_exact(tmp_path: Path, architecture: str, num_classes: int) -> None:
     original = to_detectron2(build_detector(architecture, num_classes, **TINY))
     torch.save({"model": original}, tmp_path / "original.pth")
     ours = convert(source=tmp_path / "original.pth", output=tmp_path / "a.safetensors", format="cutler_pl")
@@ -37,7 +38,8 @@ def test_weights_go_to_our_format_and_back_bit_by_bit(tmp_path: Path, architectu
     assert all(torch.equal(found[key], value) for key, value in original.items())
 
 
-def test_settings_that_cannot_work_are_refused_before_anything_is_read(tmp_path: Path) -> None:
+def test_refuse_invalid_settings(tmp_path: Path) -> None:
+    """Refused before anything is read."""
     with pytest.raises(ConfigError, match="format=caffe"):
         convert(source="missing", output=tmp_path / "a.pth", format="caffe")
     with pytest.raises(ConfigError, match=r"\.pth \.pkl \.safetensors"):
@@ -51,7 +53,8 @@ def test_backbone_alone_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "a.pth").exists()
 
 
-def test_command_ends_with_one_sentence_and_exit_code_1_for_a_checkpoint_of_another_model(tmp_path: Path) -> None:
+def test_refuse_checkpoint_of_another_model(tmp_path: Path) -> None:
+    """The command prints one sentence and exits with 1."""
     torch.save({"encoder.weight": torch.zeros(2)}, tmp_path / "other.pth")
     command = [sys.executable, ROOT / "scripts/convert_checkpoint.py"]
     command += [f"source={tmp_path / 'other.pth'}", f"output={tmp_path / 'out.pth'}"]
@@ -73,10 +76,29 @@ def test_description_travels_with_the_weights(tmp_path: Path) -> None:
         converted = convert(source=tmp_path / "a.ckpt", output=tmp_path / name, format=form)
         found, metadata = load_detector(converted)
         assert found.config.min_size_test == 64
-        assert metadata == ((7,), ("bird",))
+        assert metadata == ((7,), ("bird",), False)
 
 
 def test_number_of_classes_is_checked(tmp_path: Path) -> None:
     torch.save(build_detector("mask_rcnn_r50_fpn", 3, **TINY).state_dict(), tmp_path / "a.pth")
-    with pytest.raises(ConfigError, match=r"num_classes=80, but .*a\.pth is a detector of 3 classes"):
+    with pytest.raises(ConfigError, match=r"num_classes=80, but .*a\.pth was trained with 3"):
         convert(source=tmp_path / "a.pth", output=tmp_path / "b.pth", num_classes=80)
+
+
+@pytest.mark.parametrize("ending", ["out.pth", "out.safetensors"])
+def test_backbone_converts_for_torchvision(tmp_path: Path, ending: str) -> None:
+    """Out of a detector, and out of a file that holds a ResNet-50 alone."""
+    detector = build_detector("mask_rcnn_r50_fpn", 1, **TINY)
+    torch.save(detector.state_dict(), tmp_path / "a.pth")
+    resnet = torchvision.models.resnet50()
+    torch.save({"state_dict": {f"module.encoder_q.{k}": v for k, v in resnet.state_dict().items()}}, tmp_path / "b.pth")
+    for source, model, expected in (
+        ("a.pth", torchvision.models.resnet18(), detector.backbone.body.state_dict()),
+        ("b.pth", torchvision.models.resnet50(), resnet.state_dict()),
+    ):
+        path = convert(source=tmp_path / source, output=tmp_path / ending, format="torchvision")
+        state = torch.load(path) if ending.endswith("pth") else safetensors.torch.load_file(path)
+        result = model.load_state_dict(state, strict=False)
+        assert set(result.missing_keys) <= {"fc.weight", "fc.bias"}
+        assert result.unexpected_keys == []
+        assert all(torch.equal(value, expected[key]) for key, value in state.items())

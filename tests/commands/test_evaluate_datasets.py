@@ -13,7 +13,6 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 from PIL import Image
 
-from cutler_pl.cli import CONFIG_DIR
 from cutler_pl.commands import evaluate
 from cutler_pl.commands.evaluate import predict
 from cutler_pl.commands.evaluate.plan import Plan, make_plan
@@ -21,7 +20,10 @@ from cutler_pl.datasets.catalog import CATALOG
 from cutler_pl.errors import ConfigError, DatasetNotFoundError, OutputLockedError, TooManyFailuresError
 from cutler_pl.evaluation.published import zero_shot
 from cutler_pl.models import Detector, DetectorMetadata, build_detector
+from cutler_pl.runtime.config_tree import config_dir
 from cutler_pl.runtime.locks import file_lock
+
+CONFIG_DIR = config_dir()
 
 BOX = [2.0, 3.0, 20.0, 12.0]
 MASK = [[2, 3, 22, 3, 22, 15, 2, 15]]
@@ -34,15 +36,15 @@ def config(root: Path, *overrides: str) -> DictConfig:
 
 
 def make_dataset(root: Path, name: str, *, names: tuple[str, ...] = ("fg",), images: int = 2) -> dict[str, Any]:
-    """A dataset of the catalogue with one object an image, its photos among them."""
+    """A dataset of the catalogue with one object per image, with its images."""
     info = CATALOG[name]
-    photos = root / "sets" / info.images
-    photos.mkdir(parents=True, exist_ok=True)
+    folder = root / "sets" / info.images
+    folder.mkdir(parents=True, exist_ok=True)
     coco: dict[str, Any] = {"images": [], "annotations": [], "categories": []}
     coco["categories"] = [{"id": 3 * n, "name": title} for n, title in enumerate(names, 1)]
     for n in range(1, images + 1):
         pixels = np.random.default_rng(n).integers(0, 255, (30, 40, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(photos / f"{n}.jpg")
+        Image.fromarray(pixels).save(folder / f"{n}.jpg")
         coco["images"].append({"id": n, "file_name": f"{n}.jpg", "height": 30, "width": 40})
         record = {"id": n, "image_id": n, "category_id": coco["categories"][n % len(names)]["id"], "bbox": BOX}
         coco["annotations"].append(record | {"area": 240.0, "iscrowd": 0, "segmentation": MASK})
@@ -89,9 +91,8 @@ def test_each_dataset_is_measured_as_the_recipe_says(tmp_path: Path) -> None:
         plan(tmp_path, "checkpoint=a.ckpt", "eval.datasets=[voc]", "eval.iou_types=[segm]")
 
 
-def test_datasets_that_are_not_there_are_reported_and_the_others_measured(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_report_missing_datasets(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The others are measured."""
     for name in ("coco", "voc", "kitti"):
         write_found(tmp_path, name, make_dataset(tmp_path, name))
     (tmp_path / "found" / "kitti.json").unlink()
@@ -135,7 +136,7 @@ def test_finished_datasets_are_kept_until_something_changes(tmp_path: Path, monk
     assert read(tmp_path, "results.json")["coco"]["bbox"]["AP"] == 0.0
 
 
-def test_one_faulty_dataset_does_not_stop_the_others(tmp_path: Path) -> None:
+def test_one_invalid_dataset_does_not_stop_the_others(tmp_path: Path) -> None:
     for name in ("coco", "kitti"):
         write_found(tmp_path, name, make_dataset(tmp_path, name))
     (tmp_path / "sets" / CATALOG["coco"].annotations).write_text("{}")
@@ -146,7 +147,7 @@ def test_one_faulty_dataset_does_not_stop_the_others(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fault", "sentence"),
+    ("error", "sentence"),
     [
         ({"image_id": 77}, "unknown image 77"),
         ({"category_id": 77}, "unknown category 77"),
@@ -155,11 +156,9 @@ def test_one_faulty_dataset_does_not_stop_the_others(tmp_path: Path) -> None:
         ({"segmentation": {"size": [31, 40], "counts": [1240]}}, "31×40 pixels, but image 1 has 30×40"),
     ],
 )
-def test_faulty_detections_are_an_error_or_a_counted_and_listed_rejection(
-    tmp_path: Path, fault: dict[str, Any], sentence: str
-) -> None:
+def test_invalid_detections_raise_or_are_listed(tmp_path: Path, error: dict[str, Any], sentence: str) -> None:
     coco = make_dataset(tmp_path, "coco_80")
-    write_found(tmp_path, "coco_80", coco, **fault)
+    write_found(tmp_path, "coco_80", coco, **error)
     given = ("eval=coco_supervised", f"predictions='{tmp_path / 'found'}'", "num_examples=0")
     with pytest.raises(ValueError, match=f"detection 0 .*{sentence}.*on_error=skip"):
         evaluate.run(config(tmp_path, *given))
@@ -171,7 +170,7 @@ def test_faulty_detections_are_an_error_or_a_counted_and_listed_rejection(
     assert read(tmp_path, "results.json")["coco_80"]["bbox"]["AP"] == 0.0
 
 
-def test_duplicate_image_ids_are_an_error_or_a_counted_and_listed_rejection(tmp_path: Path) -> None:
+def test_duplicate_image_ids_raise_or_are_listed(tmp_path: Path) -> None:
     coco = make_dataset(tmp_path, "coco")
     write_found(tmp_path, "coco", coco)
     coco["images"].append(coco["images"][0])
@@ -184,7 +183,8 @@ def test_duplicate_image_ids_are_an_error_or_a_counted_and_listed_rejection(tmp_
     assert read(tmp_path, "results.json")["coco"]["bbox"]["AR100"] == 50.0
 
 
-def test_ground_truth_without_annotations_and_empty_predictions_give_no_wrong_number(tmp_path: Path) -> None:
+def test_empty_annotations_and_empty_predictions(tmp_path: Path) -> None:
+    """No metric is a wrong number."""
     coco = make_dataset(tmp_path, "coco")
     write_found(tmp_path, "coco", coco)
     (tmp_path / "found" / "kitti.json").write_text("[]")
@@ -196,7 +196,7 @@ def test_ground_truth_without_annotations_and_empty_predictions_give_no_wrong_nu
     assert (results["kitti"]["bbox"]["AP"], results["kitti"]["bbox"]["APl"]) == (0.0, -1.0)
 
 
-def test_category_names_reach_results_pictures_and_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_category_names_reach_all_outputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     coco = make_dataset(tmp_path, "coco_80", names=("cat", "dog"))
     write_found(tmp_path, "coco_80", coco)
     drawn: list[Any] = []
@@ -216,7 +216,10 @@ def test_category_names_reach_results_pictures_and_page(tmp_path: Path, monkeypa
 class Predicting:
     """Stands in for detector and trainer: what was asked of them, and predictions right in the first image."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, names: tuple[str, ...] = ("fg",)) -> None:
+    def __init__(
+        self, monkeypatch: pytest.MonkeyPatch, *, names: tuple[str, ...] = ("fg",), assumed: bool = False
+    ) -> None:
+        self.assumed = assumed
         self.asked: list[tuple[str, int | None, list[int]]] = []
         self.most: int | None = None
         self.names = names
@@ -225,7 +228,7 @@ class Predicting:
 
     def load(self, cfg: DictConfig, *, max_detections: int | None) -> tuple[Detector, DetectorMetadata]:
         self.most = max_detections
-        return any_detector(), DetectorMetadata(tuple(range(1, len(self.names) + 1)), self.names)
+        return any_detector(), DetectorMetadata(tuple(range(1, len(self.names) + 1)), self.names, self.assumed)
 
     def write(
         self, cfg: DictConfig, model: Detector, datamodule: Any, results: Path, *, category_ids: Sequence[int]
@@ -244,7 +247,7 @@ def any_detector() -> Detector:
         return build_detector("mask_rcnn_r50_fpn", num_classes=1)
 
 
-def test_a_dataset_of_the_same_checkpoint_is_predicted_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_predict_once_per_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("coco", "lvis"):
         make_dataset(tmp_path, name)
     (tmp_path / "a.ckpt").write_bytes(b"weights")
@@ -264,9 +267,8 @@ def test_a_dataset_of_the_same_checkpoint_is_predicted_once(tmp_path: Path, monk
     assert [name for name, *_ in predicting.asked[3:]] == ["coco", "lvis"]
 
 
-def test_without_an_output_the_same_checkpoint_finds_its_folder_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_default_output_depends_on_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without `output=`, the same checkpoint finds its folder again."""
     make_dataset(tmp_path, "kitti")
     (tmp_path / "a.ckpt").write_bytes(b"weights")
     Predicting(monkeypatch)
@@ -281,21 +283,19 @@ def test_without_an_output_the_same_checkpoint_finds_its_folder_again(
 def test_classes_are_matched_by_name_and_others_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_dataset(tmp_path, "coco_80", names=("cat", "dog"))
     given = ("eval=coco_supervised", "checkpoint=released.pth", "num_examples=0")
-    for names, expected in ((("dog", "cat"), [6, 3]), (("1", "2"), [3, 6])):
-        predicting = Predicting(monkeypatch, names=names)
+    for names, assumed, expected in ((("dog", "cat"), False, [6, 3]), (("1", "2"), True, [3, 6])):
+        predicting = Predicting(monkeypatch, names=names, assumed=assumed)
         evaluate.run(config(tmp_path, *given, f"output='{tmp_path / ''.join(names)}'"))
         assert predicting.asked[0][2] == expected
     Predicting(monkeypatch, names=("dog", "cow"))
     with pytest.raises(ConfigError, match=r"2 classes are not those of the annotations \(2\): cow; .*eval=agnostic"):
         evaluate.run(config(tmp_path, *given))
-    Predicting(monkeypatch, names=("1", "2", "3"))
+    Predicting(monkeypatch, names=("1", "2", "3"), assumed=True)
     with pytest.raises(ConfigError, match="3 classes"):
         evaluate.run(config(tmp_path, *given))
 
 
-def test_an_image_folder_that_is_empty_is_reported_with_the_dataset(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_report_empty_image_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("coco", "kitti"):
         make_dataset(tmp_path, name)
     (tmp_path / "sets" / CATALOG["kitti"].images / "1.jpg").unlink()

@@ -106,7 +106,7 @@ def test_file_finds_what_the_detector_finds(exported: Path, size_hw: tuple[int, 
 
 
 @pytest.mark.slow
-def test_picture_without_detections(exported: Path) -> None:
+def test_image_without_detections(exported: Path) -> None:
     flat = torch.full((3, 50, 70), 114, dtype=torch.uint8)
     assert len(small_detector()([flat])[0]["scores"]) == 0
     boxes, scores, labels, masks = session(exported).run(list(OUTPUTS), {"image": flat.numpy()})
@@ -114,7 +114,7 @@ def test_picture_without_detections(exported: Path) -> None:
 
 
 @pytest.mark.slow
-def test_outputs_have_the_shapes_and_types_the_file_says(exported: Path) -> None:
+def test_outputs_have_declared_shapes_and_types(exported: Path) -> None:
     image = smooth_image(60, 80)
     boxes, scores, labels, masks = session(exported).run(list(OUTPUTS), {"image": image.numpy()})
     assert (boxes.dtype, scores.dtype, labels.dtype, masks.dtype) == ("float32", "float32", "int64", "bool")
@@ -151,7 +151,7 @@ def test_file_says_what_it_is(exported: Path) -> None:
         (["checkpoint=missing.pth", "output=a.onnx"], CheckpointError, r"missing\.pth: no such file"),
     ],
 )
-def test_what_cannot_work_is_refused_before_the_export_begins(
+def test_refuse_invalid_settings_before_export(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: list[str], error: type[Exception], sentence: str
 ) -> None:
     monkeypatch.chdir(tmp_path)

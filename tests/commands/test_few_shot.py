@@ -17,9 +17,8 @@ SMALL = (
 )  # fmt: skip
 
 
-def test_names_of_the_classes_reach_predictions_pictures_and_results(
-    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_class_names_reach_all_outputs(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names reach predictions, overlays and results."""
     images, annotations = tmp_path / "set" / "images", tmp_path / "set" / "annotations.json"
     write_scenes(images, 2, SceneParams(height=64, width=64), seed=0)
     coco = json.loads(annotations.read_text())

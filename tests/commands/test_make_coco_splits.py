@@ -6,10 +6,12 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from cutler_pl.cli import CONFIG_DIR
 from cutler_pl.commands import make_coco_splits
 from cutler_pl.datasets.catalog import CATALOG, SEMI_PERCENTS
 from cutler_pl.errors import AnnotationError, ConfigError, DatasetNotFoundError
+from cutler_pl.runtime.config_tree import config_dir
+
+CONFIG_DIR = config_dir()
 
 
 def config(*overrides: str) -> DictConfig:

@@ -1,5 +1,8 @@
 import json
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -9,11 +12,13 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 from PIL import Image
 
-from cutler_pl.cli import CONFIG_DIR
 from cutler_pl.coco.io import load_coco
 from cutler_pl.commands import maskcut, merge_shards
 from cutler_pl.errors import AnnotationError, ConfigError, DatasetNotFoundError
 from cutler_pl.images import read_image
+from cutler_pl.runtime.config_tree import config_dir
+
+CONFIG_DIR = config_dir()
 
 
 @pytest.fixture(autouse=True)
@@ -54,10 +59,10 @@ def test_folder_to_annotations_and_figures(images: Path, tmp_path: Path, caplog:
     assert [image["file_name"] for image in coco["images"]] == ["a/one.jpg", "a/two.png", "three.jpg"]
     assert coco["annotations"]
     assert (output / "failures.jsonl").read_text() == ""
-    pictures = ["a/one.jpg", "a/two.png.jpg", "three.jpg"]
+    figures = ["a/one.jpg", "a/two.png.jpg", "three.jpg"]
     for folder in ("overlays", "steps"):
         found = sorted(p.relative_to(output / folder).as_posix() for p in (output / folder).rglob("*.jpg"))
-        assert found == pictures
+        assert found == figures
     overlay = read_image(output / "overlays/three.jpg").astype(int)
     assert overlay.shape == (48, 64, 3)
     assert np.abs(overlay - read_image(images / "three.jpg")).max() > 30  # something is drawn
@@ -130,3 +135,29 @@ def test_merge_golden_json_files(golden_dir: Path, tmp_path: Path) -> None:
     assert len(load_coco(merged).coco["annotations"]) == 7
     with pytest.raises(ConfigError, match="expected a list"):
         merge_shards.run(config("merge_shards", output=tmp_path, sources=jobs))
+
+
+@pytest.mark.parametrize(
+    "batch_size",
+    [pytest.param(2, id="shared"), pytest.param(4, id="one rank without images", marks=pytest.mark.slow)],
+)
+def test_two_processes_equal_one(
+    images: Path, tmp_path: Path, write_image: Callable[..., Path], batch_size: int
+) -> None:
+    write_image(f"{images.name}/four.jpg", (48, 64), seed=4)
+    one, two = tmp_path / "one", tmp_path / "two"
+    maskcut.run(maskcut_config(images, one))
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    command += [str(CONFIG_DIR.parent / "scripts" / "maskcut.py"), f"input='{images}'", f"output='{two}'"]
+    command += [
+        "maskcut=patch_descriptors",
+        "maskcut.fixed_size=64",
+        f"batch_size={batch_size}",
+        "num_workers=0",
+        "trainer=ddp_cpu",
+    ]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, env=environment)
+    assert done.returncode == 0, done.stderr[-4000:]
+    assert len(list((two / "shards").glob("*-rank-*.jsonl"))) == 4 // batch_size
+    assert (two / "annotations.json").read_bytes() == (one / "annotations.json").read_bytes()

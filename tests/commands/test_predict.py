@@ -2,45 +2,18 @@
 
 import json
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 
 from cutler_pl import images
 from cutler_pl.coco.failures import read_failures
 from cutler_pl.coco.io import load_coco, load_predictions
 from cutler_pl.data import image_datamodule
-from cutler_pl.models import build_detector
-from cutler_pl.models.checkpoint import MODEL_CONFIG_KEY, detector_config
 
-from .conftest import Command
-
-LATIN_1 = os.fsdecode(b"gr\xf6\xdfe.png")
-SMALL = {
-    "backbone": "timm/test_resnet",
-    "fpn_channels": 16,
-    "box_head_dim": 32,
-    "mask_head_channels": 8,
-    "mask_head_convs": 1,
-    "anchor_sizes": [8, 16, 32, 64, 128],
-    "rpn_pre_nms_test": 50,
-    "rpn_post_nms_test": 40,
-    "max_detections": 5,
-    "min_size_test": 64,
-    "max_size_test": 96,
-}
-
-
-@pytest.fixture
-def checkpoint(tmp_path: Path) -> Path:
-    torch.manual_seed(0)
-    model = build_detector("cascade_mask_rcnn_r50_fpn", 2, **SMALL)
-    state = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
-    config = detector_config(model, category_ids=[3, 8], class_names=["cat", "dog"])
-    torch.save({"state_dict": state, MODEL_CONFIG_KEY: config}, tmp_path / "small.ckpt")
-    return tmp_path / "small.ckpt"
+from .conftest import LATIN_1, Command
 
 
 @pytest.fixture
@@ -98,3 +71,45 @@ def test_nothing_readable_is_an_error(command: Command, checkpoint: Path, tmp_pa
     assert outcome.code == 1
     assert "none of the 1 images can be read" in outcome.err
     assert json.loads((tmp_path / "out/predictions.json").read_text()) == []
+
+
+def test_settings_of_inference_act(command: Command, checkpoint: Path, folder: Path, tmp_path: Path) -> None:
+    given = (f"checkpoint={checkpoint}", f"input={folder}/two.png", "trainer=cpu", "num_workers=0", "overlays=false")
+    found = {}
+    for name, settings in {
+        "usual": (),
+        "two": ("max_detections=2",),
+        "small": ("min_size_test=32", "max_size_test=48"),
+        "high": ("score_threshold=0.999",),
+        "model": ("model=cascade_mask_rcnn_tiny", *(f"model.detector.{key}={value}" for key, value in SMALL.items())),
+    }.items():
+        outcome = command(
+            "scripts/predict.py", *given, *(s.replace(" ", "") for s in settings), f"output={tmp_path}/{name}"
+        )
+        assert outcome.code == 0, outcome.err
+        found[name] = json.loads((tmp_path / name / "predictions.json").read_text())
+    assert len(found["usual"]) == 5
+    assert found["two"] == found["usual"][:2]
+    assert found["small"] != found["usual"]
+    assert found["high"] == []
+    assert len(found["model"]) == 5
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("num_classes=80", "num_classes=80, but .*small.ckpt was trained with 2; leave num_classes out"),
+        ("model=mask_rcnn", "but .*small.ckpt was trained with"),
+        ("min_size_test=0", "min_size_test must be at least 1, found 0"),
+        ("nms_threshold=7", "nms_threshold must lie in 0 to 1, found 7"),
+    ],
+)
+def test_settings_against_the_checkpoint_are_errors(
+    command: Command, checkpoint: Path, folder: Path, tmp_path: Path, setting: str, message: str
+) -> None:
+    outcome = command(
+        "scripts/predict.py", f"checkpoint={checkpoint}", f"input={folder}", f"output={tmp_path}/o", setting
+    )
+    assert outcome.code == 1
+    assert re.search(message, outcome.err.splitlines()[-1])
+    assert not (tmp_path / "o").exists()

@@ -4,17 +4,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import small_sets
 from file_server import serving
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 from PIL import Image
 
-from cutler_pl.cli import CONFIG_DIR
 from cutler_pl.coco import load_coco
 from cutler_pl.commands import prepare_dataset
 from cutler_pl.datasets.catalog import CATALOG, resolve
 from cutler_pl.datasets.converters import CONVERTED, Options, open_download
 from cutler_pl.errors import ConfigError, DatasetNotFoundError
+from cutler_pl.runtime.config_tree import config_dir
+
+CONFIG_DIR = config_dir()
 
 
 def config(*overrides: str) -> DictConfig:
@@ -33,7 +36,7 @@ def counts(output: Path) -> dict[str, Any]:
 
 @pytest.fixture
 def kitti(tmp_path: Path, write_image: Callable[..., Path]) -> Path:
-    """A KITTI download of two photos, in a folder with a difficult name."""
+    """A KITTI download of two images, in a folder with a difficult name."""
     root = tmp_path / "my kitti, (1)"
     (root / "training" / "label_2").mkdir(parents=True)
     for number in range(2):
@@ -71,14 +74,14 @@ def test_same_bytes_and_no_silent_overwrite(tmp_path: Path, kitti: Path) -> None
         prepare_dataset.run(settings(tmp_path, "kitti", kitti))
     prepare_dataset.run(settings(tmp_path, "kitti", kitti, "overwrite=true", "num_examples=0"))
     assert output.read_bytes() == first
-    assert not (output.with_name(f"{output.stem}_report") / "examples.jpg").exists(), "no picture of an older file"
+    assert not (output.with_name(f"{output.stem}_report") / "examples.jpg").exists(), "no sheet of an older file"
 
 
 def test_examples_skip_truncated_image(tmp_path: Path, kitti: Path) -> None:
     for path in sorted((kitti / "training" / "image_2").iterdir()):
         jpeg = path.with_suffix(".jpg")
-        with Image.open(path) as photo:
-            photo.save(jpeg)
+        with Image.open(path) as image:
+            image.save(jpeg)
         path.unlink()
         jpeg.write_bytes(jpeg.read_bytes()[: -1000 if path.stem == "000001" else None])
     output = prepare_dataset.run(settings(tmp_path, "kitti", kitti))
@@ -91,7 +94,7 @@ def test_print_skipped_by_reason(tmp_path: Path, kitti: Path, capsys: pytest.Cap
     (kitti / "training" / "image_2" / "000001.png").unlink()
     prepare_dataset.run(settings(tmp_path, "kitti", kitti, "max_failure_rate=1", "marked=drop"))
     printed = " ".join(capsys.readouterr().out.split())
-    assert "images skipped: image missing (fault) 1" in printed
+    assert "images skipped: image missing (error) 1" in printed
     assert "objects skipped: DontCare region 1" in printed
 
 
@@ -126,13 +129,13 @@ def test_missing_parts_are_named(tmp_path: Path, name: str) -> None:
         find(tmp_path, tmp_path / "a")
 
 
-def test_too_many_faults_end_command(tmp_path: Path, command: Callable[..., Any], kitti: Path) -> None:
-    (kitti / "training" / "image_2" / "000001.png").write_bytes(b"no photo")
+def test_too_many_errors_end_command(tmp_path: Path, command: Callable[..., Any], kitti: Path) -> None:
+    (kitti / "training" / "image_2" / "000001.png").write_bytes(b"no image")
     place = [f"paths.datasets={tmp_path / 'datasets'}", "name=kitti", f"root='{kitti}'"]
     done = command("scripts/prepare_dataset.py", *place)
     assert done.code == 1
     assert done.err.count("error: ") == 1
-    assert "50.0% of the images are missing or faulty" in done.err
+    assert "50.0% of the images are missing or invalid" in done.err
     assert "accept it by max_failure_rate=1" in done.err
     assert command("scripts/prepare_dataset.py", *place, "max_failure_rate=0.5").code == 0
     assert not list((tmp_path / "cwd").iterdir()), "nothing is written where one stands"
@@ -148,51 +151,54 @@ def test_fetching_prints_what_came(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "1,234" in capsys.readouterr().out
 
 
-@pytest.mark.real_data
+SAMPLES: list[tuple[str, str, list[str], tuple[int, int, int]]] = [
+    ("voc", "voc_mini/DERIVED_from_coco", [], (16, 51, 0)),
+    ("voc", "voc_mini/DERIVED_from_coco", ["marked=ignore"], (16, 51, 8)),
+    ("kitti", "kitti_mini", [], (3, 10, 4)),
+    ("clipart", "crossdomain_mini/clipart", ["check_images=false"], (3, 13, 0)),
+    ("watercolor", "crossdomain_mini/watercolor", ["splits=[test]", "max_failure_rate=0.5"], (1, 2, 0)),
+    ("coco", "coco_mini", ["annotations={}/annotations/instances.json", "images={}/images"], (60, 494, 7)),
+    (
+        "coco20k",
+        "coco_mini",
+        [
+            "annotations={}/annotations/instances.json",
+            "images={}/images",
+            "ids={}/../splits/coco_20k_filenames.txt",
+            "max_failure_rate=1",
+        ],
+        (6, 90, 3),
+    ),
+    ("lvis", "lvis_mini", ["annotations={}/lvis_v0.5_val_subset.json", "check_images=false"], (60, 616, 0)),
+    (
+        "lvis",
+        "lvis_mini",
+        ["annotations={}/DERIVED_v1_style_no_file_name.json", "check_images=false"],
+        (60, 616, 0),
+    ),
+    (
+        "uvo",
+        "uvo_mini",
+        ["annotations={}/DERIVED_rle_cls_agnostic_from_coco.json", "images={}/../coco_mini/images"],
+        (12, 46, 0),
+    ),
+    (
+        "objects365",
+        "objects365_mini",
+        [
+            "annotations={}/SYNTHETIC_mmdet_unsorted_obj365_sample.json",
+            "check_images=false",
+            "max_failure_rate=0.2",
+        ],
+        (4, 7, 1),
+    ),
+]
+"""Converter, folder, settings, and how many images, annotations and ignored ones it gives."""
+
+
 @pytest.mark.parametrize(
     ("name", "root", "more", "expected"),
-    [
-        ("voc", "voc_mini/DERIVED_from_coco", [], (16, 51, 0)),
-        ("voc", "voc_mini/DERIVED_from_coco", ["marked=ignore"], (16, 51, 8)),
-        ("kitti", "kitti_mini", [], (3, 10, 4)),
-        ("clipart", "crossdomain_mini/clipart", ["check_images=false"], (3, 13, 0)),
-        ("watercolor", "crossdomain_mini/watercolor", ["splits=[test]", "max_failure_rate=0.5"], (1, 2, 0)),
-        ("coco", "coco_mini", ["annotations={}/annotations/instances.json", "images={}/images"], (60, 494, 7)),
-        (
-            "coco20k",
-            "coco_mini",
-            [
-                "annotations={}/annotations/instances.json",
-                "images={}/images",
-                "ids={}/../splits/coco_20k_filenames.txt",
-                "max_failure_rate=1",
-            ],
-            (6, 90, 3),
-        ),
-        ("lvis", "lvis_mini", ["annotations={}/lvis_v0.5_val_subset.json", "check_images=false"], (60, 616, 0)),
-        (
-            "lvis",
-            "lvis_mini",
-            ["annotations={}/DERIVED_v1_style_no_file_name.json", "check_images=false"],
-            (60, 616, 0),
-        ),
-        (
-            "uvo",
-            "uvo_mini",
-            ["annotations={}/DERIVED_rle_cls_agnostic_from_coco.json", "images={}/../coco_mini/images"],
-            (12, 46, 0),
-        ),
-        (
-            "objects365",
-            "objects365_mini",
-            [
-                "annotations={}/SYNTHETIC_mmdet_unsorted_obj365_sample.json",
-                "check_images=false",
-                "max_failure_rate=0.2",
-            ],
-            (4, 7, 1),
-        ),
-    ],
+    [pytest.param(*sample, marks=pytest.mark.real_data(sample[1].split("/")[0])) for sample in SAMPLES],
 )
 def test_real_samples_have_described_counts(
     tmp_path: Path, data_dir: Path, name: str, root: str, more: list[str], expected: tuple[int, int, int]
@@ -202,11 +208,12 @@ def test_real_samples_have_described_counts(
         settings(tmp_path, name, data_dir / root, f"num_examples={int(name == 'coco')}", *overrides)
     )
     found = counts(output)
+    expected = small_sets.COUNTS[name] if small_sets.are_made(data_dir) else expected
     assert (found["images"], found["annotations"], found["ignored"]) == expected
     assert load_coco(output).dropped == []
 
 
-@pytest.mark.real_data
+@pytest.mark.real_data("openimages_mini")
 @pytest.mark.parametrize(
     ("table", "expected"), [("train-annotations-bbox.csv", (1, 8, 1)), ("oidv6-train-annotations-bbox.csv", (1, 3, 0))]
 )

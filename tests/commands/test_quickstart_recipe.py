@@ -18,7 +18,7 @@ def files(folder: Path) -> dict[str, int]:
     return {p.relative_to(folder).as_posix(): p.stat().st_mtime_ns for p in folder.rglob("*") if p.is_file()}
 
 
-def test_quickstart_from_photos_to_page(command: Command, tmp_path: Path) -> None:
+def test_quickstart_from_images_to_page(command: Command, tmp_path: Path) -> None:
     out = tmp_path / "out (1), new"
     outcome = command("scripts/recipe.py", "recipe=quickstart", f"recipe.output='{out}'", *SMALL)
     assert outcome.code == 0, outcome.err

@@ -64,7 +64,8 @@ def test_finished_stages_are_not_run_again(tmp_path: Path) -> None:
     assert results(tmp_path) == {"1_a": "a", "2_b": "b"}
 
 
-def test_interrupted_stage_starts_anew_and_the_one_before_is_kept(tmp_path: Path) -> None:
+def test_interrupted_stage_restarts(tmp_path: Path) -> None:
+    """The stage before it is kept."""
     with pytest.raises(Exception, match="killed"):
         recipe.run(make(tmp_path, "a", "b", failing="b"))
     before = (tmp_path / "stages/1_a/result.txt").stat().st_mtime_ns

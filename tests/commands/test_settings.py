@@ -3,10 +3,12 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 
-from cutler_pl.cli import CONFIG_DIR
 from cutler_pl.commands.settings import RENAMED
+from cutler_pl.runtime.config_tree import config_dir
 
 from .conftest import Command
+
+CONFIG_DIR = config_dir()
 
 COMMAND_OF = {
     "gallery": "evaluate", "labels": "evaluate", "max_failed_share": "maskcut", "max_faulty": "prepare_dataset",

@@ -1,3 +1,4 @@
+from functools import partial
 from typing import Any
 
 import pytest
@@ -6,12 +7,15 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from kornia.augmentation import ColorJitter, RandomAffine, RandomGaussianBlur
 
-from cutler_pl.cli import CONFIG_DIR
 from cutler_pl.data import BatchAugmentation, CopyPasteParams
 from cutler_pl.data.copy_paste import copy_paste
+from cutler_pl.errors import ConfigError
 from cutler_pl.ops.boxes import masks_to_boxes
-from cutler_pl.runtime.reproducibility import generator
+from cutler_pl.runtime.config_tree import config_dir
+from cutler_pl.runtime.seeding import generator
 from cutler_pl.types import ImageTensor, Target
+
+CONFIG_DIR = config_dir()
 
 KEY = {"seed": 3, "step": 7, "rank": 0}
 SCALE_JITTER = RandomAffine(degrees=0.0, translate=(0.1, 0.1), scale=(0.5, 1.5), p=1.0)
@@ -56,6 +60,24 @@ def test_copy_paste_alone_keeps_its_draws() -> None:
     images, targets = batch()
     expected = copy_paste(images, targets, CopyPasteParams(), generator(3, 1, 7, 0))
     assert same(BatchAugmentation(copy_paste=CopyPasteParams())(images, targets, **KEY), expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("blur", {"kernel_size": [8, 8]}),
+        ("blur", {"sigma": [2.0]}),
+        ("color_jitter", {"hue": 3.0}),
+        ("scale_jitter", {"scale": [-1.0, 1.0]}),
+        ("scale_jitter", {"unknown": 1}),
+    ],
+)
+def test_rejected_values_name_the_setting(name: str, values: dict[str, Any]) -> None:
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        group = instantiate(compose(overrides=["+augment=few_shot"]).augment, _partial_=True)
+    changed = {name: partial(group.keywords[name], **values)}
+    with pytest.raises(ConfigError, match=rf"^augment\.{name}: kornia rejects .*give augment\.{name}=null$"):
+        group(**changed)
 
 
 def test_masks_follow_scale_jitter() -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from cutler_pl.data.copy_paste import CopyPasteParams, Paste, apply_plan, copy_paste, draw_plan, scaled_size
 from cutler_pl.errors import ConfigError
 from cutler_pl.ops.boxes import masks_to_boxes
-from cutler_pl.runtime.reproducibility import generator
+from cutler_pl.runtime.seeding import generator
 from cutler_pl.types import Target
 
 PASTE_ALL = CopyPasteParams(ratio_min=1.0)

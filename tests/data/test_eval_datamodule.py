@@ -51,17 +51,22 @@ def test_lightning_predicts_over_all_images(make_folder: Callable[..., Any]) -> 
     assert trainer.predict(Module(), datamodule=data) == [[100, 101], [102, 103], [104]]
 
 
+@pytest.mark.parametrize(
+    ("ranks", "expected"),
+    [(2, [[[100], [102], [104]], [[101], [103]]]), (6, [[[100]], [[101]], [[102]], [[103]], [[104]], [[]]])],
+)
 def test_ranks_share_the_images_without_repeats(
-    make_folder: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    make_folder: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, ranks: int, expected: list[list[list[int]]]
 ) -> None:
+    """A rank without images has an empty batch, so that it takes part in what ranks do together."""
     folder = make_folder([(24, 40)] * 5)
-    monkeypatch.setattr("cutler_pl.data.image_datamodule.world_size", lambda: 2)
+    monkeypatch.setattr("cutler_pl.data.image_datamodule.world_size", lambda: ranks)
     seen = []
-    for rank in range(2):
+    for rank in range(ranks):
         monkeypatch.setattr("cutler_pl.data.image_datamodule.global_rank", lambda rank=rank: rank)
         data = EvalDataModule(folder.images, folder.annotations, num_workers=0)
-        seen.append([metas[0].image_id for _, metas in data.val_dataloader()])
-    assert seen == [[100, 102, 104], [101, 103]]
+        seen.append([[meta.image_id for meta in metas] for _, metas in data.val_dataloader()])
+    assert seen == expected
 
 
 def test_check_names_what_is_missing(make_folder: Callable[..., Any], tmp_path: Path) -> None:

@@ -1,3 +1,5 @@
+import hashlib
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +19,7 @@ from cutler_pl.data.transforms import (
     apply_mask,
     sample_params,
 )
-from cutler_pl.runtime.reproducibility import generator
+from cutler_pl.runtime.seeding import generator
 
 SQUARE = [[2.0, 1.0, 6.0, 1.0, 6.0, 4.0, 2.0, 4.0]]  # x 2..6, y 1..4
 
@@ -35,12 +37,13 @@ def tensor(pixels: np.ndarray) -> torch.Tensor:
 @pytest.mark.golden
 def test_training_pixels_equal_inference(golden_dir: Path) -> None:
     """The pixels that the original's detector sees; axis by axis, whatever the order Pillow would choose."""
-    arrays = np.load(golden_dir / "detector" / "infer_cascade_synth0.npz")
-    pixels = arrays["image_uint8_rgb"]
-    image = torch.from_numpy(pixels) if pixels.shape[0] == 3 else tensor(pixels)
+    image = tensor(np.load(golden_dir / "detector" / "infer_cascade_synth0.npz")["image_uint8_rgb"])
+    facts = json.loads((golden_dir / "detector" / "infer_cascade_synth0.json").read_text())
     train = TrainTransformParams(train_sizes=(800,), max_size=1333, flip_probability=0.0)
     params = sample_params((image.shape[1], image.shape[2]), train, generator(0))
-    assert torch.equal(apply_image(image, params), tensor(arrays["resized_uint8_hwc"]))
+    resized = apply_image(image, params)
+    assert list(resized.shape[1:]) == facts["resized_hw"]
+    assert hashlib.sha256(resized.numpy().tobytes()).hexdigest() == facts["resized_uint8_chw"]["sha256"]
 
 
 def test_flip_mirrors_image_boxes_and_masks_alike() -> None:

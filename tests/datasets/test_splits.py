@@ -81,7 +81,7 @@ def test_lists_count_detectron2_images(source: Path, tmp_path: Path) -> None:
     ("more", "sentence"),
     [({"id": 3, "file_name": "c", "height": 1, "width": 1}, "image id 3 occurs more"), ({"id": 11}, "no positive")],
 )
-def test_faulty_images_are_refused(source: Path, more: dict[str, Any], sentence: str) -> None:
+def test_invalid_images_are_refused(source: Path, more: dict[str, Any], sentence: str) -> None:
     coco = json.loads(source.read_text())
     coco["images"].append(more)
     source.write_text(json.dumps(coco))

@@ -233,7 +233,7 @@ def test_files_are_read_silently(tmp_path: Path, capfd: pytest.CaptureFixture[st
     assert capfd.readouterr() == ("", "")
 
 
-def test_faulty_detections_skipped_on_request() -> None:
+def test_invalid_detections_skipped_on_request() -> None:
     truth, results = coco(annotation(1, 1, 5, 5, 20, 20)), [detection(9, 0.9, 5, 5, 20, 20)]
     with pytest.raises(AnnotationError, match="unknown image 9"):
         evaluate_coco(truth, results)

@@ -45,10 +45,10 @@ def no_slow_path(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("no_slow_path")
 @pytest.mark.parametrize("piece", [1, 200, 10**6])
 @pytest.mark.parametrize("separators", [(",", ":"), (" ,\n ", ": ")])
-def test_file_is_read_in_pieces(
+def test_file_is_read_in_chunks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, piece: int, separators: tuple[str, str]
 ) -> None:
-    monkeypatch.setattr(detections, "_PIECE", piece)
+    monkeypatch.setattr(detections, "_CHUNK_BYTES", piece)
     (tmp_path / "found.json").write_text(json.dumps(RESULTS, separators=separators))
     best_first = [RESULTS[i] for i in (1, 3, 2, 0)]
     assert load(tmp_path / "found.json") == load(RESULTS) == (best_first, [])
@@ -62,7 +62,7 @@ def test_columns_measure_masks() -> None:
     assert len(load_detections([], TRUTH, on_error="raise", any_category=False)[0]) == 0
 
 
-FAULTS: list[dict[str, Any]] = [
+ERRORS: list[dict[str, Any]] = [
     {"image_id": 4}, {"image_id": 3.0}, {"image_id": True}, {"category_id": 2}, {"category_id": "1"},
     {"score": None}, {"score": float("nan")}, {"score": True}, {"score": "0.5"},
     {"bbox": [1, 2, 3]}, {"bbox": [1, 2, -3, 4]}, {"bbox": [99, 2, 3, 4]}, {"bbox": "1234"}, {"bbox": [1, 2, 3, None]},
@@ -71,9 +71,9 @@ FAULTS: list[dict[str, Any]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("fault", FAULTS, ids=str)
-def test_faults_are_those_of_load_predictions(fault: dict[str, Any]) -> None:
-    results = [RESULTS[0], RESULTS[2] | fault]
+@pytest.mark.parametrize("error", ERRORS, ids=str)
+def test_errors_are_those_of_load_predictions(error: dict[str, Any]) -> None:
+    results = [RESULTS[0], RESULTS[2] | error]
     expected = load_predictions(results, TRUTH, on_error="skip")
     found, rejected = load_detections(results, TRUTH, on_error="skip", any_category=False)
     assert rejected == expected.dropped != []

@@ -23,7 +23,7 @@ def test_similarity_equal_to_the_threshold_is_no_edge() -> None:
     assert build_graph(grid([1, 0], [0, 1]), tau=0.0, eps=1e-5).edges.dense(0).tolist() == [[1, 0], [0, 1]]
 
 
-def test_edges_are_those_of_float64_however_close_to_the_threshold() -> None:
+def test_edges_near_threshold_equal_float64() -> None:
     features = torch.randn(1, 384, 12, 20)
     directions = F.normalize(features.flatten(2).double(), dim=1)[0]
     cosines = directions.T @ directions
@@ -38,7 +38,7 @@ def test_edges_are_those_of_float64_however_close_to_the_threshold() -> None:
 
 
 @pytest.mark.parametrize("side", [-1, 1])
-def test_edges_are_those_of_float64_where_all_patches_are_close_to_the_threshold(side: int) -> None:
+def test_all_edges_near_threshold_equal_float64(side: int) -> None:
     vectors = torch.randn(384, 2, dtype=torch.float64)
     features = vectors.repeat(1, 30).view(1, 384, 6, 10)
     cosine = float(F.cosine_similarity(vectors[:, 0], vectors[:, 1], dim=0))
@@ -46,7 +46,8 @@ def test_edges_are_those_of_float64_where_all_patches_are_close_to_the_threshold
     assert graph.degrees().unique().tolist() == [30 if side > 0 else 60]
 
 
-def test_a_blank_patch_and_one_without_features_are_joined_to_nothing() -> None:
+def test_blank_patches_have_no_edges() -> None:
+    """A patch without features has none either."""
     features = grid([1, 0], [1, 0], [0, 0], [1, 0])
     graph = build_graph(features, tau=0.15, eps=1e-5).blank(torch.tensor([[False, True, False, False]]))
     eps = 1e-5
@@ -71,7 +72,7 @@ def test_products_are_as_exact_as_float64() -> None:
     assert error < 527 * 2.0**-52 * x.abs().max()
 
 
-def test_products_do_not_depend_on_the_order_of_patches() -> None:
+def test_products_ignore_patch_order() -> None:
     features = torch.randn(1, 4, 1, 300)
     order = torch.randperm(300)
     x = torch.randn(1, 300, dtype=torch.float64)

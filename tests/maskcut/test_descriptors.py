@@ -1,6 +1,8 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
+import small_sets
 import torch
 
 from cutler_pl.errors import ConfigError
@@ -86,10 +88,11 @@ def test_refuse_weights() -> None:
 
 
 @pytest.mark.real_data
-def test_find_zebra_in_grass(describe, data_dir: Path) -> None:
-    image = torch.from_numpy(read_image(data_dir / "coco_mini" / "images" / "000000000034.jpg")).permute(2, 0, 1)
+def test_find_object_before_background(describe, data_dir: Path) -> None:
+    """A zebra's body, and grass to the right of it; in scikit-image's photo a suit, and the wall behind it."""
+    name, body = ("25", np.s_[18:27, 4:18]) if small_sets.are_made(data_dir) else ("34", np.s_[4:12, 2:16])
+    image = torch.from_numpy(read_image(data_dir / f"coco_mini/images/{name:0>12}.jpg")).permute(2, 0, 1)
     square = torch.nn.functional.interpolate(image[None] / 255, (240, 240), mode="bilinear", antialias=True)
     mask = maskcut(describe(square.clamp(0, 1)), MaskCutParams(tau=0.5, num_masks=1)).masks[0, 0]
-    zebra = mask[4:12, 2:16]  # its body, and grass to the right of it
-    assert zebra.float().mean() > 0.9
+    assert mask[body].float().mean() > 0.9
     assert mask[:, 24:].float().mean() < 0.1

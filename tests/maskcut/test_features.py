@@ -1,14 +1,13 @@
 import json
-import zlib
 from pathlib import Path
 
+import golden_set
 import numpy as np
 import pytest
 import timm
 import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
-from PIL import Image
 from timm.layers.pos_embed import resample_abs_pos_embed
 
 from cutler_pl.errors import CheckpointError, ConfigError
@@ -19,19 +18,8 @@ from cutler_pl.maskcut.ncut import SOLVERS
 OPTIONS = Path(__file__).resolve().parents[2] / "conf" / "maskcut"
 
 
-def recorded_weights(shapes: dict[str, list[int]]) -> dict[str, torch.Tensor]:
-    """The weights the recorded features were made with, by the rule in the golden folder's notes."""
-    state = {}
-    for key, shape in shapes.items():
-        noise = np.random.default_rng(zlib.crc32(key.encode())).standard_normal(shape)
-        if key.endswith("bias"):
-            noise = 0.01 * noise
-        elif "norm" in key and key.endswith("weight"):
-            noise = 1 + 0.02 * noise
-        else:
-            noise = 0.02 * noise
-        state[key] = torch.from_numpy(noise.astype(np.float32))
-    return state
+CHECKS = json.loads((golden_set.GOLDEN / "maskcut/vit/vits8_k_checks.json").read_text())
+IMAGES = sorted(name for name, facts in CHECKS.items() if "first8" in facts)
 
 
 @pytest.fixture(scope="module")
@@ -49,20 +37,20 @@ def recorded_keys(vit_golden: Path) -> dict[str, dict[str, list[int]]]:
 
 @pytest.fixture(scope="module")
 def recorded_extractor(recorded_keys):
-    return build_feature_extractor("dino_vits8", weights=recorded_weights(recorded_keys["vit_small_8"]))
+    weights = golden_set.vit_weights(recorded_keys["vit_small_8"])
+    return build_feature_extractor("dino_vits8", weights={key: torch.from_numpy(w) for key, w in weights.items()})
 
 
 @pytest.mark.golden
-@pytest.mark.parametrize("image", [pytest.param("demo1", marks=pytest.mark.slow), "demo2"])
+@pytest.mark.parametrize("image", [*(pytest.param(name, marks=pytest.mark.slow) for name in IMAGES[:-1]), IMAGES[-1]])
 def test_keys_are_those_of_the_original(image: str, vit_golden: Path, recorded_extractor) -> None:
-    pixels = torch.from_numpy(np.array(Image.open(vit_golden / f"{image}_480.png").convert("RGB")))
+    pixels = torch.from_numpy(golden_set.case_image(vit_golden, f"{image}_480.png"))
     features = recorded_extractor(pixels.permute(2, 0, 1)[None].float() / 255)
     assert features.shape == (1, 384, 60, 60)
-    with np.load(vit_golden / "vits8_k_features.npz") as arrays:
-        expected = arrays[f"{image}_k"].astype(np.float32)
     keys = features[0].flatten(1)
-    np.testing.assert_allclose(keys, expected, rtol=2**-11, atol=1e-5)  # recorded in half precision
-    facts = json.loads((vit_golden / "vits8_k_checks.json").read_text())[image]
+    with np.load(vit_golden / "vits8_k_features.npz") as arrays:  # recorded in half precision
+        golden_set.assert_entries(keys.numpy(), arrays, f"{image}_k", rtol=2**-11, atol=1e-5)
+    facts = CHECKS[image]
     assert keys.double().abs().sum().item() == pytest.approx(facts["abs_sum"], rel=1e-6)
     assert keys.double().square().sum().item() == pytest.approx(facts["sq_sum"], rel=1e-6)
     np.testing.assert_allclose(keys.T.flatten()[:8], facts["first8"], rtol=0, atol=1e-5)
@@ -73,10 +61,8 @@ def test_keys_are_those_of_the_original(image: str, vit_golden: Path, recorded_e
 def test_position_embeddings_are_resampled_as_the_original_does(vit_golden: Path, recorded_extractor) -> None:
     positions = recorded_extractor._positions((60, 60))
     with np.load(vit_golden / "vits8_k_features.npz") as arrays:
-        expected = arrays["pos_embed_480"].astype(np.float32)
-    np.testing.assert_allclose(positions[0, 1:], expected, rtol=2**-11, atol=1e-7)
-    facts = json.loads((vit_golden / "vits8_k_checks.json").read_text())["pos_embed_480"]
-    assert positions.double().sum().item() == pytest.approx(facts["sum"], abs=1e-5)
+        golden_set.assert_entries(positions[0, 1:].numpy(), arrays, "pos_embed_480", rtol=2**-11, atol=1e-7)
+    assert positions.double().sum().item() == pytest.approx(CHECKS["pos_embed_480"]["sum"], abs=1e-5)
 
 
 @pytest.mark.golden

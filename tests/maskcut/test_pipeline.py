@@ -1,8 +1,8 @@
-import json
 import zlib
 from dataclasses import replace
 from pathlib import Path
 
+import golden_set
 import numpy as np
 import pytest
 import torch
@@ -15,12 +15,7 @@ from cutler_pl.maskcut.affinity import DenseEdges, PatchGraph, build_graph
 from cutler_pl.maskcut.ncut import Eigenpairs, LanczosSolver, ScipySolver
 from cutler_pl.ops import components
 
-CASES = [
-    "c01_synth_b1_n05", "c02_synth_b2_n10", "c03_synth_b3_n15", "c04_synth_b5_n20_N6", "c05_synth_b3_bands",
-    "c06_synth_tiny", "c07_synth_disconnected", "c08_synth_degenerate", "c09_synth_d384", "c10_photo_demo1_p8",
-    "c11_photo_demo2_p8", "c12_photo_demo3_p8", "c13_photo_demo4_p8", "c14_photo_demo2_p16", "c20_signsens_a",
-    "c21_signsens_b", "c22_signsens_c",
-]  # fmt: skip
+CASES = golden_set.names("maskcut/ncut/c*.json")
 TIED = {"c08_synth_degenerate": 2}  # its first two rounds find two equal blobs in either order
 ROUNDED = {"c05_synth_b3_bands": (761, 2511)}
 """Patches that the original joined in its first round, in float32, though their cosine is τ - 2.4e-8.
@@ -95,10 +90,7 @@ def dropped(result: MaskCutResult) -> torch.Tensor:
 @pytest.fixture(scope="module")
 def recorded(golden_dir: Path):
     def read(case: str) -> tuple[dict, dict[str, np.ndarray], torch.Tensor]:
-        folder = golden_dir / "maskcut" / "ncut"
-        facts = json.loads((folder / f"{case}.json").read_text())
-        with np.load(folder / f"{case}.npz") as file:
-            arrays = dict(file)
+        facts, arrays = golden_set.recorded_cut(golden_dir / "maskcut" / "ncut", case)
         grid = facts["grid"]
         features = torch.from_numpy(arrays["feats"].astype(np.float32)).reshape(1, -1, grid, grid)
         return facts, arrays, features
@@ -113,6 +105,11 @@ def recorded_masks(facts: dict, arrays: dict[str, np.ndarray]) -> np.ndarray:
     return np.stack(flat).reshape(-1, grid, grid).astype(bool)
 
 
+def assert_vectors_equal(found: torch.Tensor, arrays: dict[str, np.ndarray], r: int) -> None:
+    atol = 5e-9 * np.abs(arrays[f"r{r}_vec"]).max()
+    golden_set.assert_entries(found.flatten().numpy(), arrays, f"r{r}_vec", atol=atol)
+
+
 def compare(facts: dict, arrays: dict[str, np.ndarray], result: MaskCutResult) -> None:
     expected = recorded_masks(facts, arrays)
     masks = result.masks[0].numpy()
@@ -122,10 +119,8 @@ def compare(facts: dict, arrays: dict[str, np.ndarray], result: MaskCutResult) -
     assert differing == [0] * len(differing)
     for r in range(tied, facts["N"]):
         if r or facts["name"] not in ROUNDED:
-            v = arrays[f"r{r}_vec"].reshape(masks[r].shape)
-            if facts["rounds"][r]["reversed"]:
-                v = -v
-            np.testing.assert_allclose(result.eigenvectors[0, r], v, rtol=0, atol=5e-9 * np.abs(v).max())
+            sign = -1 if facts["rounds"][r]["reversed"] else 1
+            assert_vectors_equal(sign * result.eigenvectors[0, r], arrays, r)
             assert result.ncut_values[0, r].item() == pytest.approx(facts["rounds"][r]["lam2"], abs=1e-9)
         first_sign = -1 if facts["rounds"][r]["reversed"] else 1
         positive = first_sign * (result.eigenvectors[0, r] - result.eigenvectors[0, r].mean()) > 0
@@ -159,8 +154,7 @@ def test_with_the_edge_that_float32_added_the_eigenvector_is_the_recorded_one(re
     edges = graph.edges.dense(0).clone()
     edges[[i, j], [j, i]] = 1
     pairs = LanczosSolver()(replace(graph, edges=DenseEdges(edges[None])))
-    v = arrays["r0_vec"]
-    np.testing.assert_allclose(pairs.vectors[0], v, rtol=0, atol=5e-9 * np.abs(v).max())
+    assert_vectors_equal(pairs.vectors[0], arrays, 0)
     assert pairs.values.item() == pytest.approx(facts["rounds"][0]["lam2"], abs=1e-9)
 
 

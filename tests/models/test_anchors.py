@@ -6,7 +6,8 @@ import torch
 from cutler_pl.models.anchors import cell_anchors, grid_anchors
 
 
-def test_cell_anchors_have_one_area_and_the_ratios_of_height_over_width():
+def test_cell_anchors_area_and_aspect_ratios():
+    """Ratios are height over width."""
     boxes = cell_anchors(32.0, (0.5, 1.0, 2.0))
     sides = boxes[:, 2:] - boxes[:, :2]
     assert boxes[1].tolist() == [-16, -16, 16, 16]
@@ -19,7 +20,8 @@ def test_cell_anchors_are_not_rounded():
     assert cell_anchors(32.0, (0.5,))[0, 3].item() == pytest.approx(11.3137, abs=1e-4)
 
 
-def test_grid_starts_at_zero_and_runs_over_rows_then_columns_then_ratios():
+def test_grid_anchor_order():
+    """From zero, over rows, then columns, then ratios."""
     cell = torch.tensor([[-1.0, -1, 1, 1], [-2, -1, 2, 1]])
     boxes = grid_anchors(cell, (2, 3), 8)
     assert boxes.shape == (12, 4)

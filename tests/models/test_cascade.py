@@ -41,7 +41,7 @@ def test_each_stage_has_its_losses():
     assert list(_losses(single)) == ["loss_cls", "loss_box_reg"]
 
 
-def test_gradient_to_the_features_is_shared_among_the_stages():
+def test_stages_share_the_feature_gradient():
     cascade, single = _cascade(), _cascade("mask_rcnn_r50_fpn")
     single[0].load_state_dict(cascade[0].state_dict())
     gradients, values = [], _features()
@@ -53,7 +53,8 @@ def test_gradient_to_the_features_is_shared_among_the_stages():
     assert gradients[1].any()
 
 
-def test_scores_are_the_mean_of_the_stages_and_boxes_those_of_the_last():
+def test_mean_scores_and_last_boxes():
+    """Scores are the mean of the stages, boxes those of the last."""
     cascade, features = _cascade(num_classes=3), _features()
     with torch.no_grad():
         for stage in cascade:
@@ -69,7 +70,8 @@ def test_scores_are_the_mean_of_the_stages_and_boxes_those_of_the_last():
     assert not torch.equal(scored.boxes[:, 0], PROPOSALS)
 
 
-def test_later_stages_learn_from_the_boxes_of_the_one_before_at_a_higher_iou():
+def test_later_stages_train_on_refined_boxes():
+    """Each stage trains on the boxes of the one before, at a higher IoU."""
     cascade = _cascade()
     with torch.no_grad():
         for stage in cascade:
@@ -95,7 +97,8 @@ def test_weights_see_predicted_boxes_and_all_ground_truth():
     assert [losses[f"loss_cls_stage{k}"].item() for k in range(3)] == [0, 0, 0]
 
 
-def test_class_specific_boxes_are_weighed_by_the_class_of_their_ground_truth():
+def test_class_specific_box_weights():
+    """Boxes are weighted by the class of their ground truth."""
     seen = []
 
     def weigh(images, *, stage):
@@ -113,7 +116,8 @@ def test_class_specific_boxes_are_weighed_by_the_class_of_their_ground_truth():
     assert seen[0].predicted_boxes[1, 0].item() == pytest.approx((PROPOSALS[1, 0] + width).item())
 
 
-def test_no_regions_give_zero_losses_that_reach_every_parameter():
+def test_no_proposals_give_attached_zero_losses():
+    """The losses reach every parameter."""
     cascade = _cascade()
     losses = _losses(cascade, torch.zeros(0, 4))
     assert all(loss == 0 for loss in losses.values())

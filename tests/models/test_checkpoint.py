@@ -8,7 +8,8 @@ import torch
 import torchvision
 from torch import nn
 
-from cutler_pl.errors import CheckpointError
+from cutler_pl.coco.categories import COCO_CATEGORIES
+from cutler_pl.errors import CheckpointError, ConfigError
 from cutler_pl.models import Detector, build_detector, load_detector
 from cutler_pl.models.checkpoint import detector_config
 from cutler_pl.weights.files import write_state
@@ -49,7 +50,7 @@ def test_checkpoint_describes_its_model(tmp_path: Path) -> None:
 def test_checkpoint_of_2026_11_loads() -> None:
     """Written by commit e082497 (Trainer.save_checkpoint), every weight a zero tensor expanded from one element."""
     model, metadata = load_detector(HERE / "cascade_e082497.ckpt")
-    assert metadata == ((3,), ("object",))
+    assert metadata == ((3,), ("object",), False)
     config = model.config
     assert (config.min_size_test, config.max_size_test, config.max_detections) == (64, 96, 7)
     assert (config.backbone, config.fpn_channels, len(config.stage_ious)) == ("resnet18", 8, 3)
@@ -81,8 +82,33 @@ def test_architecture_is_read_off_weights(
     assert found.class_agnostic_boxes == expected.class_agnostic_boxes
     shared = model.state_dict().keys() & source.state_dict().keys()
     assert all(torch.equal(model.state_dict()[key], source.state_dict()[key]) for key in shared)
-    assert metadata.category_ids == tuple(range(1, num_classes + 1))
-    assert metadata.class_names[0] == ("fg" if num_classes == 1 else "1")
+    ids = tuple(COCO_CATEGORIES) if num_classes == 80 else tuple(range(1, num_classes + 1))
+    assert metadata.category_ids == ids
+    assert metadata.class_names[-1] == {1: "fg", 80: "toothbrush"}.get(num_classes, str(num_classes))
+    assert metadata.assumed
+
+
+def test_options_of_inference_act(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.ckpt", tiny(num_classes=2))
+    changes = {"min_size_test": 64, "nms_threshold": 0.3, "score_threshold": 0.2, "rpn_post_nms_test": 7}
+    model, _ = load_detector(path, **changes, num_classes=2)
+    assert {name: getattr(model.config, name) for name in changes} == changes
+    assert model.roi_heads.config is model.config
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ({"num_classes": 5}, "num_classes=5, but .*a.ckpt was trained with 2; leave num_classes out"),
+        ({"anchor_sizes": [8, 16, 32, 64, 128]}, "anchor_sizes=.* was trained with"),
+        ({"roi_batch_per_image": 5}, "roi_batch_per_image is an option of training"),
+        ({"no_such": 5}, "no_such"),
+    ],
+)
+def test_options_of_training_are_refused(tmp_path: Path, override: dict[str, Any], message: str) -> None:
+    path = save(tmp_path / "a.ckpt", tiny(num_classes=2))
+    with pytest.raises(ConfigError, match=message):
+        load_detector(path, **override)
 
 
 def test_timm_backbone_has_to_be_named(tmp_path: Path) -> None:

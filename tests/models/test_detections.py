@@ -31,7 +31,8 @@ def test_suppression_is_within_a_class():
     assert found.classes.tolist() == [1, 0]
 
 
-def test_a_region_counts_for_every_class_with_that_class_own_box():
+def test_proposal_detects_every_class():
+    """Each class has its own box."""
     boxes = torch.tensor([[[0.0, 0, 10, 10], [20, 20, 40, 40]]])
     found = select_detections(
         ScoredBoxes(torch.tensor([[0.6, 0.4]]), boxes),
@@ -51,7 +52,7 @@ def test_limit_and_values_that_are_not_finite():
     assert _select(boxes, [[0.1], [0.5], [torch.nan], [0.2], [0.4]]).scores.tolist() == pytest.approx([0.4, 0.2, 0.1])
 
 
-def test_detections_go_back_to_the_photo_and_vanished_boxes_are_left_out():
+def test_rescale_detections_and_drop_empty():
     boxes = torch.tensor([[10.0, 20, 30, 40], [5, 5, 5, 9]])
     found = Detections(boxes, torch.tensor([0.9, 0.8]), torch.tensor([0, 3]))
     compact = rescale_to_original(found, torch.rand(2, 28, 28), resized_hw=(100, 200), size_hw=(50, 60))

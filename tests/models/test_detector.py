@@ -197,7 +197,8 @@ def test_training_and_prediction_are_kept_apart():
         detector(_images(), _targets(*TWO_AND_ONE)[:1])
 
 
-def test_a_copy_has_the_same_weights_and_constants_are_not_saved():
+def test_copy_without_saved_constants():
+    """A copy has the same weights; constants are not saved."""
     detector = _detector().eval()
     twin = copy.deepcopy(detector)
     torch.testing.assert_close(twin.predict(_images())[0]["boxes"], detector.predict(_images())[0]["boxes"])

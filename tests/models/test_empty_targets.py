@@ -64,7 +64,7 @@ def test_images_without_any_region(name: str) -> None:
     features = model.backbone(batch.pixels)
     targets = [target(i, 0) for i in IMAGES]
     losses = model.roi_heads.losses(
-        features, [torch.zeros(0, 4)] * 2, pad_targets(targets), [t["masks"] for t in targets], batch.sizes_hw
+        features, [torch.zeros(0, 4)] * 2, pad_targets(targets), [t["masks"] for t in targets], batch.bounds
     )
     sum(losses.values()).backward()
     assert all(loss.item() == 0.0 for loss in losses.values())

@@ -6,12 +6,14 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import deviations
+import golden_set
 import numpy as np
 import pytest
 import torch
 from pycocotools import mask as coco_mask
 
 from cutler_pl.images import read_image
+from cutler_pl.models.image_batch import clip_bounds
 from cutler_pl.models.pooler import to_rois
 from cutler_pl.ops.boxes import box_iou, clip_boxes
 from cutler_pl.ops.paste import paste_masks
@@ -24,9 +26,8 @@ FEATURE_ATOL = SCORE_ATOL = 2e-3
 BOX_ATOL_PIXELS = 0.2
 QUICK = ("cascade_synth0", "cascade_demo1", "maskrcnn_synth0")
 CASES = [
-    pytest.param(f"{model}_{photo}", marks=[] if f"{model}_{photo}" in QUICK else [pytest.mark.slow])
-    for model in MODELS
-    for photo in ("synth0", "demo1", "demo2", "demo4")
+    pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow])
+    for name in (stem.removeprefix("infer_") for stem in golden_set.names("detector/infer_*.json"))
 ]
 
 
@@ -120,7 +121,9 @@ def test_anchors_logits_and_deltas_of_every_level(case):
 
 
 def test_best_proposals(case):
-    proposals = case.detector.rpn.propose(case.rpn, [tuple(case.facts["resized_hw"])])[0]
+    proposals = case.detector.rpn.propose(
+        case.rpn, clip_bounds([tuple(case.facts["resized_hw"])], torch.device("cpu"))
+    )[0]
     assert len(proposals.boxes) == case.facts["n_proposals"]
     best = box_iou(torch.from_numpy(case.arrays["rpn_boxes_top100"]), proposals.boxes).max(dim=1)
     assert (best.values > 0.99).sum() >= 98

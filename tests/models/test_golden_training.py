@@ -126,7 +126,7 @@ def losses_on_fixed_proposals(
     padded_targets, masks = pad_targets(targets), [target["masks"] for target in targets]
     losses = detector.rpn.losses(detector.rpn(features), padded_targets)
     proposals = [batch["proposals0"], batch["proposals1"]]
-    return losses | detector.roi_heads.losses(features, proposals, padded_targets, masks, padded.sizes_hw)
+    return losses | detector.roi_heads.losses(features, proposals, padded_targets, masks, padded.bounds)
 
 
 def assert_losses(found: Mapping[str, Tensor], expected: Mapping[str, float]) -> None:
@@ -226,7 +226,7 @@ def test_proposal_losses_over_all_anchors_and_proposals_in_training(
         padded = detector.batch(images)
         output = detector.rpn(detector.backbone(padded.pixels))
         losses = detector.rpn.losses(output, pad_targets(targets))
-        proposals = detector.rpn.propose(output, padded.sizes_hw)
+        proposals = detector.rpn.propose(output, padded.bounds)
     assert_losses(losses, golden[case]["rpn_all_losses"])
     tag = case.removesuffix("_drop1")
     for i, (boxes, logits) in enumerate(proposals):

@@ -6,7 +6,8 @@ from cutler_pl.models.image_batch import batch_images, check_images
 MEAN, STD = torch.tensor([10.0, 20.0, 30.0]), torch.tensor([2.0, 4.0, 5.0])
 
 
-def test_images_are_normalised_and_padded_right_and_below_with_zeros():
+def test_normalise_and_pad_with_zeros():
+    """Padding is right and below."""
     images = [torch.full((3, 20, 40), 30, dtype=torch.uint8), torch.full((3, 33, 10), 50, dtype=torch.uint8)]
     batch = batch_images(images, MEAN, STD, divisor=32, channels_last=False)
     assert batch.pixels.shape == (2, 3, 64, 64)

@@ -8,7 +8,7 @@ from cutler_pl.models.pooler import POOLED_STRIDES, assign_levels, pool_boxes, p
 @pytest.mark.parametrize(
     ("side", "level"), [(0.0, 0), (16.0, 0), (111.0, 0), (112.0, 1), (223.0, 1), (224.0, 2), (448.0, 3), (5000.0, 3)]
 )
-def test_level_goes_up_with_each_doubling_of_the_side(side, level):
+def test_level_per_doubling_of_side(side, level):
     assert assign_levels(torch.tensor([[10.0, 20, 10 + side, 20 + side]])).item() == level
 
 
@@ -16,7 +16,8 @@ def _features(batch: int = 2) -> list[torch.Tensor]:
     return [torch.randn(batch, 3, 1024 // s, 1024 // s) for s in (*POOLED_STRIDES, 64)]
 
 
-def test_each_region_is_pooled_from_its_image_and_level_in_the_given_order():
+def test_pool_by_image_and_level():
+    """The order of the proposals is kept."""
     features = _features()
     boxes = [
         torch.tensor([[0.0, 0, 500, 500], [5, 5, 20, 30], [10, 10, 200, 240]]),
@@ -45,12 +46,13 @@ def test_features_without_regions_still_get_a_gradient():
     assert all(f.grad is not None and not f.grad.any() for f in features[:4])
 
 
-def test_rois_are_boxes_behind_the_index_of_their_image():
+def test_rois_start_with_image_index():
     rois = to_rois([torch.ones(2, 4), torch.zeros(0, 4), torch.full((1, 4), 5.0)])
     assert rois.tolist() == [[0, 1, 1, 1, 1], [0, 1, 1, 1, 1], [2, 5, 5, 5, 5]]
 
 
-def test_maps_to_pool_from_are_float32_and_without_the_coarsest():
+def test_pooled_maps_are_float32():
+    """The coarsest map is left out."""
     poolable = prepare_features([f.bfloat16() for f in _features()])
     assert len(poolable) == 4
     assert all(f.dtype == torch.float32 and f.is_contiguous(memory_format=torch.channels_last) for f in poolable)

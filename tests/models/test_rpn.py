@@ -3,11 +3,13 @@ import torch
 from golden_detectors import DeterministicSampler
 
 from cutler_pl.models.config import make_config
+from cutler_pl.models.image_batch import clip_bounds
 from cutler_pl.models.rpn import RPN, RPNOutput
 from cutler_pl.models.targets import pad_targets
 from cutler_pl.ops.boxes import box_iou
 
 SIZES = [(64, 96), (50, 80)]
+BOUNDS = clip_bounds(SIZES, torch.device("cpu"))
 
 
 def _rpn(**options: object) -> RPN:
@@ -56,7 +58,7 @@ def test_logits_and_anchors_are_in_one_order():
 
 def test_proposals_are_sorted_clipped_and_limited():
     rpn = _rpn(rpn_post_nms_test=20, rpn_nms_threshold=0.9)
-    for proposals, (height, width) in zip(rpn.propose(rpn(_features()), SIZES), SIZES, strict=True):
+    for proposals, (height, width) in zip(rpn.propose(rpn(_features()), BOUNDS), SIZES, strict=True):
         assert len(proposals.boxes) == 20
         assert (proposals.logits.diff() <= 0).all()
         assert (proposals.boxes >= 0).all()
@@ -66,7 +68,7 @@ def test_proposals_are_sorted_clipped_and_limited():
 def test_overlapping_proposals_of_a_level_are_suppressed():
     rpn = _rpn(rpn_nms_threshold=0.65)
     boxes = [[0.0, 0, 20, 20], [0, 0, 20, 19], [0, 0, 20, 10]]
-    proposals = rpn.propose(_one_level(boxes, [1.0, 3.0, 2.0]), [(64, 96)])[0]
+    proposals = rpn.propose(_one_level(boxes, [1.0, 3.0, 2.0]), BOUNDS[:1])[0]
     assert proposals.boxes.tolist() == [boxes[1], boxes[2]]
     assert proposals.logits.tolist() == [3.0, 2.0]
 
@@ -75,7 +77,7 @@ def test_levels_do_not_suppress_each_other():
     rpn = _rpn()
     first = _one_level([[0.0, 0, 20, 20]], [1.0])
     both = RPNOutput(*([part[0], part[0], *part[2:]] for part in first))
-    assert len(rpn.propose(both, [(64, 96)])[0].boxes) == 2
+    assert len(rpn.propose(both, BOUNDS[:1])[0].boxes) == 2
 
 
 def test_boxes_that_are_not_finite_or_empty_are_no_proposals():
@@ -85,14 +87,14 @@ def test_boxes_that_are_not_finite_or_empty_are_no_proposals():
     )
     output.deltas[0][0, 1, 0] = torch.nan
     output.logits[0][0, 3] = torch.inf
-    assert rpn.propose(output, [(64, 96)])[0].boxes.tolist() == [[0, 0, 20, 20]]
+    assert rpn.propose(output, BOUNDS[:1])[0].boxes.tolist() == [[0, 0, 20, 20]]
 
 
 def test_training_keeps_more_proposals():
     rpn = _rpn(rpn_pre_nms_train=50, rpn_pre_nms_test=5, rpn_post_nms_train=60, rpn_post_nms_test=10)
     output = rpn(_features())
-    assert len(rpn.propose(output, SIZES)[0].boxes) <= 10
-    assert len(rpn.train().propose(output, SIZES)[0].boxes) > 10
+    assert len(rpn.propose(output, BOUNDS)[0].boxes) <= 10
+    assert len(rpn.train().propose(output, BOUNDS)[0].boxes) > 10
 
 
 def test_losses_are_those_of_perfect_and_of_no_prediction():

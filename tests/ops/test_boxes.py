@@ -85,9 +85,8 @@ def test_iou_equals_torchvisions_where_that_is_a_number(boxes: torch.Tensor, oth
 
 
 @given(any_boxes, any_boxes)
-def test_iou_is_symmetric_and_between_0_and_1_even_of_boxes_turned_inside_out(
-    boxes: torch.Tensor, others: torch.Tensor
-) -> None:
+def test_iou_is_symmetric_and_bounded(boxes: torch.Tensor, others: torch.Tensor) -> None:
+    """Boxes with negative sides included."""
     iou = box_iou(boxes, others)
     assert torch.equal(iou, box_iou(others, boxes).T)
     assert bool(((iou >= 0) & (iou <= 1 + 1e-5)).all())
@@ -100,7 +99,7 @@ def test_iou_with_itself_is_1_unless_empty(boxes: torch.Tensor) -> None:
 
 
 @pytest.mark.parametrize(("n", "m"), [(0, 0), (0, 3), (3, 0)])
-def test_iou_of_no_boxes_has_the_shape_of_the_pairs(n: int, m: int) -> None:
+def test_iou_of_no_boxes(n: int, m: int) -> None:
     assert box_iou(torch.zeros(n, 4), torch.zeros(m, 4)).shape == (n, m)
 
 
@@ -113,15 +112,14 @@ def test_operations_keep_the_type_of_their_boxes(dtype: torch.dtype) -> None:
     torch.testing.assert_close(box_iou(boxes, boxes)[0, 1].double().item(), 4 / 28, rtol=5e-3, atol=0)
 
 
-def test_clip_cuts_x_at_the_width_and_y_at_the_height() -> None:
+def test_clip_x_at_width_y_at_height() -> None:
     boxes = torch.tensor([[-5.0, -5, 500, 500], [1, 2, 3, 4], [90, 90, 95, 95]])
     assert clip_boxes(boxes, (20, 80)).tolist() == [[0, 0, 80, 20], [1, 2, 3, 4], [80, 20, 80, 20]]
 
 
 @given(any_boxes, st.tuples(st.integers(1, 120), st.integers(1, 120)))
-def test_clip_equals_torchvisions_and_changes_nothing_the_second_time(
-    boxes: torch.Tensor, size_hw: tuple[int, int]
-) -> None:
+def test_clip_equals_torchvision(boxes: torch.Tensor, size_hw: tuple[int, int]) -> None:
+    """Clipping twice changes nothing more."""
     before = boxes.clone()
     clipped = clip_boxes(boxes, size_hw)
     assert torch.equal(clipped, reference.clip_boxes_to_image(boxes, size_hw))

@@ -12,7 +12,8 @@ def suppress(request):
     return BY[request.param]
 
 
-def test_a_box_goes_if_a_better_one_that_stays_overlaps_it(suppress):
+def test_kept_better_box_suppresses(suppress):
+    """A box is suppressed only by a better one that is kept."""
     boxes = torch.tensor([[[0.0, 0, 10, 10], [0, 0, 10, 6], [0, 0, 10, 5], [50, 50, 60, 60]]])
     usable = torch.ones(1, 4, dtype=torch.bool)
     assert suppress(boxes, usable, 0.55).tolist() == [[True, False, True, True]]
@@ -24,7 +25,7 @@ def test_overlap_must_be_above_the_threshold(suppress):
     assert suppress(boxes, torch.ones(1, 2, dtype=torch.bool), 0.5).all()
 
 
-def test_boxes_that_take_no_part_neither_stay_nor_suppress(suppress):
+def test_invalid_boxes_neither_stay_nor_suppress(suppress):
     boxes = torch.tensor([[[0.0, 0, 10, 10], [0, 0, 10, 9]]])
     assert suppress(boxes, torch.tensor([[False, True]]), 0.5).tolist() == [[False, True]]
 

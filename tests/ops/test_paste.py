@@ -21,7 +21,7 @@ def test_full_mask_fills_its_box():
     assert torch.equal(masks[0], expected)
 
 
-def test_left_half_of_a_mask_is_the_left_half_of_its_box():
+def test_left_half_pastes_into_left_half():
     half = torch.zeros(1, 28, 28)
     half[:, :, :14] = 1
     masks = paste_masks(half, torch.tensor([[0.0, 0, 20, 10]]), (10, 20))

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import golden_set
 import lightning as L
 import numpy as np
 import pytest
@@ -373,15 +374,13 @@ class RecordedFeatures:
 
     patch_size = 8
 
-    def __init__(self, dataset: Path, features: Path) -> None:
+    def __init__(self, dataset: Path, features: dict[str, np.ndarray]) -> None:
         self.known = {}
-        for path in features.glob("*.npz"):
-            folder, stem = path.stem.split("__")
-            original = Image.fromarray(read_image(dataset / folder / f"{stem}.JPEG"))
+        for name, recorded in features.items():
+            original = Image.fromarray(read_image(dataset / name))
             square = np.array(original.resize((480, 480), Image.Resampling.LANCZOS))
-            (key,) = np.load(path).files
-            recorded = torch.from_numpy(np.load(path)[key].astype(np.float32))
-            self.known[square.tobytes()] = recorded.unflatten(-1, (60, 60))
+            grid = torch.from_numpy(recorded.astype(np.float32)).unflatten(-1, (60, 60))
+            self.known[square.tobytes()] = grid
 
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
         pixels = (images * 255).round().byte().permute(0, 2, 3, 1).numpy()
@@ -390,18 +389,17 @@ class RecordedFeatures:
 
 @pytest.mark.golden
 def test_match_golden_annotations_exactly(golden_dir: Path, tmp_path: Path) -> None:
-    folder = golden_dir / "maskcut/pipeline"
+    dataset, features, theirs = golden_set.pipeline_dataset(golden_dir / "maskcut/pipeline", tmp_path / "images")
     report = run(
-        folder / "dataset",
-        tmp_path,
-        extractor=RecordedFeatures(folder / "dataset", folder / "features"),
+        dataset,
+        tmp_path / "out",
+        extractor=RecordedFeatures(dataset, features),
         params=MaskCutParams(),
         fixed_size=480,
         batch_size=1,
         max_failure_rate=0.2,
     )
-    ours = json.loads((tmp_path / "annotations.json").read_text())
-    theirs = json.loads((folder / "merged.json").read_text())
+    ours = json.loads((tmp_path / "out" / "annotations.json").read_text())
 
     def by_name(coco: dict) -> dict[str, list[dict]]:
         names = {image["id"]: image["file_name"] for image in coco["images"]}
@@ -415,9 +413,9 @@ def test_match_golden_annotations_exactly(golden_dir: Path, tmp_path: Path) -> N
     sizes = {i["file_name"]: (i["width"], i["height"]) for i in ours["images"]}
     assert sizes == {i["file_name"]: (i["height"], i["width"]) for i in theirs["images"]}  # exchanged there
     assert [i["file_name"] for i in ours["images"]] == sorted(sizes)
-    assert [i["id"] for i in ours["images"]] == [1, 2, 3, 4, 5]
+    assert [i["id"] for i in ours["images"]] == list(range(1, len(theirs["images"]) + 1))
     assert report is not None
     assert report.without_annotations == 1
-    assert by_name(ours)["n_aa/img_04_noise.JPEG"] == []
-    failures = [json.loads(line) for line in (tmp_path / "failures.jsonl").read_text().splitlines()]
-    assert [failure["file"] for failure in failures] == ["n_aa/img_03_broken.JPEG"]
+    assert [name.split(".")[0] for name, found in by_name(ours).items() if not found] == ["n_aa/img_04_noise"]
+    failures = [json.loads(line) for line in (tmp_path / "out/failures.jsonl").read_text().splitlines()]
+    assert [failure["file"].split(".")[0] for failure in failures] == ["n_aa/img_03_broken"]

@@ -152,4 +152,4 @@ def test_list_golden_annotations_without_image(golden_dir: Path, tmp_path: Path)
     report = merge_shards([golden_dir / "maskcut/pipeline/single_job_two_folders"], tmp_path / "a.json")
     assert (report.images, report.annotations) == (4, 5)
     assert len(report.invalid) == 2
-    assert all("unknown image 3" in fault for fault in report.invalid)
+    assert all("unknown image 3" in error for error in report.invalid)

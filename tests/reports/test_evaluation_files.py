@@ -30,7 +30,7 @@ def tables(text: str) -> list[list[list[str]]]:
 
 def values(report: Report) -> dict[tuple[str, str, str, str], str]:
     lines = csv.DictReader(io.StringIO(to_csv(report)))
-    return {(line["method"], line["dataset"], line["of"], line["measure"]): line["value"] for line in lines}
+    return {(line["method"], line["dataset"], line["of"], line["metric"]): line["value"] for line in lines}
 
 
 def test_csv_leaves_unmeasured_empty() -> None:
@@ -93,7 +93,7 @@ def test_files_agree(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "out" / "results.json").read_text()) == results
     assert json.loads((tmp_path / "out" / "categories.json").read_text())["coco"]["bbox"]["cat"]["AP50"] == 22.04
     lines = csv.DictReader(io.StringIO((tmp_path / "out" / "report.csv").read_text()))
-    ours = {(li["dataset"], li["of"], li["measure"]): float(li["value"]) for li in lines if li["method"] == "us"}
+    ours = {(li["dataset"], li["of"], li["metric"]): float(li["value"]) for li in lines if li["method"] == "us"}
     assert ours["coco", "mask", "AP50"] == 5.0
     assert len(ours) == 3 * len(NAMES)
 

@@ -1,4 +1,6 @@
 import hashlib
+import threading
+import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -9,6 +11,7 @@ from file_server import FileServer, serving
 from cutler_pl.errors import AnnotationError, ConfigError, DownloadError
 from cutler_pl.runtime import download
 from cutler_pl.runtime.download import fetch_file
+from cutler_pl.runtime.locks import file_lock
 
 CONTENT = bytes(range(256)) * 40
 fetch = partial(fetch_file, pause_seconds=0.0)
@@ -22,8 +25,8 @@ def server() -> Iterator[FileServer]:
 
 
 @pytest.fixture
-def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(download, "_PIECE", 1000)
+def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(download, "_CHUNK_BYTES", 1000)
 
 
 def test_fetch_once_and_record_digest(server: FileServer, tmp_path: Path) -> None:
@@ -37,7 +40,7 @@ def test_fetch_once_and_record_digest(server: FileServer, tmp_path: Path) -> Non
     assert {entry.name for entry in path.parent.iterdir()} == {"a.json", "a.json.sha256", ".a.json.lock"}
 
 
-@pytest.mark.usefixtures("small_pieces")
+@pytest.mark.usefixtures("small_chunks")
 def test_resume_broken_transfer(server: FileServer, tmp_path: Path) -> None:
     server.break_off_after = 3000
     assert fetch(f"{server.address}/a.json", tmp_path / "a.json")
@@ -45,8 +48,8 @@ def test_resume_broken_transfer(server: FileServer, tmp_path: Path) -> None:
     assert server.log == ["/a.json", "/a.json from 3000"]
 
 
-@pytest.mark.usefixtures("small_pieces")
-def test_a_second_run_goes_on_too(server: FileServer, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("small_chunks")
+def test_second_run_resumes(server: FileServer, tmp_path: Path) -> None:
     server.break_off_after = 3000
     with pytest.raises(DownloadError, match=r"ended after 3,000 of 10,240 bytes.*run the same command again"):
         fetch(f"{server.address}/a.json", tmp_path / "a.json", attempts=1)
@@ -57,8 +60,8 @@ def test_a_second_run_goes_on_too(server: FileServer, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("case", ["the server cannot resume", "the file has changed", "too much is there"])
-@pytest.mark.usefixtures("small_pieces")
-def test_what_cannot_be_resumed_starts_anew(server: FileServer, tmp_path: Path, case: str) -> None:
+@pytest.mark.usefixtures("small_chunks")
+def test_restart_what_cannot_resume(server: FileServer, tmp_path: Path, case: str) -> None:
     server.break_off_after = 3000
     with pytest.raises(DownloadError):
         fetch(f"{server.address}/a.json", tmp_path / "a.json", attempts=1)
@@ -115,7 +118,7 @@ def test_ask_once_for_missing_file(server: FileServer, tmp_path: Path) -> None:
         fetch(f"{server.address}/b.json", tmp_path / "b.json")
 
 
-def test_a_server_in_trouble_is_asked_again(server: FileServer, tmp_path: Path) -> None:
+def test_retry_server_errors(server: FileServer, tmp_path: Path) -> None:
     server.status = 503
     with pytest.raises(DownloadError, match="503"):
         fetch(f"{server.address}/a.json", tmp_path / "a.json", attempts=2)
@@ -123,7 +126,33 @@ def test_a_server_in_trouble_is_asked_again(server: FileServer, tmp_path: Path) 
     assert fetch(f"{server.address}/a.json", tmp_path / "a.json")
 
 
-def test_no_connection_is_said_with_the_way_out(tmp_path: Path) -> None:
+def test_pause_doubles_between_attempts(server: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.status, pauses = 503, []
+    monkeypatch.setattr(download.time, "sleep", pauses.append)
+    with pytest.raises(DownloadError, match="503"):
+        fetch_file(f"{server.address}/a.json", tmp_path / "a.json")
+    assert pauses == [2.0, 4.0, 8.0]
+
+
+def test_wait_for_download_of_another_process(server: FileServer, tmp_path: Path) -> None:
+    path, held = tmp_path / "a.json", threading.Event()
+
+    def other() -> None:
+        with file_lock(tmp_path, purpose="download", name=".a.json.lock"):
+            held.set()
+            time.sleep(0.3)
+            path.write_bytes(CONTENT)
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    held.wait()
+    assert not path.exists()
+    assert not fetch(f"{server.address}/a.json", path)
+    thread.join()
+    assert server.log == []
+
+
+def test_no_connection_names_the_way_out(tmp_path: Path) -> None:
     with serving() as server:
         address = server.address
     with pytest.raises(DownloadError, match=r"cannot be fetched .*fetch it where there is a connection"):

@@ -55,10 +55,10 @@ def test_broken_package_is_not_called_missing(
 
 
 def test_other_errors_of_a_package_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "faulty_package.py").write_text("1 / 0")
+    (tmp_path / "failing_package.py").write_text("1 / 0")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ZeroDivisionError):
-        require("faulty_package", extra="x", purpose="y")
+        require("failing_package", extra="x", purpose="y")
 
 
 def test_cupy_is_none_where_it_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:

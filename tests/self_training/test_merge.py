@@ -122,7 +122,7 @@ def test_fix_swapped_sizes_by_any_mask() -> None:
     assert [(image["height"], image["width"]) for image in merged["images"]] == [(HEIGHT, WIDTH)] * 2
 
 
-FAULTY = {
+INVALID = {
     "is for the unknown image 99": prediction(0, 0, 5, 5, image_id=99),
     "image 1) has a mask of 36×24 pixels, but image 1 has 24×36": prediction(0, 0, 5, 5)
     | {"segmentation": mask(0, 0, 5, 5, (WIDTH, HEIGHT))},
@@ -136,11 +136,11 @@ FAULTY = {
 }
 
 
-@pytest.mark.parametrize("sentence", FAULTY)
-def test_raise_or_list_faulty_prediction(sentence: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("sentence", INVALID)
+def test_raise_or_list_invalid_prediction(sentence: str, tmp_path: Path) -> None:
     before = coco(annotation(1, 0, 0, 10, 10))
     predictions = tmp_path / "predictions.json"
-    predictions.write_text(json.dumps([prediction(20, 10, 5, 5), FAULTY[sentence]]))
+    predictions.write_text(json.dumps([prediction(20, 10, 5, 5), INVALID[sentence]]))
     with pytest.raises(AnnotationError) as error:
         merge_annotations(before, predictions, 0.7)
     assert sentence in str(error.value)
@@ -151,9 +151,9 @@ def test_raise_or_list_faulty_prediction(sentence: str, tmp_path: Path) -> None:
     assert sentence in merged.dropped[0]
 
 
-def test_faults_below_the_threshold_do_not_matter() -> None:
-    faulty = FAULTY["is for the unknown image 99"] | {"score": 0.1}
-    assert merge_annotations(coco(), [faulty], 0.7)["annotations"] == []
+def test_errors_below_the_threshold_do_not_matter() -> None:
+    invalid = INVALID["is for the unknown image 99"] | {"score": 0.1}
+    assert merge_annotations(coco(), [invalid], 0.7)["annotations"] == []
 
 
 def test_select_lists_scores_that_are_no_numbers() -> None:

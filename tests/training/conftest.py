@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
 from cutler_pl.models.detections import CompactPrediction
-from cutler_pl.runtime.reproducibility import generator
+from cutler_pl.runtime.seeding import generator
 from cutler_pl.training import DetectorModule
 from cutler_pl.training.optim import sgd
 from cutler_pl.training.schedules import warmup_multistep_lr

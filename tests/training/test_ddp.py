@@ -44,7 +44,8 @@ def of_rank(output: Path, rank: int) -> dict[str, Any]:
     return seen
 
 
-def test_a_loss_that_is_not_finite_on_one_rank_drops_the_step_on_all(ran: Path) -> None:
+def test_nan_on_one_rank_drops_step(ran: Path) -> None:
+    """The step is dropped on all ranks."""
     first, second = of_rank(ran, 0), of_rank(ran, 1)
     assert first["weights"] == second["weights"]
     assert first["nonfinite_steps"] == second["nonfinite_steps"] == 1
@@ -63,7 +64,8 @@ def test_statistics_are_pooled_over_ranks(ran: Path, batch_of: Make) -> None:
     torch.testing.assert_close(variance, values.var(dim=1), rtol=1e-5, atol=1e-6)
 
 
-def test_predictions_of_all_ranks_are_one_file_and_their_measures_are_known_to_all(ran: Path) -> None:
+def test_ranks_share_predictions_and_metrics(ran: Path) -> None:
+    """Predictions of all ranks are one file; every rank knows the metrics."""
     records = json.loads((ran / "predictions.json").read_text())
     assert [record["image_id"] for record in records] == [1, 1, 2, 2, 3, 3, 4, 4, 5, 5]
     assert json.loads((ran / "val.json").read_text()) == records

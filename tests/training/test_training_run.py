@@ -116,9 +116,7 @@ def load(path: Path) -> dict[str, Any]:
     return checkpoint
 
 
-def test_a_killed_and_resumed_run_equals_an_uninterrupted_one(
-    make_trainer: Make, scenes: Scenes, trained: Path, tmp_path: Path
-) -> None:
+def test_resumed_run_equals_uninterrupted(make_trainer: Make, scenes: Scenes, trained: Path, tmp_path: Path) -> None:
     train(make_trainer, scenes, tmp_path, resume=trained / "step_0000004.ckpt")
     for name in ("step_0000008.ckpt", "step_0000010.ckpt"):
         whole, resumed = load(trained / name), load(tmp_path / name)
@@ -140,7 +138,7 @@ def test_weights_have_moved_and_every_part_has_learned(trained: Path) -> None:
     assert all(value.isfinite().all() for value in after.values())
 
 
-def test_a_checkpoint_alone_predicts_and_the_evaluation_reads_it(
+def test_predict_and_evaluate_from_checkpoint(
     make_trainer: Make, scenes: Scenes, trained: Path, tmp_path: Path
 ) -> None:
     model, metadata = load_detector(trained / "last.ckpt", max_detections=5)
@@ -153,8 +151,8 @@ def test_a_checkpoint_alone_predicts_and_the_evaluation_reads_it(
     records = json.loads(path.read_text())
     assert records
     assert all(len([r for r in records if r["image_id"] == image_id]) <= 5 for image_id in range(1, 6))
-    measures = evaluate_coco(scenes.annotations, path)
-    assert 0 <= measures["segm"]["AR100"] <= 100
+    metrics = evaluate_coco(scenes.annotations, path)
+    assert 0 <= metrics["segm"]["AR100"] <= 100
 
 
 def test_the_restored_detector_has_the_trained_weights(trained: Path) -> None:

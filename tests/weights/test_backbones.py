@@ -34,7 +34,8 @@ def test_a_file_gives_its_state_dict(tmp_path: Path, suffix: str) -> None:
     assert_same(find_weights("tiny", str(path), hub_id=HUB), state)
 
 
-def test_the_teacher_is_taken_out_of_a_training_checkpoint_without_its_head(tmp_path: Path) -> None:
+def test_load_teacher_without_head(tmp_path: Path) -> None:
+    """The teacher comes out of a training checkpoint."""
     state = model().state_dict()
     teacher = {f"module.backbone.{key}": value for key, value in state.items()} | {"module.head.w": torch.ones(2)}
     student = {key: torch.zeros_like(value) for key, value in teacher.items()}
@@ -64,7 +65,7 @@ def test_a_damaged_file_is_named(tmp_path: Path, name: str) -> None:
         find_weights("tiny", tmp_path / name, hub_id=HUB)
 
 
-def test_a_missing_file_is_named_with_the_ways_out(tmp_path: Path) -> None:
+def test_missing_file_names_alternatives(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"no\.pth: no such file.*maskcut=patch_descriptors"):
         find_weights("tiny", tmp_path / "no.pth", hub_id=HUB)
 
@@ -145,7 +146,8 @@ def test_every_key_that_does_not_fit_is_listed() -> None:
         assert part in str(caught.value)
 
 
-def test_keys_that_may_be_left_over_are_ignored_and_the_rest_is_loaded_into_a_model_without_memory() -> None:
+def test_ignore_optional_keys_on_meta_model() -> None:
+    """The rest is loaded into a model on the meta device."""
     state = model().state_dict()
     state["0.weight"] = torch.full((4, 3), 0.25)
     with torch.device("meta"):

@@ -89,7 +89,8 @@ def test_hub_repository_from_the_local_cache(monkeypatch: pytest.MonkeyPatch, tm
 
 
 @pytest.mark.usefixtures("offline")
-def test_without_a_connection_the_message_says_what_was_tried_and_what_to_do(cache: Path) -> None:
+def test_no_connection_names_tried_sources(cache: Path) -> None:
+    """The message says what to do."""
     pattern = re.escape(str(cache / "cutler_mrcnn_final.pth"))
     with pytest.raises(CheckpointError, match=pattern) as error:
         load_weights(torch.nn.Linear(1, 1), "cutler_mrcnn_final")
@@ -99,7 +100,7 @@ def test_without_a_connection_the_message_says_what_was_tried_and_what_to_do(cac
 
 
 @pytest.mark.usefixtures("offline")
-def test_released_file_put_into_the_cache_by_hand_is_used(cache: Path) -> None:
+def test_use_released_file_from_cache(cache: Path) -> None:
     model = build_detector("mask_rcnn_r50_fpn", backbone="resnet18", fpn_channels=8, box_head_dim=8)
     cache.mkdir()
     torch.save({"model": model.state_dict()}, cache / "cutler_mrcnn_final.pth")

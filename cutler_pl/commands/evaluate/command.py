@@ -36,7 +36,7 @@ def run(cfg: DictConfig) -> Path:
     Raises:
         ConfigError: Settings contradict one another.
         DatasetNotFoundError: A file or folder is missing, or all datasets are.
-        AnnotationError: Ground truth or predictions are faulty, or have no masks to compare.
+        AnnotationError: Ground truth or predictions are invalid, or have no masks to compare.
         CheckpointError: The checkpoint cannot be read.
         TooManyFailuresError: Some of several datasets could not be measured; the others are reported.
     """

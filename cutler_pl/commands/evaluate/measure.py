@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 
 from cutler_pl.coco.failures import FAILURES_NAME, read_failures
 from cutler_pl.commands.evaluate.plan import FailedDatasets, Plan, Task
-from cutler_pl.commands.result_cache import file_state, finished_with, write_finished
+from cutler_pl.commands.result_cache import file_state, read_cached, write_cached
 from cutler_pl.evaluation import compare
 from cutler_pl.evaluation.dataset_result import DatasetResult, choose_examples, count_records, precision_curves
 from cutler_pl.runtime.files import write_text
@@ -28,7 +28,7 @@ def measure_all(cfg: DictConfig, plan: Plan, failed: FailedDatasets) -> dict[str
     `failed` gets the reason for each dataset that cannot be measured.
 
     Raises:
-        AnnotationError: The only dataset is faulty, or has no masks to compare.
+        AnnotationError: The only dataset is invalid, or has no masks to compare.
     """
     options = {"on_error": cfg.on_error, "per_category": cfg.eval.per_category, "num_examples": cfg.num_examples}
     results: dict[str, DatasetResult] = {}
@@ -47,12 +47,12 @@ def _measured(task: Task, options: Mapping[str, Any]) -> DatasetResult:
         "predictions": file_state(task.predictions),
         **options,
     }
-    before = finished_with(task.folder / RESULT, settings)
+    before = read_cached(task.folder / RESULT, settings)
     if before is not None:
         log.info("%s: measured before, kept", task.name)
         return DatasetResult(**before["result"])
     result = _measure(task, **options)
-    write_finished(task.folder / RESULT, settings, result=asdict(result))
+    write_cached(task.folder / RESULT, settings, result=asdict(result))
     return result
 
 

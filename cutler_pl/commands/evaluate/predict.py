@@ -6,8 +6,8 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from cutler_pl.commands.evaluate.plan import FailedDatasets, Plan, Task
-from cutler_pl.commands.predict import annotated_images, load_for_prediction, write_predictions
-from cutler_pl.commands.result_cache import file_state, finished_with, write_finished
+from cutler_pl.commands.predict import annotated_images, inference_options, load_for_prediction, write_predictions
+from cutler_pl.commands.result_cache import file_state, read_cached, write_cached
 from cutler_pl.data import EvalDataModule
 from cutler_pl.errors import ConfigError
 from cutler_pl.models import Detector, DetectorMetadata
@@ -35,7 +35,7 @@ def predict_all(cfg: DictConfig, plan: Plan, failed: FailedDatasets) -> None:
     datamodules: dict[str, EvalDataModule] = {}
     # Looked up before the first prediction: every rank finds the same ones unfinished.
     for task in plan.tasks:
-        if task.predictions.is_file() and finished_with(task.folder / FINISHED, settings[task.name]) is not None:
+        if task.predictions.is_file() and read_cached(task.folder / FINISHED, settings[task.name]) is not None:
             log.info("%s: predicted before, kept", task.name)
             continue
         with failed.caught(task):
@@ -52,7 +52,7 @@ def predict_all(cfg: DictConfig, plan: Plan, failed: FailedDatasets) -> None:
                 (task.folder / FINISHED).unlink(missing_ok=True)
             write_predictions(cfg, model, datamodules[task.name], task.predictions, category_ids=category_ids)
             if global_rank() == 0:
-                write_finished(task.folder / FINISHED, settings[task.name])
+                write_cached(task.folder / FINISHED, settings[task.name])
 
 
 def matched_category_ids(metadata: DetectorMetadata, datamodule: EvalDataModule, task: Task) -> Sequence[int]:
@@ -68,9 +68,9 @@ def matched_category_ids(metadata: DetectorMetadata, datamodule: EvalDataModule,
     categories = datamodule.index.categories
     ids = {name: id_ for id_, name in categories.items()}
     names = metadata.class_names
-    if names == tuple(map(str, metadata.category_ids)) and len(names) == len(categories):
-        return list(categories)
     unknown = [name for name in names if name not in ids]
+    if unknown and metadata.assumed and len(names) == len(categories):
+        return list(categories)
     if unknown or len(ids) < len(categories):
         shown = ", ".join(unknown[:5]) + (", …" if len(unknown) > 5 else "")
         raise ConfigError(
@@ -82,16 +82,14 @@ def matched_category_ids(metadata: DetectorMetadata, datamodule: EvalDataModule,
 
 def _settings(cfg: DictConfig, task: Task, digest: str | None) -> dict[str, Any]:
     """Everything the predictions depend on."""
-    model = None if str(cfg.checkpoint).endswith(".ckpt") else cfg.get("model")
+    model = cfg.get("model")
     return {
         "version": VERSION,
         "checkpoint": digest or str(cfg.checkpoint),
         "model": None if model is None else OmegaConf.to_container(model, resolve=True),
-        "num_classes": None if model is None else cfg.num_classes,
         "annotations": file_state(task.annotations),
         "images": str(task.images),
         "class_agnostic": task.params.class_agnostic,
-        "max_detections": cfg.max_detections if cfg.max_detections is not None else task.max_detections,
-        "score_threshold": cfg.score_threshold,
+        "options": {"max_detections": task.max_detections} | inference_options(cfg),
         "precision": cfg.trainer.precision,
     }

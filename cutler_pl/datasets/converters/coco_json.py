@@ -41,9 +41,9 @@ def read_coco(source: Source, *, selection: Selection | None = None) -> Iterator
     seen: set[int] = set()
     for key, record in read_records(source.annotations):
         if key == "annotations":
-            if (fault := validation.annotation_fault(record)) or record["id"] in seen:
-                reason = "annotation breaks the format" if fault else "annotation id occurs more than once"
-                yield SkippedRecord("object", reason, f"{source.annotations}: {fault or record['id']}")
+            if (error := validation.annotation_error(record)) or record["id"] in seen:
+                reason = "annotation breaks the format" if error else "annotation id occurs more than once"
+                yield SkippedRecord("object", reason, f"{source.annotations}: {error or record['id']}")
                 continue
             seen.add(record["id"])
             yield _object(record, images.get(record["image_id"]), source, wanted)
@@ -57,8 +57,8 @@ def _images(
     for key, record in read_records(path):
         if key != "images":
             continue
-        if fault := validation.image_fault(record):
-            yield SkippedRecord("image", "image record breaks the format", f"{path}: {fault}")
+        if error := validation.image_error(record):
+            yield SkippedRecord("image", "image record breaks the format", f"{path}: {error}")
         elif record["id"] in images:
             yield SkippedRecord("image", "image id occurs more than once", f"{path}: {record['id']}")
         else:
@@ -70,7 +70,7 @@ def _images(
 
 def _image(record: Mapping[str, Any], folder: ImageFolder, item: str, wanted: Selection) -> ImageRecord | SkippedRecord:
     if wanted.images is not None and record["id"] not in wanted.images:
-        return SkippedRecord("image", "not on the id list", item, fault=False)
+        return SkippedRecord("image", "not on the id list", item, is_error=False)
     file_name = wanted.name_of(record)
     found = folder.find_path(file_name)
     annotated_hw = record["height"], record["width"]
@@ -84,15 +84,17 @@ def _object(
     if image is None:
         return SkippedRecord("object", "its image is not in the file", f"{item} is for image {record['image_id']}")
     if isinstance(image, SkippedRecord):
-        return SkippedRecord("object", f"its image: {image.reason}", item if image.fault else "", fault=image.fault)
+        return SkippedRecord(
+            "object", f"its image: {image.reason}", item if image.is_error else "", is_error=image.is_error
+        )
     if wanted.categories is not None and record["category_id"] not in wanted.categories:
-        return SkippedRecord("object", "category not wanted", "", fault=False)
+        return SkippedRecord("object", "category not wanted", "", is_error=False)
     crowd = record.get("iscrowd", 0) == 1
     if crowd and source.marked == "drop":
-        return SkippedRecord("object", CROWD, item, fault=False)
+        return SkippedRecord("object", CROWD, item, is_error=False)
     checked = cast(Image, {"id": image.id, "height": image.height, "width": image.width})
-    if fault := _mask_fault(record, checked):
-        return SkippedRecord("object", "mask does not fit its image", f"{item} {fault}")
+    if error := _mask_error(record, checked):
+        return SkippedRecord("object", "mask does not fit its image", f"{item} {error}")
     if validation.is_empty(record, checked):
         return SkippedRecord("object", NO_AREA, f"{item}: {record['bbox']}")
     filled = records.fill_defaults(record, checked)
@@ -100,7 +102,7 @@ def _object(
     return ObjectRecord(image.id, filled["bbox"], filled["area"], crowd, filled.get("segmentation"), filled["id"])
 
 
-def _mask_fault(record: Mapping[str, Any], image: Image) -> str | None:
+def _mask_error(record: Mapping[str, Any], image: Image) -> str | None:
     mask: Any = record.get("segmentation")
     if validation.is_mapping(mask) and isinstance(mask["counts"], str) and not rle.are_consistent([mask])[0]:
         return "has run lengths that do not add up to its size"
@@ -116,6 +118,6 @@ def read_categories(source: Path) -> list[dict[str, Any]]:
     """
     categories = [record for key, record in read_records(source) if key == "categories"]
     for record in categories:
-        if fault := validation.category_fault(record):
-            raise AnnotationError(f"{source}: {fault}; download it again")
+        if error := validation.category_error(record):
+            raise AnnotationError(f"{source}: {error}; download it again")
     return categories

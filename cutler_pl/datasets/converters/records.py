@@ -50,7 +50,7 @@ class ObjectRecord(NamedTuple):
 
 
 class SkippedRecord(NamedTuple):
-    """An image or object that is left out, because of a fault or on purpose.
+    """An image or object that is left out, because of an error or on purpose.
 
     `item` is its file and position; empty for what is counted but not listed, since it was not asked for.
     """
@@ -58,7 +58,7 @@ class SkippedRecord(NamedTuple):
     kind: Literal["image", "object"]
     reason: str
     item: str
-    fault: bool = True
+    is_error: bool = True
 
 
 Record = ImageRecord | ObjectRecord | SkippedRecord
@@ -77,7 +77,7 @@ def box_record(
         item: File and position of the annotation.
     """
     if marked == "drop":
-        return SkippedRecord("object", reason, item, fault=False)
+        return SkippedRecord("object", reason, item, is_error=False)
     x0, y0 = (max(start, 0.0) for start in box_xyxy[:2])
     width, height = min(box_xyxy[2], image.width) - x0, min(box_xyxy[3], image.height) - y0
     if not isfinite(sum(box_xyxy)) or width <= 0 or height <= 0:

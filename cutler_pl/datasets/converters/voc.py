@@ -30,7 +30,7 @@ def read_voc(source: Source, *, splits: Sequence[str]) -> Iterator[Record]:
     seen: set[str] = set()
     for stem, listed_in in _stems(source.annotations, splits):
         if stem in seen:
-            yield SkippedRecord("image", "named in more than one list", f"{listed_in}: {stem}", fault=False)
+            yield SkippedRecord("image", "named in more than one list", f"{listed_in}: {stem}", is_error=False)
             continue
         seen.add(stem)
         yield from _read(source.annotations / f"{stem}.xml", len(seen), folder, source)

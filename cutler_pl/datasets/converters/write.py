@@ -19,7 +19,7 @@ FOREGROUND = {"id": 1, "name": "fg", "supercategory": "fg"}
 class ConversionReport:
     """Numbers of images and annotations written, with ignored regions (`iscrowd` 1), and of skipped records.
 
-    `objects` counts annotations by image id, `skipped` by kind ("image", "object"), reason and whether it is a fault;
+    `objects` counts annotations by image id, `skipped` by kind ("image", "object"), reason and whether it is an error;
     `first` is the file name of the first image.
     """
 
@@ -36,10 +36,10 @@ class ConversionReport:
         return self.images - len(self.objects)
 
     def failure_rate(self, kind: str) -> float:
-        """Share of images or objects that were skipped for a fault."""
-        faulty = sum(count for (of, _, fault), count in self.skipped.items() if fault and of == kind)
+        """Share of images or objects that were skipped because of an error."""
+        invalid = sum(count for (of, _, is_error), count in self.skipped.items() if is_error and of == kind)
         written = self.images if kind == "image" else self.annotations
-        return faulty / (faulty + written) if faulty else 0.0
+        return invalid / (invalid + written) if invalid else 0.0
 
 
 def write_records(
@@ -51,10 +51,10 @@ def write_records(
         records: Output of a converter.
         output: The file; an older one stays if the new one is refused.
         skipped: File for one JSON line per skipped record; written in any case.
-        max_failure_rate: Share of images, and of objects, that may be left out for a fault.
+        max_failure_rate: Share of images, and of objects, that may be left out because of an error.
 
     Raises:
-        TooManyFailuresError: More is faulty than accepted, or nothing is left.
+        TooManyFailuresError: More is invalid than accepted, or nothing is left.
         OutputWriteError: There is no space or no permission.
     """
     report = ConversionReport()
@@ -63,7 +63,7 @@ def write_records(
         with atomic_write(skipped) as temporary, temporary.open("w", encoding="ascii") as listing:
             for record in records:
                 if isinstance(record, SkippedRecord):
-                    report.skipped[record.kind, record.reason, record.fault] += 1
+                    report.skipped[record.kind, record.reason, record.is_error] += 1
                     if record.item:
                         listing.write(json.dumps(record._asdict()) + "\n")
                 else:
@@ -98,14 +98,14 @@ def _refuse(report: ConversionReport, output: Path, skipped: Path, max_failure_r
     kinds = [kind for kind in ("image", "object") if report.failure_rate(kind) > max_failure_rate]
     if not kinds and report.annotations:
         return
-    faults = Counter({key: count for key, count in report.skipped.items() if key[2]})
-    reasons = ", ".join(f"{kind}s: {reason} {count:,}×" for (kind, reason, _), count in faults.most_common(4))
+    errors = Counter({key: count for key, count in report.skipped.items() if key[2]})
+    reasons = ", ".join(f"{kind}s: {reason} {count:,}×" for (kind, reason, _), count in errors.most_common(4))
     listed = f" ({reasons}; all are listed in {skipped})" if reasons else ""
     if not report.annotations:
         raise TooManyFailuresError(f"{output}: not written, since no annotation is left{listed}; check the paths given")
     rates = " and ".join(f"{report.failure_rate(kind):.1%} of the {kind}s" for kind in kinds)
     raise TooManyFailuresError(
-        f"{output}: not written, since {rates} are missing or faulty, more than "
+        f"{output}: not written, since {rates} are missing or invalid, more than "
         f"max_failure_rate={max_failure_rate:g}{listed}; "
         "complete the download, or accept it by max_failure_rate=1"
     )

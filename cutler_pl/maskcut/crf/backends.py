@@ -14,7 +14,7 @@ from cutler_pl.maskcut.crf.guided import GuidedFilter
 from cutler_pl.maskcut.crf.lattice_cuda import SOURCE
 from cutler_pl.maskcut.crf.numba import NumbaCrf
 from cutler_pl.maskcut.crf.params import CrfParams, GuidedParams
-from cutler_pl.runtime.kernels import kernels_for
+from cutler_pl.runtime.cuda_kernels import kernels_for
 
 
 @runtime_checkable
@@ -47,12 +47,26 @@ class AutoCrf:
         return backend(self.params).segment(images, masks)
 
 
+@dataclass(frozen=True)
+class NoRefinement:
+    """The masks of patches as they are; holes are filled as after any refinement."""
+
+    params: CrfParams
+
+    def segment(
+        self, images: UInt8[Tensor, "batch 3 height width"], masks: Bool[Tensor, "batch rounds height width"]
+    ) -> Bool[Tensor, "batch rounds height width"]:
+        """The masks given."""
+        return masks
+
+
 CRF_BACKENDS: Mapping[str, Callable[[CrfParams, GuidedParams], CrfBackend]] = MappingProxyType(
     {
         "auto": lambda crf, _: AutoCrf(crf),
         "cuda": lambda crf, _: CudaCrf(crf),
         "numba": lambda crf, _: NumbaCrf(crf),
         "guided": lambda _, guided: GuidedFilter(guided),
+        "none": lambda crf, _: NoRefinement(crf),
     }
 )
 
@@ -63,7 +77,8 @@ def build_crf_backend(
     """Build a refinement by name.
 
     Args:
-        backend: `auto`, `cuda` or `numba` for the dense CRF; `guided` for the guided filter, a cheap alternative.
+        backend: `auto`, `cuda` or `numba` for the dense CRF; `guided` for the guided filter, a cheap alternative;
+            `none` keeps the masks of patches.
         params: Constants of the CRF; the original's where not given.
         guided: Constants of the guided filter.
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from cutler_pl.errors import OptionalDependencyError
 from cutler_pl.maskcut.crf.lattice_cuda import SOURCE, DeviceLattice, build_lattice
 from cutler_pl.maskcut.crf.params import CrfParams
-from cutler_pl.runtime.kernels import Kernels, kernels_for
+from cutler_pl.runtime.cuda_kernels import Kernels, kernels_for
 
 _IMAGES_AT_ONCE = 16
 _TINY = 1e-20

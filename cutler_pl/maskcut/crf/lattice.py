@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Float32, Int32
 
 from cutler_pl.maskcut.crf.packing import lattice_scale, pack_coordinates
-from cutler_pl.runtime.jit import njit_cached
+from cutler_pl.runtime.numba_jit import njit_cached
 
 LANES = 4
 """Channels that are filtered together: one SIMD register of float32."""

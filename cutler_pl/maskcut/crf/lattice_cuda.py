@@ -14,7 +14,7 @@ from jaxtyping import Float32, Int32, Int64
 from torch import Tensor
 
 from cutler_pl.maskcut.crf.packing import lattice_scale, pack_coordinates
-from cutler_pl.runtime.kernels import Kernels
+from cutler_pl.runtime.cuda_kernels import Kernels
 
 SOURCE = Path(__file__).parents[1] / "cuda" / "lattice.cu"
 

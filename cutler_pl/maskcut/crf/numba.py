@@ -16,7 +16,7 @@ from torch import Tensor
 
 from cutler_pl.maskcut.crf.lattice import LANES, Lattice, build_lattice
 from cutler_pl.maskcut.crf.params import CrfParams
-from cutler_pl.runtime.jit import njit_cached
+from cutler_pl.runtime.numba_jit import njit_cached
 
 
 @dataclass(frozen=True)

@@ -39,9 +39,9 @@ class GuidedParams:
     min_iou: float = 0.5
 
     def __post_init__(self) -> None:
-        if self.radius < 1 or self.subsample < 1:
-            raise ConfigError(
-                f"crf.guided.radius is {self.radius} and crf.guided.subsample {self.subsample}; both are at least 1"
-            )
-        if not self.eps > 0:
-            raise ConfigError(f"crf.guided.eps is {self.eps}; a variance above 0 is needed")
+        for name in ("radius", "subsample"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise ConfigError(f"crf.guided.{name} is {value!r}; give an integer of at least 1")
+        if not isinstance(self.eps, int | float) or not self.eps > 0:
+            raise ConfigError(f"crf.guided.eps is {self.eps!r}; give a variance above 0")

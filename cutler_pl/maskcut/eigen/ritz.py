@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float64
 from torch import Tensor
 
-from cutler_pl.runtime.kernels import Kernels
+from cutler_pl.runtime.cuda_kernels import Kernels
 
 _ROUNDING = 1e-13
 _CLEAR_GAP = 1e-11

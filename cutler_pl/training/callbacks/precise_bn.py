@@ -130,7 +130,7 @@ def update_statistics(
     hooks = [moment.layer.register_forward_pre_hook(partial(_observe, moment)) for moment in moments]
     used = 0
     try:
-        with _training_without_traces(model, layers), torch.random.fork_rng(devices=_cuda_devices(model)):
+        with _temporary_training_mode(model, layers), torch.random.fork_rng(devices=_cuda_devices(model)):
             for batch in islice(batches, num_batches):
                 forward(batch)
                 used += 1
@@ -183,7 +183,7 @@ class _Moments:
 
     def store(self) -> None:
         if self.layer.running_mean is None or self.layer.running_var is None or not bool(self.count > 0):
-            return  # a layer that the forward pass did not reach keeps what it has
+            return  # a layer that the forward pass did not reach stays unchanged
         self.layer.running_mean.copy_(self.mean)
         self.layer.running_var.copy_(self.squares / (self.count - 1).clamp(min=1.0))
 
@@ -197,7 +197,7 @@ def _observe(moments: _Moments, layer: nn.Module, arguments: tuple[Tensor, ...])
 
 
 @contextmanager
-def _training_without_traces(model: nn.Module, layers: list[_BatchNorm]) -> Iterator[None]:
+def _temporary_training_mode(model: nn.Module, layers: list[_BatchNorm]) -> Iterator[None]:
     """Training mode with frozen running statistics; restores everything."""
     modes = [(module, module.training) for module in model.modules()]
     momenta = [layer.momentum for layer in layers]

@@ -7,10 +7,13 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from cutler_pl.cli import CONFIG_DIR, ROOT
 from cutler_pl.commands import evaluate
 from cutler_pl.datasets.catalog import ZERO_SHOT
 from cutler_pl.errors import AnnotationError, ConfigError, DatasetNotFoundError
+from cutler_pl.runtime.config_tree import config_dir
+
+CONFIG_DIR = config_dir()
+ROOT = CONFIG_DIR.parent
 
 
 def config(*overrides: str) -> DictConfig:
@@ -66,7 +69,7 @@ def test_results_and_reports_are_written_and_one_table_is_printed(
 def test_each_category_is_measured_where_asked_for(files: tuple[Path, Path], tmp_path: Path) -> None:
     evaluate.run(settings(files, tmp_path, "eval=coco_supervised", "eval.iou_types=[bbox]"))
     by_name = json.loads((tmp_path / "categories.json").read_text())["truth"]["bbox"]
-    assert {name: measures["AP"] for name, measures in by_name.items()} == {"cat": 100.0, "dog": 0.0}
+    assert {name: metrics["AP"] for name, metrics in by_name.items()} == {"cat": 100.0, "dog": 0.0}
     assert json.loads((tmp_path / "results.json").read_text())["truth"]["bbox"]["AP"] == 50.0
 
 
@@ -120,7 +123,7 @@ def test_the_command_leaves_nothing_outside_its_output_folder(files: tuple[Path,
     assert not list((here / "out").glob(".hydra"))
 
 
-def test_faulty_predictions_leave_no_results_behind(files: tuple[Path, Path], tmp_path: Path) -> None:
+def test_invalid_predictions_leave_no_results_behind(files: tuple[Path, Path], tmp_path: Path) -> None:
     files[1].write_text("not json")
     with pytest.raises(AnnotationError, match=r"found\.json: not a JSON file"):
         evaluate.run(settings(files, tmp_path / "out", "eval=agnostic_boxes"))
@@ -138,8 +141,8 @@ def test_the_original_s_numbers_are_written(golden_dir: Path, tmp_path: Path) ->
     given = (f"annotations={folder}/eval_gt.json", f"predictions={folder}/eval_pred.json", f"output='{tmp_path}'")
     results = json.loads(evaluate.run(config(*given, "dataset=golden")).read_text())["golden"]
     golden = json.loads((folder / "eval_results.json").read_text())["default_fast_coco_eval"]
-    for iou_type, measures in golden["results"].items():
-        for name, value in measures.items():
+    for iou_type, metrics in golden["results"].items():
+        for name, value in metrics.items():
             assert results[iou_type][name] == pytest.approx(value, abs=1e-9)
         recall = [results[iou_type][name] for name in ("AR1", "AR10", "AR100", "ARs", "ARm", "ARl")]
         assert recall == pytest.approx([100 * value for value in golden["stats12"][iou_type][6:]], abs=1e-9)

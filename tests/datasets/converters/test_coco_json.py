@@ -66,7 +66,7 @@ def test_fill_area_from_mask(write: Callable[..., Path]) -> None:
     assert (found.area, found.crowd) == (12.0, False)
 
 
-def test_list_faulty_records(write: Callable[..., Path]) -> None:
+def test_list_invalid_records(write: Callable[..., Path]) -> None:
     wrong_size = rle.encode(np.ones((4, 4), dtype=bool))
     source = write(
         [image(1), image(1), {"id": 2}, image(3, "")],
@@ -124,7 +124,7 @@ def test_coco20k_takes_the_listed_images(tmp_path: Path, write: Callable[..., Pa
     assert read_ids(lists) == {9, 12, 77}
     records = read(source, selection=Selection(images=read_ids(lists)))
     assert [record.id for record in records if isinstance(record, ImageRecord)] == [9, 12]
-    assert [(r.kind, r.reason, r.fault) for r in records if isinstance(r, SkippedRecord)] == [
+    assert [(r.kind, r.reason, r.is_error) for r in records if isinstance(r, SkippedRecord)] == [
         ("image", "not on the id list", False),
         ("image", "on the id list, not in the file", True),
         ("object", "its image: not on the id list", False),
@@ -169,5 +169,5 @@ def test_select_coco_categories_of_lvis(tmp_path: Path, write: Callable[..., Pat
     records = read(source, selection=lvis_selection(source, synsets))
     assert records[1:] == [
         ObjectRecord(1, [1, 1, 8, 8], 30.5, False, POLYGON, 1),
-        SkippedRecord("object", "category not wanted", "", fault=False),
+        SkippedRecord("object", "category not wanted", "", is_error=False),
     ]

@@ -69,7 +69,7 @@ def test_drop_difficult_objects(tmp_path: Path, write: Callable[..., None]) -> N
     write("a", box(1, 1, 10, 10, difficult="<difficult>1</difficult>"))
     dropped = read(tmp_path, marked="drop")[1]
     assert isinstance(dropped, SkippedRecord)
-    assert (dropped.reason, dropped.fault) == ("marked difficult", False)
+    assert (dropped.reason, dropped.is_error) == ("marked difficult", False)
 
 
 def test_clip_boxes_and_list_empty_ones(tmp_path: Path, write: Callable[..., None]) -> None:
@@ -113,7 +113,7 @@ def test_list_unusable_images(tmp_path: Path, write: Callable[..., None]) -> Non
         file.write("\nnever\nfine\nfine\n")
     write("fine", box(1, 1, 2, 2))
     records = read(tmp_path)
-    assert [(record.reason, record.fault) for record in records if isinstance(record, SkippedRecord)] == [
+    assert [(record.reason, record.is_error) for record in records if isinstance(record, SkippedRecord)] == [
         ("image missing", True),
         ("image size mismatch", True),
         ("annotation file is not XML", True),

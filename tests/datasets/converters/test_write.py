@@ -12,8 +12,8 @@ GOOD: list[Record] = [
     ObjectRecord(1, [1.0, 2.0, 3.0, 4.0], 12.0),
     ObjectRecord(1, [1.0, 2.0, 3.0, 4.0], 12.0, crowd=True),
     ImageRecord(2, "b.jpg", 48, 64),
-    SkippedRecord("object", "marked difficult", "b.xml, object 1", fault=False),
-    SkippedRecord("object", "not wanted", "", fault=False),
+    SkippedRecord("object", "marked difficult", "b.xml, object 1", is_error=False),
+    SkippedRecord("object", "not wanted", "", is_error=False),
 ]
 
 
@@ -33,10 +33,10 @@ def test_write_class_agnostic_coco(tmp_path: Path) -> None:
     assert [line["item"] for line in listed] == ["b.xml, object 1"]
 
 
-def test_too_many_faults_keep_old_file(tmp_path: Path) -> None:
+def test_too_many_errors_keep_old_file(tmp_path: Path) -> None:
     (tmp_path / "out.json").write_text("old")
     records = [*GOOD, SkippedRecord("image", "image missing", "c.jpg")]
-    sentence = r"33\.3% of the images are missing or faulty, more than max_failure_rate=0\.2 \(images: image missing 1×"
+    sentence = r"33\.3% of the images are missing or invalid, more than max_failure_rate=0\.2 \(images: image missing"
     with pytest.raises(TooManyFailuresError, match=sentence):
         write(tmp_path, records, max_failure_rate=0.2)
     assert (tmp_path / "out.json").read_text() == "old"

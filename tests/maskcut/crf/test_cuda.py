@@ -3,11 +3,11 @@
 import json
 from pathlib import Path
 
+import golden_set
 import numpy as np
 import pytest
 import torch
 from cuda_twin import CpuTwin
-from PIL import Image
 
 from cutler_pl.coco import rle as rle_codec
 from cutler_pl.errors import OptionalDependencyError
@@ -71,7 +71,7 @@ def test_kernels_give_original_pixels(golden_dir: Path, twin: CpuTwin) -> None:
     cases = json.loads((folder / "crf_cases.json").read_text())
     assert cases
     for case in cases:
-        pixels = np.array(Image.open(folder / case["image_png"]).convert("RGB"))
+        pixels = golden_set.case_image(folder, case["image_png"])
         images = torch.from_numpy(pixels).permute(2, 0, 1)[None]
         given = torch.from_numpy(rle_codec.decode(case["mask_in_rle"]))[None, None]
         refined = refine_masks(images, given, backend=backend)[0, 0].numpy()

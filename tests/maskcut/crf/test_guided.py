@@ -2,11 +2,12 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
+import golden_set
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from cutler_pl.coco import rle
 from cutler_pl.errors import ConfigError
@@ -58,9 +59,10 @@ def test_holes_filled_and_unsupported_rejected() -> None:
     assert not refined[0, 1].any()
 
 
-@pytest.mark.parametrize("params", [{"radius": 0}, {"subsample": 0}, {"eps": 0.0}])
-def test_refuse_impossible_params(params: dict[str, float]) -> None:
-    with pytest.raises(ConfigError, match=r"crf\.guided\."):
+@pytest.mark.parametrize("params", [{"radius": 0}, {"radius": 1.5}, {"subsample": 0}, {"eps": 0.0}, {"eps": "a"}])
+def test_refuse_impossible_params(params: dict[str, Any]) -> None:
+    (name,) = params
+    with pytest.raises(ConfigError, match=rf"crf\.guided\.{name} is .*; give "):
         GuidedParams(**params)
 
 
@@ -76,7 +78,7 @@ def test_iou_with_crf_on_golden_cases(golden_dir: Path) -> None:
     folder = golden_dir / "maskcut" / "crf"
     before, after = [], []
     for case in json.loads((folder / "crf_cases.json").read_text()):
-        image = np.array(Image.open(folder / case["image_png"]).convert("RGB"))
+        image = golden_set.case_image(folder, case["image_png"])
         mask = torch.from_numpy(rle.decode(case["mask_in_rle"]))[None, None]
         refined = refine_masks(torch.from_numpy(image).permute(2, 0, 1)[None], mask, backend="guided")
         assert bool(refined.any()) == (case["kept"] and bool(mask.any()))

@@ -50,8 +50,8 @@ def test_metrics_of_validation_are_those_of_the_evaluation(
     expected = evaluate_coco(annotations, path)
     assert set(keep.metrics) == {f"val/{kind}/{name}" for kind in ("bbox", "segm") for name in ("AP50", "AR100")}
     for name, value in keep.metrics.items():
-        _, kind, measure = name.split("/")
-        assert value == pytest.approx(expected[kind][measure], rel=1e-6)
+        _, kind, metric = name.split("/")
+        assert value == pytest.approx(expected[kind][metric], rel=1e-6)
     assert keep.metrics["val/segm/AR100"] == pytest.approx(100.0)
 
 

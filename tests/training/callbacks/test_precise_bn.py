@@ -24,7 +24,7 @@ def pooled(batches: list[Tensor]) -> tuple[Tensor, Tensor]:
 
 
 @given(sizes=st.lists(st.tuples(st.integers(1, 3), st.integers(2, 5), st.integers(1, 5)), min_size=1, max_size=5))
-def test_statistics_are_those_of_all_positions_of_all_batches_together(sizes: list[tuple[int, int, int]]) -> None:
+def test_statistics_of_all_batches_together(sizes: list[tuple[int, int, int]]) -> None:
     batches = [3 * torch.randn(n, 2, h, w) + i for i, (n, h, w) in enumerate(sizes)]
     layer = nn.BatchNorm2d(2)
     assert update_statistics(layer, batches, layer, num_batches=9) == len(batches)
@@ -63,7 +63,7 @@ def test_nothing_but_the_statistics_changes() -> None:
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
-def test_random_numbers_go_on_as_if_nothing_had_happened() -> None:
+def test_random_state_is_unchanged() -> None:
     model = nn.BatchNorm2d(1)
     batch = torch.randn(2, 1, 4, 4)
     state = torch.random.get_rng_state()
@@ -82,7 +82,8 @@ def test_a_model_without_batch_normalisation_takes_no_batch() -> None:
     assert update_statistics(layer, [torch.randn(1, 2, 2, 2)], layer, num_batches=1) == 0
 
 
-def test_no_batches_are_an_error_and_a_failing_one_restores_the_model() -> None:
+def test_failure_restores_the_model() -> None:
+    """No batches are an error."""
     layer = nn.BatchNorm2d(1, momentum=0.2)
     with pytest.raises(ConfigError, match="found no batch"):
         update_statistics(layer, [], layer, num_batches=2)
@@ -104,7 +105,8 @@ def test_settings_that_cannot_work_are_errors(settings: dict[str, int]) -> None:
         PreciseBatchNorm(**settings)
 
 
-def test_of_a_detector_only_the_backbone_runs_and_measures_the_same(batch_of: Make) -> None:
+def test_only_the_backbone_runs(batch_of: Make) -> None:
+    """The statistics equal those of the whole detector."""
     model = build_detector("mask_rcnn_r50_fpn", backbone="resnet18", fpn_channels=16, box_head_dim=16).train()
     images, targets = batch_of(0, side=64)
     whole = copy.deepcopy(model)
@@ -130,7 +132,7 @@ class Watch(L.Callback):
         self.events.append(f"validation {trainer.global_step}")
 
 
-def test_measured_at_the_interval_before_validation_and_at_the_end(
+def test_interval_before_validation_and_at_end(
     make_module: Make, make_trainer: Make, stand_in_data: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     events: list[str] = []

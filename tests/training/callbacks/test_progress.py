@@ -8,7 +8,7 @@ from cutler_pl.training.callbacks import StepProgressBar, Throughput
 Make = Callable[..., Any]
 
 
-def test_the_bar_counts_steps_and_shows_loss_and_images_a_second(
+def test_bar_shows_steps_loss_and_rate(
     make_module: Make, make_trainer: Make, stand_in_data: Make, capsys: pytest.CaptureFixture[str]
 ) -> None:
     callbacks = [StepProgressBar(refresh_rate=2), Throughput(every_n_steps=2, warmup_steps=1)]

@@ -49,7 +49,7 @@ def test_the_end_by_time_is_saved_as_well(
     assert names(tmp_path / "c") == ["last.ckpt", "step_0000003.ckpt"]
 
 
-def test_a_checkpoint_has_the_measured_statistics_of_its_step(
+def test_checkpoint_has_statistics_of_its_step(
     make_module: Make, make_trainer: Make, stand_in_data: Make, tmp_path: Path
 ) -> None:
     module = make_module()

@@ -19,10 +19,10 @@ from cutler_pl.runtime.logging import get_logger
 log = get_logger(__name__)
 
 THREADS = 256
-"""Threads of a block."""
+"""Threads per block."""
 
 COMPILER_OPTIONS = ("--std=c++17", "--fmad=false")
-"""Products and sums are rounded one by one, as on a CPU: the same order of additions then gives the same bits."""
+"""No fused multiply-add: the same order of additions gives the same bits as on a CPU."""
 
 
 @runtime_checkable
@@ -34,7 +34,7 @@ class Kernels(Protocol):
         ...
 
     def __hash__(self) -> int:
-        """The kernels of a file are one object all along, and may be part of a cache's key."""
+        """There is one object per file, so that it can be part of a cache key."""
         ...
 
 
@@ -74,7 +74,7 @@ def kernel_argument(value: Tensor | int | float) -> np.generic:
 
 
 def kernels_for(source: Path, device: torch.device) -> Kernels | None:
-    """The kernels of a file for a device; None on a CPU, and without CuPy, which is said once."""
+    """The kernels of a file for a device; None on a CPU, and without CuPy, which is logged once."""
     if device.type != "cuda":
         return None
     if cupy_or_none() is None:

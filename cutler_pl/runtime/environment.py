@@ -1,4 +1,4 @@
-"""What is needed to repeat a run: seeds, and a record of code, versions and hardware beside each output."""
+"""Metadata of a run, stored beside each output: commit, versions, hardware and seed."""
 
 import importlib.metadata
 import os
@@ -12,17 +12,8 @@ import torch
 _PACKAGES = ("torch", "torchvision", "lightning", "timm", "hydra-core", "pycocotools", "numpy", "scipy")
 
 
-def generator(*key: int) -> torch.Generator:
-    """CPU random generator for a key such as (seed, rank, step): equal keys give equal streams, on every machine."""
-    state = 0x9E3779B97F4A7C15
-    for part in key:  # splitmix64, so that neighbouring keys give unrelated seeds
-        state = (state ^ (part & 0xFFFFFFFFFFFFFFFF)) * 0xBF58476D1CE4E5B9 & 0xFFFFFFFFFFFFFFFF
-        state ^= state >> 31
-    return torch.Generator().manual_seed(state & 0x7FFFFFFFFFFFFFFF)
-
-
 def run_metadata(seed: int | None = None) -> dict[str, Any]:
-    """Commit, versions, hardware and seed, to be written beside every output."""
+    """Commit, versions, hardware and seed."""
     from cutler_pl.runtime.version import VERSION
 
     return {

@@ -1,4 +1,4 @@
-"""Compiling loops over numbers with numba, where some folder for the machine code can be written and where none can."""
+"""Numba compilation, with the machine code cached on disk where a cache folder is writable."""
 
 import inspect
 from collections.abc import Callable
@@ -8,8 +8,8 @@ from typing import Any
 
 @cache
 def njit_cached(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile with numba, once per process; keep the machine code on disk where some cache folder can be written."""
-    import numba  # here, because it takes a second that most programs need not wait for
+    """Compile with numba, once per process; cache the machine code on disk where possible."""
+    import numba  # here: it takes a second, and most programs do not need it
 
     plain = inspect.unwrap(function)  # without the shape checks that tests wrap around every function
     try:

@@ -1,19 +1,22 @@
 """Every CUDA kernel compiles for the GPUs in use, with or without one at hand, and is called by the one rule."""
 
 import logging
+import sys
 from contextlib import nullcontext
+from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from cuda_twin import CpuTwin
+from cuda_twin import CpuTwin, compiler
 
 import cutler_pl
 from cutler_pl.errors import InputError, OptionalDependencyError
-from cutler_pl.runtime import kernels
-from cutler_pl.runtime.kernels import COMPILER_OPTIONS, CudaKernels, kernel_argument, kernels_for
+from cutler_pl.runtime import cuda_kernels
+from cutler_pl.runtime.cuda_kernels import COMPILER_OPTIONS, CudaKernels, kernel_argument, kernels_for
 
 PACKAGE = Path(cutler_pl.__file__).parent
 SOURCES = sorted(PACKAGE.rglob("*.cu"))
@@ -28,10 +31,13 @@ def _room(size: int) -> bytes:
     return bytes(max(size, 2))
 
 
-@pytest.mark.parametrize("architecture", ["compute_80", "compute_90", "sm_80", "sm_90"])
-@pytest.mark.parametrize("source", SOURCES, ids=lambda s: s.stem)
-def test_every_kernel_compiles_without_a_gpu(source: Path, architecture: str) -> None:
+def test_every_kernel_compiles_without_a_gpu() -> None:
     nvrtc = pytest.importorskip("cuda.bindings.nvrtc", reason="torch is a build without CUDA")
+    for source, architecture in product(SOURCES, ("compute_80", "compute_90", "sm_80", "sm_90")):
+        compile_source(nvrtc, source, architecture)
+
+
+def compile_source(nvrtc: Any, source: Path, architecture: str) -> None:
     failed, program = nvrtc.nvrtcCreateProgram(source.read_bytes(), source.name.encode(), 0, [], [])
     assert not failed
     options = [o.encode() for o in (*COMPILER_OPTIONS, f"--gpu-architecture={architecture}")]
@@ -62,14 +68,14 @@ def test_without_cupy_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch)
     def missing(*_: object, **__: object) -> None:
         raise OptionalDependencyError("pip install 'cutler_pl[gpu]'")
 
-    monkeypatch.setattr(kernels, "require", missing)
+    monkeypatch.setattr(cuda_kernels, "require", missing)
     with pytest.raises(OptionalDependencyError, match=r"cutler_pl\[gpu\]"):
         CudaKernels(SOURCES[0])
 
 
 def test_gpu_without_cupy_warns_once(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    monkeypatch.setattr(kernels, "cupy_or_none", lambda: None)
-    kernels._warn_once_without_cupy.cache_clear()
+    monkeypatch.setattr(cuda_kernels, "cupy_or_none", lambda: None)
+    cuda_kernels._warn_once_without_cupy.cache_clear()
     with caplog.at_level(logging.WARNING, logger="cutler_pl"):
         for source in SOURCES:
             assert kernels_for(source, torch.device("cuda")) is None
@@ -102,7 +108,7 @@ class FakeCupy:
 
 def test_a_launch_covers_all_items(monkeypatch: pytest.MonkeyPatch) -> None:
     cupy = FakeCupy()
-    monkeypatch.setattr(kernels, "require", lambda *_, **__: cupy)
+    monkeypatch.setattr(cuda_kernels, "require", lambda *_, **__: cupy)
     monkeypatch.setattr(torch.cuda, "current_stream", lambda device: SimpleNamespace(cuda_stream=11))
     run = CudaKernels(SOURCES[0])
     tensor = torch.zeros(600)
@@ -112,3 +118,12 @@ def test_a_launch_covers_all_items(monkeypatch: pytest.MonkeyPatch) -> None:
     ((name, grid, block, arguments),) = cupy.launched
     assert (name, grid, block) == ("components_start", (3,), (256,))
     assert [a.item() for a in arguments] == [600, tensor.data_ptr(), 3]
+
+
+def test_twin_needs_no_system_compiler(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Without g++ on the PATH, the compiler of the package index builds the same kernels."""
+    pytest.importorskip("ziglang")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert compiler()[:3] == [sys.executable, "-m", "ziglang"]
+    twin = CpuTwin(PACKAGE / "ops" / "cuda" / "components.cu")
+    assert twin.names

@@ -1,0 +1,102 @@
+"""A trained detector that people call."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cutler_pl.api.device import choose_device
+from cutler_pl.api.inputs import ImageInput, Pixels, predict_inputs
+from cutler_pl.api.result import Result
+from cutler_pl.errors import InputError
+from cutler_pl.models import Detector, DetectorMetadata, load_detector
+from cutler_pl.models.predictions import best_first, encode_masks
+
+
+class CutLER:
+    """A detector of objects with masks; made by `CutLER.from_pretrained`.
+
+    Attributes:
+        detector: The network, in evaluation mode; its options of inference are `detector.config`.
+        names: Class name by label.
+        category_ids: COCO category id by label.
+        device: Where it runs.
+    """
+
+    def __init__(self, detector: Detector, metadata: DetectorMetadata, *, device: str | torch.device = "auto") -> None:
+        self.device = choose_device(device)
+        self.detector = detector.eval().to(self.device)
+        self.names = dict(enumerate(metadata.class_names, start=1))
+        self.category_ids = dict(enumerate(metadata.category_ids, start=1))
+
+    @classmethod
+    def from_pretrained(cls, source: str | Path, *, device: str | torch.device = "auto", **options: Any) -> "CutLER":
+        """Load a detector; its architecture and classes are read off the file.
+
+        Args:
+            source: A released name (`cutler_cascade_final`), a .ckpt, .pth, .pkl or .safetensors file with our or
+                detectron2's names, an https address, or a repository `owner/name` of the Hugging Face hub.
+            device: `auto` is the GPU if there is one, else the CPU.
+            **options: Options of inference that replace the file's: `score_threshold`, `nms_threshold`,
+                `max_detections`, `min_size_test`, `max_size_test`; see `DetectorConfig`.
+
+        Raises:
+            CheckpointError: The file cannot be had or read, or holds no detector.
+            ConfigError: An option does not exist or contradicts the file, or there is no such device.
+        """
+        device = choose_device(device)
+        return cls(*load_detector(source, **options), device=device)
+
+    def predict(
+        self,
+        images: ImageInput | Sequence[ImageInput],
+        *,
+        score_threshold: float | None = None,
+        batch_size: int = 1,
+    ) -> Result | list[Result] | Iterator[Result]:
+        """Detect the objects of an image, of several, or of a folder.
+
+        Args:
+            images: A path, a PIL image, a uint8 array (H, W, 3), a tensor (3, H, W), a list of these, or a folder.
+            score_threshold: Detections score above it; None for the detector's own.
+            batch_size: Images of a list or a folder that go through the network together.
+
+        Returns:
+            One Result for an image, a list for a list, an iterator for a folder, whose unreadable images are
+            named in the log and left out.
+
+        Raises:
+            InputError: The list is empty, or something is no image.
+            DatasetNotFoundError: A file does not exist, or a folder holds no readable image.
+            ImageReadError: A file cannot be read as an image.
+        """
+        if score_threshold is not None and not 0 <= score_threshold <= 1:
+            raise InputError(f"score_threshold={score_threshold} must lie in 0..1")
+
+        def predict(pixels: list[Pixels], paths: list[Path | None]) -> list[Result]:
+            return self._predict(pixels, paths, score_threshold)
+
+        return predict_inputs(images, predict, batch_size=batch_size)
+
+    __call__ = predict
+
+    def _predict(self, pixels: list[Pixels], paths: list[Path | None], score_threshold: float | None) -> list[Result]:
+        tensors = [torch.from_numpy(image).to(self.device).permute(2, 0, 1) for image in pixels]
+        predictions = self.detector.predict(tensors, score_threshold=score_threshold)
+        results = []
+        for prediction, image, path in zip(predictions, pixels, paths, strict=True):
+            index = best_first(prediction)
+            results.append(
+                Result(
+                    boxes=prediction["boxes"][index].float().cpu(),
+                    scores=prediction["scores"][index].float().cpu(),
+                    labels=prediction["labels"][index].cpu(),
+                    names=self.names,
+                    category_ids=self.category_ids,
+                    image_size_hw=prediction["size_hw"],
+                    encoded=encode_masks(prediction, index),
+                    image=image if path is None else path,
+                )
+            )
+        return results

@@ -1,0 +1,102 @@
+"""MaskCut that people call: pseudo-masks of an image without a label."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import torch
+
+from cutler_pl.api.device import choose_device
+from cutler_pl.api.inputs import ImageInput, Pixels, predict_inputs
+from cutler_pl.api.options import read_maskcut_option
+from cutler_pl.api.result import Result
+from cutler_pl.coco.schema import RLE
+from cutler_pl.maskcut import MaskCutParams, build_feature_extractor
+from cutler_pl.maskcut.encoding import AnnotationParams, encode_masks
+from cutler_pl.maskcut.predictor import MaskCutPredictor
+from cutler_pl.ops.boxes import xywh_to_xyxy
+from cutler_pl.ops.resize import resize_to_square
+from cutler_pl.weights.backbones import WeightSource
+
+_NAMES, _CATEGORY_IDS = {1: "fg"}, {1: 1}
+
+
+class MaskCut:
+    """Masks of the objects of an image from self-supervised features.
+
+    Args:
+        name: An option of `conf/maskcut/`: `dino_vits8`, `dino_vitb8`, …, or `patch_descriptors`, which needs no
+            weights.
+        weights: A file, an https address, a hub repository or a state dict; None for the published ones.
+        device: `auto` is the GPU if there is one, else the CPU.
+        params: Constants of the cut; None for those of the option file.
+        crf: Fit the masks to the image's edges by the dense CRF.
+
+    Raises:
+        ConfigError: There is no such option or device.
+        CheckpointError: The weights cannot be had, or do not fit.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        weights: WeightSource = None,
+        device: str | torch.device = "auto",
+        params: MaskCutParams | None = None,
+        crf: bool = True,
+    ) -> None:
+        option = read_maskcut_option(name)
+        self.device = choose_device(device)
+        features = option["features"]
+        if weights is not None:
+            features["weights"] = weights
+        extractor = build_feature_extractor(**features, device=self.device)
+        known = {field.name for field in fields(MaskCutParams)}
+        self.params = params or MaskCutParams(**{key: value for key, value in option.items() if key in known})
+        self._side: int = option["fixed_size"]
+        self._predictor = MaskCutPredictor(
+            extractor, self.params, solver=option["solver"], backend="auto" if crf else "none"
+        )
+
+    def predict(
+        self, images: ImageInput | Sequence[ImageInput], *, batch_size: int = 1
+    ) -> Result | list[Result] | Iterator[Result]:
+        """Find the masks of an image, of several, or of a folder; see `CutLER.predict`.
+
+        The label is always 1; scores are a heuristic from the cut, the refinement and the size (`mask_score`).
+
+        Raises:
+            InputError: The list is empty, or something is no image.
+            DatasetNotFoundError: A file does not exist, or a folder holds no readable image.
+            ImageReadError: A file cannot be read as an image.
+        """
+        return predict_inputs(images, self._predict, batch_size=batch_size)
+
+    __call__ = predict
+
+    def _predict(self, pixels: list[Pixels], paths: list[Path | None]) -> list[Result]:
+        squares = torch.stack([resize_to_square(image, self._side) for image in pixels]).to(self.device)
+        found = self._predictor.predict([str(path) for path in paths], squares)
+        results = []
+        for masks, image, path in zip(found, pixels, paths, strict=True):
+            if masks is None:
+                raise MemoryError(f"{self._side}×{self._side} pixels do not fit into the memory of {self.device}")
+            instances, _ = encode_masks(masks, image.shape[:2], params=AnnotationParams(scores=True))
+            instances.sort(key=lambda instance: -instance["score"])
+            boxes = xywh_to_xyxy(np.array([instance["bbox"] for instance in instances]).reshape(-1, 4))
+            results.append(
+                Result(
+                    boxes=torch.from_numpy(boxes).float(),
+                    scores=torch.tensor([instance["score"] for instance in instances], dtype=torch.float32),
+                    labels=torch.ones(len(instances), dtype=torch.int64),
+                    names=_NAMES,
+                    category_ids=_CATEGORY_IDS,
+                    image_size_hw=image.shape[:2],
+                    encoded=[cast(RLE, instance["segmentation"]) for instance in instances],
+                    image=image if path is None else path,
+                )
+            )
+        return results

@@ -1,0 +1,62 @@
+"""From the words of a command line to the call of a command: Hydra composes `conf/<command>.yaml` between them."""
+
+import os
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import hydra
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.plugins import Plugins
+from hydra.plugins.search_path_plugin import SearchPathPlugin
+from omegaconf import DictConfig
+
+from cutler_pl.commands.config_store import register_params
+from cutler_pl.commands.sentences import SHOW_TRACEBACKS, one_sentence
+from cutler_pl.errors import ConfigError
+from cutler_pl.runtime.config_tree import config_dir
+from cutler_pl.runtime.logging import configure_logging
+
+_HYDRA_FLAGS = frozenset({
+    "-h", "--help", "--hydra-help", "--version", "-c", "--cfg", "--resolve", "-p", "--package", "-r", "--run", "-m",
+    "--multirun", "-sc", "--shell-completion", "-cp", "--config-path", "-cn", "--config-name", "-cd", "--config-dir",
+    "--experimental-rerun", "-i", "--info",
+})  # fmt: skip
+
+
+class _CurrentFolder(SearchPathPlugin):
+    """Options of one's own: `conf/` below the current folder."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        own = Path.cwd() / "conf"
+        if own.is_dir() and own != config_dir():
+            search_path.append("current folder", f"file://{own}")
+
+
+def launch(name: str, arguments: list[str]) -> None:
+    """Compose a command's config from settings and options of Hydra, and call its `run`.
+
+    Raises:
+        ConfigError: There is no such option.
+        HydraException: A setting does not exist or cannot be read.
+    """
+    for word in arguments:
+        if word.startswith("-") and word.split("=")[0] not in _HYDRA_FLAGS:
+            raise ConfigError(f"cutler {name} has no option {word}; settings are given as name=value, see --cfg job")
+    os.environ.setdefault(SHOW_TRACEBACKS, os.environ.get("HYDRA_FULL_ERROR", "0"))
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises to here instead of printing for itself
+    configure_logging()
+    register_params()
+    Plugins.instance().register(_CurrentFolder)
+    typed = sys.argv
+
+    def task(cfg: DictConfig) -> None:
+        sys.argv = typed  # Lightning starts the other processes of a run with the same words
+        with one_sentence(name):  # before Hydra sees the error
+            import_module(f"cutler_pl.commands.{name}").run(cfg)
+
+    sys.argv = [typed[0], *arguments]  # what Hydra reads
+    try:
+        hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=name)(task)()
+    finally:
+        sys.argv = typed

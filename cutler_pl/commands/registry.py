@@ -1,0 +1,30 @@
+"""The commands of `cutler`, grouped as its help shows them."""
+
+from typing import NamedTuple
+
+
+class Command(NamedTuple):
+    """A line of the help."""
+
+    group: str
+    summary: str
+
+
+_MASKS, _DETECTORS, _DATA, _WEIGHTS, _ABOUT = "Pseudo-masks", "Detectors", "Datasets", "Weights", "This program"
+COMMANDS = {
+    "quickstart": Command(_MASKS, "the whole method on a few images: masks, detector, page; no download"),
+    "maskcut": Command(_MASKS, "pseudo-masks of a folder of images, as COCO JSON"),
+    "merge_shards": Command(_MASKS, "one COCO file from the parts of a MaskCut run"),
+    "train": Command(_DETECTORS, "train a detector on images and a COCO file"),
+    "self_train": Command(_DETECTORS, "the next round's annotations from a detector's predictions"),
+    "predict": Command(_DETECTORS, "boxes and masks of images, as COCO results and overlays"),
+    "evaluate": Command(_DETECTORS, "AP and AR against ground truth, with tables and a page"),
+    "export": Command(_DETECTORS, "a detector as one ONNX file"),
+    "recipe": Command(_DETECTORS, "several commands in a row, resumable"),
+    "prepare_dataset": Command(_DATA, "convert or fetch the annotations of a dataset"),
+    "make_coco_splits": Command(_DATA, "K percent of a COCO file, for training with few labels"),
+    "weights": Command(_WEIGHTS, "the released weights: list, or fetch with download=<name>"),
+    "convert_checkpoint": Command(_WEIGHTS, "weights from one tool's format into another's"),
+    "doctor": Command(_ABOUT, "what this machine and installation can do"),
+    "completion": Command(_ABOUT, "completion for the shell: cutler completion bash|zsh|fish"),
+}

@@ -1,0 +1,116 @@
+"""User errors as one sentence: those of this package as they are, those of Hydra with the way out."""
+
+import difflib
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import (
+    ConfigCompositionException,
+    HydraException,
+    InstantiationException,
+    MissingConfigException,
+    OverrideParseException,
+)
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
+
+from cutler_pl.commands.settings import RENAMED
+from cutler_pl.errors import CutlerError
+from cutler_pl.runtime.config_tree import config_dir
+
+SHOW_TRACEBACKS = "CUTLER_PL_TRACEBACKS"
+_SUBMITIT = "hydra/launcher/submitit"
+
+
+@contextmanager
+def one_sentence(command: str) -> Iterator[None]:
+    """Turn a user error into one line on standard error and exit code 1."""
+    try:
+        yield
+    except (CutlerError, HydraException, OmegaConfBaseException) as error:
+        sentence = explain(error, command)
+        if sentence is None or os.environ.get(SHOW_TRACEBACKS, "0") not in ("", "0"):
+            raise
+        print(f"error: {sentence}", file=sys.stderr, flush=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from what is finished", file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
+
+
+def explain(error: BaseException, command: str) -> str | None:
+    """One line on what the user can do about an error; None for a bug."""
+    chain = _causes(error)
+    if own := next((cause for cause in chain if isinstance(cause, CutlerError)), None):
+        return _one_line(own)
+    for cause in chain:
+        if isinstance(cause, MissingMandatoryValue):
+            return f"{cause.full_key} has no value and needs one: add {cause.full_key}=<value>"
+        if isinstance(cause, OverrideParseException):
+            return _how_to_quote(cause.override)
+        if isinstance(cause, MissingConfigException) and (cause.missing_cfg_file or "").startswith(_SUBMITIT):
+            return "hydra/launcher=slurm needs the package hydra-submitit-launcher: pip install 'cutler_pl[slurm]'"
+        if isinstance(cause, ConfigKeyError | ConfigAttributeError) and isinstance(error, ConfigCompositionException):
+            return _unknown_setting(str(cause.full_key), command)
+    if isinstance(error, InstantiationException) and not isinstance(chain[-1], TypeError):
+        return None
+    return _one_line(error)
+
+
+def _how_to_quote(override: str) -> str:
+    key, _, value = override.partition("=")
+    quoted = value.replace("'", "\\'")
+    special = "a value with spaces, commas, brackets, = or other special characters"
+    return f"{override} cannot be read: {special} needs two pairs of quotes, \"{key}='{quoted}'\""
+
+
+def _unknown_setting(key: str, command: str) -> str:
+    if key in RENAMED:
+        return f"the setting {key!r} is now called {RENAMED[key]!r}"
+    return f"there is no setting {key!r}{_suggestion(key, command)}; the option --cfg job prints all settings"
+
+
+def _causes(error: BaseException) -> list[BaseException]:
+    chain: list[BaseException] = []
+    current: BaseException | None = error
+    while current is not None and current not in chain:
+        chain.append(current)
+        current = current.__cause__ or current.__context__
+    return chain
+
+
+def _one_line(error: BaseException) -> str:
+    return "; ".join(line.strip() for line in str(error).splitlines() if line.strip())
+
+
+def _suggestion(key: str, command: str) -> str:
+    """Closest settings of the same command, composed with its groups only."""
+    groups = [a for a in sys.argv[1:] if "=" in a and _is_group(a.split("=")[0])]
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(config_dir()), version_base="1.3"):
+            known = _flat_keys(compose(command, overrides=groups))
+    except (HydraException, OmegaConfBaseException):
+        return ""
+    close = difflib.get_close_matches(key, known, n=3, cutoff=0.6)
+    return f"; did you mean {' or '.join(close)}?" if close else ""
+
+
+def _is_group(name: str) -> bool:
+    return (config_dir() / name.split("@")[0].lstrip("+~")).is_dir()
+
+
+def _flat_keys(config: DictConfig, prefix: str = "") -> list[str]:
+    keys = []
+    for name in map(str, config):
+        keys.append(f"{prefix}{name}")
+        if OmegaConf.is_missing(config, name) or OmegaConf.is_interpolation(config, name):
+            continue
+        if isinstance(config[name], DictConfig):
+            keys += _flat_keys(config[name], f"{prefix}{name}.")
+    return keys
