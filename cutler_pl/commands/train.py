@@ -60,8 +60,8 @@ def run(cfg: DictConfig) -> Path:
 
 def _check_choices(cfg: DictConfig) -> None:
     """Raise `ConfigError` for what the user has to choose and has not, or not from the table."""
-    if "labels" in cfg and cfg.labels.name not in cfg.labels.table:
-        known = ", ".join(name.removesuffix("pct") for name in cfg.labels.table)
+    if "label_schedule" in cfg and cfg.label_schedule.name not in cfg.label_schedule.table:
+        known = ", ".join(name.removesuffix("pct") for name in cfg.label_schedule.table)
         raise ConfigError(f"label_percent={cfg.label_percent}: the recipe has no such row; choose one of {known}")
     require(cfg, "data.images", "data.annotations")
     if OmegaConf.is_missing(cfg.model, "init"):

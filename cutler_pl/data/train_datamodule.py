@@ -75,7 +75,7 @@ class TrainDataModule(L.LightningDataModule):
             try:
                 self.validation.check(settings="data.validation.")
             except (DatasetNotFoundError, AnnotationError) as error:
-                way_out = "data/validation=null trains without validation"
+                way_out = "data/validation=none trains without validation"
                 raise type(error)(f"validation during training: {error}; {way_out}") from error
 
     def prepare_data(self) -> None:
