@@ -5,6 +5,7 @@ while its detector applied it). Sizes are checked on the header, before any pixe
 """
 
 import os
+import stat
 import struct
 import warnings
 from collections.abc import Iterator
@@ -18,6 +19,8 @@ from PIL import ExifTags, Image
 from cutler_pl.errors import DatasetNotFoundError, ImageReadError
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".pgm", ".tif", ".tiff", ".webp"})
+_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+"""What a file may hold, whatever its name says: Pillow runs other programs on some formats, such as EPS."""
 MAX_PIXELS = 180_000_000
 MIN_SIDE = 2
 _TRANSPOSES = {  # EXIF 2.3, table 4: how the stored pixels come upright
@@ -36,7 +39,7 @@ _DECODING_ERRORS = (OSError, ValueError, TypeError, KeyError, SyntaxError, EOFEr
 def read_image(
     path: str | Path, *, upright: bool = True, max_pixels: int = MAX_PIXELS
 ) -> UInt8[np.ndarray, "height width 3"]:
-    """Read one image file of any format Pillow knows as RGB; an alpha channel is dropped, as in the original.
+    """Read one image file (of `_FORMATS`) as RGB; an alpha channel is dropped, as in the original.
 
     Args:
         path: Image file.
@@ -169,11 +172,12 @@ def _image_names(folder: Path) -> Iterator[str]:
 
 @contextmanager
 def _opened(path: str | Path, max_pixels: int) -> Iterator[Image.Image]:
-    """Open an image of accepted size; decoding errors inside the block are reported with the file name."""
+    """Open an image of accepted kind and size; decoding errors inside the block are reported with the file name."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's warnings on metadata name no file and need no action
-            with Image.open(path) as image:
+            _check_regular(path)
+            with Image.open(path, formats=_FORMATS) as image:
                 check_size(path, image.size, max_pixels)
                 yield image
     except ImageReadError:
@@ -182,6 +186,12 @@ def _opened(path: str | Path, max_pixels: int) -> Iterator[Image.Image]:
         raise ImageReadError(
             f"{path}: not readable as an image ({_reason(error)}); replace or remove the file"
         ) from error
+
+
+def _check_regular(path: str | Path) -> None:
+    """Reading a pipe would wait forever, and reading a device may never end."""
+    if not stat.S_ISREG(Path(path).stat().st_mode):
+        raise ImageReadError(f"{path}: not a regular file; give the path of an image file")
 
 
 def _orientation(image: Image.Image) -> int:

@@ -23,4 +23,4 @@ step import-linter
 .venv/bin/lint-imports --no-logo
 step pytest
 export OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1  # one thread per worker
-"$python" -m pytest -n auto --durations=15 ${selection[@]+"${selection[@]}"} "$@"
+"$python" -m pytest -n auto --dist worksteal --durations=15 ${selection[@]+"${selection[@]}"} "$@"

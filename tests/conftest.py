@@ -38,12 +38,12 @@ def golden_dir() -> Path:
 
 @pytest.fixture(scope="session")
 def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of small sets of real images with annotations; of scikit-image's photos where there are no others."""
+    """Folder of small sets of real images with annotations; of scikit-image's sample images where there are none."""
     return DATA if DATA.is_dir() else small_sets.write(tmp_path_factory.mktemp("data"))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselect tests of label files that are neither there nor made from scikit-image's photos."""
+    """Deselect tests of label files that are neither there nor made from scikit-image's sample images."""
     names = {path.name for path in DATA.iterdir()} if DATA.is_dir() else set(small_sets.NAMES)
     needed = {item: mark.args for item in items if (mark := item.get_closest_marker("real_data"))}
     lacking = [item for item, sets in needed.items() if not names.issuperset(sets)]
@@ -54,7 +54,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture
 def write_image(tmp_path: Path) -> Callable[..., Path]:
-    """Factory of small photo files: `write_image("a/b.jpg", (height, width))`."""
+    """Factory of small image files: `write_image("a/b.jpg", (height, width))`."""
 
     def write(
         name: str, size_hw: tuple[int, int] = (48, 64), *, seed: int = 0, mode: str = "RGB", **save: object

@@ -83,21 +83,21 @@ def recorded_cut(folder: Path, case: str) -> tuple[dict[str, Any], dict[str, np.
     return facts, arrays
 
 
-def photo(name: str) -> np.ndarray:
-    """One of scikit-image's public-domain photos that its wheel holds, (height, width, 3) uint8."""
+def sample_image(name: str) -> np.ndarray:
+    """One of scikit-image's sample images, from its wheel and free of copyright, (height, width, 3) uint8."""
     path = Path(skimage.__file__).parent / "data" / f"{name}.png"
     return np.array(Image.open(path).convert("RGB"))
 
 
-def square_photo(name: str, side: int = 480) -> np.ndarray:
+def square_sample(name: str, side: int = 480) -> np.ndarray:
     """The same, resized as the original resizes its input."""
-    return np.array(Image.fromarray(photo(name)).resize((side, side), Image.Resampling.LANCZOS))
+    return np.array(Image.fromarray(sample_image(name)).resize((side, side), Image.Resampling.LANCZOS))
 
 
 def case_image(folder: Path, name: str) -> np.ndarray:
-    """An image that numbers were recorded for: a file of the folder, else one of scikit-image's photos."""
+    """An image that numbers were recorded for: a file of the folder, else one of scikit-image's."""
     path = folder / name
-    return np.array(Image.open(path).convert("RGB")) if path.is_file() else square_photo(name.removesuffix("_480.png"))
+    return np.array(Image.open(path).convert("RGB")) if path.is_file() else square_sample(name.removesuffix("_480.png"))
 
 
 def pipeline_dataset(folder: Path, copy: Path) -> tuple[Path, dict[str, np.ndarray], dict[str, Any]]:
@@ -113,7 +113,7 @@ def pipeline_dataset(folder: Path, copy: Path) -> tuple[Path, dict[str, np.ndarr
             parent, stem = path.stem.split("__")
             features[f"{parent}/{stem}.JPEG"] = np.load(path)["feats"]
         return folder / "dataset", features, json.loads((folder / "merged.json").read_text())
-    recorded = json.loads((folder / "photos.json").read_text())
+    recorded = json.loads((folder / "sample_images.json").read_text())
     for name, source in recorded["images"].items():
         (copy / name).parent.mkdir(parents=True, exist_ok=True)
         if source == "noise":
@@ -122,7 +122,7 @@ def pipeline_dataset(folder: Path, copy: Path) -> tuple[Path, dict[str, np.ndarr
         elif source == "broken":
             (copy / name).write_bytes(b"not an image")
         else:
-            Image.fromarray(photo(source)).save(copy / name)
+            Image.fromarray(sample_image(source)).save(copy / name)
     return copy, {k: synthetic_features(rule) for k, rule in recorded["features"].items()}, recorded["annotations"]
 
 

@@ -1,4 +1,4 @@
-"""Small sets of real images with annotations, made from scikit-image's photos where no others are there.
+"""Small sets of real images with annotations, made from scikit-image's sample images where no others are there.
 
 They have the layout of the sets that $CUTLER_DATA names: COCO, with an image in grey and a crowd, and its objects once
 more as UVO and LVIS store them. The outlines are drawn by hand, in shares of the image's sides.
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from golden_set import photo
+from golden_set import sample_image
 from PIL import Image
 
 from cutler_pl.coco import rle
@@ -31,7 +31,7 @@ OBJECTS: dict[tuple[str, int], list[tuple[int, Sequence[float]]]] = {
     ],
     ("camera", 86): [(1, (0.5, 0.4, 0.4, 0.2)), (90, (0.3, 0.6, 0.06, 0.07)), (90, (0.8, 0.7, 0.05, 0.03))],
 }  # fmt: skip
-"""By photo and image id: category, and center and half axes (y, x) of an ellipse."""
+"""By sample image and image id: category, and center and half axes (y, x) of an ellipse."""
 COUNTS = {"coco": (4, 17, 1), "coco20k": (2, 9, 0), "lvis": (4, 16, 0), "uvo": (4, 16, 0)}
 """Images, annotations, ignored ones, by the converter that reads them."""
 _CATEGORIES = [i for i in range(1, 91) if i not in {12, 26, 29, 30, 45, 66, 68, 69, 71, 83}]
@@ -47,7 +47,7 @@ def write(folder: Path) -> Path:
     images, annotations = [], []
     (folder / "coco_mini/images").mkdir(parents=True)
     for (name, image_id), objects in OBJECTS.items():
-        pixels = Image.fromarray(photo(name))
+        pixels = Image.fromarray(sample_image(name))
         file_name = f"{image_id:012}.jpg"
         pixels.convert("L" if name == "camera" else "RGB").save(folder / "coco_mini/images" / file_name, quality=95)
         size = {"height": pixels.height, "width": pixels.width}

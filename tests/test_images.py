@@ -197,8 +197,6 @@ def test_error_names_non_image(tmp_path: Path, read: Callable[[Path], object], c
 def test_error_names_missing_file(tmp_path: Path, read: Callable[[Path], object]) -> None:
     with pytest.raises(ImageReadError, match=r"absent\.jpg: not readable as an image \(no such file\)"):
         read(tmp_path / "absent.jpg")
-    with pytest.raises(ImageReadError, match="not readable as an image"):
-        read(tmp_path)
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp", "bmp"])
@@ -422,3 +420,28 @@ def test_swapped_sizes_accepted_without_masks(write_image: Callable[..., Path]) 
 def test_another_size_is_refused(write_image: Callable[..., Path]) -> None:
     with pytest.raises(ImageReadError, match="another version"):
         read_oriented(write_image("a.png", (20, 30)), (40, 60), exchangeable=True)
+
+
+@pytest.mark.parametrize("read", [read_image, read_image_size])
+def test_other_formats_are_refused(tmp_path: Path, read: Callable[[Path], object]) -> None:
+    """Pillow gives EPS to Ghostscript, which runs what is in it."""
+    eps = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n(pwned) (w) file closefile\n%%EOF\n"
+    (tmp_path / "photo.jpg").write_bytes(eps)
+    with pytest.raises(ImageReadError, match=r"photo\.jpg: not readable as an image \(unknown or damaged format\)"):
+        read(tmp_path / "photo.jpg")
+
+
+@pytest.mark.parametrize("read", [read_image, read_image_size])
+def test_pipe_is_refused_at_once(tmp_path: Path, read: Callable[[Path], object]) -> None:
+    os.mkfifo(tmp_path / "pipe.jpg")
+    with pytest.raises(ImageReadError, match=r"pipe\.jpg: not a regular file"):
+        read(tmp_path / "pipe.jpg")
+    with pytest.raises(ImageReadError, match="not a regular file"):
+        read(tmp_path)
+
+
+def test_first_of_several_jpegs_is_read(tmp_path: Path) -> None:
+    """Phones write MPO files under JPEG's name: the image and a smaller one or a depth map."""
+    image = Image.new("RGB", (8, 6), "red")
+    image.save(tmp_path / "phone.jpg", format="MPO", save_all=True, append_images=[image.resize((4, 3))])
+    assert read_image(tmp_path / "phone.jpg").shape == (6, 8, 3)

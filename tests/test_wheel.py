@@ -70,6 +70,7 @@ def test_commands_from_the_wheel(run, environment: Path) -> None:
     assert "cutler_cascade_final" in run("cutler", "weights")
 
 
+@pytest.mark.slow
 def test_two_processes_from_the_wheel(run, tmp_path: Path) -> None:
     """Pseudo-masks, a training and a prediction by two processes each, then the same detector in Python."""
     images = tmp_path / "set" / "images"

@@ -62,7 +62,9 @@ def test_image_counts_once(scene: tuple[Any, Any]) -> None:
     assert metric.results == found[1]
 
 
-@pytest.mark.parametrize("shares", [[[1, 3, 5], [2, 4, 1]], [[1, 2, 3, 4, 5], []]])
+@pytest.mark.parametrize(
+    "shares", [[[1, 3, 5], [2, 4, 1]], pytest.param([[1, 2, 3, 4, 5], []], marks=pytest.mark.slow)], ids=["both", "one"]
+)
 def test_two_ranks_give_the_metrics_of_one(scene: tuple[Any, Any], tmp_path: Path, shares: list[list[int]]) -> None:
     """The padding of a sampler shows image 1 to both ranks; a rank without any image takes part."""
     truth, found = scene

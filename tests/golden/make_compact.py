@@ -1,8 +1,8 @@
 """Make the compact golden set from the large one: `python tests/golden/make_compact.py ../shared/golden`.
 
 Needs `pip install pydensecrf2` (the dense CRF that the original calls) and, from the root, PYTHONPATH=.:tests. What
-cannot be recorded without the original's photos is computed on scikit-image's by something other than the code under
-test, which first has to give the large set's numbers on the large set's photos.
+cannot be recorded without the original's images is computed on scikit-image's sample images by something other than
+the code under test, which first has to give the large set's numbers on the large set's images.
 """
 
 import argparse
@@ -37,7 +37,7 @@ ELLIPSES: dict[str, list[list[float]]] = {
     "chelsea": [[0.5, 0.42, 0.42, 0.36]],
     "coffee": [[0.27, 0.49, 0.22, 0.19]],
 }
-"""Center and half axes (y, x, as shares of a side) of objects of scikit-image's photos."""
+"""Center and half axes (y, x, as shares of a side) of objects of scikit-image's sample images."""
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -59,7 +59,7 @@ def every(key: str, values: np.ndarray, step: int, dtype: str | None = None) -> 
 
 
 def detector(large: Path, out: Path) -> None:
-    """Everything but the cases of photos; of the checksums of weights those that are compared."""
+    """Everything but the cases of natural images; of the checksums of weights those that are compared."""
     for path in sorted(large.iterdir()):
         if "demo" in path.name:
             continue
@@ -93,7 +93,7 @@ def cuts(large: Path, out: Path) -> None:
 
 @torch.inference_mode()
 def vit(large: Path, out: Path) -> None:
-    """timm's transformer with position embeddings resampled as the original does; on its photo, then on ours."""
+    """timm's transformer with position embeddings resampled as the original does; on its image, then on ours."""
     shapes = json.loads((large / "dino_state_dict_keys.json").read_text())
     state = {k: torch.from_numpy(v) for k, v in golden_set.vit_weights(shapes["vit_small_8"]["keys"]).items()}
     scale = (60 + 0.1) / 28
@@ -114,7 +114,7 @@ def vit(large: Path, out: Path) -> None:
     recorded = np.load(large / "vits8_k_features.npz")
     np.testing.assert_allclose(keys(golden_set.case_image(large, "demo2_480.png")), recorded["demo2_k"], 2**-11, 1e-5)
     np.testing.assert_allclose(resampled[0], recorded["pos_embed_480"], 2**-11, 1e-7)
-    found = keys(golden_set.square_photo("astronaut"))
+    found = keys(golden_set.square_sample("astronaut"))
     half = every("astronaut_k", found, 61, "float16") | every("pos_embed_480", resampled[0].numpy(), 61, "float16")
     write_arrays(out / "vits8_k_features.npz", half)
     facts = {
@@ -168,7 +168,7 @@ def crf_case(name: str, image: np.ndarray, image_name: str, mask: np.ndarray) ->
 
 
 def crf(large: Path, out: Path) -> None:
-    """pydensecrf on the large set's images, which has to give the recorded masks, then on scikit-image's photos."""
+    """pydensecrf on the large set's images, which has to give the recorded masks, then on scikit-image's."""
     for case in json.loads((large / "crf_cases.json").read_text()):
         image, mask = golden_set.case_image(large, case["image_png"]), rle.decode(case["mask_in_rle"])
         found, _ = crf_case(case["name"], image, case["image_png"], mask)
@@ -184,12 +184,12 @@ def crf(large: Path, out: Path) -> None:
     patches["coffee_empty"] = np.zeros((60, 60), bool)
     cases = []
     for name, patch in patches.items():
-        photo = "".join(c for c in name.split("_")[0] if c.isalpha())
-        image, mask = golden_set.square_photo(photo), patch.repeat(8, 0).repeat(8, 1)
+        source = "".join(c for c in name.split("_")[0] if c.isalpha())
+        image, mask = golden_set.square_sample(source), patch.repeat(8, 0).repeat(8, 1)
         if "_" not in name:  # what a cut finds of an object: the patches that are mostly inside
             fitted = rle.decode(crf_case(name, image, "", mask)[0]["filled_rle"])
             mask = (fitted.reshape(60, 8, 60, 8).mean((1, 3)) > 0.5).repeat(8, 0).repeat(8, 1)
-        facts, probability = crf_case(name, image, f"{photo}_480.png", mask)
+        facts, probability = crf_case(name, image, f"{source}_480.png", mask)
         cases.append(facts)
         write_arrays(out / f"{name}_Q.npz", every("Q", probability, 7, "float16"))
         print(name, "kept" if facts["kept"] else "rejected", int(mask.sum()), rle.area(facts["filled_rle"]))
@@ -210,7 +210,7 @@ class Features:
 
 
 def pipeline(large: Path, out: Path) -> None:
-    """The files of jobs as they are; a run over photos, cut by SciPy's full decomposition and refined by pydensecrf."""
+    """The files of jobs as they are; a run over sample images, cut by SciPy, refined by pydensecrf."""
     for name in ("jobs", "single_job_two_folders", "merged.json"):
         for path in sorted((large / name).glob("*.json") if (large / name).is_dir() else [large / name]):
             write_json(out / path.relative_to(large), json.loads(path.read_text()))
@@ -229,7 +229,7 @@ def pipeline(large: Path, out: Path) -> None:
         if source != "broken"
     }
     empty: dict[str, Any] = {"images": images, "features": rules, "annotations": None}
-    write_json(out / "photos.json", empty)
+    write_json(out / "sample_images.json", empty)
     with tempfile.TemporaryDirectory() as temporary:
         folder, features, _ = golden_set.pipeline_dataset(out, Path(temporary) / "images")
         root, found = list_images(folder)
@@ -246,7 +246,7 @@ def pipeline(large: Path, out: Path) -> None:
     for image in coco["images"]:  # the original exchanges them
         image["width"], image["height"] = image["height"], image["width"]
     print([(i["file_name"], sum(a["image_id"] == i["id"] for a in coco["annotations"])) for i in coco["images"]])
-    write_json(out / "photos.json", empty | {"annotations": {k: coco[k] for k in ("images", "annotations")}})
+    write_json(out / "sample_images.json", empty | {"annotations": {k: coco[k] for k in ("images", "annotations")}})
 
 
 PARTS = {

@@ -89,7 +89,7 @@ def test_refuse_weights() -> None:
 
 @pytest.mark.real_data
 def test_find_object_before_background(describe, data_dir: Path) -> None:
-    """A zebra's body, and grass to the right of it; in scikit-image's photo a suit, and the wall behind it."""
+    """A zebra's body, and grass to the right of it; in the sample image a suit, and the wall behind it."""
     name, body = ("25", np.s_[18:27, 4:18]) if small_sets.are_made(data_dir) else ("34", np.s_[4:12, 2:16])
     image = torch.from_numpy(read_image(data_dir / f"coco_mini/images/{name:0>12}.jpg")).permute(2, 0, 1)
     square = torch.nn.functional.interpolate(image[None] / 255, (240, 240), mode="bilinear", antialias=True)

@@ -103,7 +103,7 @@ def test_attention_parts_are_those_of_the_whole_model(layer: int, feature: Featu
     torch.testing.assert_close(found, expected.transpose(1, 2).reshape(2, 24, 4, 4), rtol=0, atol=1e-5)
 
 
-def test_the_last_tokens_are_those_after_the_final_norm() -> None:
+def test_last_tokens_follow_final_norm() -> None:
     model, images = small_vit(), torch.rand(2, 3, 32, 32)
     with torch.no_grad():
         expected = model.forward_features(normalised(images))[:, 1:]
@@ -111,7 +111,8 @@ def test_the_last_tokens_are_those_after_the_final_norm() -> None:
     torch.testing.assert_close(found.flatten(2).transpose(1, 2), expected, rtol=0, atol=1e-5)
 
 
-def test_timm_positions_are_those_of_timm_and_differ_from_the_original() -> None:
+def test_timm_positions_equal_timm() -> None:
+    """They differ from the original's."""
     model, images = small_vit(), torch.rand(1, 3, 56, 40)
     with torch.no_grad():
         expected = model.forward_features(normalised(images))[:, 1:].transpose(1, 2).reshape(1, 24, 7, 5)
@@ -121,7 +122,7 @@ def test_timm_positions_are_those_of_timm_and_differ_from_the_original() -> None
     assert (original - expected).abs().max() > 1e-4
 
 
-def test_positions_are_resampled_in_each_direction_by_its_own_scale() -> None:
+def test_positions_resample_per_direction() -> None:
     model = small_vit()
     with torch.no_grad():  # one channel that depends on the row alone, one on the column alone
         y, x = torch.meshgrid(torch.randn(4), torch.randn(4), indexing="ij")
@@ -148,7 +149,7 @@ def small_rotary() -> torch.nn.Module:
 
 
 @pytest.mark.parametrize("layer", [1, -1])
-def test_tokens_of_a_rotary_model_are_those_of_the_whole_model(layer: int) -> None:
+def test_rotary_tokens_equal_whole_model(layer: int) -> None:
     model, images, seen = small_rotary(), torch.rand(2, 3, 32, 48), []
     model.blocks[layer].register_forward_hook(lambda _, __, output: seen.append(output.detach()))
     with torch.no_grad():
@@ -172,7 +173,7 @@ def test_a_rotary_model_offers_tokens_only() -> None:
         ("dinov3_vits16", {"reg_token": "storage_tokens", "gamma_1": "ls1.gamma", "gamma_2": "ls2.gamma"}),
     ],
 )
-def test_files_of_the_successors_fit_in_their_original_form(name: str, to_original: dict[str, str]) -> None:
+def test_load_original_dinov2_and_dinov3_files(name: str, to_original: dict[str, str]) -> None:
     with torch.device("meta"):
         shapes = {
             key: value.shape
@@ -198,7 +199,7 @@ def test_files_of_the_successors_fit_in_their_original_form(name: str, to_origin
 BACKBONES_PATCH = {"dinov2_vits14": 14, "dinov3_vits16": 16}
 
 
-def test_every_backbone_is_published_where_it_is_looked_for() -> None:
+def test_every_backbone_has_a_hub_id() -> None:
     for backbone in BACKBONES.values():
         assert timm.get_pretrained_cfg(backbone.timm_name).hf_hub_id == f"timm/{backbone.timm_name}"
 
@@ -226,7 +227,7 @@ def test_option_composes_to_working_values(name: str) -> None:
         assert params == MaskCutParams()
 
 
-def test_a_side_that_is_no_multiple_of_the_patch_is_refused() -> None:
+def test_refuse_side_not_divisible_by_patch() -> None:
     with pytest.raises(ConfigError, match=r"40×36 pixels cannot be cut in patches of 8 by small; choose a fixed_size"):
         extractor_of(small_vit())(torch.rand(1, 3, 40, 36))
 

@@ -131,7 +131,8 @@ def compare(facts: dict, arrays: dict[str, np.ndarray], result: MaskCutResult) -
 
 @pytest.mark.golden
 @pytest.mark.parametrize("case", CASES)
-def test_graphs_are_those_of_the_original_edge_by_edge_in_every_round(case: str, recorded) -> None:
+def test_graphs_equal_original(case: str, recorded) -> None:
+    """Every edge of every round."""
     facts, arrays, features = recorded(case)
     exact = build_graph(features, tau=facts["tau"], eps=1e-5).edges.dense(0)
     kept = np.ones(facts["grid"] ** 2, dtype=bool)
@@ -147,7 +148,8 @@ def test_graphs_are_those_of_the_original_edge_by_edge_in_every_round(case: str,
 
 
 @pytest.mark.golden
-def test_with_the_edge_that_float32_added_the_eigenvector_is_the_recorded_one(recorded) -> None:
+def test_eigenvector_with_the_float32_edge(recorded) -> None:
+    """With the edge that float32 adds, the eigenvector is the recorded one."""
     ((case, (i, j)),) = ROUNDED.items()
     facts, arrays, features = recorded(case)
     graph = build_graph(features, tau=facts["tau"], eps=1e-5)
@@ -160,7 +162,7 @@ def test_with_the_edge_that_float32_added_the_eigenvector_is_the_recorded_one(re
 
 @pytest.mark.golden
 @pytest.mark.parametrize("case", CASES)
-def test_lanczos_gives_the_masks_of_the_original_in_every_round(case: str, recorded) -> None:
+def test_lanczos_masks_equal_original(case: str, recorded) -> None:
     facts, arrays, features = recorded(case)
     solver = CheckedLanczos()
     result = maskcut(features, MaskCutParams(tau=facts["tau"], num_masks=facts["N"]), solver=solver)
@@ -178,14 +180,14 @@ def kernels_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.golden
 @pytest.mark.usefixtures("kernels_on_the_cpu")
 @pytest.mark.parametrize("case", CASES)
-def test_the_kernels_give_the_masks_of_the_original_in_every_round(case: str, recorded) -> None:
+def test_kernel_masks_equal_original(case: str, recorded) -> None:
     facts, arrays, features = recorded(case)
     solver = LanczosSolver(reference=no_fallback)
     compare(facts, arrays, maskcut(features, MaskCutParams(tau=facts["tau"], num_masks=facts["N"]), solver=solver))
 
 
 @pytest.mark.usefixtures("kernels_on_the_cpu")
-def test_a_batch_on_kernels_is_cut_as_its_images_are_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kernel_batch_equals_single_images(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pipeline, "_chunks", lambda features: [features])  # as on an accelerator
     features = torch.cat([draw_features(*SCENE, seed=seed) for seed in range(4)] + [torch.zeros(1, 12, 9, 14)])
     params = MaskCutParams(num_masks=4)
@@ -205,14 +207,15 @@ def test_a_batch_on_kernels_is_cut_as_its_images_are_one_by_one(monkeypatch: pyt
         *(pytest.param(c, marks=pytest.mark.slow) for c in ("c12_photo_demo3_p8", "c21_signsens_b")),
     ],
 )
-def test_the_full_decomposition_gives_the_masks_of_the_original(case: str, recorded) -> None:
+def test_full_decomposition_masks_equal_original(case: str, recorded) -> None:
     facts, arrays, features = recorded(case)
     result = maskcut(features, MaskCutParams(tau=facts["tau"], num_masks=facts["N"]), solver="scipy")
     compare(facts, arrays, result)
 
 
 @pytest.mark.golden
-def test_the_invariant_corner_rule_differs_only_where_the_sign_decides(recorded) -> None:
+def test_invariant_corner_rule(recorded) -> None:
+    """It differs from the original's only where the eigenvector's sign decides."""
     for case, same in (("c14_photo_demo2_p16", True), ("c20_signsens_a", False)):
         facts, arrays, features = recorded(case)
         assert any(r["sign_sensitive"] for r in facts["rounds"]) != same
@@ -221,7 +224,7 @@ def test_the_invariant_corner_rule_differs_only_where_the_sign_decides(recorded)
         assert np.array_equal(masks, recorded_masks(facts, arrays)) == same
 
 
-def test_an_image_ends_where_the_ncut_value_exceeds_the_limit() -> None:
+def test_stop_at_max_ncut_value() -> None:
     features = draw_features(*SCENE, noise=0.3)
     everything = maskcut(features, MaskCutParams(num_masks=4))
     values = everything.ncut_values[0]
@@ -253,7 +256,7 @@ def test_autocast_around_the_cut_changes_nothing() -> None:
     assert torch.equal(found.eigenvectors, expected.eigenvectors)
 
 
-def test_each_round_finds_one_object_of_a_grid_that_is_not_square() -> None:
+def test_one_object_per_round_on_oblong_grid() -> None:
     result = maskcut(draw_features(*SCENE), MaskCutParams(num_masks=2))
     found = {m.numpy().tobytes() for m in result.masks[0]}
     assert found == {draw_mask(letter, *SCENE).numpy().tobytes() for letter in "ab"}
@@ -267,14 +270,15 @@ def test_the_transposed_image_has_the_transposed_masks() -> None:
     assert torch.equal(lying.transpose(2, 3), upright)
 
 
-def test_eigenvectors_are_positive_on_the_side_that_was_chosen() -> None:
+def test_eigenvectors_are_positive_on_chosen_side() -> None:
     result = maskcut(draw_features(*SCENE), MaskCutParams(num_masks=2))
     for mask, vector in zip(result.masks[0], result.eigenvectors[0], strict=True):
         assert (vector[mask] > 0).all()
         assert vector[mask].mean() > vector[~mask].mean()
 
 
-def test_a_dropped_round_is_empty_and_the_next_takes_its_cut_without_solving_again() -> None:
+def test_dropped_round_is_empty_and_reused() -> None:
+    """The next round takes its cut without solving again."""
     one_object = (".......", ".......", "..aaa..", "..aaa..", ".......", ".......")
     solver = CountingSolver()
     features = torch.cat([draw_features(*one_object, noise=1.2, seed=5)])
@@ -328,7 +332,7 @@ def test_tiny_grids_give_finite_results(grid: tuple[int, int], solver: str) -> N
 
 
 @pytest.mark.parametrize("solver", ["lanczos", "scipy"])
-def test_two_patches_that_differ_are_cut_in_one_and_one(solver: str) -> None:
+def test_two_different_patches_are_separated(solver: str) -> None:
     features = torch.tensor([[1.0, 0.0], [0.0, 1.0]]).view(1, 2, 1, 2)
     assert maskcut(features, MaskCutParams(num_masks=1), solver=solver).masks.sum() == 1
 
@@ -344,7 +348,7 @@ def test_a_clean_image_needs_no_full_decomposition() -> None:
     assert {m.numpy().tobytes() for m in result.masks[0, :2]} == {draw_mask(c, *SCENE).numpy().tobytes() for c in "ab"}
 
 
-def test_features_with_nan_are_refused_with_their_place_in_the_batch() -> None:
+def test_refuse_nan_naming_the_image() -> None:
     features = torch.randn(3, 4, 5, 5)
     features[2, 0, 1, 1] = torch.nan
     with pytest.raises(InputError, match=r"images \[2\] of the batch hold NaN"):
@@ -365,7 +369,7 @@ def test_features_are_left_as_they_were() -> None:
 
 @pytest.mark.gpu
 @pytest.mark.golden
-def test_the_gpu_gives_the_masks_of_the_original_for_a_whole_batch(recorded) -> None:
+def test_gpu_batch_masks_equal_original(recorded) -> None:
     cases = ["c02_synth_b2_n10", "c03_synth_b3_n15", "c06_synth_tiny", "c20_signsens_a", "c21_signsens_b"]
     read = [recorded(case) for case in cases]
     result = maskcut(torch.cat([features for _, _, features in read]).cuda(), MaskCutParams(), solver="lanczos")

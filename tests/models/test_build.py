@@ -48,7 +48,7 @@ def test_unknown_architecture():
         build_detector("retinanet")
 
 
-def test_lists_and_whole_numbers_of_config_files_are_taken():
+def test_accept_lists_and_integers_of_configs():
     params = make_config("mask_rcnn_r50_fpn", stage_box_weights=[[10, 10, 5, 5]], score_threshold=0)
     assert params.stage_box_weights == ((10.0, 10.0, 5.0, 5.0),)
     assert isinstance(params.score_threshold, float)
@@ -56,7 +56,7 @@ def test_lists_and_whole_numbers_of_config_files_are_taken():
 
 @pytest.mark.golden
 @pytest.mark.parametrize("model", ["cascade_imagenet", "mask_rcnn_imagenet", "cascade_semi_coco80"])
-def test_weights_have_the_names_and_shapes_of_the_original(golden_dir, model):
+def test_weight_names_and_shapes_equal_original(golden_dir, model):
     import json
 
     name, num_classes = {
@@ -97,7 +97,7 @@ def test_pyramid_has_five_levels_of_one_width(name):
     assert torch.equal(levels[4], levels[3][:, :, ::2, ::2])
 
 
-def test_stride_of_a_bottleneck_is_in_its_3x3_convolution():
+def test_bottleneck_stride_in_3x3_convolution():
     body = build_backbone("resnet50", channels=32, norm="bn").body
     assert body.layer2[0].conv1.stride == (1, 1)
     assert body.layer2[0].conv2.stride == (2, 2)

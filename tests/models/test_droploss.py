@@ -20,7 +20,7 @@ GT = torch.tensor([[0.0, 0.0, 10.0, 10.0], [20.0, 0.0, 30.0, 10.0]])
 NONE = torch.zeros(0, 4)
 
 
-def test_weight_is_one_where_the_best_iou_is_above_the_threshold() -> None:
+def test_weight_is_one_above_threshold() -> None:
     boxes = torch.tensor([[0.0, 0, 10, 10], [40, 0, 50, 10], [25, 0, 35, 10], [0, 0, 5, 10]])
     assert droploss_weights(boxes, GT, 0.01).tolist() == [1, 0, 1, 1]
     assert droploss_weights(boxes, GT, 0.4).tolist() == [1, 0, 0, 1]
@@ -30,30 +30,32 @@ def test_iou_equal_to_the_threshold_is_dropped() -> None:
     assert droploss_weights(torch.tensor([[0.0, 0, 5, 10]]), GT[:1], 0.5).tolist() == [0]
 
 
-def test_weights_without_ground_truth_are_one_and_without_boxes_empty() -> None:
+def test_weights_of_empty_inputs() -> None:
+    """Without ground truth all weights are one."""
     assert droploss_weights(GT, NONE, 0.01).tolist() == [1, 1]
     assert droploss_weights(NONE, GT, 0.01).shape == (0,)
 
 
-def test_weights_carry_no_gradient_and_are_float32_for_half_boxes() -> None:
+def test_weights_are_float32_without_gradient() -> None:
     assert not droploss_weights(GT.clone().requires_grad_(), GT, 0.01).requires_grad
     assert droploss_weights(GT.half(), GT.half(), 0.01).dtype == torch.float32
 
 
-def test_droploss_compares_with_all_ground_truth_of_the_own_image() -> None:
+def test_droploss_compares_within_one_image() -> None:
     first = StagePrediction(predicted_boxes=GT, matched_gt_boxes=GT[[0, 0]], gt_boxes=GT)
     second = StagePrediction(predicted_boxes=GT, matched_gt_boxes=GT[[1, 1]], gt_boxes=GT[1:])
     assert DropLoss()([first, second], stage=0).tolist() == [1, 1, 0, 1]
 
 
-def test_droploss_keeps_images_without_ground_truth_and_does_not_touch_others() -> None:
+def test_droploss_keeps_images_without_ground_truth() -> None:
+    """The weights of other images do not change."""
     empty = StagePrediction(predicted_boxes=GT, matched_gt_boxes=torch.zeros(2, 4), gt_boxes=NONE)
     other = StagePrediction(predicted_boxes=GT, matched_gt_boxes=GT[[0, 0]], gt_boxes=GT[:1])
     for stage in range(3):
         assert DropLoss()([empty, other], stage=stage).tolist() == [1, 1, 1, 0]
 
 
-def test_original_compares_with_the_matches_of_the_first_n_regions_only() -> None:
+def test_original_compares_first_n_matches() -> None:
     boxes = torch.cat([GT, torch.tensor([[60.0, 0, 70, 10]])])
     image = StagePrediction(boxes, matched_gt_boxes=GT[[0, 0, 1]], gt_boxes=GT)
     assert DropLossOriginal()([image], stage=0).tolist() == [1, 0, 0], "two different boxes: the first two matches"
@@ -61,13 +63,15 @@ def test_original_compares_with_the_matches_of_the_first_n_regions_only() -> Non
     assert DropLossOriginal()([image], stage=0).tolist() == [1, 1, 0]
 
 
-def test_original_counts_different_boxes_among_the_first_100_regions() -> None:
+def test_original_counts_distinct_boxes() -> None:
+    """Among the first 100 proposals."""
     matches = GT[torch.tensor([0] * 100 + [1])]
     image = StagePrediction(matches, matched_gt_boxes=matches, gt_boxes=GT)
     assert DropLossOriginal()([image], stage=0).tolist() == [1] * 100 + [0]
 
 
-def test_original_switches_off_for_the_batch_then_drops_the_image_without_ground_truth() -> None:
+def test_original_without_ground_truth() -> None:
+    """DropLoss is off for the batch, and the image without ground truth is dropped."""
     empty = StagePrediction(predicted_boxes=GT, matched_gt_boxes=torch.zeros(2, 4), gt_boxes=NONE)
     other = StagePrediction(predicted_boxes=GT, matched_gt_boxes=GT[[0, 0]], gt_boxes=GT[:1])
     assert DropLossOriginal()([empty, other], stage=0).tolist() == [1, 1, 1, 1]

@@ -144,7 +144,8 @@ def test_losses_of_a_step(case: str, golden, batch, detector_of) -> None:
     assert_losses(losses, golden[case]["rpn_firstk_losses"] | golden[case]["roi_losses"])
 
 
-def test_losses_gradients_statistics_and_one_step_in_training_mode(golden, arrays, batch, detector_of) -> None:
+def test_one_training_step(golden, arrays, batch, detector_of) -> None:
+    """Losses, gradients, statistics and the weights after one step."""
     check_backward("cascade_bnTrain_drop1", golden, arrays, batch, detector_of)
 
 
@@ -217,9 +218,8 @@ def test_losses_from_photos_to_end(case: str, golden, batch, detector_of) -> Non
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", ["cascade_bnTrain_drop1", "cascade_bnEval_drop1"])
-def test_proposal_losses_over_all_anchors_and_proposals_in_training(
-    case: str, golden, arrays, batch, detector_of
-) -> None:
+def test_proposal_losses_in_training(case: str, golden, arrays, batch, detector_of) -> None:
+    """All anchors and all proposals."""
     images, targets = inputs(batch)
     detector = detector_of(case, rpn_batch_per_image=golden[case]["rpn_all_normalizer"] // 2)
     with torch.no_grad():

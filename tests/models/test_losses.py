@@ -58,14 +58,15 @@ def test_classification_loss_without_weights_is_that_of_ones() -> None:
     )
 
 
-def test_box_loss_sums_foreground_and_divides_by_all_regions() -> None:
+def test_box_loss_divides_by_all_proposals() -> None:
     deltas = torch.tensor([[1.0, 1, 1, 1], [5, 5, 5, 5], [0, 0, 2, 0]])
     targets = torch.tensor([[0.0, 0, 0, 0], [math.nan] * 4, [0, 0, 0, -1]])
     loss = box_regression_loss(deltas, classes_of(0, 1, 0), targets, num_classes=1)
     assert loss.item() == pytest.approx((4 + 3) / 3)
 
 
-def test_box_loss_of_class_specific_deltas_reads_the_columns_of_the_own_class() -> None:
+def test_box_loss_of_class_specific_deltas() -> None:
+    """Only the columns of the proposal's class count."""
     deltas = torch.arange(16.0).view(2, 8).requires_grad_()
     loss = box_regression_loss(deltas, classes_of(1, 2), torch.zeros(2, 4), num_classes=2)
     assert loss.item() == pytest.approx((4 + 5 + 6 + 7) / 2)
@@ -84,7 +85,7 @@ def test_mask_targets_are_cells_covered_at_least_half() -> None:
     assert targets[2].all()
 
 
-def test_mask_targets_in_parts_equal_those_in_one_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_chunked_mask_targets_are_equal(monkeypatch: pytest.MonkeyPatch) -> None:
     masks = torch.rand(5, 20, 30) > 0.5
     corners = torch.rand(40, 2) * 10
     boxes = torch.cat([corners, corners + 1 + torch.rand(40, 2) * 20], dim=1)
@@ -94,7 +95,7 @@ def test_mask_targets_in_parts_equal_those_in_one_piece(monkeypatch: pytest.Monk
     assert torch.equal(mask_targets(masks, boxes, indices), whole)
 
 
-def test_mask_loss_takes_the_mask_of_the_own_class() -> None:
+def test_mask_loss_selects_the_class() -> None:
     logits = torch.zeros(2, 3, 2, 2)
     logits[0, 2], logits[1, 0] = math.log(3), -math.log(3)
     targets = torch.zeros(2, 2, 2, dtype=torch.bool)
@@ -103,7 +104,8 @@ def test_mask_loss_takes_the_mask_of_the_own_class() -> None:
     assert mask_loss(logits[:, :1], classes_of(0, 0), targets).item() == pytest.approx((LOG2 + math.log(4 / 3)) / 2)
 
 
-def test_empty_inputs_give_finite_zeros_that_reach_the_predictions() -> None:
+def test_empty_inputs_give_attached_zero_losses() -> None:
+    """The zeros are attached to the predictions."""
     no_classes, no_targets = classes_of(), torch.zeros(0, 4)
     scores, agnostic, specific = (torch.zeros(0, n, requires_grad=True) for n in (3, 4, 8))
     masks = torch.zeros(0, 2, 28, 28, requires_grad=True)
@@ -120,7 +122,8 @@ def test_empty_inputs_give_finite_zeros_that_reach_the_predictions() -> None:
     assert mask_targets(torch.zeros(0, 8, 8, dtype=torch.bool), no_targets, no_classes).shape == (0, 28, 28)
 
 
-def test_losses_without_foreground_are_finite_and_have_zero_gradients() -> None:
+def test_losses_without_foreground() -> None:
+    """Finite, with zero gradients."""
     deltas = torch.randn(3, 4, requires_grad=True)
     loss = box_regression_loss(deltas, classes_of(1, 1, 1), torch.full((3, 4), math.nan), num_classes=1)
     loss.backward()
@@ -129,7 +132,8 @@ def test_losses_without_foreground_are_finite_and_have_zero_gradients() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_losses_are_float32_for_half_inputs_and_under_autocast(dtype: torch.dtype) -> None:
+def test_losses_are_float32(dtype: torch.dtype) -> None:
+    """For half inputs and under autocast."""
     scores, deltas, masks = torch.randn(3, 2), torch.randn(3, 4), torch.randn(3, 1, 28, 28)
     classes, targets = classes_of(0, 1, 0), torch.randn(3, 4)
     mask_target = torch.rand(3, 28, 28) > 0.5

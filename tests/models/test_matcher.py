@@ -20,7 +20,7 @@ def labels_of(*values: int) -> torch.Tensor:
     return torch.tensor(values, dtype=torch.int8)
 
 
-def test_matcher_labels_boxes_by_the_interval_of_their_best_iou() -> None:
+def test_label_by_interval_of_best_iou() -> None:
     iou = torch.tensor([[0.1, 0.3, 0.69, 0.7, 1.0]])
     match = Matcher(*RPN_RULE)(iou)
     assert match.labels.tolist() == [NEGATIVE, IGNORED, IGNORED, POSITIVE, POSITIVE]
@@ -32,7 +32,8 @@ def test_matcher_gives_ties_to_the_lowest_ground_truth() -> None:
     assert Matcher((0.5,), (NEGATIVE, POSITIVE))(iou).indices.tolist() == [0, 0, 1]
 
 
-def test_low_quality_matches_make_the_best_boxes_of_each_ground_truth_positive_and_keep_their_own_match() -> None:
+def test_low_quality_matches() -> None:
+    """The best boxes of each ground truth become positive and keep their own match."""
     iou = torch.tensor([[0.8, 0.2, 0.0, 0.0], [0.6, 0.5, 0.1, 0.5]])
     assert Matcher(*RPN_RULE)(iou).labels.tolist() == [POSITIVE, IGNORED, NEGATIVE, IGNORED]
     match = Matcher(*RPN_RULE, allow_low_quality_matches=True)(iou)
@@ -42,7 +43,7 @@ def test_low_quality_matches_make_the_best_boxes_of_each_ground_truth_positive_a
     assert Matcher(*RPN_RULE, allow_low_quality_matches=True)(low).labels.tolist() == [POSITIVE] * 3
 
 
-def test_ground_truth_that_no_box_overlaps_makes_nothing_positive() -> None:
+def test_unmatched_ground_truth_has_no_positives() -> None:
     iou = torch.tensor([[0.0, 0.0, 0.0], [0.0, 0.2, 0.1]])
     match = Matcher(*RPN_RULE, allow_low_quality_matches=True)(iou)
     assert match.labels.tolist() == [NEGATIVE, POSITIVE, NEGATIVE]
@@ -71,7 +72,7 @@ def drawn(labels: torch.Tensor, sampler: Sampler) -> tuple[torch.Tensor, torch.T
     return indices[labels[indices] == POSITIVE], indices[labels[indices] == NEGATIVE]
 
 
-def test_all_images_of_a_batch_are_sampled_as_if_alone() -> None:
+def test_sample_each_image_independently() -> None:
     labels = torch.stack([labels_of(0, 1, -1, 1, 0, 1), labels_of(-1, -1, 0, -1, -1, -1)])
     sampled = sample_labels(labels, num_samples=4, positive_fraction=0.5, sampler=DeterministicSampler())
     assert sampled.tolist() == [[0, 1, -1, 1, 0, -1], [-1, -1, 0, -1, -1, -1]]
@@ -79,7 +80,8 @@ def test_all_images_of_a_batch_are_sampled_as_if_alone() -> None:
     assert [i[t].tolist() for i, t in zip(indices, taken, strict=True)] == [[1, 3, 0, 4], [2]]
 
 
-def test_images_of_a_batch_are_matched_as_if_alone_and_padding_changes_nothing() -> None:
+def test_match_each_image_independently() -> None:
+    """Padding changes nothing."""
     matcher = Matcher(*RPN_RULE, allow_low_quality_matches=True)
     iou = torch.tensor([[0.2, 0.8, 0.0, 0.4], [0.1, 0.9, 0.6, 0.0]])
     alone, padded = matcher(iou), torch.cat([iou, torch.zeros(1, 4)])
@@ -90,7 +92,8 @@ def test_images_of_a_batch_are_matched_as_if_alone_and_padding_changes_nothing()
         assert match.labels[1 - image].tolist() == [NEGATIVE] * 4
 
 
-def test_first_k_takes_positives_up_to_their_share_and_fills_up_with_negatives() -> None:
+def test_deterministic_sampler_takes_the_first() -> None:
+    """Positives up to their fraction, then negatives."""
     labels = labels_of(0, 1, -1, 1, 0, 1, 0, 0)
     sampled = sample_labels(labels, num_samples=4, positive_fraction=0.5, sampler=DeterministicSampler())
     assert sampled.tolist() == [0, 1, -1, 1, 0, -1, -1, -1]

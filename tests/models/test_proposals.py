@@ -21,7 +21,7 @@ def _label(boxes: list[torch.Tensor], targets: list[dict], iou: float) -> Labele
     return label_proposals(to_rois(boxes), pad_targets(targets), stage_matcher(iou), num_classes=80)
 
 
-def test_classes_count_from_zero_and_the_background_comes_last():
+def test_background_class_is_last():
     boxes = torch.tensor([[20.0, 20, 40, 39], [0, 0, 10, 6], [0, 0, 4, 4], [45, 45, 50, 50]])
     regions = _label([boxes], [TARGET], 0.6)
     assert regions.classes.tolist() == [6, 2, 80, 80]
@@ -30,7 +30,7 @@ def test_classes_count_from_zero_and_the_background_comes_last():
     assert regions.gt_classes.tolist() == [6, 2, 2, 2]
 
 
-def test_regions_see_the_ground_truth_of_their_own_image_alone():
+def test_match_within_one_image():
     boxes = torch.tensor([[0.0, 0, 10, 10], [20, 20, 40, 40]])
     other = {name: value[1:] for name, value in TARGET.items()}
     regions = _label([boxes, boxes, boxes], [EMPTY, other, TARGET], 0.5)
@@ -59,14 +59,15 @@ def _sample(proposals: list[torch.Tensor], targets: list[dict], num_samples: int
     )
 
 
-def test_ground_truth_is_among_the_candidates_and_foreground_comes_first():
+def test_ground_truth_is_a_proposal():
+    """Foreground comes first."""
     proposals = torch.tensor([[41.0, 41, 50, 50], [0, 0, 9, 10]])
     regions = _sample([proposals], [TARGET])
     assert regions.boxes.tolist() == [[0, 0, 9, 10], [0, 0, 10, 10], [41, 41, 50, 50]]
     assert regions.classes.tolist() == [2, 2, 80]  # a quarter of 8 at most is foreground
 
 
-def test_images_with_fewer_candidates_get_fewer_regions_and_no_padding():
+def test_fewer_candidates_without_padding():
     far = torch.tensor([[41.0, 41, 50, 50]])
     regions = _sample([far.repeat(30, 1), far, far[:0]], [TARGET, EMPTY, TARGET])
     assert regions.per_image(3) == [8, 1, 2]
@@ -74,11 +75,11 @@ def test_images_with_fewer_candidates_get_fewer_regions_and_no_padding():
     assert (regions.boxes[:, 2:] > regions.boxes[:, :2]).all()
 
 
-def test_no_proposals_and_no_ground_truth_give_no_regions():
+def test_empty_inputs_sample_nothing():
     assert len(_sample([torch.zeros(0, 4)] * 2, [EMPTY] * 2).boxes) == 0
 
 
-def test_ground_truth_is_padded_with_boxes_that_overlap_nothing():
+def test_ground_truth_padding_overlaps_nothing():
     truth = pad_targets([EMPTY, TARGET])
     assert truth.boxes.shape == (2, 2, 4)
     assert not truth.boxes[0].any()

@@ -80,7 +80,7 @@ def test_levels_do_not_suppress_each_other():
     assert len(rpn.propose(both, BOUNDS[:1])[0].boxes) == 2
 
 
-def test_boxes_that_are_not_finite_or_empty_are_no_proposals():
+def test_drop_empty_and_non_finite_proposals():
     rpn = _rpn()
     output = _one_level(
         [[0.0, 0, 20, 20], [30, 30, 50, 50], [200, 200, 300, 300], [0, 30, 9, 60]], [0.5, 3.0, 2.0, 9.0]
@@ -97,7 +97,7 @@ def test_training_keeps_more_proposals():
     assert len(rpn.train().propose(output, BOUNDS)[0].boxes) > 10
 
 
-def test_losses_are_those_of_perfect_and_of_no_prediction():
+def test_losses_of_perfect_and_no_prediction():
     rpn = _rpn()
     features = [torch.zeros(1, 32, -(-64 // s), -(-96 // s)) for s in (4, 8, 16, 32, 64)]
     output, target = rpn(features), _target([[40.0, 24, 72, 56]])

@@ -29,7 +29,8 @@ def by_name(model: nn.Module, groups: list[dict[str, Any]]) -> dict[str, tuple[f
     return {name: values[id(p)] for name, p in model.named_parameters() if id(p) in values}
 
 
-def test_normalisation_does_not_decay_and_last_layers_learn_faster() -> None:
+def test_parameter_groups() -> None:
+    """Normalisation does not decay; last layers learn faster."""
     model = Heads()
     found = by_name(model, sgd(model, lr=0.1, weight_decay=0.5, head_lr_multiplier=4.0).param_groups)
     assert found == {
@@ -55,14 +56,15 @@ def test_every_kind_of_normalisation_is_known(norm: nn.Module) -> None:
     assert len(group["params"]) == 2
 
 
-def test_frozen_parameters_are_left_out_and_shared_ones_come_once() -> None:
+def test_skip_frozen_and_shared_parameters() -> None:
+    """Frozen parameters are left out, shared ones come once."""
     shared = nn.Linear(2, 2, bias=False)
     frozen = nn.Linear(2, 2).requires_grad_(False)
     (group,) = sgd(nn.Sequential(shared, shared, frozen), lr=1.0, weight_decay=0.0).param_groups
     assert group["params"] == [shared.weight]
 
 
-def test_a_multiplier_without_a_layer_to_apply_it_to_is_an_error() -> None:
+def test_refuse_unmatched_lr_multiplier() -> None:
     with pytest.raises(ConfigError, match=r"head_lr_multiplier=4\.0 .* Linear has none: set it to 1"):
         sgd(nn.Linear(2, 2), lr=0.1, weight_decay=0.0, head_lr_multiplier=4.0)
 

@@ -43,7 +43,7 @@ def test_every_group_follows_its_own_base() -> None:
 
 
 @given(stop=st.integers(0, 30), milestones=st.lists(st.integers(1, 30), unique=True), warmup=st.integers(0, 20))
-def test_a_restored_schedule_goes_on_as_the_first_one_would(stop: int, milestones: list[int], warmup: int) -> None:
+def test_restored_schedule_continues(stop: int, milestones: list[int], warmup: int) -> None:
     settings: dict[str, Any] = {"max_steps": 30, "milestones": sorted(milestones), "warmup_steps": warmup}
     first_optimizer, second_optimizer = optimizer_of(0.1), optimizer_of(0.1)
     first = warmup_multistep_lr(first_optimizer, **settings)
@@ -79,7 +79,7 @@ def test_settings_that_cannot_work_are_errors(change: dict[str, Any], message: s
     "config",
     ["cascade_imagenet", "mask_rcnn_imagenet", "cascade_self_train", "cascade_semi_1perc", "cascade_semi_10perc"],
 )
-def test_learning_rates_equal_the_original_at_every_listed_step(golden_dir: Path, config: str) -> None:
+def test_learning_rates_equal_original(golden_dir: Path, config: str) -> None:
     golden = json.loads((golden_dir / "detector/solver.json").read_text())[config]
     solver = golden["solver_cfg"]
     optimizer = optimizer_of(*(group["lr"] for group in golden["groups"]))

@@ -142,7 +142,7 @@ def test_predict_and_evaluate_from_checkpoint(
     make_trainer: Make, scenes: Scenes, trained: Path, tmp_path: Path
 ) -> None:
     model, metadata = load_detector(trained / "last.ckpt", max_detections=5)
-    assert metadata == ((1,), ("fg",))
+    assert (metadata.category_ids, metadata.class_names, metadata.assumed) == ((1,), ("fg",), False)
     assert model.config.backbone == "resnet18"
     path = tmp_path / "predictions.json"
     data = EvalDataModule(scenes.images, scenes.annotations, batch_size=2, num_workers=0)

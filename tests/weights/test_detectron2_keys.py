@@ -22,7 +22,7 @@ def official(golden_dir: Path) -> dict:
 
 @pytest.mark.golden
 @pytest.mark.parametrize("model", MODELS)
-def test_every_official_key_has_one_name_here_and_comes_back(official, model):
+def test_official_keys_map_one_to_one(official, model):
     keys = official[model]["state_dict"]
     ours = from_detectron2(keys)
     assert len(ours) == len(keys) == official[model]["n_keys"]

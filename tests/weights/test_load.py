@@ -99,7 +99,8 @@ def test_state_dicts_load_in_every_wrapping(wrap: Callable[[dict[str, Tensor]], 
     assert_same(model, source.state_dict())
 
 
-def test_constants_of_old_checkpoints_and_batch_counts_do_not_matter() -> None:
+def test_ignore_constants_and_batch_counts() -> None:
+    """Old checkpoints hold constants and batch counts."""
     source, model = tiny(seed=1), tiny(seed=2)
     state = {key: value for key, value in to_detectron2(source).items() if "num_batches_tracked" not in key}
     state |= {"pixel_mean": torch.zeros(3, 1, 1), "pixel_std": torch.ones(3, 1, 1)}
@@ -117,7 +118,8 @@ def broken_state(model: nn.Module) -> dict[str, Tensor]:
     return state | {"proposal_generator.extra": torch.zeros(1), "roi_heads.keypoint_head.weight": torch.zeros(1)}
 
 
-def test_strict_loading_names_everything_that_does_not_fit_and_changes_nothing() -> None:
+def test_strict_loading_names_every_mismatch() -> None:
+    """The model does not change."""
     model = tiny(seed=2)
     before = copied(model)
     with pytest.raises(CheckpointError) as error:
@@ -134,7 +136,8 @@ def test_strict_loading_names_everything_that_does_not_fit_and_changes_nothing()
     assert_same(model, before)
 
 
-def test_lenient_loading_loads_what_fits_and_reports_the_rest() -> None:
+def test_lenient_loading_reports_mismatches() -> None:
+    """What fits is loaded."""
     source, model = tiny(seed=1), tiny(seed=2)
     before = copied(model)
     report = load_weights(model, broken_state(source), strict=False)
@@ -152,7 +155,7 @@ def test_lenient_loading_loads_what_fits_and_reports_the_rest() -> None:
     [{"encoder.weight": torch.zeros(2)}, torchvision.models.squeezenet1_1(weights=None).state_dict()],
     ids=["unknown", "squeezenet"],
 )
-def test_checkpoint_of_another_model_is_said_to_be_one(tmp_path: Path, state: dict[str, Tensor]) -> None:
+def test_name_checkpoint_of_another_model(tmp_path: Path, state: dict[str, Tensor]) -> None:
     torch.save({"model": state}, tmp_path / "other.pth")
     pattern = r"other\.pth is a checkpoint of another model: none of its weights fits"
     with pytest.raises(CheckpointError, match=pattern) as error:
@@ -160,7 +163,8 @@ def test_checkpoint_of_another_model_is_said_to_be_one(tmp_path: Path, state: di
     assert all(key in str(error.value) for key in state)
 
 
-def test_detector_of_torchvision_does_not_load_though_its_backbone_fits() -> None:
+def test_refuse_torchvision_detector() -> None:
+    """Although its backbone fits."""
     model = tiny()
     state = {key: value for key, value in copied(model).items() if key.startswith("backbone.body.")}
     state |= {"rpn.head.conv.0.0.weight": torch.zeros(1), "roi_heads.box_head.fc6.weight": torch.zeros(1)}
@@ -182,13 +186,14 @@ HEAD_LAYERS = {
 }
 
 
-def test_other_number_of_classes_is_an_error_that_names_the_head_layers_and_the_way_out() -> None:
+def test_refuse_other_number_of_classes() -> None:
+    """The error names the head layers and the way out."""
     with pytest.raises(CheckpointError, match=r"another number of classes.*reset_head=True") as error:
         load_weights(tiny(CASCADE, 80), to_detectron2(tiny(CASCADE, 1)))
     assert all(key in str(error.value) for key in HEAD_LAYERS)
 
 
-def test_reset_head_leaves_exactly_the_head_layers_as_they_were_built() -> None:
+def test_reset_head_keeps_initial_head_layers() -> None:
     source, model = tiny(CASCADE, 1, seed=1), tiny(CASCADE, 80, seed=2)
     before = copied(model)
     report = load_weights(model, to_detectron2(source), reset_head=True)
@@ -236,9 +241,7 @@ def detectron2_backbone(model: nn.Module) -> dict[str, Any]:
     [lambda model: model.state_dict(), moco, detectron2_backbone],
     ids=["torchvision", "MoCo", "detectron2 pickle"],
 )
-def test_backbones_set_the_body_and_leave_the_rest_as_built(
-    tmp_path: Path, convert: Callable[[nn.Module], dict[str, Any]]
-) -> None:
+def test_backbone_file_sets_backbone_alone(tmp_path: Path, convert: Callable[[nn.Module], dict[str, Any]]) -> None:
     source, model = resnet18(), tiny(seed=2)
     before, saved = copied(model), convert(source)
     if "__author__" in saved:
@@ -255,7 +258,8 @@ def test_backbones_set_the_body_and_leave_the_rest_as_built(
     assert "newly initialized (all outside the backbone's body)" in str(report)
 
 
-def test_incomplete_backbone_is_an_error_in_the_names_of_its_file() -> None:
+def test_incomplete_backbone_names_its_keys() -> None:
+    """In the names of its file."""
     saved = detectron2_backbone(resnet18())
     del saved["model"]["res3.0.conv1.weight"]
     pattern = re.escape("1 missing in the source: backbone.body.layer2.0.conv1.weight (res3.0.conv1.weight)")
@@ -311,13 +315,14 @@ def test_malicious_checkpoint_is_refused_by_load_weights(tmp_path: Path) -> None
     ],
     ids=["web page", "empty", "cut zip", "cut safetensors", "list", "no tensors"],
 )
-def test_files_that_are_no_checkpoints_are_named_with_the_reason(tmp_path: Path, content: bytes, message: str) -> None:
+def test_non_checkpoints_are_named_with_reason(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "file.pth").write_bytes(content)
     with pytest.raises(CheckpointError, match=rf"file\.pth: {message}"):
         read_state(tmp_path / "file.pth")
 
 
-def test_writing_needs_a_known_ending_and_leaves_no_part_behind(tmp_path: Path) -> None:
+def test_write_needs_known_suffix(tmp_path: Path) -> None:
+    """No partial file is left."""
     with pytest.raises(CheckpointError, match=r"end it in \.pth \.pkl \.safetensors"):
         write_state(tmp_path / "weights.bin", {"a": torch.zeros(1)})
     assert list(tmp_path.iterdir()) == []
@@ -325,9 +330,10 @@ def test_writing_needs_a_known_ending_and_leaves_no_part_behind(tmp_path: Path) 
 
 @pytest.mark.golden
 @pytest.mark.parametrize("model_name", ["cascade_imagenet", "mask_rcnn_imagenet"])
-def test_golden_keys_and_bits_through_our_names_and_back(
+def test_golden_round_trip_is_exact(
     golden_detector: Callable[..., Detector], detectron2_state: Any, model_name: str
 ) -> None:
+    """Keys and bits, to our names and back."""
     expected = detectron2_state(model_name)
     model = golden_detector(model_name)
     with torch.no_grad():
@@ -342,7 +348,8 @@ def test_golden_keys_and_bits_through_our_names_and_back(
 
 
 @pytest.mark.golden
-def test_golden_one_class_checkpoint_into_80_classes_leaves_the_listed_layers(golden_dir: Path) -> None:
+def test_golden_one_class_into_80_classes(golden_dir: Path) -> None:
+    """The listed layers keep their initial weights."""
     shapes = json.loads((golden_dir / "detector/state_dict_keys.json").read_text())["cascade_imagenet"]["state_dict"]
     state = {key: torch.zeros(()).expand(entry["shape"]) for key, entry in shapes.items()}
     report = load_weights(build_detector(CASCADE, 80), state, reset_head=True)
@@ -354,7 +361,7 @@ def test_golden_one_class_checkpoint_into_80_classes_leaves_the_listed_layers(go
 
 
 @pytest.mark.golden
-def test_golden_keys_of_the_dino_pickle_fill_the_backbone(golden_dir: Path) -> None:
+def test_golden_dino_keys_fill_backbone(golden_dir: Path) -> None:
     facts = json.loads((golden_dir / "detector/state_dict_keys.json").read_text())["dino_RN50_pretrain_d2_format_pkl"]
     state = {key: np.full(shape, 2.0, dtype=np.float32) for key, shape in facts["model_keys_shapes"].items()}
     assert len(state) == 265

@@ -45,7 +45,7 @@ def settings(files: tuple[Path, Path], output: Path, *more: str) -> DictConfig:
     return config(f"annotations='{files[0]}'", f"predictions='{files[1]}'", f"output='{output}'", *more)
 
 
-def test_results_and_reports_are_written_and_one_table_is_printed(
+def test_write_reports_and_print_table(
     files: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     written = evaluate.run(settings(files, tmp_path / "out", "eval=agnostic_boxes", "dataset=voc"))
@@ -130,7 +130,7 @@ def test_invalid_predictions_leave_no_results_behind(files: tuple[Path, Path], t
     assert [path.name for path in (tmp_path / "out").iterdir()] == [".lock"]
 
 
-def test_masks_that_are_not_there_end_in_the_setting_to_change(files: tuple[Path, Path], tmp_path: Path) -> None:
+def test_missing_masks_name_the_setting(files: tuple[Path, Path], tmp_path: Path) -> None:
     with pytest.raises(AnnotationError, match=r"has no mask; evaluate boxes only"):
         evaluate.run(settings(files, tmp_path / "out"))
 
