@@ -107,8 +107,8 @@ def test_doctor_has_a_verdict_per_line(cutler, monkeypatch: pytest.MonkeyPatch) 
 def test_own_experiment_from_config_dir(cutler, tmp_path: Path) -> None:
     own = tmp_path / "my options" / "experiment"
     own.mkdir(parents=True)
-    option = "# @package _global_\ndefaults:\n  - override /model: mask_rcnn\noptimizer:\n  lr: 0.125\nname: mine\nseed: 5\n"
-    (own / "mine.yaml").write_text(option)
+    option = "# @package _global_\ndefaults:\n  - override /model: mask_rcnn\noptimizer:\n  lr: 0.125\n"
+    (own / "mine.yaml").write_text(f"{option}name: mine\nseed: 5\n")
     code, out, err = cutler("train", "--config-dir", str(own.parent), "experiment=mine", "--cfg", "job")
     assert code == 0, err
     assert "lr: 0.125" in out

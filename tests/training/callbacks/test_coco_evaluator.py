@@ -58,7 +58,8 @@ def test_metrics_of_validation_are_those_of_the_evaluation(
 def test_each_category_is_measured_where_classes_count(
     annotations: Path, make_module: Make, make_trainer: Make, stand_in_data: Make, tmp_path: Path
 ) -> None:
-    evaluator = CocoEvaluator(annotations=annotations, path=tmp_path / "val.json", class_agnostic=False, metrics=("AP50",))
+    path = tmp_path / "val.json"
+    evaluator = CocoEvaluator(annotations=annotations, path=path, class_agnostic=False, metrics=("AP50",))
     trainer = make_trainer(max_steps=1, val_check_interval=1, limit_val_batches=1.0, callbacks=[evaluator])
     trainer.fit(make_module(), datamodule=stand_in_data(validation=True))
     by_category = json.loads((tmp_path / "val_categories.json").read_text())
