@@ -19,8 +19,8 @@ log = get_logger(__name__)
 class CocoEvaluator(L.Callback):
     """Evaluates every validation run by COCO's rules and logs `val/<bbox|segm>/<metric>` in percent.
 
-    Training validates after its last step as well, whatever the interval. With classes, `<stem of path>_categories.json`
-    gets the metrics of each category.
+    Training validates after its last step as well, whatever the interval. With classes,
+    `<stem of path>_categories.json` gets the metrics of each category.
 
     Args:
         path: Results file for the predictions of the latest validation run.
