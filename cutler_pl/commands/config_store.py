@@ -11,6 +11,7 @@ from typing import Any
 
 from hydra.core.config_store import ConfigStore
 
+from cutler_pl.commands.resolvers import register_resolvers
 from cutler_pl.data.copy_paste import CopyPasteParams
 from cutler_pl.datasets.catalog import SEMI_PERCENTS
 from cutler_pl.maskcut import MaskCutParams
@@ -23,7 +24,8 @@ _FROM_OTHERS = ("num_classes", "classification_weights", "sampler")  # of the da
 
 
 def register_params() -> None:
-    """Add the group `params` and the experiments by percentage to Hydra's config store, once, before composing."""
+    """Add the group `params`, the experiments by percentage and the resolvers to Hydra; once, before composing."""
+    register_resolvers()
     nodes: dict[str, Mapping[str, Any]] = {
         "maskcut": _values(MaskCutParams()),
         "annotation": _with_target(AnnotationParams()),

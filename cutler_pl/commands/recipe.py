@@ -1,7 +1,8 @@
 """Run the stages of a recipe (`conf/recipe/*.yaml`) one after another, each in its own folder.
 
 Finished stages are skipped; an interrupted stage starts again in an empty folder. A stage depends on its settings and
-those of the stages before it: a changed setting redoes all later stages.
+those of the stages before it: a changed setting redoes all later stages. Settings `maskcut.*` of the command line hold
+for each MaskCut stage.
 """
 
 import hashlib
@@ -16,9 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from hydra import compose
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.utils import get_method, instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from cutler_pl.commands.resolvers import stage_folder
 from cutler_pl.commands.run_metadata import record_run
 from cutler_pl.errors import ConfigError
 from cutler_pl.runtime.files import write_json
@@ -73,7 +77,7 @@ def run(cfg: DictConfig) -> None:
     """
     output = Path(cfg.recipe.output)
     output.mkdir(parents=True, exist_ok=True)
-    stages = read_stages(cfg.recipe, output)
+    stages = read_stages(cfg, maskcut_settings=_given("maskcut."))
     with file_lock(output, purpose="recipe"):
         record_run(output, cfg)
         fingerprint = VERSION
@@ -85,22 +89,36 @@ def run(cfg: DictConfig) -> None:
         log.info(line)
 
 
-def read_stages(recipe: DictConfig, output: Path) -> list[Stage]:
-    """Stages of a recipe, each with the folder `<output>/stages/<number>_<name>`, numbered from 1.
+def read_stages(cfg: DictConfig, *, maskcut_settings: Mapping[str, Any] | None = None) -> list[Stage]:
+    """Stages of `cfg.recipe`, each with its `stage_folder`.
+
+    Args:
+        maskcut_settings: Further overrides of each MaskCut stage.
 
     Raises:
         ConfigError: A stage does not have exactly one of `pipeline` and `call`.
     """
     stages = []
-    for number, (name, entry) in enumerate(recipe.stages.items(), start=1):
+    for name, entry in cfg.recipe.stages.items():
         if ("pipeline" in entry) == ("call" in entry):
             raise ConfigError(f"recipe.stages.{name} needs either 'pipeline' or 'call', not both and not neither")
         overrides = OmegaConf.to_container(entry.get("overrides") or OmegaConf.create(), resolve=True)
         assert isinstance(overrides, dict)
         settings = {str(key): value for key, value in overrides.items()}
-        folder = output / "stages" / f"{number}_{name}"
-        stages.append(Stage(str(name), folder, entry.get("pipeline"), settings, entry.get("call")))
+        pipeline = entry.get("pipeline")
+        if pipeline == "maskcut":
+            settings |= maskcut_settings or {}
+        folder = Path(stage_folder(str(name), _root_=cfg))
+        stages.append(Stage(str(name), folder, pipeline, settings, entry.get("call")))
     return stages
+
+
+def _given(prefix: str) -> dict[str, Any]:
+    """Settings of the command line whose names begin so."""
+    if not HydraConfig.initialized():
+        return {}
+    overrides = OverridesParser.create().parse_overrides(list(HydraConfig.get().overrides.task))
+    return {o.key_or_group: o.value() for o in overrides if o.key_or_group.startswith(prefix)}
 
 
 def format_overrides(overrides: Mapping[str, Any]) -> list[str]:

@@ -2,12 +2,11 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 import yaml
 from jaxtyping import Float, UInt8
 
@@ -15,6 +14,7 @@ from cutler_pl.coco.records import group_by_image
 from cutler_pl.evaluation import IouType, evaluate_coco
 from cutler_pl.images import read_image
 from cutler_pl.maskcut import MaskCutParams, build_feature_extractor, maskcut
+from cutler_pl.ops.resize import resize_to_square
 from cutler_pl.reports.html_report import Figure, Page, Row, Section, write_page
 from cutler_pl.reports.tables import Table
 from cutler_pl.runtime.environment import run_metadata
@@ -28,22 +28,19 @@ from cutler_pl.visual.records import draw_records
 
 log = get_logger(__name__)
 
-MIN_SCORE = 0.5
-"""Lowest score of a drawn detection."""
-COLUMNS = ("image", "eigenvector", "pseudo-masks", "detector", "after self-training", "ground truth")
-TRAINING_COLUMNS = (*COLUMNS[:3], "annotations of the next round")
+OFFLINE = "patch_descriptors"
 INTRO = (
     "A detector trained on images without labels. MaskCut cut the patch graph of each training image into "
     "pseudo-masks; a small Cascade Mask R-CNN learned from them with DropLoss and copy-paste; its confident "
-    "predictions then replaced and completed the masks for one round of self-training."
+    "predictions then replaced and completed the masks for self-training ({rounds})."
 )
 NOTICE = (
-    "These masks come from colour and texture alone (`patch_descriptors`), so that the quickstart needs no download. "
+    f"These masks come from color and texture alone (`{OFFLINE}`), so that the quickstart needs no download. "
     "They group regions; they do not know objects. Real use takes DINO features: `maskcut=dino_vitb8`."
 )
 TEST_SCENES = (
     "From left to right: the image; the eigenvector of the first cut, red on the object's side; the pseudo-masks; the "
-    f"detector and the self-trained detector, detections scoring at least {MIN_SCORE}; the ground truth."
+    "detections of each detector that score at least {min_score}; the ground truth."
 )
 TRAINING_IMAGES = (
     "Images the detector was trained on. They have no ground truth here. The last figure shows the annotations of the "
@@ -52,42 +49,71 @@ TRAINING_IMAGES = (
 
 ByName = Mapping[str, Sequence[Mapping[str, Any]]]
 """Annotations or results by the file name of their image."""
+Panels = list[UInt8[np.ndarray, "_ _ 3"]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuickstartFiles:
+    """What the stages of `conf/recipe/quickstart.yaml` wrote.
+
+    Attributes:
+        train_images: Folder of the training images; the real ones lie below `images/`.
+        test_images: Folder of the test scenes.
+        test_annotations: Their ground truth.
+        maskcut: Output of MaskCut for the training images.
+        maskcut_test: Output of MaskCut for the test scenes, with scores.
+        self_train: Output of self-training: the annotations of the next round.
+        detectors: Predictions on the test scenes by the name of the detector.
+        trainings: Output of each training by its title.
+    """
+
+    train_images: str
+    test_images: str
+    test_annotations: str
+    maskcut: str
+    maskcut_test: str
+    self_train: str
+    detectors: Mapping[str, str]
+    trainings: Mapping[str, str]
 
 
 def write_quickstart_page(
-    output: str | Path, stages: Mapping[str, str], *, seed: int, scenes: int = 8, images: int = 9
+    output: str | Path, files: QuickstartFiles, *, seed: int, min_score: float, scenes: int = 8, images: int = 9
 ) -> None:
     """Measure and draw the results of the stages; write `index.html` and `results.json`.
 
     Args:
         output: Folder of the recipe.
-        stages: Folder of each stage of `conf/recipe/quickstart.yaml`.
+        files: Outputs of its stages.
+        min_score: Lowest score of a drawn detection.
         scenes: Number of test scenes.
         images: Number of training images.
     """
     output = Path(output)
-    folders = {name: Path(folder) for name, folder in stages.items()}
-    test = folders["data"] / "test"
-    truth = _read(test / "annotations.json")
-    found = {"pseudo-masks": _annotations(folders["maskcut_test"])}
-    for name, stage in (("detector", folders["predict"]), ("detector, self-trained", folders["predict_round_1"])):
-        found[name] = _by_name(_read(stage / "images.json"), _read(stage / "predictions.json"))
-    results = {name: _measure(truth, by_name) for name, by_name in found.items()}
+    truth = _read(Path(files.test_annotations))
+    masks = _annotations(Path(files.maskcut_test))
+    detections = {name: _predictions(Path(folder)) for name, folder in files.detectors.items()}
+    results = {name: _measure(truth, found) for name, found in {"pseudo-masks": masks, **detections}.items()}
     write_json(output / "results.json", results, indent=2)
     for name, metrics in results.items():
         log.info("%-28s AP50 box %5.1f mask %5.1f   AR100 box %5.1f mask %5.1f", name, *_numbers(metrics))
 
-    eigenvector = _eigenvector(folders["maskcut"])
-    columns = [*found.values(), _by_name(truth, truth["annotations"])]
+    option = yaml.safe_load((Path(files.maskcut) / "config.yaml").read_text(encoding="utf-8"))["maskcut"]
+    eigenvector = _eigenvector(option)
+    shown = [masks, *(_confident(found, min_score) for found in detections.values())]
+    columns = [*shown, _by_name(truth, truth["annotations"])]
+    captions = ["image", "eigenvector", "pseudo-masks", *detections, "ground truth"]
     names = sorted(record["file_name"] for record in truth["images"])
-    panels = [_panels(test / "images" / name, name, columns, eigenvector) for name in _every_nth(names, scenes)]
-    strips = [side_by_side(row, titles=None if place else COLUMNS, height=240) for place, row in enumerate(panels[:4])]
+    root = Path(files.test_images)
+    panels = [_panels(root / name, name, columns, eigenvector) for name in _every_nth(names, scenes)]
+    strips = [side_by_side(row, titles=None if place else captions, height=240) for place, row in enumerate(panels[:4])]
     save_image(output / "overview.jpg", np.concatenate(strips), max_side=1600)
 
-    columns = [_annotations(folders["maskcut"]), _annotations(folders["self_train"])]
+    columns = [_annotations(Path(files.maskcut)), _annotations(Path(files.self_train))]
+    training_captions = [*captions[:3], "annotations of the next round"]
     names = sorted(name for name in columns[0] if name.startswith("images/"))
-    train = folders["data"] / "train"
-    training = [_panels(train / name, name, columns, eigenvector) for name in _every_nth(names, images)]
+    root = Path(files.train_images)
+    training = [_panels(root / name, name, columns, eigenvector) for name in _every_nth(names, images)]
     sections = [
         Section(
             "Results",
@@ -97,27 +123,27 @@ def write_quickstart_page(
             ],
             [_table(results)],
         ),
-        Section("Test scenes", [TEST_SCENES], [_row(COLUMNS, row) for row in panels]),
-        Section("Training images", [TRAINING_IMAGES], [_row(TRAINING_COLUMNS, row) for row in training]),
-        Section("Loss curves", blocks=_curves(output, folders)),
+        Section("Test scenes", [TEST_SCENES.format(min_score=min_score)], [_row(captions, row) for row in panels]),
+        Section("Training images", [TRAINING_IMAGES], [_row(training_captions, row) for row in training]),
+        Section("Loss curves", blocks=_curves(output, files.trainings)),
     ]
-    markers = [folder / "stage.json" for folder in folders.values()]
+    rounds = len(files.detectors) - 1
     page = Page(
         title="CutLER quickstart",
-        intro=[INTRO],
-        notice=NOTICE,
+        intro=[INTRO.format(rounds="1 round" if rounds == 1 else f"{rounds} rounds")],
+        notice=NOTICE if option["features"]["name"] == OFFLINE else "",
         sections=sections,
-        commands=[command for marker in markers if marker.is_file() and (command := _read(marker)["command"])],
+        commands=_commands(output),
         metadata=run_metadata(seed),
     )
     write_page(output / "index.html", page)
 
 
 def _measure(truth: Mapping[str, Any], found: ByName) -> dict[IouType, dict[str, float]]:
-    """AP and AR on the test scenes; annotations without scores score 1."""
+    """AP and AR on the test scenes."""
     ids = {record["file_name"]: record["id"] for record in truth["images"]}
     records = ((ids[name], record) for name, records in found.items() for record in records)
-    results = [{"score": 1.0, **record, "image_id": id_, "category_id": 1} for id_, record in records]
+    results = [{**record, "image_id": id_, "category_id": 1} for id_, record in records]
     return evaluate_coco(dict(truth), results)
 
 
@@ -131,7 +157,10 @@ def _table(results: Mapping[str, Mapping[IouType, Mapping[str, float]]]) -> Tabl
         ["", "box AP50", "mask AP50", "box AR100", "mask AR100"],
         [[name, *_numbers(metrics)] for name, metrics in results.items()],
         title="Metrics",
-        notes=["AP50 and AR100 in percent; pseudo-masks have no scores, so each counts 1."],
+        notes=[
+            "AP50 and AR100 in percent. Pseudo-masks and detections are ranked by their scores; a pseudo-mask's score "
+            "is a heuristic from its cut, the refinement and its size."
+        ],
         best="highest",
     )
 
@@ -139,6 +168,14 @@ def _table(results: Mapping[str, Mapping[IouType, Mapping[str, float]]]) -> Tabl
 def _annotations(stage: Path) -> ByName:
     coco = _read(stage / "annotations.json")
     return _by_name(coco, coco["annotations"])
+
+
+def _predictions(stage: Path) -> ByName:
+    return _by_name(_read(stage / "images.json"), _read(stage / "predictions.json"))
+
+
+def _confident(found: ByName, min_score: float) -> ByName:
+    return {name: [record for record in records if record["score"] >= min_score] for name, records in found.items()}
 
 
 def _by_name(coco: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> ByName:
@@ -152,40 +189,43 @@ def _every_nth(names: Sequence[str], count: int) -> Sequence[str]:
 
 def _panels(
     path: Path, name: str, columns: Sequence[ByName], eigenvector: Callable[[np.ndarray], np.ndarray]
-) -> list[UInt8[np.ndarray, "_ _ 3"]]:
+) -> Panels:
     """Image, first eigenvector, and the masks of each column."""
     image = read_image(path)
-    shown = [[record for record in found[name] if record.get("score", 1.0) >= MIN_SCORE] for found in columns]
-    masks = [draw_records(image, records, boxes=False, scores=False) for records in shown]
+    masks = [draw_records(image, found[name], boxes=False, scores=False) for found in columns]
     return [image, draw_heatmap(image, eigenvector(image)), *masks]
 
 
-def _eigenvector(stage: Path) -> Callable[[np.ndarray], np.ndarray]:
-    """Second eigenvector of the first cut, with the settings of a MaskCut stage."""
-    cfg = yaml.safe_load((stage / "config.yaml").read_text(encoding="utf-8"))["maskcut"]
-    params = MaskCutParams(**{field.name: cfg[field.name] for field in fields(MaskCutParams)} | {"num_masks": 1})
-    extractor = build_feature_extractor(cfg["features"]["name"])
-    side = cfg["fixed_size"]
+def _eigenvector(option: Mapping[str, Any]) -> Callable[[np.ndarray], np.ndarray]:
+    """Second eigenvector of the first cut, with the features and settings of a MaskCut run."""
+    params = MaskCutParams(**{field.name: option[field.name] for field in fields(MaskCutParams)} | {"num_masks": 1})
+    features = {name: value for name, value in option["features"].items() if name != "_target_"}
+    extractor = build_feature_extractor(**features)
 
     def compute(image: UInt8[np.ndarray, "height width 3"]) -> Float[np.ndarray, "h w"]:
-        pixels = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
-        square = torch.nn.functional.interpolate(pixels, size=(side, side), mode="bilinear", antialias=True)
-        return maskcut(extractor(square.clamp(0, 1)), params).eigenvectors[0, 0].numpy()
+        square = resize_to_square(image, option["fixed_size"])[None].float() / 255
+        return maskcut(extractor(square), params, solver=option["solver"]).eigenvectors[0, 0].numpy()
 
     return compute
+
+
+def _commands(output: Path) -> list[str]:
+    """Commands of the finished stages, in the order of the folders' numbers."""
+    markers = sorted(output.glob("stages/*/stage.json"), key=lambda path: int(path.parent.name.partition("_")[0]))
+    return [command for marker in markers if (command := _read(marker)["command"])]
 
 
 def _row(captions: Sequence[str], panels: Sequence[UInt8[np.ndarray, "_ _ 3"]]) -> Row:
     return Row([Figure(panel, caption=caption) for caption, panel in zip(captions, panels, strict=True)])
 
 
-def _curves(output: Path, folders: Mapping[str, Path]) -> list[Figure]:
-    figures = []
-    for stage, title in (("train", "Training on pseudo-masks"), ("train_round_1", "Self-training round")):
-        logs = sorted(folders[stage].rglob("metrics.csv"))
+def _curves(output: Path, trainings: Mapping[str, str]) -> list[Figure]:
+    figures: list[Figure] = []
+    for title, folder in trainings.items():
+        logs = sorted(Path(folder).rglob("metrics.csv"))
         if not logs:  # training shorter than the log interval
             continue
-        path = output / f"loss_{stage}.svg"
+        path = output / f"loss_{len(figures) + 1}.svg"
         curves = select_curves(read_metrics(logs), "train/loss*")
         save_figure(path, plot_curves(curves, title=title, y_label="loss"))
         figures.append(Figure(path, caption=title))

@@ -6,7 +6,8 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 _GOLDEN_ANGLE_DEG = 137.50776405003785
-_LIGHTNESS_CYCLE = (0.68, 0.58, 0.82)
+_LIGHTNESS_CYCLE = (0.86, 0.68, 0.92, 0.63, 0.65, 0.71, 0.65, 0.73, 0.64)
+_FIRST_HUE_DEG = 190.0  # cyan, magenta and yellow come first: rare in images
 _LMS_FROM_OKLAB = np.array(
     [[1, 0.3963377774, 0.2158037573], [1, -0.1055613458, -0.0638541728], [1, -0.0894841775, -1.2914855480]]
 )
@@ -18,9 +19,9 @@ _RGB_FROM_LMS = np.array([
 
 
 def instance_color(index: int) -> UInt8[np.ndarray, "3"]:
-    """Color of an instance by its number, far from those of its neighbors in hue and lightness."""
+    """Bright color of an instance by its number, far from those of its neighbors in hue and lightness."""
     lightness = np.array([_LIGHTNESS_CYCLE[index % len(_LIGHTNESS_CYCLE)]])
-    return _srgb(_oklab(lightness, chroma=0.25, hue_deg=25.0 + index * _GOLDEN_ANGLE_DEG)).reshape(3)
+    return _srgb(_oklab(lightness, chroma=0.25, hue_deg=_FIRST_HUE_DEG + index * _GOLDEN_ANGLE_DEG)).reshape(3)
 
 
 def line_color(index: int) -> UInt8[np.ndarray, "3"]:

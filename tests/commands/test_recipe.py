@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from omegaconf import DictConfig, OmegaConf
 
 from cutler_pl.commands import recipe
+from cutler_pl.commands.config_store import register_params
+from cutler_pl.commands.resolvers import stage_folder
 from cutler_pl.errors import ConfigError, OutputLockedError
 from cutler_pl.runtime.locks import file_lock
 
@@ -94,6 +96,25 @@ def test_stage_needs_a_pipeline_or_a_call(tmp_path: Path) -> None:
     cfg.recipe.stages["a"].pipeline = "train"
     with pytest.raises(ConfigError, match="a needs either"):
         recipe.run(cfg)
+
+
+def test_stage_folders_come_from_their_order() -> None:
+    register_params()
+    stages = {"first": {"call": {"folder": "${stage:second}"}}, "second": {"call": {"folder": "${stage:first}"}}}
+    cfg = OmegaConf.create({"recipe": {"output": "/out", "stages": stages}})
+    first, second = recipe.read_stages(cfg)
+    assert (str(first.folder), str(second.folder)) == ("/out/stages/1_first", "/out/stages/2_second")
+    assert [stage.settings()["call"]["folder"] for stage in (first, second)] == [str(second.folder), str(first.folder)]
+    with pytest.raises(ConfigError, match="no stage 'third'; it has first, second"):
+        stage_folder("third", _root_=cfg)
+
+
+def test_maskcut_settings_reach_maskcut_stages() -> None:
+    stages = {"a": {"pipeline": "maskcut", "overrides": {"maskcut": "x"}}, "b": {"pipeline": "predict"}}
+    cfg = OmegaConf.create({"recipe": {"output": "/out", "stages": stages}})
+    a, b = recipe.read_stages(cfg, maskcut_settings={"maskcut.num_masks": 2})
+    assert a.command == "python scripts/maskcut.py maskcut=x maskcut.num_masks=2"
+    assert not b.overrides
 
 
 @given(st.text(st.characters(min_codepoint=32, max_codepoint=0x2FF)))

@@ -17,7 +17,8 @@ def test_overlay_scales_masks_to_image() -> None:
     mask[:, 15:] = True
     drawn = draw_overlay(IMAGE, [mask])
     assert drawn.shape == IMAGE.shape
-    assert np.array_equal(drawn[:, :45], np.rint(IMAGE[:, :45] * np.float32(0.55)).astype(np.uint8))
+    assert np.array_equal(drawn[:, :44], np.rint(IMAGE[:, :44] * np.float32(0.4)).astype(np.uint8))
+    assert not drawn[:, 44].any()
     assert np.array_equal(draw_overlay(IMAGE, []), IMAGE)
 
 

@@ -29,9 +29,20 @@ def test_blend_inside_opaque_contour() -> None:
     assert np.array_equal(drawn[10, 20], color)
     assert np.array_equal(drawn[29, 49], color)
     assert np.array_equal(drawn[20, 35], np.rint(0.5 * color + 50).astype(np.uint8))
-    outside = ~_mask(10, 20, 30, 50)
-    assert (drawn[outside] == 55).all()
+    outside = ~_mask(9, 19, 31, 51)
+    assert (drawn[outside] == 40).all()
     assert (draw_instances(image, _mask(10, 20, 30, 50)[None], brightness=1.0)[outside] == 100).all()
+
+
+def test_dark_line_around_contour() -> None:
+    """The contour is seen on a background of its own color."""
+    image = np.full((60, 80, 3), instance_color(0), dtype=np.uint8)
+    drawn = draw_instances(image, _mask(10, 20, 30, 50)[None], brightness=1.0)
+    assert not drawn[9, 20:50].any()
+    assert not drawn[10:30, 50].any()
+    assert np.array_equal(drawn[8, 20:50], image[8, 20:50])
+    touching = draw_instances(image, _mask(0, 0, 60, 80)[None])
+    assert np.array_equal(touching[0], image[0])
 
 
 def test_contours_show_through_overlaps() -> None:
