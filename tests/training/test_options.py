@@ -116,8 +116,13 @@ def test_trainers_of_gpus_have_the_recipes_precision(name: str, precision: str) 
 
 
 def test_callbacks_are_those_of_the_recipe(tmp_path: Path) -> None:
-    cfg = options("+scheduler=cutler_cascade", "+trainer=cpu", "+callbacks=default", f"paths.output_dir={tmp_path}",
-                  "+data.class_agnostic=true")
+    cfg = options(
+        "+scheduler=cutler_cascade",
+        "+trainer=cpu",
+        "+callbacks=default",
+        f"paths.output_dir={tmp_path}",
+        "+data.class_agnostic=true",
+    )
     built = {name: instantiate(entry) for name, entry in cfg.callbacks.items()}
     assert isinstance(built["precise_bn"], PreciseBatchNorm)
     assert (built["precise_bn"].num_batches, built["precise_bn"].every_n_steps) == (200, 5000)
