@@ -246,7 +246,7 @@ def arm_overrides(
         "trainer.val_check_interval": budget.interval,
         "+trainer.enable_checkpointing": False,
         "trainer.log_every_n_steps": min(10, budget.interval),
-        "callbacks": "validate",
+        "data/validation": "folder",
         "callbacks.checkpoint": None,
         "callbacks.visual_samples": None,
         "callbacks.progress": None,

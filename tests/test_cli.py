@@ -108,10 +108,11 @@ def test_own_experiment_from_config_dir(cutler, tmp_path: Path) -> None:
     own = tmp_path / "my options" / "experiment"
     own.mkdir(parents=True)
     option = "# @package _global_\ndefaults:\n  - override /model: mask_rcnn\noptimizer:\n  lr: 0.125\n"
-    (own / "mine.yaml").write_text(option)
+    (own / "mine.yaml").write_text(f"{option}name: mine\nseed: 5\n")
     code, out, err = cutler("train", "--config-dir", str(own.parent), "experiment=mine", "--cfg", "job")
     assert code == 0, err
     assert "lr: 0.125" in out
+    assert {"name: mine", "seed: 5"} <= set(out.splitlines())
     assert "name: mask_rcnn_r50_fpn" in out
 
 

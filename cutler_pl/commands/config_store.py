@@ -1,7 +1,8 @@
-"""Parameter classes as options of the config tree, so that their defaults are written once, in Python.
+"""Options of the config tree that come from Python: parameter classes, and one experiment per percentage of labels.
 
 `defaults: [/params@crf.params: crf]` in an option file puts the fields of `CrfParams` at `crf.params`, as if the file
-held them; `--cfg job` prints them.
+held them, with the defaults of Python; `--cfg job` prints them. `experiment=semi_10pct` is `experiment=semi
+label_percent=10`.
 """
 
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ from hydra.core.config_store import ConfigStore
 
 from cutler_pl.commands.resolvers import register_resolvers
 from cutler_pl.data.copy_paste import CopyPasteParams
+from cutler_pl.datasets.catalog import SEMI_PERCENTS
 from cutler_pl.maskcut import MaskCutParams
 from cutler_pl.maskcut.crf import CrfParams, GuidedParams
 from cutler_pl.maskcut.encoding import AnnotationParams
@@ -22,7 +24,7 @@ _FROM_OTHERS = ("num_classes", "classification_weights", "sampler")  # of the da
 
 
 def register_params() -> None:
-    """Add the group `params` to Hydra's config store, and the resolvers; done once per process, before composing."""
+    """Add the group `params`, the experiments by percentage and the resolvers to Hydra; once, before composing."""
     register_resolvers()
     nodes: dict[str, Mapping[str, Any]] = {
         "maskcut": _values(MaskCutParams()),
@@ -35,7 +37,16 @@ def register_params() -> None:
         options = {key: value for key, value in _values(make_config(name)).items() if key not in _FROM_OTHERS}
         nodes[name] = {"_target_": "cutler_pl.models.build_detector", "_partial_": True, "name": name, **options}
     for name, node in nodes.items():
-        ConfigStore.instance().store(group=GROUP, name=name, node=node, provider="cutler_pl")
+        _store(GROUP, name, node)
+    for percent in (*SEMI_PERCENTS, 100):
+        for base in ("semi", "moco"):
+            name = f"{base}_{percent}pct" if (base, percent) != ("semi", 100) else "fully_100pct"
+            values = {"name": name, "label_percent": percent}
+            _store("experiment", name, {"defaults": [base, "_self_"], **values}, package="_global_")
+
+
+def _store(group: str, name: str, node: Any, *, package: str | None = None) -> None:
+    ConfigStore.instance().store(group=group, name=name, node=node, package=package, provider="cutler_pl")
 
 
 def _with_target(params: Any) -> dict[str, Any]:

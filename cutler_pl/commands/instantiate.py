@@ -37,6 +37,8 @@ def build_detector_from(cfg: DictConfig, *, num_classes: int) -> Detector:
         report = load_weights(model, cfg.init, reset_head=cfg.reset_head)
     except CheckpointError as error:
         way_out = "choose other start weights by model.init=<file|address|released name> or model.init=scratch"
+        if cfg.get("init_from"):
+            way_out = f"give {cfg.init_from}, or {way_out}"
         raise type(error)(f"{error}; {way_out}") from error
     log.info("start weights: %s, %s", cfg.init, report)
     return model

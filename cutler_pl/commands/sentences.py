@@ -19,7 +19,7 @@ from hydra.errors import (
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
-from cutler_pl.commands.settings import RENAMED
+from cutler_pl.commands.settings import RENAMED, renamed_option
 from cutler_pl.errors import CutlerError
 from cutler_pl.runtime.config_tree import config_dir
 
@@ -50,11 +50,14 @@ def explain(error: BaseException, command: str) -> str | None:
         return _one_line(own)
     for cause in chain:
         if isinstance(cause, MissingMandatoryValue):
-            return f"{cause.full_key} has no value and needs one: add {cause.full_key}=<value>"
+            key = cause.full_key or str(cause).partition("\n")[0].rpartition(" ")[2]  # no full_key behind ${...}
+            return f"{key} has no value and needs one: add {key}=<value>"
         if isinstance(cause, OverrideParseException):
             return _how_to_quote(cause.override)
         if isinstance(cause, MissingConfigException) and (cause.missing_cfg_file or "").startswith(_SUBMITIT):
             return "hydra/launcher=slurm needs the package hydra-submitit-launcher: pip install 'cutler_pl[slurm]'"
+        if isinstance(cause, MissingConfigException) and (new := renamed_option(cause.missing_cfg_file or "")):
+            return f"there is no option {cause.missing_cfg_file} any more: use {new}"
         if isinstance(cause, ConfigKeyError | ConfigAttributeError) and isinstance(error, ConfigCompositionException):
             return _unknown_setting(str(cause.full_key), command)
     if isinstance(error, InstantiationException) and not isinstance(chain[-1], TypeError):

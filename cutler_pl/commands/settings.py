@@ -1,5 +1,7 @@
 """Renamed and required settings."""
 
+import re
+
 from omegaconf import DictConfig, OmegaConf
 
 from cutler_pl.errors import ConfigError
@@ -24,6 +26,23 @@ RENAMED = {
     "sheet": "num_examples",
 }
 """Old to new names of renamed settings."""
+
+
+RENAMED_OPTIONS = {
+    r"callbacks/validate": "data/validation=coco_val2017",
+    r"data/coco_(\d+)pct": r"experiment=semi label_percent=\1",
+    r"optimizer/semi_(high|low)": "experiment=semi label_percent=<percentage>",
+    r"scheduler/(?:semi|fully)_(\d+)pct": r"experiment=semi label_percent=\1",
+}
+"""Patterns of old options, as `<group>/<option>`, to what does the same now."""
+
+
+def renamed_option(option: str) -> str | None:
+    """What stands for an old `<group>/<option>` now; None if there was no such option."""
+    for pattern, new in RENAMED_OPTIONS.items():
+        if match := re.fullmatch(pattern, option):
+            return match.expand(new)
+    return None
 
 
 def require(cfg: DictConfig, *keys: str) -> None:

@@ -5,11 +5,12 @@ from pathlib import Path
 import lightning as L
 import torch
 from hydra.utils import instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from cutler_pl.commands.instantiate import build_detector_from, build_trainer
 from cutler_pl.commands.run_metadata import plain, record_run
 from cutler_pl.commands.settings import require
+from cutler_pl.errors import ConfigError
 from cutler_pl.models.checkpoint import detector_config
 from cutler_pl.runtime.logging import get_logger
 from cutler_pl.training import DetectorModule
@@ -29,7 +30,7 @@ def run(cfg: DictConfig) -> Path:
     L.seed_everything(cfg.seed, workers=True, verbose=False)
     torch.set_float32_matmul_precision("high")
 
-    require(cfg, "data.images", "data.annotations")
+    _check_choices(cfg)
     datamodule = instantiate(cfg.data.datamodule)
     datamodule.check()
     training_set = datamodule.training_set
@@ -55,3 +56,13 @@ def run(cfg: DictConfig) -> Path:
     checkpoint = output / "checkpoints" / "last.ckpt"
     log.info("trained; weights in %s", checkpoint)
     return checkpoint
+
+
+def _check_choices(cfg: DictConfig) -> None:
+    """Raise `ConfigError` for what the user has to choose and has not, or not from the table."""
+    if "label_schedule" in cfg and cfg.label_schedule.name not in cfg.label_schedule.table:
+        known = ", ".join(name.removesuffix("pct") for name in cfg.label_schedule.table)
+        raise ConfigError(f"label_percent={cfg.label_percent}: the recipe has no such row; choose one of {known}")
+    require(cfg, "data.images", "data.annotations")
+    if OmegaConf.is_missing(cfg.model, "init"):
+        raise ConfigError(f"needed and not given: model.init=<file>, {cfg.model.init_from}")

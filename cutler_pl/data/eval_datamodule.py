@@ -36,22 +36,25 @@ class EvalDataModule(ImageDataModule):
         """Annotations; built at the first use."""
         return open_index(self.annotations, index_dir=self.index_dir)
 
-    def check(self) -> None:
+    def check(self, settings: str = "") -> None:
         """Find what is wrong with the data before anything expensive is done.
+
+        Args:
+            settings: What the settings `images` and `annotations` are preceded by, for messages.
 
         Raises:
             DatasetNotFoundError: The image folder, the annotation file or the first image is missing.
             AnnotationError: The annotations are not COCO, invalid, or list no image.
         """
         if not Path(self.annotations).is_file():
-            raise DatasetNotFoundError(f"no annotation file {self.annotations}; set annotations=<json>")
+            raise DatasetNotFoundError(f"no annotation file {self.annotations}; set {settings}annotations=<json>")
         if not Path(self.images).is_dir():
-            raise DatasetNotFoundError(f"no image folder {self.images}; set images=<folder>")
+            raise DatasetNotFoundError(f"no image folder {self.images}; set {settings}images=<folder>")
         if len(self.index) == 0:
-            raise AnnotationError(f"{self.annotations}: the file lists no image; set annotations=<json>")
+            raise AnnotationError(f"{self.annotations}: the file lists no image; set {settings}annotations=<json>")
         first = Path(self.images) / self.index.file_names[0]
         if not first.is_file():
-            way_out = f"set images=<folder> to the folder that the file names in {self.annotations} are relative to"
+            way_out = f"set {settings}images=<folder>, which the file names in {self.annotations} are relative to"
             raise DatasetNotFoundError(f"no image file {first}; {way_out}")
 
     def prepare_data(self) -> None:

@@ -19,7 +19,7 @@ from cutler_pl.data.loader import EndlessLoader, LoaderParams, SizedLoader, load
 from cutler_pl.data.sampler import InfiniteBatchSampler, batch_size_per_rank
 from cutler_pl.data.training_set import MAX_FAILURE_RATE, TrainingSet
 from cutler_pl.data.transforms import TrainTransformParams
-from cutler_pl.errors import ImageReadError
+from cutler_pl.errors import AnnotationError, DatasetNotFoundError, ImageReadError
 from cutler_pl.runtime.distributed import global_rank, world_size
 from cutler_pl.runtime.logging import get_logger
 from cutler_pl.types import ImageTensor, Target
@@ -72,7 +72,11 @@ class TrainDataModule(L.LightningDataModule):
         batch_size_per_rank(self.loader.batch_size, world_size())
         self.training_set.check()
         if self.validation is not None:
-            self.validation.check()
+            try:
+                self.validation.check(settings="data.validation.")
+            except (DatasetNotFoundError, AnnotationError) as error:
+                way_out = "data/validation=none trains without validation"
+                raise type(error)(f"validation during training: {error}; {way_out}") from error
 
     def prepare_data(self) -> None:
         """Build the index, on one process per machine."""

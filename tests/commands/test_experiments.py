@@ -8,17 +8,24 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
+import torchvision
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from cutler_pl.commands import train
-from cutler_pl.commands.instantiate import instantiate_all
-from cutler_pl.errors import DatasetNotFoundError
+from cutler_pl.commands.instantiate import build_detector_from, instantiate_all
+from cutler_pl.datasets.catalog import SEMI_PERCENTS
+from cutler_pl.datasets.scenes import SceneParams, write_scenes
+from cutler_pl.errors import ConfigError, DatasetNotFoundError
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
-EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
-HEAD = ("What:", "Table:", "Hardware:", "Time:", "Expected:", "Command:")
+FILES = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
+PERCENTS = (*SEMI_PERCENTS, 100)
+SEMI = [*(f"semi_{percent}pct" for percent in SEMI_PERCENTS), "fully_100pct"]
+MOCO = [f"moco_{percent}pct" for percent in PERCENTS]
+EXPERIMENTS = [*(name for name in FILES if name not in ("semi", "moco")), *SEMI, *MOCO]
+HEAD = ("What:", "Hardware:", "Expected:", "Command:")
 
 
 @pytest.fixture(autouse=True)
@@ -36,24 +43,25 @@ def composed(*overrides: str, tmp_path: Path) -> DictConfig:
 def given(name: str) -> list[str]:
     """The values an experiment leaves to the user."""
     needed = []
-    if name.startswith(("self_train", "quickstart_self_train")):
+    if name.startswith(("self_train", "quickstart_self_train", "moco")):
         needed.append("model.init=scratch")
     if name.startswith(("quickstart", "few_shot")):
         needed += ["data.images=a", "data.annotations=b"]
     return needed
 
 
-@pytest.mark.parametrize("name", EXPERIMENTS)
+@pytest.mark.parametrize("name", FILES)
 def test_head_says_what_the_experiment_is(name: str) -> None:
     text = (CONF / "experiment" / f"{name}.yaml").read_text()
     assert [key for key in HEAD if f"# {key}" not in text] == []
+    assert "not measured" not in text
 
 
-@pytest.mark.parametrize("name", EXPERIMENTS)
+@pytest.mark.parametrize("name", FILES)
 def test_experiment_only_selects_options(name: str) -> None:
     own = OmegaConf.load(CONF / "experiment" / f"{name}.yaml")
-    assert set(own) == {"defaults", "name"}
-    assert own.name == name
+    assert set(own) - {"label_percent"} == {"defaults", "name"}
+    assert OmegaConf.to_container(own)["name"] in (name, f"{name}_${{label_percent}}pct")
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
@@ -106,7 +114,8 @@ RECIPES = {  # the only place in the tests where the recipe page's numbers stand
     "fully_100pct": with_labels(0.02, [60000, 80000], 90000, 2),
     "few_shot": with_labels(0.04, [2400, 3200], 3600, 4),
 }
-LABELED = [name for name in RECIPES if name.endswith("pct") or name == "few_shot"]
+RECIPES |= {moco: RECIPES[semi] for moco, semi in zip(MOCO, SEMI, strict=True)}
+LABELED = [*SEMI, *MOCO, "few_shot"]
 
 
 @pytest.mark.parametrize("name", [name for name in EXPERIMENTS if not name.startswith("quickstart")])
@@ -127,6 +136,9 @@ def test_recipe_page_is_what_the_experiment_composes(name: str, tmp_path: Path) 
         "nms": detector.rpn_nms_threshold,
         "score": detector.score_threshold,
     } == RECIPES[name]
+    mixed = name.startswith(("cutler_cascade", "self_train"))
+    assert cfg.trainer.precision == ("16-mixed" if mixed else "32-true")
+    assert cfg.name == name
 
 
 def test_missing_imagenet_is_named_first(tmp_path: Path) -> None:
@@ -137,23 +149,86 @@ def test_missing_imagenet_is_named_first(tmp_path: Path) -> None:
     message = str(error.value)
     assert wanted in message
     assert "data.annotations=" in message
-    assert "scripts/cutler quickstart" in message
+    assert "cutler quickstart" in message
     assert "\n" not in message
 
 
 @pytest.mark.parametrize("name", LABELED)
-def test_training_with_labels_starts_from_cutler(name: str, tmp_path: Path) -> None:
+def test_start_weights_and_images_with_labels(name: str, tmp_path: Path) -> None:
     cfg = composed(f"experiment={name}", *given(name), tmp_path=tmp_path)
-    assert (cfg.model.init, cfg.model.reset_head) == ("cutler_cascade_final.pth", True)
+    start = ("scratch", False) if name in MOCO else ("cutler_cascade_final.pth", True)
+    assert (cfg.model.init, cfg.model.reset_head) == start
     assert not cfg.data.class_agnostic
-    share = "" if name in ("fully_100pct", "few_shot") else f"{name.removeprefix('semi_').removesuffix('pct')}perc_"
-    if name != "few_shot":
-        assert cfg.data.annotations == f"/no datasets/coco/annotations/{share}instances_train2017.json"
-
-
-@pytest.mark.parametrize("name", ["semi_10pct", "few_shot"])
-def test_training_with_labels_can_be_validated_by_class(name: str, tmp_path: Path) -> None:
-    cfg = composed(f"experiment={name}", *given(name), "callbacks=validate", tmp_path=tmp_path)
+    if name == "few_shot":
+        assert cfg.data.validation is None
+        return
+    share = "" if name.endswith("_100pct") else f"{cfg.label_percent}perc_"
+    assert cfg.data.annotations == f"/no datasets/coco/annotations/{share}instances_train2017.json"
     assert cfg.trainer.val_check_interval == 5000
+    assert cfg.data.validation.images == "/no datasets/coco/val2017"
     assert cfg.data.validation.annotations == "/no datasets/coco/annotations/instances_val2017.json"
     assert not cfg.callbacks.coco_evaluator.class_agnostic
+
+
+def test_percentage_alone_chooses_the_recipe(tmp_path: Path) -> None:
+    by_value = composed("experiment=semi", "label_percent=10", tmp_path=tmp_path)
+    assert by_value == composed("experiment=semi_10pct", tmp_path=tmp_path)
+    unknown = composed("experiment=semi", "label_percent=3", tmp_path=tmp_path)
+    with pytest.raises(ConfigError, match=r"label_percent=3.* 1, 2, 5, 10, .*, 100$"):
+        train.run(unknown)
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("self_train_r1", "stage before"),
+        ("quickstart_self_train", "round before"),
+        ("moco_1pct", "moco_v2_800ep_pretrain.pth.tar from https://github.com/facebookresearch/moco"),
+    ],
+)
+def test_start_weights_that_the_user_gives(name: str, says: str, tmp_path: Path) -> None:
+    cfg = composed(f"experiment={name}", "data.images=a", "data.annotations=b", tmp_path=tmp_path)
+    assert OmegaConf.is_missing(cfg.model, "init")
+    with pytest.raises(ConfigError, match=rf"model\.init=<file>.*{says}"):
+        train.run(cfg)
+
+
+def test_missing_validation_images_name_the_switch(tmp_path: Path) -> None:
+    write_scenes(tmp_path / "set" / "images", 1, SceneParams(height=32, width=32), seed=0)
+    data = [f"data.images={tmp_path}/set/images", f"data.annotations={tmp_path}/set/annotations.json"]
+    with pytest.raises(DatasetNotFoundError) as error:
+        train.run(composed("experiment=semi_1pct", *data, tmp_path=tmp_path))
+    message = str(error.value)
+    assert "/no datasets/coco/annotations/instances_val2017.json" in message
+    assert "set data.validation.annotations=<json>" in message
+    assert "data/validation=none" in message
+    assert composed("experiment=semi_1pct", "data/validation=none", tmp_path=tmp_path).data.validation is None
+
+
+def test_moco_file_fills_the_backbone(tmp_path: Path) -> None:
+    """FAIR's file has two encoders, a projection head and a queue."""
+    body = torchvision.models.resnet50(weights=None).state_dict()
+    query = {f"module.encoder_q.{key}": value for key, value in body.items() if not key.startswith("fc.")}
+    head = {f"module.encoder_q.fc.{i}.{kind}": torch.zeros(2) for i in (0, 2) for kind in ("weight", "bias")}
+    others = {"module.encoder_k.conv1.weight": torch.zeros(2), "module.queue": torch.zeros(2)}
+    path = tmp_path / "moco_v2_800ep_pretrain.pth.tar"
+    torch.save({"epoch": 800, "arch": "resnet50", "state_dict": {**query, **head, **others}, "optimizer": {}}, path)
+    cfg = composed("experiment=moco_1pct", f"model.init='{path}'", tmp_path=tmp_path).model
+    model = build_detector_from(cfg, num_classes=80)
+    loaded = model.backbone.body.state_dict()
+    assert len(loaded) == len(query)
+    assert all(torch.equal(loaded[key], body[key]) for key in loaded)
+
+
+def test_experiment_names_and_seeds_count(tmp_path: Path) -> None:
+    """The file wins over train.yaml, the command line over all; in a user's own folder as well."""
+    own = tmp_path / "my options" / "experiment"
+    own.mkdir(parents=True)
+    (own / "mine.yaml").write_text("# @package _global_\ndefaults:\n  - semi_5pct\n\nname: mine\nseed: 7\n")
+    search = f"hydra.searchpath=['file://{own.parent}']"
+    cfg = composed(search, "experiment=mine", tmp_path=tmp_path)
+    assert (cfg.name, cfg.seed, cfg.data.seed, cfg.label_percent) == ("mine", 7, 7, 5)
+    cfg = composed(search, "experiment=mine", "name=other", "seed=3", tmp_path=tmp_path)
+    assert (cfg.name, cfg.seed) == ("other", 3)
+    assert (composed(tmp_path=tmp_path).name, composed(tmp_path=tmp_path).seed) == ("train", 0)
+    assert composed("experiment=semi_5pct", "debug=default", tmp_path=tmp_path).name == "debug"

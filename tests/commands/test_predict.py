@@ -13,7 +13,7 @@ from cutler_pl.coco.failures import read_failures
 from cutler_pl.coco.io import load_coco, load_predictions
 from cutler_pl.data import image_datamodule
 
-from .conftest import LATIN_1, Command
+from .conftest import LATIN_1, SMALL, Command
 
 
 @pytest.fixture

@@ -29,6 +29,27 @@ def test_old_setting_names_the_new(old: str, command: Command) -> None:
         assert compose(script, overrides=[*options, f"{RENAMED[old]}=1"])
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("callbacks=validate", "data/validation=coco_val2017"),
+        ("data=coco_10pct", "experiment=semi label_percent=10"),
+        ("scheduler=fully_100pct", "experiment=semi label_percent=100"),
+        ("optimizer=semi_high", "experiment=semi label_percent=<percentage>"),
+    ],
+)
+def test_old_option_names_the_new(old: str, new: str, command: Command) -> None:
+    outcome = command("train.py", old)
+    assert outcome.code == 1
+    assert outcome.err.startswith("error: there is no option ")
+    assert outcome.err.endswith(f": use {new}\n")
+
+
+def test_percentage_is_asked_for(command: Command) -> None:
+    outcome = command("train.py", "experiment=semi")
+    assert outcome.err == "error: label_percent has no value and needs one: add label_percent=<value>\n"
+
+
 @pytest.mark.parametrize("value", ["my images (1), new/a=b", "it's [here]"])
 def test_unquoted_path_says_how_to_quote(value: str, command: Command, tmp_path: Path) -> None:
     outcome = command("scripts/maskcut.py", f"input={value}", f"output={tmp_path}/out", "maskcut=patch_descriptors")

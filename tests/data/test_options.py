@@ -13,8 +13,8 @@ CONF = Path(__file__).resolve().parents[2] / "conf"
 NAMES = {
     "imagenet_maskcut": "imagenet_maskcut",
     **{f"imagenet_r{r}": f"imagenet_r{r}" for r in (1, 2, 3)},
-    **{f"coco_{percent}pct": f"coco_semi_{percent}" for percent in SEMI_PERCENTS},
-    "coco_100pct": "coco_100",
+    **{f"coco_semi {percent}": f"coco_semi_{percent}" for percent in SEMI_PERCENTS},
+    "coco_semi 100": "coco_100",
 }
 
 
@@ -26,7 +26,8 @@ def build(data: str, augment: str, *overrides: str) -> TrainDataModule:
 
 @pytest.mark.parametrize(("option", "name"), NAMES.items())
 def test_options_agree_with_catalog_and_recipe(option: str, name: str) -> None:
-    data = build(option, "none")
+    option, _, percent = option.partition(" ")
+    data = build(option, "none", *(("+label_schedule=coco", f"+label_percent={percent}") if percent else ()))
     info = CATALOG[name]
     training_set = data.training_set
     assert (Path(training_set.images), Path(training_set.annotations)) == (

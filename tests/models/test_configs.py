@@ -36,6 +36,7 @@ def test_unsupervised_models_differ_in_droploss(model, name):
     [
         ("cascade_mask_rcnn_self_train", 1, set()),
         ("cascade_mask_rcnn_coco", 80, {"score_threshold", "num_classes"}),
+        ("cascade_mask_rcnn_moco", 80, {"score_threshold", "num_classes"}),
     ],
 )
 def test_self_training_overrides(model, num_classes, changed):

@@ -73,7 +73,7 @@ def main(output: Path, ground_truth: Path) -> None:
     callbacks = [
         weights,
         PreciseBatchNorm(num_batches=3, every_n_steps=4),
-        CocoEvaluator(ground_truth, path=output / "val.json", metrics=("AR100",)),
+        CocoEvaluator(annotations=ground_truth, path=output / "val.json", metrics=("AR100",)),
         PredictionWriter(output / "predictions.json"),
         StepCheckpoint(output / "checkpoints", every_n_steps=4),
     ]

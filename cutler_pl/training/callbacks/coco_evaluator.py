@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import lightning as L
 
@@ -19,11 +19,12 @@ log = get_logger(__name__)
 class CocoEvaluator(L.Callback):
     """Evaluates every validation run by COCO's rules and logs `val/<bbox|segm>/<metric>` in percent.
 
-    With classes, `<stem of path>_categories.json` gets the metrics of each category.
+    Training validates after its last step as well, whatever the interval. With classes,
+    `<stem of path>_categories.json` gets the metrics of each category.
 
     Args:
-        annotations: COCO file of the validation images.
         path: Results file for the predictions of the latest validation run.
+        annotations: COCO file of the validation images; None for that of the datamodule's `validation`.
         max_dets: Detections per image at which recall is measured; the last one counts for AP.
         metrics: Names of `evaluate_coco` to log.
         category_ids: Category id of label 1, 2, …; by default those of the checkpoint, else the labels.
@@ -31,9 +32,9 @@ class CocoEvaluator(L.Callback):
 
     def __init__(
         self,
-        annotations: str | Path,
         *,
         path: str | Path,
+        annotations: str | Path | None = None,
         iou_types: Sequence[IouType] = ("bbox", "segm"),
         class_agnostic: bool = True,
         max_dets: Sequence[int] = (1, 10, 100),
@@ -43,11 +44,18 @@ class CocoEvaluator(L.Callback):
         self.path = Path(path)
         self.metrics = tuple(metrics)
         self.category_ids = category_ids
-        self.metric = CocoMetric(Path(annotations), EvalParams(tuple(iou_types), class_agnostic, tuple(max_dets)))
+        self.annotations = annotations
+        self.params = EvalParams(tuple(iou_types), class_agnostic, tuple(max_dets))
+
+    def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
+        """Have Lightning validate after the last step: it does so where a training is told to stop."""
+        if trainer.global_step == trainer.max_steps:
+            trainer.should_stop = True
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Reset the metric."""
-        self.metric.to(pl_module.device).reset()
+        """Begin with no detections."""
+        annotations = self.annotations or cast(Any, trainer).datamodule.validation.annotations
+        self.metric = CocoMetric(Path(annotations), self.params).to(pl_module.device)
 
     def on_validation_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, *_: Any
@@ -64,7 +72,7 @@ class CocoEvaluator(L.Callback):
         values = {f"val/{kind}/{name}": found[kind][name] for kind in found for name in self.metrics}
         if trainer.is_global_zero:
             write_json(self.path, self.metric.results)
-            if not self.metric.params.class_agnostic:
+            if not self.params.class_agnostic:
                 by_category = {kind: curve.per_category() for kind, curve in self.metric.curves.items()}
                 write_json(self.path.with_name(f"{self.path.stem}_categories.json"), by_category, indent=2)
             shown = ", ".join(f"{name.removeprefix('val/')} {value:.2f}" for name, value in values.items())

@@ -44,7 +44,7 @@ def test_metrics_of_validation_are_those_of_the_evaluation(
     annotations: Path, make_module: Make, make_trainer: Make, stand_in_data: Make, tmp_path: Path
 ) -> None:
     path, keep = tmp_path / "val_predictions.json", Keep()
-    evaluator = CocoEvaluator(annotations, path=path, metrics=("AP50", "AR100"))
+    evaluator = CocoEvaluator(annotations=annotations, path=path, metrics=("AP50", "AR100"))
     trainer = make_trainer(max_steps=2, val_check_interval=2, limit_val_batches=1.0, callbacks=[evaluator, keep])
     trainer.fit(make_module(), datamodule=stand_in_data(validation=True))
     expected = evaluate_coco(annotations, path)
@@ -58,9 +58,36 @@ def test_metrics_of_validation_are_those_of_the_evaluation(
 def test_each_category_is_measured_where_classes_count(
     annotations: Path, make_module: Make, make_trainer: Make, stand_in_data: Make, tmp_path: Path
 ) -> None:
-    evaluator = CocoEvaluator(annotations, path=tmp_path / "val.json", class_agnostic=False, metrics=("AP50",))
+    path = tmp_path / "val.json"
+    evaluator = CocoEvaluator(annotations=annotations, path=path, class_agnostic=False, metrics=("AP50",))
     trainer = make_trainer(max_steps=1, val_check_interval=1, limit_val_batches=1.0, callbacks=[evaluator])
     trainer.fit(make_module(), datamodule=stand_in_data(validation=True))
     by_category = json.loads((tmp_path / "val_categories.json").read_text())
     expected = evaluate_coco(annotations, tmp_path / "val.json", class_agnostic=False)
     assert by_category["segm"]["fg"]["AP50"] == expected["segm"]["AP50"]
+
+
+def test_last_step_is_validated_whatever_the_interval(
+    annotations: Path, make_module: Make, make_trainer: Make, stand_in_data: Make, tmp_path: Path
+) -> None:
+    class Steps(L.Callback):
+        def on_validation_end(self, trainer: L.Trainer, *_: Any) -> None:
+            validated.append(trainer.global_step)
+
+    for max_steps, interval, expected in ((3, 5000, [3]), (5, 2, [2, 4, 5]), (4, 2, [2, 4])):
+        validated: list[int] = []
+        evaluator = CocoEvaluator(annotations=annotations, path=tmp_path / "val.json", metrics=("AP50",))
+        settings = {"max_steps": max_steps, "val_check_interval": interval, "limit_val_batches": 1.0}
+        trainer = make_trainer(**settings, callbacks=[evaluator, Steps()])
+        trainer.fit(make_module(), datamodule=stand_in_data(validation=True))
+        assert validated == expected
+        assert trainer.global_step == max_steps
+
+
+def test_without_validation_images_nothing_is_evaluated(
+    make_module: Make, make_trainer: Make, stand_in_data: Make, tmp_path: Path
+) -> None:
+    trainer = make_trainer(max_steps=2, callbacks=[CocoEvaluator(path=tmp_path / "val.json")])
+    trainer.fit(make_module(), datamodule=stand_in_data())
+    assert trainer.global_step == 2
+    assert not (tmp_path / "val.json").exists()
