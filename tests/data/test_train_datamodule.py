@@ -235,7 +235,7 @@ def test_check_names_missing_path(make_folder: Callable[..., Any], missing: str)
     text = str(error.value)
     assert "./no where/x, y" in text
     assert f"data.{missing}" in text
-    assert "scripts/quickstart.sh" in text
+    assert "cutler quickstart" in text
     assert "\n" not in text
 
 
