@@ -29,7 +29,11 @@ COSTS = {
     "docs": "no building of the documentation",
     "dev": "no running of the tests",
 }
-_HOSTS = {"https://dl.fbaipublicfiles.com": "CutLER's weights", "https://huggingface.co": "DINO's weights"}
+_HOSTS = {
+    "https://dl.fbaipublicfiles.com": ("CutLER's weights", "fetch them elsewhere and put them into the folder above"),
+    "https://huggingface.co": ("DINO's weights", "fetch them elsewhere and give maskcut.features.weights=<file>"),
+}
+"""What each host has, and the way out where it is not reached."""
 _TIMEOUT_SECONDS = 5.0
 _WRITTEN_BYTES = 64 << 20
 
@@ -121,7 +125,7 @@ def _writing() -> Iterator[Verdict]:
 
 
 def _network() -> Iterator[Verdict]:
-    for address, what in _HOSTS.items():
+    for address, (what, way_out) in _HOSTS.items():
         try:
             with urllib.request.urlopen(urllib.request.Request(address, method="HEAD"), timeout=_TIMEOUT_SECONDS):
                 reached = True
@@ -131,7 +135,7 @@ def _network() -> Iterator[Verdict]:
         except OSError:
             reached = False
         text = f"{address} ({what})"
-        yield Verdict("ok", text) if reached else Verdict("--", f"{text}: not reached; put the files there by hand")
+        yield Verdict("ok", text) if reached else Verdict("--", f"{text}: not reached; {way_out}")
 
 
 def _requirements(extra: str | None) -> list[Requirement]:

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -121,6 +122,22 @@ def test_bad_images_get_one_sentence(model: CutLER, image: Any, builtin: type[Ex
 def test_bad_options_of_a_call_are_named(model: CutLER, pixels: np.ndarray, options: dict[str, Any], name: str) -> None:
     with pytest.raises(InputError, match=name):
         model.predict(pixels, **options)
+
+
+@pytest.mark.parametrize(
+    "options", [{"score_threshold": "high"}, {"max_detections": 2.5}, {"name": "mask_rcnn_r50_fpn"}], ids=str
+)
+def test_bad_options_of_a_detector_are_named(checkpoint: Path, options: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=next(iter(options))):
+        CutLER.from_pretrained(checkpoint, **options)
+
+
+def test_arrays_of_images_give_no_warning(model: CutLER, pixels: np.ndarray) -> None:
+    array = np.asarray(Image.fromarray(pixels))
+    assert not array.flags.writeable
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert same(model.predict(array), model.predict(pixels))
 
 
 def test_misspelt_release_names_the_nearest() -> None:
