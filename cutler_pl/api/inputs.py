@@ -109,7 +109,7 @@ def to_pixels(image: ImageInput, *, where: str = "the image") -> Pixels:
             raise InputError(
                 f"{where} is an array of {image.dtype} {image.shape}; expected uint8 (height, width, 3), RGB in 0..255"
             )
-        pixels = np.require(image, requirements="CW")  # torch warns of arrays that cannot be written
+        pixels = np.require(image, requirements=["C", "W"])  # torch warns of arrays that cannot be written
     else:
         raise InputError(f"{where} is a {type(image).__name__}; {_KINDS}")
     check_size(where, (pixels.shape[1], pixels.shape[0]))

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
-from numbers import Integral, Number, Real
+from numbers import Integral, Real
 from typing import Any
 
 from cutler_pl.errors import ConfigError
@@ -184,7 +184,7 @@ def _check_choice(what: str, value: str, choices: tuple[str, ...]) -> None:
         raise ConfigError(f"{what} {value!r} does not exist; choose one of {', '.join(choices)}")
 
 
-def _check_number(name: str, value: object, kind: type[Number]) -> None:
+def _check_number(name: str, value: object, kind: type) -> None:
     if isinstance(value, bool) or not isinstance(value, kind):
         expected = "a whole number" if kind is Integral else "a number"
         raise ConfigError(f"{name} must be {expected}, found {value!r}")
