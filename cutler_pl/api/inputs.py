@@ -42,6 +42,8 @@ def predict_inputs(
     """
     if batch_size < 1:
         raise InputError(f"batch_size={batch_size} must be at least 1")
+    if isinstance(images, str) and not images:
+        raise InputError(f"the path is empty; {_KINDS}")
     if isinstance(images, str | Path) and Path(images).is_dir():
         return _predict_folder(Path(images), predict, batch_size)
     if isinstance(images, np.ndarray | Tensor) and images.ndim == 4:

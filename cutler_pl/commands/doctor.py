@@ -23,9 +23,6 @@ COSTS = {
     "tracking": "no logger=mlflow, logger=wandb",
     "slurm": "no hydra/launcher=slurm",
     "export": "no cutler export",
-    "web": "no web demo",
-    "video": "no tracking of objects in videos",
-    "discover": "no grouping of objects into classes",
     "docs": "no building of the documentation",
     "dev": "no running of the tests",
 }
@@ -98,6 +95,8 @@ def _extras() -> Iterator[Verdict]:
 
 
 def _weights() -> Iterator[Verdict]:
+    from huggingface_hub.constants import HF_HUB_CACHE
+
     from cutler_pl.maskcut.features import BACKBONES
     from cutler_pl.weights.sources import RELEASED, cached_file, is_in_hub_cache
 
@@ -106,7 +105,7 @@ def _weights() -> Iterator[Verdict]:
     yield Verdict("ok" if here else "--", f"released weights in {folder}: {', '.join(here) or 'none yet'}")
     backbones = [name for name, backbone in BACKBONES.items() if is_in_hub_cache(f"timm/{backbone.timm_name}")]
     shown = ", ".join(backbones) or "none yet"
-    yield Verdict("ok" if backbones else "--", f"backbones of maskcut= in the hub's cache: {shown}")
+    yield Verdict("ok" if backbones else "--", f"backbones of maskcut= in {HF_HUB_CACHE}: {shown}")
 
 
 def _writing() -> Iterator[Verdict]:

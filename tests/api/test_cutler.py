@@ -160,7 +160,9 @@ def test_result_selects(model: CutLER, pixels: np.ndarray) -> None:
     assert result[[4, 0]].scores.tolist() == [result.scores[4], result.scores[0]]
     with pytest.raises(IndexError):
         result[8]
-    assert result[:0].masks.shape == (0, 60, 80)
+    assert result[:0].masks.shape == result[[]].masks.shape == (0, 60, 80)
+    assert repr(result[0]) == "Result(1 object, image of 60×80 (height×width))"
+    assert repr(model) == "CutLER(resnet18, 3 box stages, 2 classes, on cpu)"
 
 
 def test_result_as_coco(model: CutLER, pixels: np.ndarray, tmp_path: Path) -> None:
