@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import NoReturn
 
 from cutler_pl.commands.registry import COMMANDS
+from cutler_pl.runtime.config_tree import config_dir
 from cutler_pl.runtime.version import VERSION
 
 _PLAIN = ("doctor", "completion")  # without settings of Hydra
+_EVERY_SETTING = "cutler {} --cfg job prints every setting with its value."
 
 
 def main() -> None:
@@ -41,6 +43,9 @@ def script(file: str) -> None:
 
 def run(name: str, arguments: list[str]) -> None:
     """Run a command; user errors end the process with one sentence."""
+    if {"--help", "-h"} & set(arguments):
+        print(_command_help(name))
+        return
     from cutler_pl.commands.sentences import one_sentence  # here, since it brings Hydra, and a command brings torch
 
     with one_sentence(name):
@@ -57,7 +62,17 @@ def _help() -> str:
     for group in dict.fromkeys(command.group for command in COMMANDS.values()):
         lines.append(group)
         lines += [f"  {name:<19}{command.summary}" for name, command in COMMANDS.items() if command.group == group]
-    lines += ["", "cutler <command> --cfg job prints the settings of a command; cutler --version the version."]
+    lines += ["", "cutler <command> --help explains the settings of a command; cutler --version prints the version."]
+    return "\n".join(lines)
+
+
+def _command_help(name: str) -> str:
+    """What a command does and its config file, whose comments explain each setting."""
+    lines = [f"cutler {name}: {COMMANDS[name].summary}"]
+    if name not in _PLAIN:
+        folder = config_dir()
+        lines += ["", (folder / f"{name}.yaml").read_text(encoding="utf-8")]
+        lines += [f"The options of each group are the files in {folder}/<group>/.", _EVERY_SETTING.format(name)]
     return "\n".join(lines)
 
 

@@ -48,6 +48,14 @@ def test_help_has_a_line_per_command(cutler) -> None:
     assert max(map(len, out.splitlines())) <= 100
 
 
+@pytest.mark.parametrize("name", list(COMMANDS))
+def test_help_of_a_command_explains_it(cutler, name: str) -> None:
+    code, out, _ = cutler(name, "--help")
+    assert code == 0
+    assert out.startswith(f"cutler {name}: {COMMANDS[name].summary}")
+    assert name != "predict" or "score_threshold: null      # detections must score above it" in out
+
+
 def test_help_loads_nothing_heavy() -> None:
     code = "import sys; sys.argv[1:] = ['--help']; from cutler_pl import cli; cli.main()\n"
     code += "assert not {'torch', 'hydra', 'numpy'} & set(sys.modules)"
@@ -94,7 +102,7 @@ def test_weights_lists_all(cutler) -> None:
 
 
 def test_doctor_has_a_verdict_per_line(cutler, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cutler_pl.commands.doctor._HOSTS", {"https://127.0.0.1:9": "nothing"})
+    monkeypatch.setattr("cutler_pl.commands.doctor._HOSTS", {"https://127.0.0.1:9": ("nothing", "go on")})
     code, out, _ = cutler("doctor")
     lines = out.splitlines()
     assert code == 0
@@ -123,6 +131,16 @@ def test_local_options_of_the_current_folder(cutler, tmp_path: Path) -> None:
     assert code == 0, err
     assert "datasets: /data/mine" in out
     assert "root_dir: ${oc.env:PROJECT_ROOT,.}" in out
+
+
+@pytest.mark.parametrize("name", ["predict", "maskcut", "quickstart"])
+def test_local_options_beat_those_of_commands(cutler, tmp_path: Path, name: str) -> None:
+    (tmp_path / "conf" / "local").mkdir(parents=True)
+    (tmp_path / "conf" / "local" / "default.yaml").write_text("# @package _global_\nnum_workers: 9\nseed: 8\n")
+    code, out, err = cutler(name, "--cfg", "job")
+    assert code == 0, err
+    assert {"num_workers: 9", "seed: 8"} <= set(out.splitlines())
+    assert "seed: 4" in cutler(name, "seed=4", "--cfg", "job")[1].splitlines()
 
 
 @pytest.mark.parametrize("shell", SHELLS)

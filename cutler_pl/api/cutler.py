@@ -30,6 +30,11 @@ class CutLER:
         self.names = dict(enumerate(metadata.class_names, start=1))
         self.category_ids = dict(enumerate(metadata.category_ids, start=1))
 
+    def __repr__(self) -> str:
+        config = self.detector.config
+        parts = f"{config.backbone}, {len(config.stage_ious)} box stages, {len(self.names)} classes"
+        return f"CutLER({parts}, on {self.device})"
+
     @classmethod
     def from_pretrained(cls, source: str | Path, *, device: str | torch.device = "auto", **options: Any) -> "CutLER":
         """Load a detector; its architecture and classes are read off the file.

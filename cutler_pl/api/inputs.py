@@ -42,6 +42,8 @@ def predict_inputs(
     """
     if batch_size < 1:
         raise InputError(f"batch_size={batch_size} must be at least 1")
+    if isinstance(images, str) and not images:
+        raise InputError(f"the path is empty; {_KINDS}")
     if isinstance(images, str | Path) and Path(images).is_dir():
         return _predict_folder(Path(images), predict, batch_size)
     if isinstance(images, np.ndarray | Tensor) and images.ndim == 4:
@@ -109,7 +111,7 @@ def to_pixels(image: ImageInput, *, where: str = "the image") -> Pixels:
             raise InputError(
                 f"{where} is an array of {image.dtype} {image.shape}; expected uint8 (height, width, 3), RGB in 0..255"
             )
-        pixels = np.ascontiguousarray(image)
+        pixels = np.require(image, requirements=["C", "W"])  # torch warns of arrays that cannot be written
     else:
         raise InputError(f"{where} is a {type(image).__name__}; {_KINDS}")
     check_size(where, (pixels.shape[1], pixels.shape[0]))

@@ -13,6 +13,7 @@ from cutler_pl.api.inputs import ImageInput, Pixels, predict_inputs
 from cutler_pl.api.options import read_maskcut_option
 from cutler_pl.api.result import Result
 from cutler_pl.coco.schema import RLE
+from cutler_pl.errors import ConfigError
 from cutler_pl.maskcut import MaskCutParams, build_feature_extractor
 from cutler_pl.maskcut.encoding import AnnotationParams, encode_masks
 from cutler_pl.maskcut.predictor import MaskCutPredictor
@@ -48,7 +49,12 @@ class MaskCut:
         params: MaskCutParams | None = None,
         crf: bool = True,
     ) -> None:
+        if not isinstance(params, MaskCutParams | None):
+            raise ConfigError(
+                f"params is a {type(params).__name__}; give MaskCutParams(…), or None for the option's own"
+            )
         option = read_maskcut_option(name)
+        self.name = name
         self.device = choose_device(device)
         features = option["features"]
         if weights is not None:
@@ -60,6 +66,9 @@ class MaskCut:
         self._predictor = MaskCutPredictor(
             extractor, self.params, solver=option["solver"], backend="auto" if crf else "none"
         )
+
+    def __repr__(self) -> str:
+        return f"MaskCut({self.name!r}, device={str(self.device)!r})"
 
     def predict(
         self, images: ImageInput | Sequence[ImageInput], *, batch_size: int = 1

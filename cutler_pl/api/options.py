@@ -19,7 +19,7 @@ def read_maskcut_option(name: str) -> dict[str, Any]:
     folder = config_dir() / "maskcut"
     known = sorted(path.stem for path in folder.glob("*.yaml"))
     if name not in known:
-        close = difflib.get_close_matches(name, known, n=1)
+        close = difflib.get_close_matches(str(name), known, n=1)
         hint = f"; did you mean {close[0]}?" if close else ""
         raise ConfigError(f"there is no maskcut option {name!r}{hint}; choose one of {', '.join(known)}")
     values = _read(folder / f"{name}.yaml")

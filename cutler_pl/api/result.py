@@ -73,7 +73,10 @@ class Result:
         """Some of the objects: by place, slice, places, or a truth value for each."""
         if isinstance(key, int) and not -len(self) <= key < len(self):
             raise IndexError(f"object {key} of a result of {len(self)}")
-        chosen = torch.arange(len(self))[key if isinstance(key, int | slice) else torch.as_tensor(key)].reshape(-1)
+        places = key if isinstance(key, int | slice) else torch.as_tensor(key)
+        if isinstance(places, Tensor) and not len(places):
+            places = slice(0)
+        chosen = torch.arange(len(self))[places].reshape(-1)
         return replace(
             self,
             boxes=self.boxes[chosen],
@@ -85,7 +88,8 @@ class Result:
     def __repr__(self) -> str:
         height, width = self.image_size_hw
         where = "" if self.path is None else f" of {self.path}"
-        return f"Result({len(self)} objects, image{where} of {height}×{width} (height×width))"
+        count = "1 object" if len(self) == 1 else f"{len(self)} objects"
+        return f"Result({count}, image{where} of {height}×{width} (height×width))"
 
     def plot(self, score_threshold: float = 0.0) -> Image.Image:
         """The image with masks, boxes and scores of the objects that score at least the threshold.

@@ -23,13 +23,14 @@ COSTS = {
     "tracking": "no logger=mlflow, logger=wandb",
     "slurm": "no hydra/launcher=slurm",
     "export": "no cutler export",
-    "web": "no web demo",
-    "video": "no tracking of objects in videos",
-    "discover": "no grouping of objects into classes",
     "docs": "no building of the documentation",
     "dev": "no running of the tests",
 }
-_HOSTS = {"https://dl.fbaipublicfiles.com": "CutLER's weights", "https://huggingface.co": "DINO's weights"}
+_HOSTS = {
+    "https://dl.fbaipublicfiles.com": ("CutLER's weights", "fetch them elsewhere and put them into the folder above"),
+    "https://huggingface.co": ("DINO's weights", "fetch them elsewhere and give maskcut.features.weights=<file>"),
+}
+"""What each host has, and the way out where it is not reached."""
 _TIMEOUT_SECONDS = 5.0
 _WRITTEN_BYTES = 64 << 20
 
@@ -94,6 +95,8 @@ def _extras() -> Iterator[Verdict]:
 
 
 def _weights() -> Iterator[Verdict]:
+    from huggingface_hub.constants import HF_HUB_CACHE
+
     from cutler_pl.maskcut.features import BACKBONES
     from cutler_pl.weights.sources import RELEASED, cached_file, is_in_hub_cache
 
@@ -102,7 +105,7 @@ def _weights() -> Iterator[Verdict]:
     yield Verdict("ok" if here else "--", f"released weights in {folder}: {', '.join(here) or 'none yet'}")
     backbones = [name for name, backbone in BACKBONES.items() if is_in_hub_cache(f"timm/{backbone.timm_name}")]
     shown = ", ".join(backbones) or "none yet"
-    yield Verdict("ok" if backbones else "--", f"backbones of maskcut= in the hub's cache: {shown}")
+    yield Verdict("ok" if backbones else "--", f"backbones of maskcut= in {HF_HUB_CACHE}: {shown}")
 
 
 def _writing() -> Iterator[Verdict]:
@@ -121,7 +124,7 @@ def _writing() -> Iterator[Verdict]:
 
 
 def _network() -> Iterator[Verdict]:
-    for address, what in _HOSTS.items():
+    for address, (what, way_out) in _HOSTS.items():
         try:
             with urllib.request.urlopen(urllib.request.Request(address, method="HEAD"), timeout=_TIMEOUT_SECONDS):
                 reached = True
@@ -131,7 +134,7 @@ def _network() -> Iterator[Verdict]:
         except OSError:
             reached = False
         text = f"{address} ({what})"
-        yield Verdict("ok", text) if reached else Verdict("--", f"{text}: not reached; put the files there by hand")
+        yield Verdict("ok", text) if reached else Verdict("--", f"{text}: not reached; {way_out}")
 
 
 def _requirements(extra: str | None) -> list[Requirement]:

@@ -51,8 +51,7 @@ class Stage:
         """The equivalent command line; None for a function call."""
         if self.pipeline is None:
             return None
-        script = "train.py" if self.pipeline == "train" else f"scripts/{self.pipeline}.py"
-        return " ".join(["python", script, *(shlex.quote(o) for o in format_overrides(self.overrides))])
+        return " ".join(["cutler", self.pipeline, *(shlex.quote(o) for o in format_overrides(self.overrides))])
 
     def settings(self) -> dict[str, Any]:
         """Everything the stage's own result depends on."""

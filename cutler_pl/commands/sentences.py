@@ -4,7 +4,7 @@ import difflib
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from hydra import compose, initialize_config_dir
@@ -58,6 +58,8 @@ def explain(error: BaseException, command: str) -> str | None:
             return "hydra/launcher=slurm needs the package hydra-submitit-launcher: pip install 'cutler_pl[slurm]'"
         if isinstance(cause, MissingConfigException) and (new := renamed_option(cause.missing_cfg_file or "")):
             return f"there is no option {cause.missing_cfg_file} any more: use {new}"
+        if isinstance(cause, MissingConfigException) and cause.options and cause.missing_cfg_file:
+            return _unknown_option(cause.missing_cfg_file, cause.options)
         if isinstance(cause, ConfigKeyError | ConfigAttributeError) and isinstance(error, ConfigCompositionException):
             return _unknown_setting(str(cause.full_key), command)
     if isinstance(error, InstantiationException) and not isinstance(chain[-1], TypeError):
@@ -65,8 +67,17 @@ def explain(error: BaseException, command: str) -> str | None:
     return _one_line(error)
 
 
+def _unknown_option(path: str, options: Sequence[str]) -> str:
+    group, _, name = path.rpartition("/")
+    close = difflib.get_close_matches(name, options, n=1)
+    hint = f"; did you mean {close[0]}?" if close else ""
+    return f"there is no option {group}={name}{hint}; choose one of {', '.join(options)}"
+
+
 def _how_to_quote(override: str) -> str:
-    key, _, value = override.partition("=")
+    key, equals, value = override.partition("=")
+    if not equals:
+        return f"{override} is no setting; settings are given as name=value, see --cfg job"
     quoted = value.replace("'", "\\'")
     special = "a value with spaces, commas, brackets, = or other special characters"
     return f"{override} cannot be read: {special} needs two pairs of quotes, \"{key}='{quoted}'\""

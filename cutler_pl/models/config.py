@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
+from numbers import Integral, Real
 from typing import Any
 
 from cutler_pl.errors import ConfigError
@@ -148,7 +149,7 @@ def current_names(options: Mapping[str, Any]) -> dict[str, Any]:
     return {_RENAMED.get(name, name): value for name, value in options.items()}
 
 
-def make_config(name: str, **options: Any) -> DetectorConfig:
+def make_config(name: str, /, **options: Any) -> DetectorConfig:
     """The options of an architecture, with some of them replaced.
 
     Args:
@@ -165,6 +166,9 @@ def make_config(name: str, **options: Any) -> DetectorConfig:
             raise ConfigError(f"detector option {option!r} is now called {_RENAMED[option]!r}")
         _check_choice("detector option", option, tuple(field.name for field in known))
     given = {field.name: _like(field.default, options[field.name]) for field in known if field.name in options}
+    for option, value in given.items():
+        if option in (*_POSITIVE_INTEGERS, *_FRACTIONS):
+            _check_number(option, value, Integral if option in _POSITIVE_INTEGERS else Real)
     return replace(DetectorConfig(**ARCHITECTURES[name]), **given)
 
 
@@ -178,3 +182,9 @@ def _like(default: Any, value: Any) -> Any:
 def _check_choice(what: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
         raise ConfigError(f"{what} {value!r} does not exist; choose one of {', '.join(choices)}")
+
+
+def _check_number(name: str, value: object, kind: type) -> None:
+    if isinstance(value, bool) or not isinstance(value, kind):
+        expected = "a whole number" if kind is Integral else "a number"
+        raise ConfigError(f"{name} must be {expected}, found {value!r}")

@@ -21,18 +21,9 @@ def full_masks(prediction: CompactPrediction, index: Int64[Tensor, " chosen"]) -
     return paste_masks(prediction["mask_probabilities"][index], prediction["boxes"][index], prediction["size_hw"])
 
 
-def best_first(
-    prediction: CompactPrediction, *, score_threshold: float = 0.0, max_detections: int | None = None
-) -> Int64[Tensor, " chosen"]:
-    """Indices of the detections from the highest score down; equal scores keep the model's order.
-
-    Args:
-        score_threshold: Detections with a lower score are left out.
-        max_detections: At most so many detections; None for all.
-    """
-    scores = prediction["scores"].float()
-    order = torch.sort(scores, descending=True, stable=True).indices
-    return order[scores[order] >= score_threshold][:max_detections]
+def best_first(prediction: CompactPrediction) -> Int64[Tensor, " chosen"]:
+    """Indices of the detections from the highest score down; equal scores keep the model's order."""
+    return torch.sort(prediction["scores"].float(), descending=True, stable=True).indices
 
 
 def encode_masks(prediction: CompactPrediction, index: Int64[Tensor, " chosen"]) -> list[RLE]:
@@ -45,12 +36,7 @@ def encode_masks(prediction: CompactPrediction, index: Int64[Tensor, " chosen"])
 
 
 def to_coco_results(
-    prediction: CompactPrediction,
-    image_id: int,
-    *,
-    category_ids: Sequence[int] | None = None,
-    score_threshold: float = 0.0,
-    max_detections: int | None = None,
+    prediction: CompactPrediction, image_id: int, *, category_ids: Sequence[int] | None = None
 ) -> list[Result]:
     """COCO results of one image, best first.
 
@@ -58,13 +44,11 @@ def to_coco_results(
         prediction: Detections of the image.
         image_id: Its id.
         category_ids: Category id of label 1, 2, …; None where labels are category ids already.
-        score_threshold: As for `best_first`.
-        max_detections: As for `best_first`.
 
     Raises:
         ConfigError: A label has no category id.
     """
-    index = best_first(prediction, score_threshold=score_threshold, max_detections=max_detections)
+    index = best_first(prediction)
     labels = prediction["labels"][index].cpu().tolist()
     return coco_results(
         image_id,

@@ -12,7 +12,7 @@ from cutler_pl.weights.sources import locate_weights
 WeightSource = str | Path | Mapping[str, Tensor] | None
 
 _WAYS_OUT = (
-    "run once with network access, give features.weights=<file> or an https address, "
+    "run once with network access, give maskcut.features.weights=<file> (in Python: weights=) or an https address, "
     "or use maskcut=patch_descriptors, which needs no weights"
 )
 
@@ -52,7 +52,7 @@ def load_exactly(
         ignored: Endings of keys that may be left over.
 
     Raises:
-        CheckpointError: Keys are missing, left over or of another shape; the message lists all of them.
+        CheckpointError: Keys are missing, left over or of another shape; the message counts them and names some.
     """
     expected = model.state_dict()
     unexpected = sorted(k for k in state if k not in expected and not k.endswith(tuple(ignored)))
@@ -64,7 +64,11 @@ def load_exactly(
     ]
     errors = {"missing": missing, "not of this model": unexpected, "of another shape": mismatched}
     if any(errors.values()):
-        lists = "; ".join(f"{kind}: {', '.join(keys)}" for kind, keys in errors.items() if keys)
+        lists = "; ".join(f"{len(keys)} {kind}: {_some(keys)}" for kind, keys in errors.items() if keys)
         origin = "the given state dict" if isinstance(source, Mapping) else source or "the hub"
         raise CheckpointError(f"weights of {name}: {origin} does not hold this backbone ({lists}); give the right file")
     model.load_state_dict({k: state[k] for k in expected}, assign=True)
+
+
+def _some(keys: Sequence[str]) -> str:
+    return ", ".join(keys[:3]) + (", …" if len(keys) > 3 else "")

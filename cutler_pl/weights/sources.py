@@ -56,12 +56,16 @@ def locate_weights(source: str | Path) -> Path:
         return _fetch(address)
     if isinstance(source, str) and _HUB_ID.fullmatch(name) and not name.endswith(_ENDINGS):
         return _fetch_from_hub(name)
-    close = difflib.get_close_matches(PurePosixPath(name).stem, RELEASED, n=1)
     raise WeightsNotFoundError(
-        f"{name}: no such file, and not the name of a released one"
-        f"{f' (did you mean {close[0]}?)' if close else ''}; give a path, an https address, a repository of the "
-        f"Hugging Face hub or one of {', '.join(RELEASED)}"
+        f"{name}: no such file, and not the name of a released one{_suggestion(name)}; give a path, an https address "
+        "or a repository of the Hugging Face hub; cutler weights lists the released names"
     )
+
+
+def _suggestion(name: str) -> str:
+    close = difflib.get_close_matches(PurePosixPath(name).stem, RELEASED, n=5)
+    best = sorted(close, key=lambda released: not released.endswith("_final"))[:1]
+    return f" (did you mean {best[0]}?)" if best else ""
 
 
 def released_address(name: str) -> str | None:

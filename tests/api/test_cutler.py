@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -123,6 +124,22 @@ def test_bad_options_of_a_call_are_named(model: CutLER, pixels: np.ndarray, opti
         model.predict(pixels, **options)
 
 
+@pytest.mark.parametrize(
+    "options", [{"score_threshold": "high"}, {"max_detections": 2.5}, {"name": "mask_rcnn_r50_fpn"}], ids=str
+)
+def test_bad_options_of_a_detector_are_named(checkpoint: Path, options: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=next(iter(options))):
+        CutLER.from_pretrained(checkpoint, **options)
+
+
+def test_arrays_of_images_give_no_warning(model: CutLER, pixels: np.ndarray) -> None:
+    array = np.asarray(Image.fromarray(pixels))
+    assert not array.flags.writeable
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert same(model.predict(array), model.predict(pixels))
+
+
 def test_misspelt_release_names_the_nearest() -> None:
     with pytest.raises(CheckpointError, match=r"no such file.*did you mean cutler_cascade_final\?"):
         CutLER.from_pretrained("cutler_cascad_final")
@@ -143,7 +160,9 @@ def test_result_selects(model: CutLER, pixels: np.ndarray) -> None:
     assert result[[4, 0]].scores.tolist() == [result.scores[4], result.scores[0]]
     with pytest.raises(IndexError):
         result[8]
-    assert result[:0].masks.shape == (0, 60, 80)
+    assert result[:0].masks.shape == result[[]].masks.shape == (0, 60, 80)
+    assert repr(result[0]) == "Result(1 object, image of 60×80 (height×width))"
+    assert repr(model) == "CutLER(resnet18, 3 box stages, 2 classes, on cpu)"
 
 
 def test_result_as_coco(model: CutLER, pixels: np.ndarray, tmp_path: Path) -> None:

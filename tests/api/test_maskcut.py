@@ -68,5 +68,10 @@ def test_bad_names_and_weights() -> None:
         MaskCut("dino_vitb")
     with pytest.raises(CheckpointError, match=r"none\.pth"):
         MaskCut("dino_vits16", weights="none.pth")
+    with pytest.raises(CheckpointError, match=r"missing: .*, …; 1 not of this model: x\)") as caught:
+        MaskCut("dino_vits16", weights={"x": torch.zeros(1)})
+    assert len(str(caught.value)) < 400
+    with pytest.raises(InputError, match="the path is empty"):
+        MaskCut("patch_descriptors").predict("")
     with pytest.raises(InputError, match="empty"):
         MaskCut("patch_descriptors").predict([])

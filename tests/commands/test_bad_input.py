@@ -54,8 +54,15 @@ def test_unknown_setting_names_the_closest(command: Command) -> None:
 
 def test_unknown_option_lists_the_others(command: Command) -> None:
     line = sentence(command("train.py", "experiment=cutler"))
-    assert "experiment/cutler" in line
-    assert "cutler_cascade" in line
+    assert "there is no option experiment=cutler; did you mean cutler_cascade?; choose one of " in line
+    assert "semi_10pct" in line
+    assert "search path" not in line
+
+
+def test_word_without_value_is_no_setting(command: Command) -> None:
+    assert "checkpoint is no setting; settings are given as name=value" in sentence(
+        command("scripts/predict.py", "checkpoint")
+    )
 
 
 def test_value_that_is_needed_is_named(command: Command) -> None:

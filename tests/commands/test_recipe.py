@@ -113,7 +113,7 @@ def test_maskcut_settings_reach_maskcut_stages() -> None:
     stages = {"a": {"pipeline": "maskcut", "overrides": {"maskcut": "x"}}, "b": {"pipeline": "predict"}}
     cfg = OmegaConf.create({"recipe": {"output": "/out", "stages": stages}})
     a, b = recipe.read_stages(cfg, maskcut_settings={"maskcut.num_masks": 2})
-    assert a.command == "python scripts/maskcut.py maskcut=x maskcut.num_masks=2"
+    assert a.command == "cutler maskcut maskcut=x maskcut.num_masks=2"
     assert not b.overrides
 
 
@@ -134,6 +134,6 @@ def test_marker_names_the_command(tmp_path: Path) -> None:
     stage = recipe.Stage(
         name="x", folder=tmp_path, pipeline="maskcut", overrides={"input": "my photos", "maskcut": "m"}, call=None
     )
-    assert stage.command == """python scripts/maskcut.py 'input='"'"'my photos'"'"'' maskcut=m"""
+    assert stage.command == """cutler maskcut 'input='"'"'my photos'"'"'' maskcut=m"""
     recipe.run(make(tmp_path, "a"))
     assert json.loads((tmp_path / "stages/1_a/stage.json").read_text())["command"] is None

@@ -43,11 +43,11 @@ def test_other_names_are_not_released(name: str) -> None:
     assert released_address(name) is None
 
 
-def test_unknown_source_lists_the_released_names() -> None:
-    with pytest.raises(
-        CheckpointError, match=r"weights\.pth: no such file.*cutler_cascade_final.*cutler_fully_100perc"
-    ):
+def test_unknown_source_names_the_ways_out() -> None:
+    with pytest.raises(CheckpointError, match=r"weights\.pth: no such file.*cutler weights lists the released names"):
         load_weights(torch.nn.Linear(1, 1), "weights.pth")
+    with pytest.raises(CheckpointError, match=r"did you mean cutler_cascade_final\?"):
+        load_weights(torch.nn.Linear(1, 1), "cutler_cascade")
 
 
 @pytest.fixture

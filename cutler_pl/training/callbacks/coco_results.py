@@ -22,29 +22,17 @@ class RankResults:
 
     Args:
         category_ids: Category id of label 1, 2, …; None where labels are category ids.
-        score_threshold: Lowest score.
-        max_detections: Largest number of detections per image, best first; None for all.
 
     Attributes:
-        images, written, left_out: Images seen, detections written and left out by this rank.
+        images, written: Images seen and detections written by this rank.
         sizes_hw: Height and width by image id, of all ranks, after the merge.
     """
 
-    def __init__(
-        self,
-        path: str | Path,
-        *,
-        rank: int = 0,
-        category_ids: Sequence[int] | None = None,
-        score_threshold: float = 0.0,
-        max_detections: int | None = None,
-    ) -> None:
+    def __init__(self, path: str | Path, *, rank: int = 0, category_ids: Sequence[int] | None = None) -> None:
         self.path = Path(path)
         self.folder = self.path.with_name(f".{self.path.name}.parts")
         self.category_ids = None if category_ids is None else list(category_ids)
-        self.score_threshold = score_threshold
-        self.max_detections = max_detections
-        self.images = self.written = self.left_out = 0
+        self.images = self.written = 0
         self.sizes_hw: dict[int, tuple[int, int]] = {}
         self._rank = rank
         self._writer: PartWriter | None = None
@@ -54,7 +42,7 @@ class RankResults:
         self.close()
         self._part(self._rank).unlink(missing_ok=True)
         self._writer = PartWriter(self._part(self._rank))
-        self.images = self.written = self.left_out = 0
+        self.images = self.written = 0
 
     def add(self, image_id: int, prediction: CompactPrediction) -> list[Result]:
         """Append the detections of one image, best first, and return them.
@@ -65,16 +53,9 @@ class RankResults:
         """
         if self._writer is None:
             raise RuntimeError("open() comes before add()")
-        results = to_coco_results(
-            prediction,
-            image_id,
-            category_ids=self.category_ids,
-            score_threshold=self.score_threshold,
-            max_detections=self.max_detections,
-        )
+        results = to_coco_results(prediction, image_id, category_ids=self.category_ids)
         self.images += 1
         self.written += len(results)
-        self.left_out += len(prediction["scores"]) - len(results)
         height, width = prediction["size_hw"]
         self._writer.append([ImageResults(image_id=image_id, height=height, width=width, results=results)])
         return results

@@ -25,8 +25,6 @@ class PredictionWriter(L.Callback):
     Args:
         path: The results file, in a folder that all ranks share.
         category_ids: Category id of label 1, 2, …; by default those of the checkpoint, else the labels.
-        score_threshold: Lowest score.
-        max_detections: Largest number of detections per image, best first; None for all.
         on_image: Called with each image and its results, to draw them for instance.
     """
 
@@ -35,13 +33,10 @@ class PredictionWriter(L.Callback):
         path: str | Path,
         *,
         category_ids: Sequence[int] | None = None,
-        score_threshold: float = 0.0,
-        max_detections: int | None = None,
         on_image: OnImage | None = None,
     ) -> None:
         self.path = Path(path)
         self.category_ids = category_ids
-        self._limits: dict[str, Any] = {"score_threshold": score_threshold, "max_detections": max_detections}
         self.on_image = on_image
         self.sizes_hw: dict[int, tuple[int, int]] = {}  # of every image by id, on rank 0 after the run
         self._part: RankResults | None = None
@@ -49,7 +44,7 @@ class PredictionWriter(L.Callback):
     def on_predict_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Open this rank's part."""
         ids = self.category_ids if self.category_ids is not None else stored_category_ids(pl_module)
-        self._part = RankResults(self.path, rank=trainer.global_rank, category_ids=ids, **self._limits)
+        self._part = RankResults(self.path, rank=trainer.global_rank, category_ids=ids)
         self._part.open()
 
     def on_predict_batch_end(
@@ -72,10 +67,7 @@ class PredictionWriter(L.Callback):
             with_detections = part.merge(trainer.world_size)
             self.sizes_hw = part.sizes_hw
             log.info("%s: %d images, %d of them with detections", part.path, len(part.sizes_hw), with_detections)
-            message = (
-                "this rank: images seen %d, detections written %d, left out by score threshold or max_detections %d"
-            )
-            log.info(message, part.images, part.written, part.left_out)
+            log.info("this rank: images seen %d, detections written %d", part.images, part.written)
         trainer.strategy.barrier()
 
     def on_exception(self, *_: Any) -> None:

@@ -80,21 +80,18 @@ def test_image_of_two_ranks_counts_once(tmp_path: Path) -> None:
     assert [(record["image_id"], record["score"]) for record in records] == [(1, 0.5), (2, 0.7)]
 
 
-def test_score_threshold_and_max_detections_keep_the_best(tmp_path: Path) -> None:
-    found = prediction([0.2, 0.9, 0.5, 0.3, 0.7])
-    records = write(tmp_path / "a.json", [[(1, found)]], score_threshold=0.3)
-    assert [record["score"] for record in records] == [0.9, 0.7, 0.5, 0.3]
-    records = write(tmp_path / "b.json", [[(1, found)]], score_threshold=0.3, max_detections=2)
-    assert [record["score"] for record in records] == [0.9, 0.7]
+def test_best_detection_comes_first(tmp_path: Path) -> None:
+    records = write(tmp_path / "a.json", [[(1, prediction([0.2, 0.9, 0.5, 0.3, 0.7]))]])
+    assert [record["score"] for record in records] == [0.9, 0.7, 0.5, 0.3, 0.2]
 
 
-def test_count_left_out_detections(tmp_path: Path) -> None:
-    part = RankResults(tmp_path / "results.json", score_threshold=0.4)
+def test_images_and_detections_are_counted(tmp_path: Path) -> None:
+    part = RankResults(tmp_path / "results.json")
     part.open()
     part.add(1, prediction([0.2, 0.9]))
     part.add(2, prediction([]))
     part.close()
-    assert (part.images, part.written, part.left_out) == (2, 1, 1)
+    assert (part.images, part.written) == (2, 2)
     assert part.merge(1) == 1
 
 
@@ -116,20 +113,15 @@ def test_refuse_label_without_category(tmp_path: Path) -> None:
     part.close()
 
 
-def test_compact_masks_are_written_full_size(tmp_path: Path) -> None:
+def test_masks_are_written_full_size(tmp_path: Path) -> None:
     compact = CompactPrediction(
-        boxes=torch.tensor([[2.0, 1.0, 6.0, 5.0], [0.0, 0.0, 8.0, 6.0]]),
-        scores=torch.tensor([0.4, 0.8]),
-        labels=torch.ones(2, dtype=torch.int64),
-        mask_probabilities=torch.ones(2, 28, 28),
+        boxes=torch.tensor([[0.0, 0.0, 8.0, 6.0]]),
+        scores=torch.tensor([0.8]),
+        labels=torch.ones(1, dtype=torch.int64),
+        mask_probabilities=torch.ones(1, 28, 28),
         size_hw=(6, 8),
     )
-    part = RankResults(tmp_path / "results.json", score_threshold=0.5)
-    part.open()
-    part.add(1, compact)
-    part.close()
-    part.merge(1)
-    (record,) = json.loads((tmp_path / "results.json").read_text())
+    (record,) = write(tmp_path / "results.json", [[(1, compact)]])
     assert rle.decode(record["segmentation"]).shape == (6, 8)
     assert rle.area(record["segmentation"]) == 48
 

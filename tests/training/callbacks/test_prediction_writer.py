@@ -25,14 +25,16 @@ def test_run_writes_one_file(stand_in: Make, make_trainer: Make, stand_in_data: 
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_options_reach_the_file(stand_in: Make, make_trainer: Make, stand_in_data: Make, tmp_path: Path) -> None:
+def test_category_ids_reach_the_file(stand_in: Make, make_trainer: Make, stand_in_data: Make, tmp_path: Path) -> None:
     path = tmp_path / "predictions.json"
-    writer = PredictionWriter(path, max_detections=1, category_ids=[3])
+    writer = PredictionWriter(path, category_ids=[3])
     make_trainer(callbacks=[writer]).predict(
         DetectorModule(stand_in()), datamodule=stand_in_data(), return_predictions=False
     )
     records = json.loads(path.read_text())
-    assert [(record["image_id"], record["category_id"]) for record in records] == [(1, 3), (2, 3), (5, 3), (6, 3)]
+    assert [(record["image_id"], record["category_id"]) for record in records] == [
+        (i, 3) for i in (1, 1, 2, 2, 5, 5, 6, 6)
+    ]
 
 
 def test_failed_run_keeps_old_file(
