@@ -16,6 +16,7 @@ class FileServer:
         self.break_off_after: int | None = None  # bytes, for the next request alone
         self.resumes = True
         self.status = 200
+        self.moved: dict[str, str] = {}  # path to the address it redirects to
 
 
 @contextmanager
@@ -24,6 +25,12 @@ def serving() -> Iterator[FileServer]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            if self.path in server.moved:
+                self.send_response(302)
+                self.send_header("Location", server.moved[self.path])
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return
             content = server.files.get(self.path)
             if content is None or server.status != 200:
                 self.send_error(404 if content is None else server.status)

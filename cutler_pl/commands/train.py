@@ -12,6 +12,7 @@ from cutler_pl.commands.run_metadata import plain, record_run
 from cutler_pl.commands.settings import require
 from cutler_pl.errors import ConfigError
 from cutler_pl.models.checkpoint import detector_config
+from cutler_pl.models.resume import check_resume
 from cutler_pl.runtime.logging import get_logger
 from cutler_pl.training import DetectorModule
 
@@ -31,6 +32,8 @@ def run(cfg: DictConfig) -> Path:
     torch.set_float32_matmul_precision("high")
 
     _check_choices(cfg)
+    if cfg.resume is not None:
+        check_resume(cfg.resume)
     datamodule = instantiate(cfg.data.datamodule)
     datamodule.check()
     training_set = datamodule.training_set

@@ -2,6 +2,7 @@
 
 import shutil
 import zipfile
+import zlib
 from collections import Counter
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -77,8 +78,16 @@ def extract_member(archive: Path, path: Path) -> None:
                 raise AnnotationError(f"{archive}: holds no {path.name}; delete the archive to fetch it again")
             with files.open(members[0]) as source, atomic_write(path) as temporary, temporary.open("wb") as target:
                 shutil.copyfileobj(source, target)
-    except zipfile.BadZipFile as error:
-        raise AnnotationError(f"{archive}: damaged ({error}); delete the archive to fetch it again") from error
+    except (
+        zipfile.BadZipFile,
+        NotImplementedError,
+        RuntimeError,
+        zlib.error,
+        EOFError,
+    ) as error:  # encrypted, unknown method
+        raise AnnotationError(
+            f"{archive}: cannot be unpacked ({error}); delete the archive to fetch it again"
+        ) from error
 
 
 def _check(file: Path, address: str) -> None:

@@ -4,6 +4,7 @@ ResNet and FPN are torchvision's. The ResNet has its stride in the 3×3 convolut
 has normalised, bias-free convolutions and takes its last level by picking every second cell of the one before.
 """
 
+import re
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -106,6 +107,8 @@ def build_backbone(name: str, *, channels: int, norm: str) -> BackboneWithFPN:
 def _timm_body(name: str, norm: str) -> tuple[nn.Module, list[int]]:
     if norm == "frozen":
         raise ConfigError(f"norm=frozen works with {', '.join(RESNETS)}; {name} keeps its own normalisation")
+    if not re.fullmatch(r"timm/[\w.]+", name):  # timm itself also takes addresses
+        raise ConfigError(f"backbone {name!r} is no name of timm's; give timm/<name>")
     try:
         info: Any = timm.create_model(name.removeprefix(_TIMM), features_only=True).feature_info
         wanted = [info.reduction().index(stride) for stride in _BODY_STRIDES]

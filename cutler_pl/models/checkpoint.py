@@ -10,7 +10,8 @@ from torch import Tensor
 from cutler_pl.coco.categories import COCO_CATEGORIES
 from cutler_pl.errors import CheckpointError, ConfigError
 from cutler_pl.models.architecture import infer_options
-from cutler_pl.models.config import TEST_OPTIONS, TRAIN_OPTIONS, DetectorConfig, current_names, make_config
+from cutler_pl.models.config import TEST_OPTIONS, TRAIN_OPTIONS, DetectorConfig, make_config
+from cutler_pl.models.description import described_options
 from cutler_pl.models.detector import Detector
 from cutler_pl.weights.files import MODEL_CONFIG_KEY, read_checkpoint, unwrap
 from cutler_pl.weights.load import load_state
@@ -81,9 +82,7 @@ def load_detector(source: str | Path, **overrides: Any) -> tuple[Detector, Detec
     described = content.get(MODEL_CONFIG_KEY)
     assumed = not (isinstance(described, Mapping) and "detector" in described)
     if described is not None and not assumed:
-        options = current_names(described["detector"])
-        ids = tuple(described["category_ids"])
-        names = tuple(described["class_names"] or map(str, ids))
+        options, ids, names = described_options(described, state, name=str(source))
     else:
         options = infer_options(state, name=str(source), given=overrides)
         ids, names = _usual_classes(options["num_classes"])

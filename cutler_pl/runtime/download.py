@@ -62,8 +62,7 @@ def fetch_file(
         DownloadError: The file cannot be fetched, or its SHA-256 is not the recorded one.
         OutputWriteError: There is no space or no permission.
     """
-    parts = urlsplit(address)
-    if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in _LOCALHOST):
+    if not _is_safe(address):
         raise ConfigError(f"{address}: not fetched, since only https addresses are safe against changes on the way")
     if path.is_file():
         if check is not None and not _checksum_path(path).is_file():  # put there by hand
@@ -89,6 +88,32 @@ def fetch_file(
         part.replace(path)
         _metadata_path(part).unlink(missing_ok=True)
     return True
+
+
+def _is_safe(address: str) -> bool:
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        return False
+    return parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOCALHOST)
+
+
+class _SafeRedirects(urllib.request.HTTPRedirectHandler):
+    """Follows https to https only, and http within this machine; each redirection passes here."""
+
+    def redirect_request(
+        self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
+    ) -> Any:
+        if not _is_safe(newurl) or (req.type == "https" and urlsplit(newurl).scheme != "https"):
+            fp.close()
+            raise DownloadError(
+                f"{req.full_url}: not fetched, since it leads to {newurl}, and only https addresses are safe against "
+                "changes on the way; give an address that stays with https"
+            )
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+_opener = urllib.request.build_opener(_SafeRedirects)
 
 
 def _record_checksum(content: Path, path: Path) -> None:
@@ -124,6 +149,8 @@ def _transfer(address: str, part: Path, attempts: int, pause_seconds: float) -> 
             if error.code < 500:
                 raise _unavailable(address, part, f"the server answers {error.code} {error.reason}") from error
             reason: Exception = error
+        except ValueError as error:  # an address or a length that is none
+            raise _unavailable(address, part, f"the server's answer makes no sense: {error}") from error
         except _CONNECTION_ERRORS as error:
             reason = error
         else:
@@ -145,7 +172,7 @@ def _resume(address: str, part: Path) -> None:
     if metadata.get("address") != address or not metadata.get("version") or (size is not None and had > size):
         had = 0
     headers = {"Range": f"bytes={had}-", "If-Range": metadata["version"]} if had else {}
-    with urllib.request.urlopen(urllib.request.Request(address, headers=headers), timeout=_TIMEOUT_SECONDS) as response:
+    with _opener.open(urllib.request.Request(address, headers=headers), timeout=_TIMEOUT_SECONDS) as response:
         resumed = response.status == http.client.PARTIAL_CONTENT and _first_byte(response) == had
         length = response.headers.get("Content-Length")
         size = None if length is None else int(length) + (had if resumed else 0)

@@ -6,7 +6,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from cutler_pl.errors import CheckpointError
-from cutler_pl.weights.files import read_state, unwrap
+from cutler_pl.weights.files import check_numbers, read_state, unwrap
 from cutler_pl.weights.sources import locate_weights
 
 WeightSource = str | Path | Mapping[str, Tensor] | None
@@ -67,6 +67,7 @@ def load_exactly(
         lists = "; ".join(f"{len(keys)} {kind}: {_some(keys)}" for kind, keys in errors.items() if keys)
         origin = "the given state dict" if isinstance(source, Mapping) else source or "the hub"
         raise CheckpointError(f"weights of {name}: {origin} does not hold this backbone ({lists}); give the right file")
+    check_numbers({k: state[k] for k in expected}, name=f"weights of {name}")
     model.load_state_dict({k: state[k] for k in expected}, assign=True)
 
 

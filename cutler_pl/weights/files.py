@@ -14,13 +14,15 @@ from torch import Tensor
 
 from cutler_pl.errors import CheckpointError
 from cutler_pl.runtime.files import atomic_write
-from cutler_pl.weights.safe_pickle import load_pickle, load_torch
+from cutler_pl.weights.safe_pickle import load_pickle
+from cutler_pl.weights.torch_files import ZIP_START, load_torch
 
-_ZIP = b"PK\x03\x04"
 _OLD_TORCH = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # the number that torch.save began with before version 1.6
 _WRAPPERS = ("teacher", "model", "state_dict")  # DINO's, detectron2's, Lightning's
 _PREFIXES = ("_orig_mod.", "module.", "model.")  # of torch.compile, DistributedDataParallel, our LightningModule
 _READABLE = (".pth", ".pkl", ".safetensors", ".ckpt")
+_WEIGHT_TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+_COUNT = "num_batches_tracked"
 WRITABLE = (".pth", ".pkl", ".safetensors")
 MODEL_CONFIG_KEY = "model_config"
 """Where a checkpoint of this project says how its model is built."""
@@ -51,7 +53,9 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     with path.open("rb") as file:
         start = file.read(16)
     content: Any
-    if start.startswith((_ZIP, _OLD_TORCH)):
+    if not start:
+        raise CheckpointError(f"{path}: is empty; fetch or write the file again")
+    if start.startswith((ZIP_START, _OLD_TORCH)):
         content = load_torch(path)
     elif start[8:9] == b"{":
         content = _load_safetensors(path)
@@ -61,7 +65,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         raise CheckpointError(f"{path}: not a checkpoint; expected a file of one of the kinds {' '.join(_READABLE)}")
     if not isinstance(content, Mapping):
         raise CheckpointError(f"{path}: holds no weights by name, but {type(content).__name__}")
-    return dict(content)
+    return {key: value for key, value in content.items() if isinstance(key, str)}
 
 
 def unwrap(content: Mapping[Any, Any], *, name: str) -> dict[str, Tensor]:
@@ -88,6 +92,22 @@ def unwrap(content: Mapping[Any, Any], *, name: str) -> dict[str, Tensor]:
         if any(key.startswith(prefix) for key in state):
             state = {key.removeprefix(prefix): value for key, value in state.items()}
     return {key.replace("._orig_mod.", "."): value for key, value in state.items()}
+
+
+def check_numbers(state: Mapping[str, Tensor], *, name: str) -> None:
+    """Raise `CheckpointError` for weights that are no floating-point numbers, or not finite, and name the first."""
+    for key, value in state.items():
+        if value.dtype not in _WEIGHT_TYPES and not key.endswith(_COUNT):
+            kind = str(value.dtype).removeprefix("torch.")
+            raise CheckpointError(
+                f"{name}: {key} is of type {kind}, and weights are floating-point numbers; convert the file first"
+            )
+        if not value.isfinite().all():
+            bad = int((~value.isfinite()).sum())
+            raise CheckpointError(
+                f"{name}: {bad:,} of the {value.numel():,} numbers of {key} are NaN or infinite, so it would find "
+                "nothing; take an earlier checkpoint or fetch the file again"
+            )
 
 
 def write_state(
@@ -131,7 +151,7 @@ def _load_safetensors(path: Path) -> dict[str, Any]:
         with safe_open(path, framework="pt") as file:
             described = (file.metadata() or {}).get(MODEL_CONFIG_KEY)
         return state if described is None else {"state_dict": state, MODEL_CONFIG_KEY: json.loads(described)}
-    except (SafetensorError, OSError, ValueError) as error:
+    except (SafetensorError, OSError, ValueError, RecursionError) as error:
         raise CheckpointError(
             f"{path}: not readable as safetensors ({error}); fetch or write the file again"
         ) from error

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from cutler_pl.errors import CheckpointError
 from cutler_pl.weights import detectron2_keys
-from cutler_pl.weights.files import read_state, unwrap
+from cutler_pl.weights.files import check_numbers, read_state, unwrap
 from cutler_pl.weights.sources import locate_weights
 
 _BODY = "backbone.body."
@@ -137,6 +137,7 @@ def load_state(
         report = _without_heads_of_other_classes(report)
     if strict and not report.fits:
         raise CheckpointError(_explain(report))
+    check_numbers({report.source_names[key]: state[report.source_names[key]] for key in report.loaded}, name=name)
     with torch.no_grad():
         for key in report.loaded:
             own[key].copy_(state[report.source_names[key]])

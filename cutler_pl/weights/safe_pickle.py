@@ -1,24 +1,32 @@
 """Reading pickled arrays without running anything a file asks for.
 
 A pickle names functions to call. Here each name is looked up in a short table of stand-ins of our own, which only
-build numeric arrays; a name that is not in it ends the reading. Not even NumPy's own constructors are called, since
-they accept states that break memory. The same table serves `torch.load(weights_only=True)`, which knows no NumPy
-scalars, though training checkpoints may hold them beside the weights.
+note numeric arrays and tensors; a name that is not in it ends the reading. Not even NumPy's or PyTorch's own
+constructors are called, since they accept states that break memory. Before that the instructions are read without
+obeying them: lengths and memo positions beyond the file would take memory that the file does not have.
 """
 
+import io
+import mmap
 import pickle
+import pickletools
 import re
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from cutler_pl.errors import CheckpointError
 
+MAX_INSTRUCTIONS = 5_000_000
+"""Most instructions of a pickle; a detector's has about 10,000."""
+_SPARE_BYTES = 1 << 20
 _NUMBER = re.compile(r"[biuf]\d{1,2}|\?")
+
+Stream = io.BytesIO | mmap.mmap
+StandIns = Mapping[str, Any]
 
 
 class _Dtype:
@@ -36,36 +44,65 @@ class _Dtype:
 class _Array:
     """Stands for `numpy.ndarray`, as `_reconstruct` makes it: empty until its state comes."""
 
-    value: np.ndarray | None = None
+    parts: tuple[Any, ...] = ()
+    axis_order: tuple[int, ...] | None = None
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         _, shape, dtype, fortran, data = state
+        self.parts = (data, dtype, shape, "F" if fortran else "C")
+
+    def build(self) -> np.ndarray:
+        data, dtype, shape, order = self.parts
         data = data.encode("latin1") if isinstance(data, str) else data  # written by Python 2
-        self.value = _array(data, dtype, shape, "F" if fortran else "C")
+        flat = np.frombuffer(data, dtype.value)
+        array = flat.reshape(shape, order="F" if order == "F" else "C").astype(dtype.value.newbyteorder("="))
+        return array if self.axis_order is None else array.transpose(self.axis_order)
 
 
-class _Ignored:
+class Ignored:
     """Stands for settings that lie beside the weights."""
+
+    def __init__(self, *_: object) -> None:
+        pass
 
     def __setstate__(self, state: object) -> None:
         pass
 
 
+class Deferred:
+    """What becomes a value once the whole pickle is read."""
+
+    def build(self) -> Any:
+        """The value."""
+        raise NotImplementedError
+
+
+class _Budget:
+    """Bytes that a file may still turn into, about as many as it has."""
+
+    def __init__(self, size: int) -> None:
+        self._left = 4 * size + _SPARE_BYTES
+
+    def take(self, size: int) -> None:
+        self._left -= size
+        if self._left < 0:
+            raise pickle.UnpicklingError("it unfolds to many times its size")
+
+
 class _Call:
     """A stand-in function, wrapped so that a file cannot set attributes on the function itself."""
 
-    __slots__ = ("_function",)
+    __slots__ = ("_budget", "_function")
 
-    def __init__(self, function: Callable[..., Any]) -> None:
+    def __init__(self, function: Callable[..., Any], budget: _Budget) -> None:
         self._function = function
+        self._budget = budget
 
     def __call__(self, *args: Any) -> Any:
-        return self._function(*args)
-
-
-def _array(data: bytes | bytearray, dtype: _Dtype, shape: tuple[int, ...], order: str) -> np.ndarray:
-    flat = np.frombuffer(data, dtype.value)
-    return flat.reshape(shape, order="F" if order == "F" else "C").astype(dtype.value.newbyteorder("="))
+        result = self._function(*args)
+        if isinstance(result, bytes):
+            self._budget.take(len(result))
+        return result
 
 
 def _reconstruct(subtype: object, shape: object, typecode: object) -> _Array:
@@ -80,9 +117,8 @@ def _frombuffer(
     axis_order: tuple[int, ...] | None = None,
 ) -> _Array:
     array = _Array()
-    array.value = _array(data, dtype, shape, order)
-    if axis_order is not None:
-        array.value = array.value.transpose(axis_order)
+    array.parts = (data, dtype, shape, order)
+    array.axis_order = axis_order
     return array
 
 
@@ -101,13 +137,14 @@ def _no_bytes() -> bytes:
     return b""
 
 
-_STAND_INS: dict[str, Callable[..., Any]] = {
+_STAND_INS: dict[str, Any] = {
     "numpy.dtype": _Dtype,
     "numpy.ndarray": _Array,
-    "argparse.Namespace": _Ignored,
+    "argparse.Namespace": Ignored,
     "_codecs.encode": _encode,
     "__builtin__.bytes": _no_bytes,
     "collections.OrderedDict": OrderedDict,
+    "collections.Counter": Counter,
     **{f"numpy.{core}.multiarray._reconstruct": _reconstruct for core in ("core", "_core")},
     **{f"numpy.{core}.multiarray.scalar": _scalar for core in ("core", "_core")},
     **{f"numpy.{core}.numeric._frombuffer": _frombuffer for core in ("core", "_core")},
@@ -115,14 +152,27 @@ _STAND_INS: dict[str, Callable[..., Any]] = {
 
 
 class _Unpickler(pickle.Unpickler):
+    def __init__(
+        self, stream: Stream, stand_ins: StandIns, budget: _Budget, stored: Callable[[Any], Any] | None
+    ) -> None:
+        super().__init__(stream, encoding="latin1")
+        self._stand_ins = {**_STAND_INS, **stand_ins}
+        self._budget = budget
+        self._stored = stored
+
     def find_class(self, module: str, name: str) -> Any:
-        stand_in = _STAND_INS.get(f"{module}.{name}")
+        stand_in = self._stand_ins.get(f"{module}.{name}")
         if stand_in is None:
-            raise _RefusedError(f"{module}.{name}")
-        return stand_in if isinstance(stand_in, type) else _Call(stand_in)
+            raise RefusedError(f"{module}.{name}")
+        return stand_in if isinstance(stand_in, type) or not callable(stand_in) else _Call(stand_in, self._budget)
+
+    def persistent_load(self, pid: Any) -> Any:
+        if self._stored is None:
+            raise pickle.UnpicklingError("it refers to data outside the file")
+        return self._stored(pid)
 
 
-class _RefusedError(pickle.UnpicklingError):
+class RefusedError(pickle.UnpicklingError):
     """A name that is not in the table."""
 
 
@@ -133,49 +183,69 @@ def load_pickle(path: str | Path) -> Any:
         CheckpointError: The file asks for anything else, or is damaged. Nothing of it has been run.
     """
     try:
-        with Path(path).open("rb") as file:
-            return _plain(_Unpickler(file, encoding="latin1").load())
-    except _RefusedError as error:
-        raise _refusal(path, str(error)) from error
+        with Path(path).open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as stream:
+            size = len(stream)
+            return plain(unpickle(stream, size=size), size=size)
     except Exception as error:
-        raise CheckpointError(
-            f"{path}: not readable as a pickle of arrays ({error}); fetch or write the file again"
-        ) from error
+        raise unreadable(path, error, "a pickle of arrays") from error
 
 
-def load_torch(path: str | Path) -> Any:
-    """Read a file of `torch.save`, tensors, arrays and built-in containers only, onto the CPU.
+def unpickle(
+    stream: Stream, *, size: int, stand_ins: StandIns | None = None, stored: Callable[[Any], Any] | None = None
+) -> Any:
+    """Read one pickle of a stream, which then stands behind it.
+
+    Args:
+        stream: Memory of a file; reading beyond the end gives what is left.
+        size: Bytes of the whole file, which bound what it may unfold to.
+        stand_ins: Further names and what stands for them.
+        stored: What stands for data outside the pickle.
 
     Raises:
-        CheckpointError: The file asks for anything else, or is damaged. Nothing of it has been run.
+        UnpicklingError: The pickle asks for a name that is not in the table, or for more memory than the file has.
     """
-    stand_ins = [(function, name) for name, function in _STAND_INS.items() if function is not OrderedDict]
-    try:
-        with torch.serialization.safe_globals(stand_ins):  # type: ignore[arg-type]
-            return _plain(torch.load(path, map_location="cpu", weights_only=True))
-    except Exception as error:
-        refused = re.search(r"GLOBAL (\S+)", str(error))
-        if isinstance(error, pickle.UnpicklingError) and refused:
-            raise _refusal(path, refused[1]) from error
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(
-            f"{path}: not readable as a PyTorch checkpoint ({reason}); fetch or write the file again"
-        ) from error
+    start = stream.tell()
+    _check_instructions(stream)
+    stream.seek(start)
+    return _Unpickler(stream, stand_ins or {}, _Budget(size), stored).load()
 
 
-def _refusal(path: str | Path, name: str) -> CheckpointError:
-    return CheckpointError(
-        f"{path}: refused, since reading it would run {name!r} of the file's choosing; only tensors, arrays and "
-        "built-in containers are read, so save the weights alone and give that file"
-    )
+def _check_instructions(stream: Stream) -> None:
+    argument: Any
+    for number, (instruction, argument, _) in enumerate(pickletools.genops(stream)):  # type: ignore[arg-type]
+        if number >= MAX_INSTRUCTIONS:
+            raise pickle.UnpicklingError(f"it has more than {MAX_INSTRUCTIONS:,} instructions")
+        puts = instruction.name in ("PUT", "BINPUT", "LONG_BINPUT") and argument is not None
+        if puts and not 0 <= argument <= number + 1:
+            raise pickle.UnpicklingError(f"its memo position {argument} lies beyond its {number} instructions")
 
 
-def _plain(value: Any) -> Any:
-    """The value with arrays in place of their stand-ins."""
-    if isinstance(value, _Array):
-        return value.value
+def unreadable(path: str | Path, error: Exception, kind: str) -> CheckpointError:
+    """The sentence for a file that is damaged, or asks for what is refused."""
+    if isinstance(error, RefusedError):
+        return CheckpointError(
+            f"{path}: refused, since reading it would run {str(error)!r} of the file's choosing; only tensors, arrays "
+            "and built-in containers are read, so save the weights alone and give that file"
+        )
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return CheckpointError(f"{path}: not readable as {kind} ({reason}); fetch or write the file again")
+
+
+def plain(value: Any, *, size: int) -> Any:
+    """The value with arrays and tensors in place of their stand-ins, of a file of `size` bytes."""
+    return _plain(value, _Budget(size), {})
+
+
+def _plain(value: Any, budget: _Budget, built: dict[int, Any]) -> Any:
+    budget.take(1)
+    if isinstance(value, _Array | Deferred):
+        if id(value) not in built:
+            built[id(value)] = value.build()
+            budget.take(built[id(value)].nbytes if isinstance(value, _Array) else 0)
+        return built[id(value)]
     if isinstance(value, Mapping):
-        return {key: _plain(part) for key, part in value.items()}
+        return {key: _plain(part, budget, built) for key, part in value.items()}
     if isinstance(value, list | tuple):
-        return type(value)(map(_plain, value)) if type(value) in (list, tuple) else list(map(_plain, value))
-    return None if isinstance(value, _Ignored | _Dtype | _Call) else value
+        parts = [_plain(part, budget, built) for part in value]
+        return tuple(parts) if type(value) is tuple else parts
+    return None if isinstance(value, Ignored | _Dtype | _Call | type) else value

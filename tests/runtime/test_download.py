@@ -1,6 +1,8 @@
 import hashlib
+import io
 import threading
 import time
+import urllib.request
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -163,3 +165,26 @@ def test_no_connection_names_the_way_out(tmp_path: Path) -> None:
 def test_only_safe_addresses_are_fetched(tmp_path: Path, address: str) -> None:
     with pytest.raises(ConfigError, match="only https addresses are safe"):
         fetch(address, tmp_path / "a.json")
+
+
+@pytest.mark.parametrize(
+    "target", ["http://192.0.2.1/a.json", "ftp://127.0.0.1/a.json", "file:///etc/hostname", "http://[x"]
+)
+def test_refuse_unsafe_redirect(server: FileServer, tmp_path: Path, target: str) -> None:
+    """Each hop is checked, not the address alone."""
+    server.moved = {"/a": f"{server.address}/b", "/b": target}
+    with pytest.raises(DownloadError, match=r"not fetched, since it leads to|cannot be fetched"):
+        fetch(f"{server.address}/a", tmp_path / "a", attempts=1)
+    assert not (tmp_path / "a").exists()
+
+
+def test_https_never_leads_to_http() -> None:
+    request = urllib.request.Request("https://localhost/a")
+    with pytest.raises(DownloadError, match="not fetched, since it leads to http://localhost/b"):
+        download._SafeRedirects().redirect_request(request, io.BytesIO(), 302, "", {}, "http://localhost/b")
+
+
+def test_follow_safe_redirect(server: FileServer, tmp_path: Path) -> None:
+    server.moved = {"/b": f"{server.address}/a.json"}
+    assert fetch(f"{server.address}/b", tmp_path / "a.json")
+    assert (tmp_path / "a.json").read_bytes() == CONTENT

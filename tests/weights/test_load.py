@@ -307,7 +307,7 @@ def test_malicious_checkpoint_is_refused_by_load_weights(tmp_path: Path) -> None
     ("content", "message"),
     [
         (b"<html>404</html>", "not a checkpoint"),
-        (b"", "not a checkpoint"),
+        (b"", "is empty"),
         (b"PK\x03\x04 cut off", "not readable as a PyTorch checkpoint"),
         (b"\x08\0\0\0\0\0\0\0{broken}", "not readable as safetensors"),
         (pickle.dumps([1, 2]), "holds no weights by name"),

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from cutler_pl.errors import CheckpointError
-from cutler_pl.weights.safe_pickle import load_pickle, load_torch
+from cutler_pl.weights.safe_pickle import load_pickle
+from cutler_pl.weights.torch_files import load_torch
 
 
 class Runs:
