@@ -237,7 +237,7 @@ def plain(value: Any, *, size: int) -> Any:
 
 
 def _plain(value: Any, budget: _Budget, built: dict[int, Any]) -> Any:
-    budget.take(1)
+    budget.take(4)
     if isinstance(value, _Array | Deferred):
         if id(value) not in built:
             built[id(value)] = value.build()
