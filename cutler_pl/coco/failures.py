@@ -3,8 +3,10 @@
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from cutler_pl.coco.json_text import json_error
+from cutler_pl.errors import AnnotationError
 from cutler_pl.runtime.files import write_text
 from cutler_pl.runtime.logging import get_logger
 
@@ -38,6 +40,28 @@ def write_failures(path: str | Path, reasons: Mapping[str, str]) -> None:
 
 
 def read_failures(path: str | Path) -> dict[str, str]:
-    """Reason per image, also from a file of version 0.1's `predict`, which called `file` `file_name`."""
-    records = [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines()]
-    return {record.get("file") or record["file_name"]: record["reason"] for record in records}
+    """Reason per image, also from a file of version 0.1's `predict`, which called `file` `file_name`.
+
+    Raises:
+        AnnotationError: A line is damaged.
+    """
+    reasons: dict[str, str] = {}
+    for number, line in enumerate(Path(path).read_bytes().splitlines(), start=1):
+        try:
+            record: Any = json.loads(line)
+            file, reason = record.get("file") or record["file_name"], record["reason"]
+        except (ValueError, RecursionError) as error:
+            raise _damaged(path, number, json_error(error)) from error
+        except (AttributeError, LookupError, TypeError):
+            file = reason = None
+        if not isinstance(file, str) or not isinstance(reason, str):
+            raise _damaged(path, number, "it has no file and reason")
+        reasons[file] = reason
+    return reasons
+
+
+def _damaged(path: str | Path, number: int, error: str) -> AnnotationError:
+    return AnnotationError(
+        f"{path}, line {number}: damaged ({error}); remove the file, which counts no image as unreadable, or predict "
+        "again"
+    )

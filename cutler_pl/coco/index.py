@@ -16,14 +16,18 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
-from cutler_pl.coco.index_writer import METADATA_FILE, write_index
+from cutler_pl.coco.file_names import NAMES_WAY_OUT, leads_out
+from cutler_pl.coco.index_writer import CHECK_NAMES, METADATA_FILE, write_index
+from cutler_pl.coco.json_text import shown
 from cutler_pl.coco.packed_masks import NO_MASK, decode_segmentation
 from cutler_pl.coco.packed_strings import PackedStrings
 from cutler_pl.coco.schema import Segmentation
-from cutler_pl.errors import DatasetNotFoundError
+from cutler_pl.errors import AnnotationError, DatasetNotFoundError
+from cutler_pl.runtime.files import is_file
 from cutler_pl.runtime.locks import file_lock
 
-FORMAT = 1
+FORMAT = 2
+"""Raised with the checks of the records, since an index is not checked again."""
 _ARRAYS = (
     "image_ids", "sizes_hw", "names", "name_offsets",
     "object_offsets", "boxes_xywh", "areas", "category_ids", "is_crowd",
@@ -52,15 +56,25 @@ class InstanceIndex:
     """
 
     def __init__(self, folder: Path) -> None:
-        """Open a finished index; `open_index` finds or builds it."""
+        """Open a finished index; `open_index` finds or builds it.
+
+        Raises:
+            AnnotationError: The index is damaged.
+        """
         self.folder = folder
-        metadata = json.loads((folder / METADATA_FILE).read_text(encoding="utf-8"))
-        self.categories: dict[int, str] = {int(id_): name for id_, name in metadata["categories"]}
-        self.num_dropped: int = metadata["num_dropped"]
-        arrays: dict[str, np.ndarray] = {
-            name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False).view(np.ndarray)
-            for name in _ARRAYS
-        }
+        try:
+            metadata = json.loads((folder / METADATA_FILE).read_text(encoding="utf-8"))
+            self.categories: dict[int, str] = {int(id_): name for id_, name in metadata["categories"]}
+            self.num_dropped: int = metadata["num_dropped"]
+            self._check_names: bool = metadata.get(CHECK_NAMES, False)
+            arrays: dict[str, np.ndarray] = {
+                name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False).view(np.ndarray)
+                for name in _ARRAYS
+            }
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+            raise AnnotationError(
+                f"{folder}: damaged index of an annotation file ({error}); remove this folder, and it is built again"
+            ) from error
         self.image_ids: Int64[np.ndarray, " images"] = arrays["image_ids"]
         self.sizes_hw: Int64[np.ndarray, "images 2"] = arrays["sizes_hw"]
         self.file_names = PackedStrings(arrays["names"], arrays["name_offsets"])
@@ -84,6 +98,25 @@ class InstanceIndex:
         boxes_xywh, areas, category_ids, is_crowd = (np.array(self._objects[name][first:end]) for name in columns)
         segmentations = [self._segmentation(i, *self.size_hw(image)) for i in range(first, end)]
         return Objects(boxes_xywh, areas, category_ids, is_crowd, segmentations)
+
+    def check_names(self, images: str | Path, annotations: str | Path) -> None:
+        """Make sure that all file names are below the image folder.
+
+        Args:
+            images: The folder.
+            annotations: The indexed file, for messages.
+
+        Raises:
+            AnnotationError: A name leads out of the folder.
+        """
+        if not self._check_names:
+            return
+        for number, name in zip(self.image_ids, self.file_names, strict=True):
+            if leads_out(images, name):
+                raise AnnotationError(
+                    f"{annotations}: image {number} has the file_name {shown(name)}, which leads out of the image "
+                    f"folder {images}; {NAMES_WAY_OUT}"
+                )
 
     def count_objects(self) -> Int64[np.ndarray, " images"]:
         """Number of annotations of each image, without crowd regions."""
@@ -112,7 +145,7 @@ def open_index(annotations: str | Path, *, index_dir: str | Path | None = None) 
         AnnotationError: The file is not JSON, not COCO, or holds an invalid record.
     """
     path = Path(annotations)
-    if not path.is_file():
+    if not is_file(path):
         raise DatasetNotFoundError(f"no such annotation file: {annotations}")
     state = path.stat()
     root = index_root(path, index_dir=index_dir)

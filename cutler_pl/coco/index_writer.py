@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from cutler_pl.coco import rle, validation
+from cutler_pl.coco.file_names import may_lead_out
 from cutler_pl.coco.packed_masks import POLYGONS, decode_segmentation, encode_segmentation
 from cutler_pl.coco.packed_strings import PackedStrings
 from cutler_pl.coco.records import fill_defaults, swapped_sizes, with_file_name
@@ -23,6 +24,8 @@ from cutler_pl.runtime.files import write_json
 from cutler_pl.runtime.logging import get_logger
 
 METADATA_FILE = "facts.json"
+CHECK_NAMES = "check_names"
+"""Key of the metadata where a file name may lead out of the image folder."""
 
 _KEYS = {"ids": "id", "boxes_xywh": "bbox", "areas": "area", "category_ids": "category_id", "is_crowd": "iscrowd"}
 _COLUMNS = ("boxes_xywh", "areas", "category_ids", "is_crowd", "mask_kinds")
@@ -46,7 +49,7 @@ def write_index(path: Path, folder: Path) -> None:
         DatasetNotFoundError: There is no such file.
         AnnotationError: The file is not JSON, not COCO, or holds an invalid record.
     """
-    invalid = InvalidRecords(str(path), "raise")
+    invalid = InvalidRecords(str(path), "raise", "repair or remove it")
     images, categories = _Images(invalid), dict[int, str]()
     rows_file, masks_file = folder / "rows.tmp", folder / "masks.tmp"
     with rows_file.open("wb") as rows, masks_file.open("wb") as masks:
@@ -70,7 +73,10 @@ def write_index(path: Path, folder: Path) -> None:
     for name, column in columns.items():
         np.save(folder / f"{name}.npy", column)
     num_dropped = len(table) - len(order)
-    write_json(folder / METADATA_FILE, {"categories": sorted(categories.items()), "num_dropped": num_dropped})
+    metadata = {"categories": sorted(categories.items()), "num_dropped": num_dropped}
+    if any(map(may_lead_out, images.names)):
+        metadata[CHECK_NAMES] = True
+    write_json(folder / METADATA_FILE, metadata)
     rows_file.unlink()
     masks_file.unlink()
     counts = len(images.names), len(order), num_dropped
@@ -156,7 +162,7 @@ def _append(batch: list[Any], images: _Images, invalid: InvalidRecords, rows: Bi
     positions = images.positions(batch)
     sizes = images.sizes_hw[positions].tolist()
     pairs = zip(batch, sizes, strict=True)
-    whole = [fill_defaults(record, cast(Image, {"height": h, "width": w})) for record, (h, w) in pairs]
+    whole = [_complete(record, cast(Image, {"height": h, "width": w}), invalid) for record, (h, w) in pairs]
     segmentations = [record.get("segmentation") for record in whole]
     encoded = [encode_segmentation(segmentation) for segmentation in segmentations]
     masks.writelines(data for _, data in encoded)
@@ -169,6 +175,16 @@ def _append(batch: list[Any], images: _Images, invalid: InvalidRecords, rows: Bi
     table["mask_size_hw"] = [validation.mask_size(record) or (0, 0) for record in whole]
     table["has_area"] = rle.have_pixels(segmentations, sizes)
     table.tofile(rows)
+
+
+def _complete(record: dict[str, Any], image: Image, invalid: InvalidRecords) -> dict[str, Any]:
+    """Annotation with all fields; one far outside its image has no mask, and no area, for which it is left out."""
+    if error := validation.far_from_image(record, image):
+        longer_side = max(image["height"], image["width"])
+        if not validation.is_empty(record, cast(Image, {"height": longer_side, "width": longer_side})):
+            invalid.add(f"{validation.annotation_label(record)} {error}")
+        record = {**record, "segmentation": None}
+    return fill_defaults(record, image)
 
 
 def _finish(

@@ -5,19 +5,17 @@
 the masks tells: they are corrected. Everything else that is wrong is an error, or listed by `on_error="skip"`.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-import orjson
-
 from cutler_pl.coco import records, validation
+from cutler_pl.coco.json_text import read_json_file
 from cutler_pl.coco.matching import to_results
 from cutler_pl.coco.schema import Coco, Image, Result
 from cutler_pl.coco.validation import InvalidRecords, OnError, annotation_label, detection_label, result_label
-from cutler_pl.errors import AnnotationError, DatasetNotFoundError
+from cutler_pl.errors import AnnotationError
 from cutler_pl.runtime.files import write_json
 from cutler_pl.runtime.logging import get_logger
 
@@ -65,10 +63,12 @@ def load_coco(
     raw, source_name = read_json(source, source_name)
     if not isinstance(raw, Mapping):
         expected = "a COCO object with images and annotations"
-        raise AnnotationError(f"{source_name}: expected {expected}, found {_kind_of(raw)}")
+        raise AnnotationError(f"{source_name}: expected {expected}, found {_kind_of(raw)}; give another file")
     for key in ("images", "annotations", "categories"):
         if not isinstance(raw.get(key), list):
-            raise AnnotationError(f'{source_name}: the list "{key}" of a COCO annotation file is missing')
+            raise AnnotationError(
+                f'{source_name}: the list "{key}" of a COCO annotation file is missing; give another file'
+            )
     invalid = InvalidRecords(source_name, on_error)
 
     images = records.check_images(raw["images"], invalid)
@@ -90,6 +90,8 @@ def load_coco(
             invalid.add(f"{annotation_label(annotation)} {error}")
         elif not keep_empty_boxes and validation.is_empty(annotation, image):
             invalid.note(f"{annotation_label(annotation)} has no area inside its image: {annotation['bbox']!r}")
+        elif error := validation.far_from_image(annotation, image):
+            invalid.add(f"{annotation_label(annotation)} {error}")
         else:
             kept.append(records.fill_defaults(annotation, image))
     invalid.report()
@@ -137,7 +139,8 @@ def load_predictions(
             invalid.add(f"{label} has the unknown category {record['category_id']}")
         else:
             image = images[record["image_id"]]
-            if error := validation.mask_size_mismatch(record, image) or validation.box_outside_image(record, image):
+            error = validation.mask_size_mismatch(record, image) or validation.box_outside_image(record, image)
+            if error := error or validation.far_from_image(record, image):
                 invalid.add(f"{label} (image {image['id']}) {error}")
             else:
                 formed.append(record)
@@ -155,7 +158,8 @@ def read_results(
     invalid = InvalidRecords(source_name, on_error)
     found = raw.get("annotations") if isinstance(raw, Mapping) else raw
     if not isinstance(found, list | tuple):
-        raise AnnotationError(f"{source_name}: expected a list of detections or a COCO file, found {_kind_of(found)}")
+        expected = "a list of detections or a COCO file"
+        raise AnnotationError(f"{source_name}: expected {expected}, found {_kind_of(found)}; give another file")
     return to_results(raw, images, invalid) if isinstance(raw, Mapping) else found, invalid
 
 
@@ -163,10 +167,14 @@ def save_coco(path: str | Path, coco: Mapping[str, Any] | Sequence[Mapping[str, 
     """Write annotations or results as JSON, atomically; equal content gives equal bytes.
 
     Raises:
-        AnnotationError: A number is NaN or infinite.
+        AnnotationError: A number is NaN or infinite, or a record is nested too deeply.
     """
     try:
         write_json(path, coco)
+    except RecursionError as error:
+        raise AnnotationError(
+            f"{path}: not written, because a record is nested too deeply; repair the input"
+        ) from error
     except ValueError as error:
         raise AnnotationError(f"{path}: not written, because JSON has no NaN or infinity ({error})") from error
 
@@ -175,18 +183,12 @@ def read_json(source: Any, source_name: str | None = None) -> tuple[Any, str]:
     """Content of a JSON file, or the content given itself, and its name for messages."""
     if not isinstance(source, str | Path):
         return source, source_name or "the COCO data given"
-    path = Path(source)
-    if not path.is_file():
-        raise DatasetNotFoundError(f"no such annotation file: {source}")
-    content = path.read_bytes()
-    try:
-        return orjson.loads(content), str(source)
-    except orjson.JSONDecodeError:
-        pass  # it may only be stricter than Python: other programs write NaN, long integers and lone surrogates
-    try:
-        return json.loads(content), str(source)
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise AnnotationError(f"{source}: not a JSON file ({error}); download or write it again") from error
+    content = read_json_file(source, way_out="download or write it again")
+    if not isinstance(content, dict | list):  # a string would be taken for a path
+        raise AnnotationError(
+            f"{source}: expected a COCO object or a list of results, found {_kind_of(content)}; give another file"
+        )
+    return content, str(source)
 
 
 def _kind_of(raw: Any) -> str:

@@ -3,9 +3,10 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from cutler_pl.coco.json_text import shown
 from cutler_pl.coco.records import check_images, fix_swapped_sizes
 from cutler_pl.coco.schema import Image
-from cutler_pl.coco.validation import InvalidRecords, is_mapping, result_error, result_label
+from cutler_pl.coco.validation import InvalidRecords, is_id, is_mapping, result_error, result_label
 
 _EXAMPLES = 3
 
@@ -27,8 +28,9 @@ def to_results(coco: Mapping[str, Any], target: Sequence[Image], invalid: Invali
     images = check_images(coco["images"], invalid)
     known = []
     for number, record in enumerate(records):
-        if is_mapping(record) and record.get("image_id") not in images:
-            invalid.add(f"{result_label(number, record)} is for the unknown image {record.get('image_id')}")
+        image_id = record.get("image_id") if is_mapping(record) else None
+        if is_mapping(record) and not (is_id(image_id) and image_id in images):
+            invalid.add(f"{result_label(number, record)} is for the unknown image {shown(image_id)}")
         else:
             known.append(record)
     fix_swapped_sizes(images, [record for record in known if result_error(record) is None])

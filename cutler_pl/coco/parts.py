@@ -11,7 +11,18 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, NotRequired, TypedDict
 
-from cutler_pl.coco.schema import Instance, Result
+from cutler_pl.coco.file_names import name_error
+from cutler_pl.coco.schema import Image, Instance, Result
+from cutler_pl.coco.validation import (
+    box_error,
+    far_from_image,
+    image_error,
+    is_finite_number,
+    is_id,
+    is_mapping,
+    mask_size_mismatch,
+    segmentation_error,
+)
 from cutler_pl.errors import AnnotationError
 from cutler_pl.runtime.files import wrap_os_errors
 
@@ -39,6 +50,36 @@ class ImageResults(TypedDict):
     height: int
     width: int
     results: list[Result]
+
+
+def is_shard_record(record: dict[str, Any]) -> bool:
+    """Whether a record is a well-formed `ShardRecord`."""
+    name = record.get("file")
+    if not isinstance(name, str) or not name or name_error(name):
+        return False
+    if "failure" in record:
+        return isinstance(record["failure"], str)
+    image: Any = {"id": 1, "file_name": name, "height": record.get("height"), "width": record.get("width")}
+    found, dropped = record.get("annotations"), record.get("dropped", {})
+    counted = is_mapping(dropped) and all(map(is_id, dropped.values()))
+    if image_error(image) or not isinstance(found, list) or not counted:
+        return False
+    return all(_is_instance(instance, image) for instance in found)
+
+
+def is_image_results(record: dict[str, Any]) -> bool:
+    """Whether a record has the fields of `ImageResults`; its results are not looked at."""
+    numbers = all(is_id(record.get(key)) for key in ("image_id", "height", "width"))
+    return numbers and isinstance(record.get("results"), list)
+
+
+def _is_instance(instance: Any, image: Image) -> bool:
+    return (
+        is_mapping(instance)
+        and is_finite_number(instance.get("area"))
+        and not (box_error(instance.get("bbox")) or segmentation_error(instance.get("segmentation")))
+        and not (mask_size_mismatch(instance, image) or far_from_image(instance, image))
+    )
 
 
 class Place(NamedTuple):
@@ -99,12 +140,21 @@ class PartWriter:
 
 
 class PartFiles:
-    """The records of several part files, identified by the value of `key`; of two the first counts."""
+    """The records of several part files, identified by the value of `key`; of two the first counts.
 
-    def __init__(self, paths: Sequence[Path], *, key: str) -> None:
+    Args:
+        paths: The files.
+        key: Name of the identity, a string or an integer.
+        is_valid: Whether a record is well formed.
+    """
+
+    def __init__(
+        self, paths: Sequence[Path], *, key: str, is_valid: Callable[[dict[str, Any]], bool] = lambda record: True
+    ) -> None:
         self.paths = paths
         self.key = key
         self.num_damaged = 0
+        self._is_valid = is_valid
 
     def __iter__(self) -> Iterator[tuple[Place, dict[str, Any]]]:
         """Go through all records; `num_damaged` then counts the torn or damaged lines, which are skipped."""
@@ -114,7 +164,7 @@ class PartFiles:
             with path.open("rb") as file:
                 for line in file:
                     record = self._parse(line)
-                    if record is None:
+                    if record is None or not self._is_valid(record):
                         self.num_damaged += 1
                     else:
                         yield Place(part, offset), record
@@ -153,6 +203,6 @@ class PartFiles:
             return None
         try:
             record = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
         return record if isinstance(record, dict) and isinstance(record.get(self.key), str | int) else None

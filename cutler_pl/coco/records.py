@@ -2,12 +2,12 @@
 
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar, cast
-from urllib.parse import urlparse
 
 import numpy as np
 from jaxtyping import Bool, Int, Int64
 
 from cutler_pl.coco import rle
+from cutler_pl.coco.file_names import file_name
 from cutler_pl.coco.schema import Image, Result
 from cutler_pl.coco.validation import InvalidRecords, image_error, mask_size
 
@@ -40,10 +40,9 @@ def check_images(records: Iterable[Any], invalid: InvalidRecords) -> dict[int, I
 
 
 def with_file_name(image: Mapping[str, Any]) -> Image:
-    """LVIS v1 names its images by address only: the path of `coco_url` is the file below COCO's folder."""
-    if isinstance(image.get("file_name"), str) and image["file_name"]:
-        return cast(Image, image)
-    return cast(Image, {**image, "file_name": urlparse(image["coco_url"]).path.lstrip("/")})
+    """The same valid record, with the `file_name` that LVIS v1 gives by `coco_url` only."""
+    name = file_name(image)
+    return cast(Image, image if name == image.get("file_name") else {**image, "file_name": name})
 
 
 def fix_swapped_sizes(images: dict[int, Image], annotations: list[dict[str, Any]]) -> int:

@@ -3,6 +3,7 @@
 Masks stay in this form until pixels are needed: a few hundred bytes instead of a megabyte each.
 """
 
+import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple, cast
 
@@ -10,7 +11,9 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int64, UInt8
 from pycocotools import mask as coco_mask
 
+from cutler_pl.coco.bounds import MAX_PIXELS, can_rasterise
 from cutler_pl.coco.schema import RLE, Segmentation
+from cutler_pl.errors import AnnotationError
 from cutler_pl.runtime.numba_jit import njit_cached
 
 
@@ -29,13 +32,21 @@ def decode(rle: RLE) -> Bool[np.ndarray, "height width"]:
 
 
 def to_rle(segmentation: Segmentation, height: int, width: int) -> RLE:
-    """Compressed RLE of any of COCO's three forms; the image's size is used for polygons only, none are empty."""
+    """Compressed RLE of any of COCO's three forms; the image's size is used for polygons only, none are empty.
+
+    Raises:
+        AnnotationError: Polygons or run lengths are beyond what pycocotools can take.
+    """
     if isinstance(segmentation, list):
-        if not segmentation:
-            return encode(np.zeros((height, width), dtype=bool))
-        return with_str_counts(coco_mask.merge(coco_mask.frPyObjects(segmentation, height, width)))
-    if isinstance(segmentation["counts"], list):
-        return with_str_counts(coco_mask.frPyObjects(segmentation, *segmentation["size"]))
+        if segmentation:
+            return with_str_counts(coco_mask.merge(_rasterise(segmentation, height, width)))
+        segmentation = {"size": [height, width], "counts": [height * width]}
+    counts = segmentation["counts"]
+    if isinstance(counts, list):
+        rows, columns = segmentation["size"]
+        if sum(counts) != rows * columns or rows * columns > MAX_PIXELS:
+            raise AnnotationError(f"run lengths do not add up to their size {rows}×{columns}; repair the annotations")
+        return with_str_counts(coco_mask.frPyObjects(segmentation, rows, columns))
     return with_str_counts(segmentation)
 
 
@@ -50,7 +61,7 @@ def have_pixels(segmentations: Sequence[Segmentation | None], sizes_hw: Sequence
     masks: dict[int, RLE] = {}
     for i, (segmentation, (height, width)) in enumerate(zip(segmentations, sizes_hw, strict=True)):
         if isinstance(segmentation, list):  # the union of polygons is not needed
-            found[i] = bool(segmentation) and any(coco_mask.area(coco_mask.frPyObjects(segmentation, height, width)))
+            found[i] = bool(segmentation) and any(coco_mask.area(_rasterise(segmentation, height, width)))
         elif segmentation is not None:
             masks[i] = to_rle(segmentation, height, width)
     for i, pixels in zip(masks, areas([*masks.values()]).tolist(), strict=True):
@@ -111,7 +122,10 @@ def scan(counts: Sequence[str | bytes], sizes: Int64[np.ndarray, "masks 2"]) -> 
     masks = len(counts)
     result = Scan(np.zeros(masks, dtype=bool), np.zeros(masks, np.int64), np.zeros((masks, 4), np.int64))
     texts = [text.decode("latin-1") if isinstance(text, bytes) else text for text in counts]
-    code = np.frombuffer("".join(texts).encode("ascii", "replace"), dtype=np.uint8)
+    joined = "".join(texts)
+    if not joined.isascii():
+        joined = re.sub(r"[^\x00-\x7f]", " ", joined)  # which is no code
+    code = np.frombuffer(joined.encode("ascii"), dtype=np.uint8)
     njit_cached(_scan_counts)(code, np.cumsum(np.fromiter(map(len, texts), np.int64, masks)), sizes, *result)
     return result
 
@@ -125,6 +139,16 @@ def with_str_counts(rle: Any) -> RLE:
         "size": [int(length) for length in rle["size"]],
         "counts": counts.decode("ascii") if isinstance(counts, bytes) else counts,
     }
+
+
+def _rasterise(polygons: list[Any], height: int, width: int) -> list[Any]:
+    """Masks of polygons."""
+    if not can_rasterise(polygons):
+        raise AnnotationError(
+            f"polygons lie too far outside their image of {height}×{width} pixels (height×width) to be rasterised; "
+            "repair the annotations"
+        )
+    return cast(list[Any], coco_mask.frPyObjects(polygons, height, width))
 
 
 def _scan_counts(

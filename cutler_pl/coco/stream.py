@@ -11,14 +11,17 @@ from typing import Any, NamedTuple, TextIO, cast
 
 import orjson
 
+from cutler_pl.coco.json_text import json_error, kind, shown
 from cutler_pl.errors import AnnotationError, DatasetNotFoundError
-from cutler_pl.runtime.files import atomic_write
+from cutler_pl.runtime.files import atomic_write, is_file
 
 LISTS = ("images", "annotations", "categories")
 _CHUNK_CHARACTERS = 1 << 20
 _SEPARATOR = re.compile(r"\}\s*,\s*\Z")
 _MAX_SEPARATOR = 200
 _MAX_CUTS = 4
+_MAX_VALUE_CHARACTERS = 1 << 28
+_MAX_CUT_WORD = 16  # characters at the end of a buffer that may be an incomplete constant or escape
 _decoder = json.JSONDecoder()
 
 WriteRecord = Callable[[Mapping[str, Any]], None]
@@ -45,26 +48,29 @@ class Batch(list[Any]):
 
 def read_batches(path: str | Path, *, require: Collection[str] = LISTS) -> Iterator[tuple[str, Any]]:
     """As `read_records`, but with the elements of a list in batches, of about a megabyte where all are objects."""
-    if not Path(path).is_file():
+    if not is_file(path):
         raise DatasetNotFoundError(f"no such annotation file: {path}")
     lists = set()
-    with Path(path).open(encoding="utf-8-sig") as file:
+    with _opened(path) as file:
         text = _JsonReader(file, str(path))
         text.take("{", "a COCO object with images and annotations")
         while text.peek() != "}":
-            key = text.value()
-            text.take(":", "a colon")
+            key = text.key()
             if text.peek() == "[":
                 lists.add(key)
                 for batch in _elements(text):
                     yield key, batch
+            elif key in LISTS:
+                raise _missing(path, key, f", but {kind(text.value())}")
             else:
                 yield key, text.value()
             if text.peek() != "}":
                 text.take(",", "a comma or the end of the object")
+        text.take("}", "the end of the object")
+        text.take("", "the end of the file")
     for key in require:
         if key not in lists:
-            raise AnnotationError(f'{path}: the list "{key}" of a COCO annotation file is missing; give another file')
+            raise _missing(path, key)
 
 
 class CocoWriter(NamedTuple):
@@ -88,7 +94,10 @@ def writing_coco(path: str | Path, header: Mapping[str, Any]) -> Iterator[CocoWr
         tempfile.TemporaryFile("w+", dir=temporary.parent, encoding="ascii", newline="\n") as spool,
         temporary.open("w", encoding="ascii", newline="\n") as file,
     ):
-        begin = json.dumps(dict(header), separators=(",", ":"))[:-1]
+        try:
+            begin = json.dumps(dict(header), separators=(",", ":"))[:-1]
+        except RecursionError as error:
+            raise AnnotationError(f"{path}: not written, its header is nested too deeply; repair the input") from error
         file.write(begin + ("," if header else "") + '"images":[')
         yield CocoWriter(list_writer(file), list_writer(cast(TextIO, spool)))
         file.write('],"annotations":[')
@@ -98,16 +107,38 @@ def writing_coco(path: str | Path, header: Mapping[str, Any]) -> Iterator[CocoWr
 
 
 def list_writer(file: TextIO) -> WriteRecord:
-    """Function that writes records as the elements of a JSON list, one per line."""
+    """Function that writes records as the elements of a JSON list, one per line.
+
+    Raises:
+        AnnotationError: A record has NaN or infinity, or is nested too deeply.
+    """
     separator = "\n"
     encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
     def put(record: Mapping[str, Any]) -> None:
         nonlocal separator
-        file.write(separator + encode(record))
+        try:
+            file.write(separator + encode(record))
+        except (ValueError, RecursionError) as error:
+            why = "nested too deeply" if isinstance(error, RecursionError) else f"not JSON compliant ({error})"
+            record_name = f"the record with id {shown(record.get('id'))}"
+            raise AnnotationError(f"{record_name} is {why} and cannot be written; repair the annotations") from error
         separator = ",\n"
 
     return put
+
+
+@contextmanager
+def _opened(path: str | Path) -> Iterator[TextIO]:
+    try:
+        with Path(path).open(encoding="utf-8-sig") as file:
+            yield file
+    except OSError as error:
+        raise AnnotationError(f"{path}: cannot be read ({error.strerror}); copy or download it again") from error
+
+
+def _missing(path: str | Path, key: str, found: str = "") -> AnnotationError:
+    return AnnotationError(f'{path}: the list "{key}" of a COCO annotation file is missing{found}; give another file')
 
 
 def _elements(text: "_JsonReader") -> Iterator[Batch]:
@@ -144,16 +175,28 @@ class _JsonReader:
             raise self._error(f"expected {expected}")
         self._position += 1
 
+    def key(self) -> str:
+        """Decode the key of a value."""
+        if self.peek() != '"':
+            raise self._error("expected a key in quotes")
+        key = self.value()
+        self.take(":", "a colon")
+        return str(key)
+
     def value(self) -> Any:
         """Decode one value; one that the end of the buffer cuts is decoded again with more text."""
         self.peek()
         while True:
             try:
                 value, end = _decoder.raw_decode(self._buffer, self._position)
+            except json.JSONDecodeError as error:
+                is_cut = error.pos >= len(self._buffer) - _MAX_CUT_WORD or error.msg.startswith("Unterminated string")
+                if is_cut and self._more():
+                    continue
+                self._position = error.pos
+                raise self._error(error.msg) from error
             except (ValueError, RecursionError) as error:
-                if not self._more():
-                    raise self._error(str(error)) from error
-                continue
+                raise self._error(json_error(error)) from error
             if end < len(self._buffer) or not self._more():
                 self._position = end
                 return value
@@ -185,6 +228,8 @@ class _JsonReader:
             return False
         self._consumed += self._position
         rest = self._buffer[self._position :]
+        if len(rest) > _MAX_VALUE_CHARACTERS:
+            raise self._error(f"a value is longer than {_MAX_VALUE_CHARACTERS:,} characters")
         try:
             chunk = self._file.read(max(_CHUNK_CHARACTERS, len(rest)))
         except UnicodeDecodeError as error:

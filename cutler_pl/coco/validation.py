@@ -3,9 +3,13 @@
 from collections.abc import Callable, Mapping, Sequence
 from math import isfinite
 from numbers import Integral, Real
+from sys import float_info
 from typing import Any, Literal
 
 from cutler_pl.coco import rle
+from cutler_pl.coco.bounds import MAX_ID, MAX_PIXELS, is_near, polygons_error
+from cutler_pl.coco.file_names import file_name, is_text, name_error
+from cutler_pl.coco.json_text import kind, shown
 from cutler_pl.coco.schema import Image
 from cutler_pl.errors import AnnotationError
 from cutler_pl.runtime.logging import get_logger
@@ -19,8 +23,10 @@ _log = get_logger(__name__)
 class InvalidRecords:
     """One reason for each record left out of a source, and the rule: raise or skip."""
 
-    def __init__(self, source_name: str, on_error: OnError) -> None:
-        self.source_name, self.on_error = source_name, on_error
+    def __init__(
+        self, source_name: str, on_error: OnError, way_out: str = "repair it, or leave it out by on_error=skip"
+    ) -> None:
+        self.source_name, self.on_error, self.way_out = source_name, on_error, way_out
         self.reasons: list[str] = []
 
     def add(self, reason: str) -> None:
@@ -30,7 +36,7 @@ class InvalidRecords:
             AnnotationError: The rule is to raise.
         """
         if self.on_error == "raise":
-            raise AnnotationError(f"{self.source_name}: {reason}; repair it, or leave it out by on_error=skip")
+            raise AnnotationError(f"{self.source_name}: {reason}; {self.way_out}")
         self.reasons.append(reason)
 
     def note(self, reason: str) -> None:
@@ -47,41 +53,44 @@ class InvalidRecords:
 def image_error(image: Any) -> str | None:
     """Error in an image record on its own."""
     if not is_mapping(image):
-        return f"an image record is {_kind(image)}, not an object"
-    if not is_integer(image.get("id")):
-        return f"an image record has no integer id, but {image.get('id')!r}"
-    name = f"image {image['id']}"
+        return f"an image record is {kind(image)}, not an object"
+    if not is_id(image.get("id")):
+        return f"an image record {_no_id('id', image)}"
     for key in ("height", "width"):
         if not is_integer(image.get(key)) or image[key] < 1:
-            return f"{name} has no positive integer {key}, but {image.get(key)!r}"
-    if not any(isinstance(image.get(key), str) and image[key] for key in ("file_name", "coco_url")):
-        return f"{name} has neither file_name nor coco_url"
-    return None
+            return f"image {image['id']} has no positive integer {key}, but {shown(image.get(key))}"
+    if image["height"] * image["width"] > MAX_PIXELS:
+        size = f"{shown(image['height'])}×{shown(image['width'])}"
+        return f"image {image['id']} has {size} pixels (height×width); {MAX_PIXELS:,} in all is the most"
+    name = file_name(image)
+    error = "has neither file_name nor coco_url" if name is None else name_error(name)
+    return error and f"image {image['id']} {error}"
 
 
 def category_error(category: Any) -> str | None:
     """Error in a category record on its own."""
     if not is_mapping(category):
-        return f"a category record is {_kind(category)}, not an object"
-    if not is_integer(category.get("id")) or not isinstance(category.get("name"), str):
-        return f"category {category.get('id')!r} needs an integer id and a name"
-    return None
+        return f"a category record is {kind(category)}, not an object"
+    name = category.get("name")
+    if not is_id(category.get("id")) or not isinstance(name, str):
+        return f"category {shown(category.get('id'))} needs an integer id and a name"
+    return None if is_text(name) else f"category {category['id']} has the name {shown(name)}, which is no valid text"
 
 
 def annotation_error(annotation: Any) -> str | None:
     """Error in an annotation record on its own, apart from the image it belongs to."""
     if not is_mapping(annotation):
-        return f"an annotation record is {_kind(annotation)}, not an object"
-    if not is_integer(annotation.get("id")):
-        return f"an annotation record has no integer id, but {annotation.get('id')!r}"
+        return f"an annotation record is {kind(annotation)}, not an object"
+    if not is_id(annotation.get("id")):
+        return f"an annotation record {_no_id('id', annotation)}"
     name = f"annotation {annotation['id']}"
     for key in ("image_id", "category_id"):
-        if not is_integer(annotation.get(key)):
-            return f"{name} has no integer {key}, but {annotation.get(key)!r}"
+        if not is_id(annotation.get(key)):
+            return f"{name} {_no_id(key, annotation)}"
     if annotation.get("iscrowd", 0) not in (0, 1):
-        return f"{name} has iscrowd {annotation['iscrowd']!r}, not 0 or 1"
+        return f"{name} has iscrowd {shown(annotation['iscrowd'])}, not 0 or 1"
     if "area" in annotation and not is_finite_number(annotation["area"]):
-        return f"{name} has the area {annotation['area']!r}, not a number"
+        return f"{name} has the area {shown(annotation['area'])}, not a number"
     error = box_error(annotation.get("bbox")) or segmentation_error(annotation.get("segmentation"))
     return f"{name} {error}" if error else None
 
@@ -89,9 +98,9 @@ def annotation_error(annotation: Any) -> str | None:
 def box_error(bbox: Any) -> str | None:
     """Error in an `[x, y, width, height]` box; a size of zero is none here."""
     if not isinstance(bbox, list | tuple) or len(bbox) != 4 or not _are_finite(bbox):
-        return f"has the box {bbox!r}, not four finite numbers [x, y, width, height]"
+        return f"has the box {shown(bbox)}, not four finite numbers [x, y, width, height]"
     if bbox[2] < 0 or bbox[3] < 0:
-        return f"has the box {bbox!r} of negative size"
+        return f"has the box {shown(bbox)} of negative size"
     return None
 
 
@@ -102,27 +111,29 @@ def segmentation_error(segmentation: Any) -> str | None:
     if isinstance(segmentation, list):
         return None if all(map(_is_polygon, segmentation)) else "has a polygon that is not 3 or more finite points"
     if not is_mapping(segmentation):
-        return f"has a segmentation that is {_kind(segmentation)}, neither polygons nor run lengths"
+        return f"has a segmentation that is {kind(segmentation)}, neither polygons nor run lengths"
     size, counts = segmentation.get("size"), segmentation.get("counts")
     if not isinstance(size, list | tuple) or len(size) != 2 or not (_is_length(size[0]) and _is_length(size[1])):
-        return f"has run lengths of the size {size!r}, not [height, width]"
+        return f"has run lengths of the size {shown(size)}, not [height, width]"
+    if size[0] * size[1] > MAX_PIXELS:
+        return f"has run lengths of {shown(size[0])}×{shown(size[1])} pixels; {MAX_PIXELS:,} is the most"
     if isinstance(counts, list):
         if not all(is_integer(n) and n >= 0 for n in counts) or sum(counts) != size[0] * size[1]:
             return f"has run lengths that do not add up to its size {size[0]}×{size[1]}"
     elif not isinstance(counts, str | bytes):
-        return f"has run lengths that are {_kind(counts)}, neither a string nor a list"
+        return f"has run lengths that are {kind(counts)}, neither a string nor a list"
     return None
 
 
 def result_error(result: Any) -> str | None:
     """Error in a detection on its own; `score` must be there, `bbox` may be missing beside a segmentation."""
     if not is_mapping(result):
-        return f"is {_kind(result)}, not an object"
+        return f"is {kind(result)}, not an object"
     for key in ("image_id", "category_id"):
-        if not is_integer(result.get(key)):
-            return f"has no integer {key}, but {result.get(key)!r}"
+        if not is_id(result.get(key)):
+            return _no_id(key, result)
     if not is_finite_number(result.get("score")):
-        return f"has the score {result.get('score')!r}, not a finite number"
+        return f"has the score {shown(result.get('score'))}, not a finite number"
     if error := segmentation_error(result.get("segmentation")):
         return error
     return None if result.get("bbox") is None and result.get("segmentation") else box_error(result.get("bbox"))
@@ -137,6 +148,17 @@ def mask_size_mismatch(record: Mapping[str, Any], image: Image) -> str | None:
     return f"has a mask of {size[0]}×{size[1]} pixels, but {image_size}"
 
 
+def far_from_image(record: Mapping[str, Any], image: Image) -> str | None:
+    """Error of a box or polygon far outside its image, or of polygons too long for it."""
+    height, width = image["height"], image["width"]
+    if (box := record.get("bbox")) is not None:
+        longer_side = max(height, width)
+        if not (is_near(box[0], box[0] + box[2], longer_side) and is_near(box[1], box[1] + box[3], longer_side)):
+            return f"has the box {shown(box)}, far outside its image of {height}×{width} pixels (height×width)"
+    segmentation = record.get("segmentation")
+    return polygons_error(segmentation, height, width) if isinstance(segmentation, list) else None
+
+
 def box_outside_image(record: Mapping[str, Any], image: Image) -> str | None:
     """Error of a box that does not touch its image."""
     if (box := record.get("bbox")) is None:
@@ -144,7 +166,7 @@ def box_outside_image(record: Mapping[str, Any], image: Image) -> str | None:
     x, y, width, height = box
     if x <= image["width"] and y <= image["height"] and x + width >= 0 and y + height >= 0:
         return None
-    return f"has the box {box!r} outside its image of {image['height']}×{image['width']} pixels (height×width)"
+    return f"has the box {shown(box)} outside its image of {image['height']}×{image['width']} pixels (height×width)"
 
 
 def is_empty(annotation: Mapping[str, Any], image: Image) -> bool:
@@ -194,7 +216,7 @@ def mask_size(record: Mapping[str, Any]) -> tuple[int, int] | None:
 
 def result_label(number: int, record: Any) -> str:
     """Name of a detection in messages: its position in the list, or its id where it is an annotation."""
-    return f"annotation {record['id']}" if is_mapping(record) and "id" in record else f"detection {number}"
+    return f"annotation {shown(record['id'])}" if is_mapping(record) and "id" in record else f"detection {number}"
 
 
 def is_mapping(value: Any) -> bool:
@@ -207,10 +229,23 @@ def is_integer(value: Any) -> bool:
     return type(value) is int or (isinstance(value, Integral) and not isinstance(value, bool))
 
 
+def is_id(value: Any) -> bool:
+    """Whether a value is an integer of 64 bits, and not a bool."""
+    return is_integer(value) and bool(-MAX_ID <= value <= MAX_ID)
+
+
 def is_finite_number(value: Any) -> bool:
-    """Whether a value is a finite number of Python or NumPy, and not a bool."""
-    kind = type(value)
-    return (kind is float or kind is int or (isinstance(value, Real) and kind is not bool)) and isfinite(value)
+    """Whether a value is a finite number of Python or NumPy that a float can hold, and not a bool."""
+    number = type(value)
+    if number is float:
+        return isfinite(value)
+    real = number is int or (isinstance(value, Real) and number is not bool)
+    return real and bool(-float_info.max <= value <= float_info.max)
+
+
+def _no_id(key: str, record: Mapping[str, Any]) -> str:
+    size = " within 64 bits" if is_integer(record.get(key)) else ""
+    return f"has no integer {key}{size}, but {shown(record.get(key))}"
 
 
 def _is_length(value: Any) -> bool:
@@ -226,10 +261,6 @@ def _are_finite(numbers: Sequence[Any]) -> bool:
         return isfinite(sum(numbers))  # finite only if each number is; anything else ends in a TypeError
     except (TypeError, OverflowError):
         return False
-
-
-def _kind(value: Any) -> str:
-    return "missing" if value is None else f"a {type(value).__name__}"
 
 
 def _is_compressed(record: Mapping[str, Any]) -> bool:

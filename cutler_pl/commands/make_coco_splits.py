@@ -7,11 +7,12 @@ from pathlib import Path
 from omegaconf import DictConfig, ListConfig
 
 from cutler_pl.coco.stream import read_records
+from cutler_pl.coco.validation import image_error
 from cutler_pl.commands.console import print_table
 from cutler_pl.datasets.catalog import CATALOG
 from cutler_pl.datasets.released_annotations import extract_member
 from cutler_pl.datasets.splits import draw_images, listed_images, read_images, write_splits
-from cutler_pl.errors import ConfigError, DatasetNotFoundError
+from cutler_pl.errors import AnnotationError, ConfigError, DatasetNotFoundError
 from cutler_pl.reports.tables import Table
 from cutler_pl.runtime.files import atomic_write
 from cutler_pl.runtime.logging import get_logger
@@ -70,8 +71,10 @@ def _copy_released(released: Path, files: Mapping[float, Path]) -> tuple[dict[fl
         ids: set[int] = set()
         annotations[path] = 0
         for key, record in read_records(path):
-            if key == "images" and isinstance(record, Mapping):
-                ids.add(record.get("id", 0))
+            if key == "images":
+                if error := image_error(record):
+                    raise AnnotationError(f"{path}: {error}; download it again")
+                ids.add(record["id"])
             annotations[path] += key == "annotations"
         chosen[percent] = frozenset(ids)
     return chosen, annotations

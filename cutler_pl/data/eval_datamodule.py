@@ -6,6 +6,7 @@ from pathlib import Path
 from cutler_pl.coco.index import InstanceIndex, open_index
 from cutler_pl.data.image_datamodule import ImageDataModule, ImageFiles
 from cutler_pl.errors import AnnotationError, DatasetNotFoundError
+from cutler_pl.runtime.files import is_file
 
 
 class EvalDataModule(ImageDataModule):
@@ -52,8 +53,9 @@ class EvalDataModule(ImageDataModule):
             raise DatasetNotFoundError(f"no image folder {self.images}; set {settings}images=<folder>")
         if len(self.index) == 0:
             raise AnnotationError(f"{self.annotations}: the file lists no image; set {settings}annotations=<json>")
+        self.index.check_names(self.images, self.annotations)
         first = Path(self.images) / self.index.file_names[0]
-        if not first.is_file():
+        if not is_file(first):
             way_out = f"set {settings}images=<folder>, which the file names in {self.annotations} are relative to"
             raise DatasetNotFoundError(f"no image file {first}; {way_out}")
 

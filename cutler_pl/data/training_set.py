@@ -9,6 +9,7 @@ from jaxtyping import Int64
 
 from cutler_pl.coco.index import InstanceIndex, open_index
 from cutler_pl.errors import AnnotationError, ConfigError, DatasetNotFoundError
+from cutler_pl.runtime.files import is_file
 from cutler_pl.runtime.logging import get_logger
 
 MAX_FAILURE_RATE = 0.05
@@ -93,6 +94,7 @@ class TrainingSet:
                 f"{self.annotations}: {count} objects have a box but no segmentation, and training needs masks; "
                 "set data.annotations=<json> to a file with masks"
             )
+        self.index.check_names(self.images, self.annotations)
         self._check_files()
         objects, classes = self.index.count_objects()[self.chosen].sum(), len(self.category_ids)
         counts = len(self.chosen), len(self.index), objects, classes
@@ -103,7 +105,7 @@ class TrainingSet:
         count = min(len(self.chosen), _CHECKED_FILES)
         positions = self.chosen[np.linspace(0, len(self.chosen) - 1, count).astype(np.int64)]
         paths = [Path(self.images) / self.index.file_names[int(position)] for position in positions]
-        missing = [path for path in paths if not path.is_file()]
+        missing = [path for path in paths if not is_file(path)]
         if len(missing) > MAX_FAILURE_RATE * len(paths):
             raise DatasetNotFoundError(
                 f"{len(missing)} of {len(paths)} image files that were looked for are missing, such as {missing[0]}; "

@@ -5,7 +5,6 @@ fetch=true`). Own splits are drawn by sorting images by a hash of seed and image
 """
 
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -13,8 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from cutler_pl.coco.json_text import read_json_file, shown
 from cutler_pl.coco.stream import read_records, writing_coco
-from cutler_pl.coco.validation import image_error, is_integer
+from cutler_pl.coco.validation import image_error, is_id, is_integer, is_mapping
 from cutler_pl.errors import AnnotationError, ConfigError, DatasetNotFoundError
 
 
@@ -45,8 +45,11 @@ def read_images(source: Path) -> ImageList:
                 raise AnnotationError(f"{source}: {error}; download it again")
             images.ids.append(record["id"])
         elif key == "annotations":
-            if isinstance(record, Mapping) and not record.get("iscrowd"):
-                images.usable.add(record.get("image_id"))  # type: ignore[arg-type]
+            if not is_mapping(record) or not is_id(record.get("image_id")):
+                number = shown(record.get("id") if is_mapping(record) else record)
+                raise AnnotationError(f"{source}: annotation {number} has no integer image_id; download it again")
+            if not record.get("iscrowd"):
+                images.usable.add(record["image_id"])
         elif key in ("categories", "licenses"):
             lists.setdefault(key, []).append(record)
         else:
@@ -86,8 +89,8 @@ def listed_images(lists: Path, percent: float, *, seed: int, images: ImageList) 
     """
     if not lists.is_file():
         raise DatasetNotFoundError(f"{lists}: no such file; give lists=<COCO_supervision.txt>")
+    content = read_json_file(lists, what="list of images", way_out="give lists=<COCO_supervision.txt>")
     try:
-        content = json.loads(lists.read_text(encoding="utf-8"))
         by_percent = {float(share): by_seed for share, by_seed in content.items()}
         numbers = by_percent[percent][str(seed)]
     except KeyError as error:
@@ -124,9 +127,9 @@ def write_splits(source: Path, splits: Mapping[Path, frozenset[int]], header: Ma
             for path, chosen in splits.items():
                 if number not in chosen:
                     continue
-                if key == "images":
-                    writers[path].image(record)
-                else:
-                    writers[path].annotation(record)
-                    counts[path] += 1
+                try:
+                    (writers[path].image if key == "images" else writers[path].annotation)(record)
+                except AnnotationError as error:
+                    raise AnnotationError(f"{source}: {error}") from error
+                counts[path] += key == "annotations"
     return counts

@@ -14,7 +14,7 @@ from typing import Any, cast
 
 from cutler_pl.coco.failures import write_failures
 from cutler_pl.coco.io import load_coco
-from cutler_pl.coco.parts import PartFiles, PartWriter, ShardRecord
+from cutler_pl.coco.parts import PartFiles, PartWriter, ShardRecord, is_shard_record
 from cutler_pl.coco.stream import writing_coco
 from cutler_pl.errors import AnnotationError, DatasetNotFoundError
 from cutler_pl.pseudo_masks.shards import KEY, shard_files
@@ -96,7 +96,7 @@ def merge_shards(
 
     with tempfile.TemporaryDirectory(prefix=".merge-", dir=output.parent) as scratch:
         paths, invalid = _as_shards(files, Path(scratch))
-        shards = PartFiles(paths, key=KEY)
+        shards = PartFiles(paths, key=KEY, is_valid=is_shard_record)
         places = shards.index(is_done)
         if shards.num_damaged:
             log.warning("%s: %d damaged lines left out", ", ".join(map(str, sources)), shards.num_damaged)

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cutler_pl.coco.parts import PartFiles
-from cutler_pl.errors import ConfigError
+from cutler_pl.coco.json_text import read_json_file
+from cutler_pl.coco.parts import PartFiles, is_shard_record
+from cutler_pl.errors import AnnotationError, ConfigError
 from cutler_pl.runtime.files import write_json
 from cutler_pl.runtime.logging import get_logger
 
@@ -16,6 +17,8 @@ log = get_logger(__name__)
 KEY = "file"
 PARAMETERS_NAME = "parameters.json"
 INPUTS_NAME = "inputs.json"
+
+_WAY_OUT = "restore it, or remove this file if the settings and images are still the same"
 
 # Names and values of version 0.1, as recorded by its runs, and today's.
 _RENAMED = {"max_cut_value": "max_ncut_value", "cut_value": "ncut_value"}
@@ -36,7 +39,7 @@ def shard_files(folder: str | Path) -> list[Path]:
 
 def read_progress(folder: str | Path) -> Progress:
     """Find out what is done already. An image that failed once and was done later is done."""
-    shards = PartFiles(shard_files(folder), key=KEY)
+    shards = PartFiles(shard_files(folder), key=KEY, is_valid=is_shard_record)
     progress = Progress()
     for _, record in shards:
         if "failure" in record:
@@ -60,12 +63,13 @@ def begin_run(folder: str | Path, parameters: Mapping[str, Any], inputs: Sequenc
 
     Raises:
         ConfigError: The folder holds results of other parameters; the differing ones are named.
+        AnnotationError: The record of the parameters or the images is damaged.
     """
     folder = Path(folder)
     recorded = folder / PARAMETERS_NAME
     given = json.loads(json.dumps(parameters))
     if recorded.is_file():
-        before = _with_current_names(json.loads(recorded.read_text(encoding="utf-8")))
+        before = _with_current_names(_read_record(recorded, dict))
         if differences := _differences(before, given):
             raise ConfigError(
                 f"{folder.parent}: holds results made with {'; '.join(differences)}; choose another output folder, "
@@ -78,9 +82,21 @@ def begin_run(folder: str | Path, parameters: Mapping[str, Any], inputs: Sequenc
 
 
 def read_inputs(folder: str | Path) -> list[str] | None:
-    """The images that a run was to do, as it recorded them; None where no run did."""
+    """The images that a run was to do, as it recorded them; None where no run did.
+
+    Raises:
+        AnnotationError: The record is damaged.
+    """
     path = Path(folder) / INPUTS_NAME
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    return _read_record(path, list) if path.is_file() else None
+
+
+def _read_record(path: Path, kind: type) -> Any:
+    content = read_json_file(path, what="record of a run", way_out=_WAY_OUT)
+    items = list(content) if isinstance(content, list | dict) else [content]
+    if not isinstance(content, kind) or not all(isinstance(item, str) for item in items):
+        raise AnnotationError(f"{path}: damaged, it holds something else than what a run writes; {_WAY_OUT}")
+    return content
 
 
 def _with_current_names(value: Any) -> Any:

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from cutler_pl.coco.file_names import path_below
 from cutler_pl.coco.stream import read_records
-from cutler_pl.errors import ImageReadError
+from cutler_pl.errors import AnnotationError, ImageReadError
 from cutler_pl.images import read_image
 from cutler_pl.runtime.logging import get_logger
 from cutler_pl.visual.contact_sheet import contact_sheet
@@ -35,8 +36,8 @@ def write_contact_sheet(
     for image_id, record in records.items():
         name = record["file_name"].removeprefix(prefix)
         try:
-            image = read_image(images / name)
-        except ImageReadError as error:  # the converter has read headers only
+            image = read_image(path_below(images, name))
+        except (AnnotationError, ImageReadError) as error:  # the converter has read headers only
             log.warning("not on the contact sheet: %s", error)
             continue
         panels.append(draw_records(image, objects[image_id]))

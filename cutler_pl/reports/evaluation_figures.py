@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from cutler_pl.errors import ImageReadError
+from cutler_pl.coco.file_names import path_below
+from cutler_pl.errors import AnnotationError, ImageReadError
 from cutler_pl.evaluation.dataset_result import DatasetResult, Example
 from cutler_pl.evaluation.metrics import RECALLS
 from cutler_pl.images import read_oriented
@@ -32,7 +33,7 @@ def draw_examples(result: DatasetResult, images: Path, folder: Path) -> dict[str
         for place, example in enumerate(examples):
             try:
                 figures[kind].append(_draw(example, images, folder / f"{kind}_{place}.jpg", names))
-            except ImageReadError as error:
+            except (AnnotationError, ImageReadError) as error:
                 failures.append(str(error))
     if failures:
         log.warning("%s: %d images left out, the first: %s", images, len(failures), failures[0])
@@ -51,7 +52,8 @@ def draw_precision_recall(result: DatasetResult, path: Path) -> None:
 
 def _draw(example: Example, images: Path, path: Path, names: Mapping[int, str] | None) -> Figure:
     image, objects = example["image"], example["objects"]
-    pixels = read_oriented(images / image["file_name"], (image["height"], image["width"]), exchangeable=True)
+    source = path_below(images, image["file_name"])
+    pixels = read_oriented(source, (image["height"], image["width"]), exchangeable=True)
     pair = [draw_records(pixels, records, names=names) for records in (objects, example["detections"])]
     save_image(path, side_by_side(pair, ["ground truth", "prediction"], height=_HEIGHT), max_side=1600)
     number = "1 object" if len(objects) == 1 else f"{len(objects)} objects"

@@ -14,6 +14,14 @@ from cutler_pl.errors import OutputWriteError
 _CANNOT_WRITE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM})
 
 
+def is_file(path: str | Path) -> bool:
+    """Whether there is such a file; false, too, for a name that no file can have, such as one that is too long."""
+    try:
+        return Path(path).is_file()
+    except OSError:
+        return False
+
+
 def file_digest(path: str | Path) -> str:
     """SHA-256 of a file of any size, in hexadecimal digits."""
     with Path(path).open("rb") as file:

@@ -12,10 +12,20 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
 from cutler_pl.coco import rle
+from cutler_pl.coco.bounds import MAX_ID
 from cutler_pl.coco.io import Source, load_coco, load_predictions, read_json, read_results
 from cutler_pl.coco.records import group_by_image
 from cutler_pl.coco.schema import Coco, Image, Result
-from cutler_pl.coco.validation import InvalidRecords, OnError, detection_label, is_mapping, mask_size, result_error
+from cutler_pl.coco.validation import (
+    InvalidRecords,
+    OnError,
+    detection_label,
+    is_id,
+    is_mapping,
+    mask_size,
+    result_error,
+)
+from cutler_pl.errors import AnnotationError
 from cutler_pl.runtime.logging import get_logger
 from cutler_pl.self_training.select import select
 
@@ -79,9 +89,11 @@ def merge(previous: Source, predictions: Predictions, threshold: float, *, on_er
     found = _with_mask(checked.results, invalid)
     old, new = _with_area(_masks(coco)), _with_area(found)
     replaced = _replaced(old, new)
-    original = {record["id"]: record for record in reversed(before["annotations"]) if is_mapping(record)}
+    original = _as_given(before["annotations"], coco)
     annotations = [original[annotation["id"]] for annotation in old if annotation["id"] not in replaced]
     first_id = max((annotation["id"] for annotation in coco["annotations"]), default=0) + 1
+    if first_id + len(new) > MAX_ID:
+        raise AnnotationError(f"{before_name}: no number is left above annotation id {first_id - 1}; number them anew")
     added = group_by_image(new)
     in_order = [result for image in coco["images"] for result in added.get(image["id"], [])]
     annotations += [_annotation(number, result) for number, result in enumerate(in_order, first_id)]
@@ -100,6 +112,17 @@ def merge(previous: Source, predictions: Predictions, threshold: float, *, on_er
 def _with_box_of_mask(prediction: Mapping[str, Any]) -> Mapping[str, Any]:
     """Prediction without its regressed box, so that the box of its mask is taken."""
     return {**prediction, "bbox": None} if prediction.get("segmentation") else prediction
+
+
+def _as_given(records: Sequence[Any], coco: Coco) -> dict[int, dict[str, Any]]:
+    """The records as given, without the fields filled in, that checked annotations were made from, by id."""
+    checked: dict[int, dict[str, Any]] = {annotation["id"]: {**annotation} for annotation in coco["annotations"]}
+    given = (record for record in records if is_mapping(record) and is_id(record.get("id")))
+    return {
+        record["id"]: record
+        for record in given
+        if record["id"] in checked and {**checked[record["id"]], **record} == checked[record["id"]]
+    }
 
 
 def _with_mask(results: Sequence[Result], invalid: InvalidRecords) -> list[Result]:

@@ -106,7 +106,7 @@ def _mask_error(record: Mapping[str, Any], image: Image) -> str | None:
     mask: Any = record.get("segmentation")
     if validation.is_mapping(mask) and isinstance(mask["counts"], str) and not rle.are_consistent([mask])[0]:
         return "has run lengths that do not add up to its size"
-    return validation.mask_size_mismatch(record, image)
+    return validation.mask_size_mismatch(record, image) or validation.far_from_image(record, image)
 
 
 def read_categories(source: Path) -> list[dict[str, Any]]:

@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
+from cutler_pl.coco.file_names import leads_out
 from cutler_pl.datasets.converters.records import ImageRecord, SkippedRecord
 from cutler_pl.errors import ImageReadError
 from cutler_pl.images import read_image_size
+from cutler_pl.runtime.files import is_file
 
 SizeHW = tuple[int, int]
 SUFFIXES = (".jpg", ".png", ".jpeg", ".JPG", ".JPEG", ".PNG")
@@ -22,7 +24,7 @@ class ImageFolder:
         if self.root is None:
             return f"{stem}{SUFFIXES[0]}"
         for suffix in (self._suffix, *SUFFIXES):  # the next image most likely has the same
-            if (self.root / f"{stem}{suffix}").is_file():
+            if not leads_out(self.root, stem) and is_file(self.root / f"{stem}{suffix}"):
                 self._suffix = suffix
                 return f"{stem}{suffix}"
         return None
@@ -34,7 +36,7 @@ class ImageFolder:
         parts = file_name.split("/")
         for cut in (min(self._cut, len(parts) - 1), *range(len(parts))):
             name = "/".join(parts[cut:])
-            if (self.root / name).is_file():
+            if name and not leads_out(self.root, name) and is_file(self.root / name):
                 self._cut = cut
                 return name
         return None

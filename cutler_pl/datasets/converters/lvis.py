@@ -5,12 +5,12 @@ train2017 too). "Cocofied" in the name of the original's file may mean COCO's fo
 detectron2's program of that name makes it: both can be made here.
 """
 
-import json
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
-from urllib.parse import urlsplit
 
+from cutler_pl.coco.file_names import file_name
+from cutler_pl.coco.json_text import read_json_file
 from cutler_pl.datasets.converters.coco_json import Selection, read_categories
 from cutler_pl.errors import AnnotationError, DatasetNotFoundError
 
@@ -26,19 +26,18 @@ def lvis_selection(source: Path, synsets: Path | None) -> Selection:
 
 
 def _name(image: Mapping[str, Any]) -> str:
-    address = image.get("coco_url")
-    if not isinstance(address, str) or not address:
-        return str(image["file_name"])
-    return "/".join(PurePosixPath(urlsplit(address).path).parts[-2:])
+    by_address = file_name({"coco_url": image.get("coco_url")})
+    return "/".join(PurePosixPath(by_address).parts[-2:]) if by_address else str(image["file_name"])
 
 
 def _categories(source: Path, synsets: Path) -> frozenset[int]:
     if not synsets.is_file():
         raise DatasetNotFoundError(f"{synsets}: no such file; give synsets=<coco_to_synset.json of lvis-api>")
+    content = read_json_file(synsets, way_out="give synsets=<coco_to_synset.json of lvis-api>")
     try:
-        wanted = {entry["synset"] for entry in json.loads(synsets.read_text(encoding="utf-8")).values()}
-    except (ValueError, AttributeError, TypeError, KeyError) as error:
+        wanted = {entry["synset"] for entry in content.values()}
+    except (AttributeError, TypeError, KeyError) as error:
         raise AnnotationError(
             f"{synsets}: not the coco_to_synset.json of lvis-api ({type(error).__name__}: {error})"
         ) from error
-    return frozenset(record["id"] for record in read_categories(source) if record.get("synset") in wanted)
+    return frozenset(record["id"] for record in read_categories(source) if str(record.get("synset")) in wanted)

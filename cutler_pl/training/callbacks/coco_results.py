@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
-from cutler_pl.coco.parts import ImageResults, PartFiles, PartWriter
+from cutler_pl.coco.parts import ImageResults, PartFiles, PartWriter, is_image_results
 from cutler_pl.coco.schema import Result
 from cutler_pl.coco.stream import list_writer
 from cutler_pl.models.detections import CompactPrediction
@@ -72,7 +72,7 @@ class RankResults:
         Returns:
             Number of images with detections.
         """
-        parts = PartFiles([self._part(rank) for rank in range(world_size)], key="image_id")
+        parts = PartFiles([self._part(rank) for rank in range(world_size)], key="image_id", is_valid=is_image_results)
         with_detections = 0
         with atomic_write(self.path) as temporary, temporary.open("w", encoding="ascii", newline="\n") as file:
             file.write("[")
