@@ -104,11 +104,10 @@ def check_paths(command: str, cfg: DictConfig) -> None:
         ConfigError: A value is no path, or a path of the wrong kind; or two paths do not go together.
         DatasetNotFoundError: There is no such file or folder.
     """
-    for setting in PATH_SETTINGS[command]:
-        try:
-            value = OmegaConf.select(cfg, setting.name, default=_ABSENT)
-        except InterpolationResolutionError:
-            continue  # it follows from another setting, which the command checks
+    values = {setting: _value(cfg, setting) for setting in PATH_SETTINGS[command]}
+    if any(value == _ABSENT and not setting.optional for setting, value in values.items()):
+        return  # the command names all that is needed
+    for setting, value in values.items():
         if value == _ABSENT or (value is None and setting.optional):
             continue
         if error := _error(setting, value):
@@ -117,6 +116,13 @@ def check_paths(command: str, cfg: DictConfig) -> None:
         _check_figures(cfg)
     if command == "self_train":
         _check_annotations(cfg)
+
+
+def _value(cfg: DictConfig, setting: PathSetting) -> Any:
+    try:
+        return OmegaConf.select(cfg, setting.name, default=_ABSENT)
+    except InterpolationResolutionError:  # it follows from another setting, which the command checks
+        return _ABSENT
 
 
 def _error(setting: PathSetting, value: Any) -> CutlerError | None:
