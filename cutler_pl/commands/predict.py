@@ -23,6 +23,7 @@ from cutler_pl.training import DetectorModule
 from cutler_pl.training.callbacks import PredictionWriter
 from cutler_pl.training.callbacks.prediction_writer import OnImage
 from cutler_pl.types import ImageTensor
+from cutler_pl.visual.figure_path import figure_path
 from cutler_pl.visual.image_files import save_image
 from cutler_pl.visual.records import draw_records
 
@@ -137,4 +138,4 @@ def _draw_overlay(
     """Draw an image with the detections that score at least `min_score`, and their names if there are several."""
     shown = [result for result in results if result["score"] >= min_score]
     overlay = draw_records(image, shown, names=names if len(names) > 1 else None)
-    save_image(folder / f"{file_name}.jpg", overlay)
+    save_image(figure_path(folder, file_name), overlay)
