@@ -52,7 +52,7 @@ def explain(error: BaseException, command: str) -> str | None:
     if full := next((cause for cause in chain if _is_disk_full(cause)), None):
         where = f"{full.filename}: " if isinstance(full, OSError) and full.filename else ""
         return f"{where}the disk or the quota is full; free space, then run the same command again"
-    if isinstance(error, OSError | RuntimeError):
+    if isinstance(error, OSError | RuntimeError) and not isinstance(error, HydraException):
         return None
     for cause in chain:
         if isinstance(cause, MissingMandatoryValue):
