@@ -21,7 +21,8 @@ from cutler_pl.datasets.scenes import SceneParams, write_scenes
 from cutler_pl.evaluation import evaluate_coco
 from cutler_pl.images import read_image
 from cutler_pl.maskcut import MaskCutParams, build_feature_extractor
-from cutler_pl.maskcut.encoding import AnnotationParams, encode_masks
+from cutler_pl.maskcut.encoding import encode_masks
+from cutler_pl.maskcut.params import AnnotationParams
 from cutler_pl.maskcut.predictor import MaskCutPredictor
 from cutler_pl.ops.resize import resize_to_square
 

@@ -169,3 +169,10 @@ def test_completion_completes_commands_and_settings(tmp_path: Path) -> None:
     assert (commands, shells) == ("maskcut", "zsh")
     assert set(experiments.split()) == {"experiment=cutler_cascade", "experiment=cutler_mask_rcnn"}
     assert options == "maskcut=patch_descriptors"
+
+
+def test_parameter_classes_load_quickly() -> None:
+    """Settings are completed, and mistakes in them found, without Lightning, timm, torchvision or kornia."""
+    code = "import sys; from cutler_pl.commands.hydra_app import register_params; register_params()\n"
+    code += "assert not {'lightning', 'timm', 'torchvision', 'kornia'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)

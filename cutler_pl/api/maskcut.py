@@ -15,7 +15,8 @@ from cutler_pl.api.result import Result
 from cutler_pl.coco.schema import RLE
 from cutler_pl.errors import ConfigError
 from cutler_pl.maskcut import MaskCutParams, build_feature_extractor
-from cutler_pl.maskcut.encoding import AnnotationParams, encode_masks
+from cutler_pl.maskcut.encoding import encode_masks
+from cutler_pl.maskcut.params import AnnotationParams
 from cutler_pl.maskcut.predictor import MaskCutPredictor
 from cutler_pl.ops.boxes import xywh_to_xyxy
 from cutler_pl.ops.resize import resize_to_square

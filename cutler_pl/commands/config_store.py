@@ -14,9 +14,8 @@ from hydra.core.config_store import ConfigStore
 from cutler_pl.commands.resolvers import register_resolvers
 from cutler_pl.data.copy_paste import CopyPasteParams
 from cutler_pl.datasets.catalog import SEMI_PERCENTS
-from cutler_pl.maskcut import MaskCutParams
-from cutler_pl.maskcut.crf import CrfParams, GuidedParams
-from cutler_pl.maskcut.encoding import AnnotationParams
+from cutler_pl.maskcut.crf.params import CrfParams, GuidedParams
+from cutler_pl.maskcut.params import AnnotationParams, MaskCutParams
 from cutler_pl.models.config import ARCHITECTURES, make_config
 
 GROUP = "params"

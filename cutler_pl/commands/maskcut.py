@@ -21,8 +21,9 @@ from cutler_pl.pseudo_masks.generate import generate
 from cutler_pl.pseudo_masks.observer import Observer
 from cutler_pl.pseudo_masks.options import JobShard, RunOptions
 from cutler_pl.pseudo_masks.output_folder import OutputFolder
-from cutler_pl.reports.maskcut import draw_overlay, draw_steps, figure_path, write_maskcut_page
+from cutler_pl.reports.maskcut import draw_overlay, draw_steps, write_maskcut_page
 from cutler_pl.runtime.logging import get_logger
+from cutler_pl.visual.figure_path import figure_path
 from cutler_pl.visual.image_files import save_image
 
 log = get_logger(__name__)

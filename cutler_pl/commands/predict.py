@@ -18,11 +18,13 @@ from cutler_pl.errors import DatasetNotFoundError
 from cutler_pl.models import Detector, DetectorMetadata
 from cutler_pl.runtime.distributed import gather, global_rank
 from cutler_pl.runtime.files import write_json
+from cutler_pl.runtime.locks import rank_zero_lock
 from cutler_pl.runtime.logging import get_logger
 from cutler_pl.training import DetectorModule
 from cutler_pl.training.callbacks import PredictionWriter
 from cutler_pl.training.callbacks.prediction_writer import OnImage
 from cutler_pl.types import ImageTensor
+from cutler_pl.visual.figure_path import figure_path
 from cutler_pl.visual.image_files import save_image
 from cutler_pl.visual.records import draw_records
 
@@ -35,12 +37,20 @@ def run(cfg: DictConfig) -> Path:
     Raises:
         DatasetNotFoundError: There is no readable image.
         CheckpointError: The checkpoint cannot be read or does not fit the model.
+        OutputLockedError: Another run writes into the output folder.
     """
     require(cfg, "checkpoint", "input", "output")
     datamodule = PredictDataModule(cfg.input, batch_size=cfg.batch_size, num_workers=cfg.num_workers)
     datamodule.check()
     model, metadata = load_for_prediction(cfg)
     output = Path(cfg.output)
+    with rank_zero_lock(output, purpose="predict"):
+        return _predict(cfg, model, metadata, datamodule, output)
+
+
+def _predict(
+    cfg: DictConfig, model: Detector, metadata: DetectorMetadata, datamodule: PredictDataModule, output: Path
+) -> Path:
     record_run(output, cfg)
     results = output / "predictions.json"
     names = dict(zip(metadata.category_ids, metadata.class_names, strict=True))
@@ -137,4 +147,4 @@ def _draw_overlay(
     """Draw an image with the detections that score at least `min_score`, and their names if there are several."""
     shown = [result for result in results if result["score"] >= min_score]
     overlay = draw_records(image, shown, names=names if len(names) > 1 else None)
-    save_image(folder / f"{file_name}.jpg", overlay)
+    save_image(figure_path(folder, file_name), overlay)

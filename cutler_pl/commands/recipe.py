@@ -22,6 +22,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.utils import get_method, instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from cutler_pl.commands.paths import check_paths
 from cutler_pl.commands.resolvers import stage_folder
 from cutler_pl.commands.run_metadata import record_run
 from cutler_pl.errors import ConfigError
@@ -64,7 +65,9 @@ class Stage:
             instantiate(self.call)
             return
         pipeline: Callable[[DictConfig], Any] = get_method(f"cutler_pl.commands.{self.pipeline}.run")
-        pipeline(compose(str(self.pipeline), overrides=format_overrides(self.overrides)))
+        cfg = compose(str(self.pipeline), overrides=format_overrides(self.overrides))
+        check_paths(str(self.pipeline), cfg)
+        pipeline(cfg)
 
 
 def run(cfg: DictConfig) -> None:

@@ -11,6 +11,7 @@ from cutler_pl.commands.settings import require
 from cutler_pl.errors import ConfigError
 from cutler_pl.runtime.distributed import global_rank
 from cutler_pl.runtime.files import write_text
+from cutler_pl.runtime.locks import rank_zero_lock
 from cutler_pl.runtime.logging import get_logger
 from cutler_pl.self_training import merge
 
@@ -25,11 +26,16 @@ def run(cfg: DictConfig) -> Path:
         CheckpointError: The checkpoint cannot be read.
         DatasetNotFoundError: Images or annotations are missing.
         AnnotationError: Annotations or predictions break the format.
+        OutputLockedError: Another run writes into the output folder.
     """
     require(cfg, "checkpoint", "images", "annotations", "output")
     if not 0.0 <= cfg.threshold <= 1.0:
         raise ConfigError(f"threshold={cfg.threshold} must lie in 0..1; the original uses 0.7 and then 0.65")
-    output = Path(cfg.output)
+    with rank_zero_lock(cfg.output, purpose="self_train"):
+        return _next_round(cfg, Path(cfg.output))
+
+
+def _next_round(cfg: DictConfig, output: Path) -> Path:
     images = annotated_images(cfg, cfg.images, cfg.annotations)
     predictions = output / "predictions" / "predictions.json"
     model, metadata = load_for_prediction(cfg)

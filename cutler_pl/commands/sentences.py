@@ -1,6 +1,7 @@
 """User errors as one sentence: those of this package as they are, those of Hydra with the way out."""
 
 import difflib
+import errno
 import os
 import signal
 import sys
@@ -32,7 +33,7 @@ def one_sentence(command: str) -> Iterator[None]:
     """Turn a user error into one line on standard error and exit code 1."""
     try:
         yield
-    except (CutlerError, HydraException, OmegaConfBaseException) as error:
+    except (CutlerError, HydraException, OmegaConfBaseException, OSError, RuntimeError) as error:
         sentence = explain(error, command)
         if sentence is None or os.environ.get(SHOW_TRACEBACKS, "0") not in ("", "0"):
             raise
@@ -48,6 +49,11 @@ def explain(error: BaseException, command: str) -> str | None:
     chain = _causes(error)
     if own := next((cause for cause in chain if isinstance(cause, CutlerError)), None):
         return _one_line(own)
+    if full := next((cause for cause in chain if _is_disk_full(cause)), None):
+        where = f"{full.filename}: " if isinstance(full, OSError) and full.filename else ""
+        return f"{where}the disk or the quota is full; free space, then run the same command again"
+    if isinstance(error, OSError | RuntimeError) and not isinstance(error, HydraException):
+        return None
     for cause in chain:
         if isinstance(cause, MissingMandatoryValue):
             key = cause.full_key or str(cause).partition("\n")[0].rpartition(" ")[2]  # no full_key behind ${...}
@@ -65,6 +71,13 @@ def explain(error: BaseException, command: str) -> str | None:
     if isinstance(error, InstantiationException) and not isinstance(chain[-1], TypeError):
         return None
     return _one_line(error)
+
+
+def _is_disk_full(error: BaseException) -> bool:
+    """Whether a file could not be written for lack of space; torch's own writer says so in words only."""
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    return isinstance(error, RuntimeError) and "PytorchStreamWriter failed writing" in str(error)
 
 
 def _unknown_option(path: str, options: Sequence[str]) -> str:

@@ -13,6 +13,7 @@ from cutler_pl.commands.settings import require
 from cutler_pl.errors import ConfigError
 from cutler_pl.models.checkpoint import detector_config
 from cutler_pl.models.resume import check_resume
+from cutler_pl.runtime.locks import rank_zero_lock
 from cutler_pl.runtime.logging import get_logger
 from cutler_pl.training import DetectorModule
 
@@ -27,6 +28,7 @@ def run(cfg: DictConfig) -> Path:
         AnnotationError: The COCO file is not usable.
         CheckpointError: Start weights cannot be loaded or do not fit.
         ConfigError: Settings contradict one another or the hardware.
+        OutputLockedError: Another run writes into the output folder.
     """
     L.seed_everything(cfg.seed, workers=True, verbose=False)
     torch.set_float32_matmul_precision("high")
@@ -50,12 +52,13 @@ def run(cfg: DictConfig) -> Path:
         seed=cfg.seed,
     )
     output = Path(cfg.paths.output_dir)
-    if trainer.is_global_zero:
-        record_run(output, cfg)
-        log.info("training for %d steps, output in %s", trainer.max_steps, output)
-    for logger in trainer.loggers:
-        logger.log_hyperparams(plain(cfg))
-    trainer.fit(module, datamodule=datamodule, ckpt_path=cfg.resume, weights_only=True)
+    with rank_zero_lock(output, purpose="train"):
+        if trainer.is_global_zero:
+            record_run(output, cfg)
+            log.info("training for %d steps, output in %s", trainer.max_steps, output)
+        for logger in trainer.loggers:
+            logger.log_hyperparams(plain(cfg))
+        trainer.fit(module, datamodule=datamodule, ckpt_path=cfg.resume, weights_only=True)
     checkpoint = output / "checkpoints" / "last.ckpt"
     log.info("trained; weights in %s", checkpoint)
     return checkpoint

@@ -5,7 +5,6 @@ By default as the original does it. Optional: a score per mask, one annotation p
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool
@@ -14,30 +13,11 @@ from torch import Tensor
 
 from cutler_pl.coco import rle
 from cutler_pl.coco.schema import Instance
-from cutler_pl.errors import ConfigError
+from cutler_pl.maskcut.params import AnnotationParams
 from cutler_pl.maskcut.predictor import ImageMasks
 from cutler_pl.maskcut.scores import mask_score
 from cutler_pl.ops.components import label_components
 from cutler_pl.ops.masks import paired_iou
-
-
-@dataclass(frozen=True, kw_only=True)
-class AnnotationParams:
-    """Extensions of the original's annotation; none by default.
-
-    Attributes:
-        scores: Write a score from 0 to 1, see `mask_score`.
-        split_parts: Make each 4-connected component of a mask an annotation of its own.
-        min_area: Leave out masks, or components, that cover less than this share of the image.
-    """
-
-    scores: bool = False
-    split_parts: bool = False
-    min_area: float = 0.0
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.min_area < 1:
-            raise ConfigError(f"annotation.min_area is {self.min_area}; a share of the image lies in 0 ≤ min_area < 1")
 
 
 def encode_masks(

@@ -59,3 +59,22 @@ class MaskCutParams:
         for name, (holds, rule) in rules.items():
             if not holds:
                 raise ConfigError(f"maskcut.{name} is {getattr(self, name)!r}; {rule}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnnotationParams:
+    """Extensions of the original's annotation; none by default.
+
+    Attributes:
+        scores: Write a score from 0 to 1, see `mask_score`.
+        split_parts: Make each 4-connected component of a mask an annotation of its own.
+        min_area: Leave out masks, or components, that cover less than this share of the image.
+    """
+
+    scores: bool = False
+    split_parts: bool = False
+    min_area: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.min_area < 1:
+            raise ConfigError(f"annotation.min_area is {self.min_area}; a share of the image lies in 0 ≤ min_area < 1")

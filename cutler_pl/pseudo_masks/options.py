@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cutler_pl.errors import ConfigError
-from cutler_pl.maskcut.encoding import AnnotationParams
+from cutler_pl.maskcut.params import AnnotationParams
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cutler_pl.coco.failures import FAILURES_NAME
-from cutler_pl.errors import AnnotationError, OutputLockedError
+from cutler_pl.errors import AnnotationError, ConfigError, OutputLockedError
 from cutler_pl.pseudo_masks.merge import MergeReport, merge_shards
 from cutler_pl.pseudo_masks.options import JobShard
 from cutler_pl.pseudo_masks.shards import Progress, begin_run, read_progress
@@ -46,7 +46,16 @@ class OutputFolder:
         return file_lock(self._folder, purpose=purpose, part=self._name, timeout=60.0)
 
     def begin(self, parameters: Mapping[str, Any], names: Sequence[str]) -> None:
-        """Record what the results depend on, or find it unchanged; see `begin_run`."""
+        """Record what the results depend on, or find it unchanged; see `begin_run`.
+
+        Raises:
+            ConfigError: The folder holds results of other parameters, or annotations that no run made.
+        """
+        if self.annotations.exists() and not self.shards.is_dir():
+            raise ConfigError(
+                f"{self.annotations}: is there already and not of a MaskCut run, which would replace it; choose "
+                "another output folder or move the file away"
+            )
         begin_run(self.shards, parameters, names)
         self._finished.unlink(missing_ok=True)
 

@@ -14,16 +14,12 @@ from cutler_pl.reports.tables import Table
 from cutler_pl.runtime.environment import run_metadata
 from cutler_pl.visual.contact_sheet import side_by_side
 from cutler_pl.visual.draw import draw_instances
+from cutler_pl.visual.figure_path import figure_path
 from cutler_pl.visual.heatmap import draw_heatmap
 
 MAX_IMAGES = 200
 """Largest number of images on a page, at equal distances."""
-_PANEL_HEIGHT = 256
-
-
-def figure_path(folder: Path, name: str) -> Path:
-    """Path of an image's figure in a folder of figures."""
-    return folder / (name if name.endswith(".jpg") else f"{name}.jpg")
+_PANEL_HEIGHT, _PANEL_WIDTH = 256, 1024
 
 
 def draw_overlay(
@@ -37,7 +33,9 @@ def draw_overlay(
 
 def draw_steps(image: UInt8[np.ndarray, "_ _ 3"], found: ImageMasks) -> UInt8[np.ndarray, "_ _ 3"]:
     """Image, eigenvector of each round, masks before and after the refinement, side by side."""
-    size_wh = (max(1, round(image.shape[1] * _PANEL_HEIGHT / image.shape[0])), _PANEL_HEIGHT)
+    height, width = image.shape[:2]
+    scale = min(_PANEL_HEIGHT / height, _PANEL_WIDTH / width)
+    size_wh = (max(1, round(width * scale)), max(1, round(height * scale)))
     small = np.array(Image.fromarray(image).resize(size_wh, Image.Resampling.LANCZOS))
     panels = {"image": small}
     for number, vector in enumerate(found.eigenvectors, start=1):

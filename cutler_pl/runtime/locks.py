@@ -5,12 +5,13 @@ import math
 import os
 import platform
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from cutler_pl.errors import OutputLockedError
+from cutler_pl.runtime.distributed import global_rank
 from cutler_pl.runtime.logging import get_logger
 
 LOCK_NAME = ".lock"
@@ -49,6 +50,15 @@ def file_lock(
                 with _acquired(other, purpose, 0.0):
                     pass
         yield
+
+
+def rank_zero_lock(folder: str | Path, *, purpose: str) -> AbstractContextManager[None]:
+    """`file_lock` held by rank 0 for all processes of a run.
+
+    Raises:
+        OutputLockedError: Another run holds the lock.
+    """
+    return file_lock(folder, purpose=purpose) if global_rank() == 0 else nullcontext()
 
 
 @contextmanager

@@ -10,6 +10,8 @@ from PIL import Image
 from cutler_pl.runtime.files import write_bytes
 
 _JPEG_QUALITY = 90
+_MAX_SIDE = {"JPEG": 65_500, "WEBP": 16_383}
+"""Longest side that a format can hold; longer images are shrunk."""
 
 
 def save_image(path: str | Path, image: UInt8[np.ndarray, "height width 3"], *, max_side: int | None = None) -> None:
@@ -20,9 +22,10 @@ def save_image(path: str | Path, image: UInt8[np.ndarray, "height width 3"], *, 
 def encode_image(image: UInt8[np.ndarray, "height width 3"], *, suffix: str, max_side: int | None = None) -> bytes:
     """The bytes of an image file whose name ends in `suffix`; see `save_image`."""
     canvas = Image.fromarray(image)
-    if max_side is not None:
-        canvas.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
     kind = Image.registered_extensions()[suffix.lower()]
+    limit = min(max_side or max(canvas.size), _MAX_SIDE.get(kind, max(canvas.size)))
+    if limit < max(canvas.size):
+        canvas.thumbnail((limit, limit), Image.Resampling.LANCZOS)
     options = {"quality": _JPEG_QUALITY} if kind in {"JPEG", "WEBP"} else {}
     buffer = BytesIO()
     canvas.save(buffer, format=kind, **options)

@@ -15,7 +15,8 @@ import torch
 
 from cutler_pl.datasets.scenes import SceneParams, generate_scene
 from cutler_pl.maskcut import MaskCutParams, build_feature_extractor
-from cutler_pl.maskcut.encoding import AnnotationParams, encode_masks
+from cutler_pl.maskcut.encoding import encode_masks
+from cutler_pl.maskcut.params import AnnotationParams
 from cutler_pl.maskcut.predictor import MaskCutPredictor
 from cutler_pl.visual.contact_sheet import contact_sheet
 from cutler_pl.visual.image_files import save_image

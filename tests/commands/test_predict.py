@@ -59,7 +59,7 @@ def test_predict_folder(
     assert failure[0] == os.fsdecode(b"br\xf6ken.jpg")
     assert "not readable as an image" in failure[1]
     overlays = {path.relative_to(out / "overlays").as_posix() for path in (out / "overlays").rglob("*.jpg")}
-    assert overlays == {f"{name}.jpg" for name in sizes}
+    assert overlays == {name if name.endswith(".jpg") else f"{name}.jpg" for name in sizes}
 
 
 def test_nothing_readable_is_an_error(command: Command, checkpoint: Path, tmp_path: Path) -> None:

@@ -5,7 +5,8 @@ from PIL import Image
 
 from cutler_pl.coco import rle
 from cutler_pl.errors import ConfigError
-from cutler_pl.maskcut.encoding import AnnotationParams, encode_masks
+from cutler_pl.maskcut.encoding import encode_masks
+from cutler_pl.maskcut.params import AnnotationParams
 from cutler_pl.maskcut.predictor import ImageMasks
 
 

@@ -5,7 +5,8 @@ import torch
 
 from cutler_pl.maskcut.predictor import ImageMasks
 from cutler_pl.pseudo_masks.merge import MergeReport
-from cutler_pl.reports.maskcut import MAX_IMAGES, draw_overlay, draw_steps, figure_path, write_maskcut_page
+from cutler_pl.reports.maskcut import MAX_IMAGES, draw_overlay, draw_steps, write_maskcut_page
+from cutler_pl.visual.figure_path import figure_path
 from cutler_pl.visual.image_files import save_image
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (60, 90, 3), dtype=np.uint8)

@@ -5,7 +5,6 @@ All ranks make the missing predictions, then rank 0 measures. The same command r
 
 import shlex
 from collections.abc import Mapping
-from contextlib import nullcontext
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
@@ -21,7 +20,7 @@ from cutler_pl.reports.evaluation import PAGE, EvaluatedDataset, write_evaluatio
 from cutler_pl.reports.evaluation_files import write_report
 from cutler_pl.reports.evaluation_tables import Report, metrics_table, missing_table
 from cutler_pl.runtime.distributed import global_rank
-from cutler_pl.runtime.locks import file_lock
+from cutler_pl.runtime.locks import rank_zero_lock
 from cutler_pl.runtime.logging import get_logger
 
 log = get_logger(__name__)
@@ -46,7 +45,7 @@ def run(cfg: DictConfig) -> Path:
     cfg = cfg.copy()
     cfg.output = str(plan.output)
     failed = FailedDatasets(plan.tasks)
-    with file_lock(plan.output, purpose="evaluate") if global_rank() == 0 else nullcontext():
+    with rank_zero_lock(plan.output, purpose="evaluate"):
         if cfg.checkpoint:
             # a file of predictions is measured without loading any of the detector's code
             from cutler_pl.commands.evaluate.predict import predict_all

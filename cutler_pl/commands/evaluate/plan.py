@@ -1,5 +1,6 @@
 """Plan of an evaluation: one task per dataset found, one reason per dataset missing."""
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,6 +15,8 @@ from cutler_pl.runtime.files import file_digest
 from cutler_pl.runtime.logging import get_logger
 
 log = get_logger(__name__)
+
+_NAME = re.compile(r"\w[\w ./+()-]{0,99}")
 
 
 @dataclass(frozen=True)
@@ -130,6 +133,11 @@ def _check(cfg: DictConfig) -> None:
         raise ConfigError(f"on_error={cfg.on_error} must be raise or skip")
     if cfg.num_examples < 0:
         raise ConfigError(f"num_examples={cfg.num_examples} must not be negative; 0 draws no images")
+    if cfg.dataset is not None and not _NAME.fullmatch(str(cfg.dataset)):
+        raise ConfigError(
+            f"dataset={cfg.dataset} names a folder of the output: begin with a letter or digit, and use "
+            "at most 100 letters, digits, spaces and . _ - + / ( )"
+        )
     for key in ("annotations", "predictions"):
         if cfg[key] and not (Path(cfg[key]).is_file() or (key == "predictions" and Path(cfg[key]).is_dir())):
             raise DatasetNotFoundError(f"no such file: {cfg[key]} ({key}=)")

@@ -69,15 +69,21 @@ class RankResults:
     def merge(self, world_size: int) -> int:
         """Merge the closed parts of all ranks, on one rank; an image that two ranks saw counts once.
 
+        Where no image was seen, a results file of an earlier run stays as it is.
+
         Returns:
             Number of images with detections.
         """
         parts = PartFiles([self._part(rank) for rank in range(world_size)], key="image_id", is_valid=is_image_results)
         with_detections = 0
+        index = parts.index()
+        if not index and self.path.exists():
+            shutil.rmtree(self.folder)
+            return 0
         with atomic_write(self.path) as temporary, temporary.open("w", encoding="ascii", newline="\n") as file:
             file.write("[")
             put = list_writer(file)
-            for record in parts.read(parts.index().values()):
+            for record in parts.read(index.values()):
                 image = cast(ImageResults, record)
                 self.sizes_hw[image["image_id"]] = (image["height"], image["width"])
                 with_detections += bool(image["results"])

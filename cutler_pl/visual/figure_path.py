@@ -1,0 +1,49 @@
+"""The name of an image's figure: below the figures' folder whatever the image's name, and of no other image."""
+
+import hashlib
+import re
+from pathlib import Path, PurePosixPath
+
+from cutler_pl.images import IMAGE_SUFFIXES
+
+_SUFFIX = ".jpg"
+_ELSEWHERE = "elsewhere"
+"""Folder of the figures whose images have names that cannot be taken over; no other figure lies there."""
+_MAX_NAME_BYTES = 200  # a file system has 255, and a temporary name is longer
+_MAX_PATH_BYTES = 1000
+
+
+def figure_path(folder: Path, name: str) -> Path:
+    """Path of an image's figure in a folder of figures.
+
+    Args:
+        folder: Folder of the figures.
+        name: The image's path relative to the input, or any other path.
+
+    Returns:
+        The name with `.jpg` added if needed; a shortened name with a digest below `elsewhere/` for a path that leads
+        out of the input, is too long, or could be that of another image's figure.
+    """
+    if not _is_plain(name):
+        digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:24]
+        readable = re.sub(r"[^A-Za-z0-9_-]", "_", PurePosixPath(name).stem)[:60]
+        return folder / _ELSEWHERE / f"{readable}-{digest}{_SUFFIX}"
+    stem = name.removesuffix(_SUFFIX)
+    return folder / (name if name != stem and not _is_image_name(stem) else f"{name}{_SUFFIX}")
+
+
+def _is_plain(name: str) -> bool:
+    parts = name.split("/")
+    return (
+        not {"", ".", ".."}.intersection(parts)
+        and parts[0] != _ELSEWHERE
+        and _is_image_name(name)  # else `a` and `a.jpg` would share a figure
+        and not any(part.endswith(_SUFFIX) for part in parts[:-1])  # a folder of the name of a figure
+        and not re.search(r"[\x00-\x1f\\:]", name)
+        and all(len(part.encode("utf-8", "surrogateescape")) <= _MAX_NAME_BYTES for part in parts)
+        and len(name.encode("utf-8", "surrogateescape")) <= _MAX_PATH_BYTES
+    )
+
+
+def _is_image_name(name: str) -> bool:
+    return PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES

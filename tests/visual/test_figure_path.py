@@ -1,0 +1,38 @@
+"""Figures lie below their folder and are never shared."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cutler_pl.visual.figure_path import figure_path
+
+PARTS = st.sampled_from(["..", ".", "", "a", "a.jpg", "a.png", "a.png.jpg", "a.jpg.jpg", "elsewhere", "ä" * 120, "b:c"])
+NAMES = st.lists(PARTS, min_size=1, max_size=4).map("/".join)
+FOLDER = Path("/out/overlays")
+
+
+@pytest.mark.parametrize(
+    ("name", "figure"),
+    [("a.jpg", "a.jpg"), ("b/a.png", "b/a.png.jpg"), ("a.png.jpg", "a.png.jpg.jpg"), ("A.JPG", "A.JPG.jpg")],
+)
+def test_figure_of_plain_name(name: str, figure: str) -> None:
+    assert figure_path(FOLDER, name) == FOLDER / figure
+
+
+@pytest.mark.parametrize("name", ["/data/a.jpg", "../a.jpg", "b/../../a.jpg", f"{'x' * 251}.png", "a", "a\n.png"])
+def test_odd_name_stays_below_folder(name: str) -> None:
+    path = figure_path(FOLDER, name)
+    assert path.parent == FOLDER / "elsewhere"
+    assert len(path.name) < 100
+
+
+@given(NAMES, NAMES)
+def test_two_images_share_no_figure(first: str, second: str) -> None:
+    """Neither the same file, nor a file where the other needs a folder."""
+    one, other = figure_path(FOLDER, first), figure_path(FOLDER, second)
+    assert ".." not in one.parts
+    assert one.is_relative_to(FOLDER)
+    if first != second:
+        assert not one.is_relative_to(other)
