@@ -34,7 +34,7 @@ def test_site_has_every_page(site: Path) -> None:
 
 def test_navigation_names_every_page() -> None:
     text = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
-    named = set(re.findall(r"[\w/]+\.md", str(yaml.load(text, _Loader)["nav"])))
+    named = set(re.findall(r"[\w/-]+\.md", str(yaml.load(text, _Loader)["nav"])))
     assert named == {path.name for path in (ROOT / "docs").glob("*.md")}
 
 

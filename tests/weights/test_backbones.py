@@ -97,7 +97,7 @@ def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
         assert local_files_only, "a download was tried without a network"
         raise LocalEntryNotFoundError(f"{repo}/{name}")
 
-    monkeypatch.setattr(download.urllib.request, "urlopen", no_network)
+    monkeypatch.setattr(download._opener, "open", no_network)
     monkeypatch.setattr(download.time, "sleep", lambda _: None)
     monkeypatch.setattr(sources.huggingface_hub, "get_hf_file_metadata", no_network)
     monkeypatch.setattr(sources.huggingface_hub, "hf_hub_download", not_cached)
@@ -120,7 +120,7 @@ def test_server_error_is_quoted(monkeypatch: pytest.MonkeyPatch, offline: list[s
     def answer(request, **_: object) -> None:
         raise urllib.error.HTTPError(request.full_url, 404, "Not Found", None, None)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(download.urllib.request, "urlopen", answer)
+    monkeypatch.setattr(download._opener, "open", answer)
     with pytest.raises(CheckpointError, match="the server answers 404"):
         find_weights("tiny", "https://host/gone.pth", hub_id=HUB)
 
