@@ -41,7 +41,7 @@ def _imports(path: Path) -> list[str]:
 def _tracked_files() -> list[Path]:
     listing = subprocess.run(["git", "-C", str(ROOT), "ls-files", "-z"], capture_output=True, check=False)
     if listing.returncode != 0:
-        pytest.skip("not a git checkout, so what belongs to the project is not known")
+        pytest.skip("runs in a git checkout, which says what belongs to the project")
     files = [ROOT / name for name in listing.stdout.decode().split("\0") if name]
     return [path for path in files if path.is_file() and path != Path(__file__).resolve()]
 

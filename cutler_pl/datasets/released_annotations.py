@@ -37,6 +37,10 @@ class Counts(NamedTuple):
     categories: int
 
 
+# zipfile raises RuntimeError for an encrypted member, and a subclass of it for an unknown compression method.
+_UNPACKING_ERRORS = (zipfile.BadZipFile, RuntimeError, zlib.error, EOFError)
+
+
 def fetch_released(name: str, datasets: Path, *, mirror: str) -> tuple[Path, Counts]:
     """Fetch a dataset's released annotation file below `mirror`; check an existing one by its recorded SHA-256.
 
@@ -78,13 +82,7 @@ def extract_member(archive: Path, path: Path) -> None:
                 raise AnnotationError(f"{archive}: holds no {path.name}; delete the archive to fetch it again")
             with files.open(members[0]) as source, atomic_write(path) as temporary, temporary.open("wb") as target:
                 shutil.copyfileobj(source, target)
-    except (
-        zipfile.BadZipFile,
-        NotImplementedError,
-        RuntimeError,
-        zlib.error,
-        EOFError,
-    ) as error:  # encrypted, unknown method
+    except _UNPACKING_ERRORS as error:
         raise AnnotationError(
             f"{archive}: cannot be unpacked ({error}); delete the archive to fetch it again"
         ) from error

@@ -11,6 +11,7 @@ import mmap
 import pickle
 import pickletools
 import re
+from abc import ABC, abstractmethod
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -69,12 +70,12 @@ class Ignored:
         pass
 
 
-class Deferred:
+class Deferred(ABC):
     """What becomes a value once the whole pickle is read."""
 
+    @abstractmethod
     def build(self) -> Any:
         """The value."""
-        raise NotImplementedError
 
 
 class _Budget:

@@ -108,7 +108,7 @@ def test_missing_initial_weights_name_the_setting(command: Command, scenes: tupl
     assert "model.init=" in line
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+@pytest.mark.skipif(torch.cuda.is_available(), reason="runs where torch.cuda.is_available() is false")
 def test_missing_gpu_names_the_way_out(command: Command, scenes: tuple[Path, Path]) -> None:
     assert "trainer=cpu" in sentence(train(command, *scenes, "trainer=default"))
 

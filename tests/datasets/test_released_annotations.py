@@ -8,7 +8,7 @@ import pytest
 from file_server import FileServer, serving
 
 from cutler_pl.datasets.catalog import CATALOG
-from cutler_pl.datasets.released_annotations import RELEASED, SPLITS_ARCHIVE, fetch_released
+from cutler_pl.datasets.released_annotations import RELEASED, SPLITS_ARCHIVE, extract_member, fetch_released
 from cutler_pl.errors import AnnotationError, ConfigError, DownloadError
 
 COCO = json.dumps({"images": [{"id": 1}], "annotations": [{"id": 1}, {"id": 2}], "categories": [{"id": 1}]}).encode()
@@ -79,3 +79,17 @@ def test_an_archive_that_is_none_is_refused(server: FileServer, tmp_path: Path) 
 def test_datasets_without_a_released_file_are_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no file was released for name=imagenet_r3"):
         fetch_released("imagenet_r3", tmp_path, mirror="https://example.org")
+
+
+@pytest.mark.parametrize(("local", "central", "value"), [(6, 8, 1), (8, 10, 99)], ids=["encrypted", "unknown method"])
+def test_archive_that_cannot_be_unpacked(tmp_path: Path, local: int, central: int, value: int) -> None:
+    """The flags and the method stand in the member's own header and in the archive's directory."""
+    packed = tmp_path / "a.zip"
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("in/a.json", "{}")
+    content = bytearray(packed.read_bytes())
+    content[local] = content[content.index(b"PK\x01\x02") + central] = value
+    packed.write_bytes(content)
+    with pytest.raises(AnnotationError, match=r"a\.zip: cannot be unpacked"):
+        extract_member(packed, tmp_path / "a.json")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.zip"]

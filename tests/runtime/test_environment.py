@@ -39,7 +39,7 @@ def _installed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return module
 
 
-needs_git = pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
+needs_git = pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed: install it to run this test")
 
 
 @needs_git

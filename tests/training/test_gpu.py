@@ -62,7 +62,7 @@ class NanOnce(DetectorModule):
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device: runs where torch.cuda.is_available()")
 def test_half_precision_trains_and_predicts(make_trainer: Make, tmp_path: Path) -> None:
     """A step that is not finite is dropped."""
     write_scenes(tmp_path / "images", 6, SceneParams(height=160, width=200), seed=1)
