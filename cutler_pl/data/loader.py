@@ -9,6 +9,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from cutler_pl.errors import ConfigError
+from cutler_pl.runtime.signals import in_loader_process
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -52,10 +53,12 @@ class SizedLoader(Generic[T_co]):
 
 
 def loader_settings(num_workers: int) -> dict[str, Any]:
-    """What all loaders share: no more workers than cores, pinned memory for GPUs, the global random state untouched."""
+    """What all loaders share: no more workers than cores, pinned memory for GPUs, the global random state
+    untouched, silence on signals."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return {
         "num_workers": min(num_workers, cores),
         "pin_memory": torch.cuda.is_available(),
         "generator": torch.Generator().manual_seed(0),
+        "worker_init_fn": in_loader_process,
     }
