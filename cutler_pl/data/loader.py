@@ -16,12 +16,21 @@ T_co = TypeVar("T_co", covariant=True)
 
 @dataclass(frozen=True)
 class LoaderParams:
-    """Settings of the training loader: images per step over all ranks together, processes per rank."""
+    """Settings of the training loader.
+
+    Args:
+        batch_size: Images per forward pass over all ranks together.
+        num_workers: Processes per rank.
+        group_size: Consecutive images of the global batch that copy-paste draws its partners from.
+    """
 
     batch_size: int
     num_workers: int
+    group_size: int = 2
 
     def __post_init__(self) -> None:
+        if self.group_size < 1:
+            raise ConfigError(f"data.group_size={self.group_size} must be at least 1")
         if self.batch_size < 1 or self.num_workers < 0:
             raise ConfigError(
                 f"data.batch_size={self.batch_size} must be positive, data.num_workers={self.num_workers} at least 0"
