@@ -17,6 +17,7 @@ from cutler_pl.commands.paths import check_paths
 from cutler_pl.commands.sentences import SHOW_TRACEBACKS, one_sentence
 from cutler_pl.commands.unused import check_used
 from cutler_pl.errors import ConfigError
+from cutler_pl.runtime import signals
 from cutler_pl.runtime.config_tree import config_dir
 from cutler_pl.runtime.logging import configure_logging
 
@@ -58,7 +59,9 @@ def launch(name: str, arguments: list[str]) -> None:
         with one_sentence(name):  # before Hydra sees the error
             check_paths(name, cfg)
             check_used(name, cfg, HydraConfig.get().overrides.task)
-            import_module(f"cutler_pl.commands.{name}").run(cfg)
+            run = import_module(f"cutler_pl.commands.{name}").run
+            signals.begin_work()
+            run(cfg)
 
     sys.argv = [typed[0], *arguments]  # what Hydra reads
     try:
