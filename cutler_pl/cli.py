@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from cutler_pl.commands.registry import COMMANDS
+from cutler_pl.runtime import signals
 from cutler_pl.runtime.config_tree import config_dir
 from cutler_pl.runtime.limits import check_limits
 from cutler_pl.runtime.version import VERSION
@@ -43,20 +44,21 @@ def script(file: str) -> None:
 
 
 def run(name: str, arguments: list[str]) -> None:
-    """Run a command; user errors end the process with one sentence."""
+    """Run a command; user errors and signals end the process with one sentence."""
     if {"--help", "-h"} & set(arguments):
         print(_command_help(name))
         return
-    from cutler_pl.commands.sentences import one_sentence  # here, since it brings Hydra, and a command brings torch
+    with signals.handled():
+        from cutler_pl.commands.sentences import one_sentence  # here, since it brings Hydra, and a command brings torch
 
-    with one_sentence(name):
-        check_limits()
-        if name in _PLAIN:
-            import_module(f"cutler_pl.commands.{name}").main(arguments)
-        else:
-            from cutler_pl.commands.hydra_app import launch
+        with one_sentence(name):
+            check_limits()
+            if name in _PLAIN:
+                import_module(f"cutler_pl.commands.{name}").main(arguments)
+            else:
+                from cutler_pl.commands.hydra_app import launch
 
-            launch(name, arguments)
+                launch(name, arguments)
 
 
 def _help() -> str:

@@ -15,6 +15,7 @@ from cutler_pl.commands.config_store import register_params
 from cutler_pl.commands.paths import check_paths
 from cutler_pl.commands.sentences import SHOW_TRACEBACKS, one_sentence
 from cutler_pl.errors import ConfigError
+from cutler_pl.runtime import signals
 from cutler_pl.runtime.config_tree import config_dir
 from cutler_pl.runtime.logging import configure_logging
 
@@ -55,7 +56,9 @@ def launch(name: str, arguments: list[str]) -> None:
         sys.argv = typed  # Lightning starts the other processes of a run with the same words
         with one_sentence(name):  # before Hydra sees the error
             check_paths(name, cfg)
-            import_module(f"cutler_pl.commands.{name}").run(cfg)
+            run = import_module(f"cutler_pl.commands.{name}").run
+            signals.begin_work()
+            run(cfg)
 
     sys.argv = [typed[0], *arguments]  # what Hydra reads
     try:

@@ -3,7 +3,6 @@
 import difflib
 import errno
 import os
-import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandat
 
 from cutler_pl.commands.settings import RENAMED, renamed_option
 from cutler_pl.errors import CutlerError
+from cutler_pl.runtime import signals
 from cutler_pl.runtime.config_tree import config_dir
 
 SHOW_TRACEBACKS = "CUTLER_PL_TRACEBACKS"
@@ -34,14 +34,13 @@ def one_sentence(command: str) -> Iterator[None]:
     try:
         yield
     except (CutlerError, HydraException, OmegaConfBaseException, OSError, RuntimeError) as error:
+        if signals.requested():
+            raise  # a consequence of the signal, which `signals.handled` answers
         sentence = explain(error, command)
         if sentence is None or os.environ.get(SHOW_TRACEBACKS, "0") not in ("", "0"):
             raise
         print(f"error: {sentence}", file=sys.stderr, flush=True)
         sys.exit(1)
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on from what is finished", file=sys.stderr)
-        sys.exit(128 + signal.SIGINT)
 
 
 def explain(error: BaseException, command: str) -> str | None:

@@ -7,6 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
+from cutler_pl.coco.bounds import MAX_ID
+from cutler_pl.coco.json_text import shown
 from cutler_pl.errors import CheckpointError, ConfigError
 from cutler_pl.models.config import DetectorConfig, current_names, make_config
 from cutler_pl.runtime.limits import CHANNELS
@@ -59,7 +61,7 @@ def _check_size(value: Any, field: str, name: str, *, limit: int) -> None:
         if flat and max(map(abs, flat)) > limit:
             raise _wrong(name, field, f"numbers of at most {limit:,}", value, CHANNELS.way_out())
     elif isinstance(value, int | float) and not (0 <= value <= limit):
-        way_out = CHANNELS.way_out(value) if isinstance(value, int) and value > 0 else ""
+        way_out = CHANNELS.way_out(value) if isinstance(value, int) and 0 < value < MAX_ID else ""
         raise _wrong(name, field, f"a number from 0 to {limit:,}", value, way_out)
     if default is not MISSING and default is not None and isinstance(default, tuple) != isinstance(value, list | tuple):
         raise _wrong(name, field, "a list" if isinstance(default, tuple) else "one value", value)
@@ -68,8 +70,8 @@ def _check_size(value: Any, field: str, name: str, *, limit: int) -> None:
 
 
 def _wrong(name: str, field: str, expected: str, found: Any, way_out: str = "") -> CheckpointError:
-    shown = repr(found)[:60] if isinstance(found, str | int | float | bool | None) else type(found).__name__
+    said = shown(found) if isinstance(found, str | int | float | bool | None) else type(found).__name__
     return CheckpointError(
-        f"{name}: its description of the model, model_config.{field}, should be {expected} and is {shown}; "
+        f"{name}: its description of the model, model_config.{field}, should be {expected} and is {said}; "
         f"{way_out or 'write the file again'}"
     )
