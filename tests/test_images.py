@@ -239,7 +239,8 @@ def test_decompression_bomb_is_refused_on_its_header(tmp_path: Path, read: Calla
 def test_max_pixels_is_an_argument(write_image: Callable[..., Path]) -> None:
     path = write_image("image.png", (10, 20))
     assert read_image(path, max_pixels=200).shape == (10, 20, 3)
-    with pytest.raises(ImageReadError, match="20×10 pixels, over the limit of 199 pixels in all; shrink it, or raise max_pixels"):
+    sentence = "20×10 pixels, over the limit of 199 pixels in all; shrink it, or raise max_pixels"
+    with pytest.raises(ImageReadError, match=sentence):
         read_image(path, max_pixels=199)
 
 

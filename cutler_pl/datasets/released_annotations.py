@@ -84,8 +84,8 @@ def extract_member(archive: Path, path: Path) -> None:
             size, limit = members[0].file_size, UNPACKED_BYTES.value()
             if size > limit:  # zipfile never unpacks more than it announces
                 raise AnnotationError(
-                    f"{archive}: {path.name} has {size:,} bytes unpacked, over the limit of {limit:,}; delete the archive "
-                    f"to fetch it again, or {UNPACKED_BYTES.way_out(size)}"
+                    f"{archive}: {path.name} has {size:,} bytes unpacked, over the limit of {limit:,}; delete the "
+                    f"archive to fetch it again, or {UNPACKED_BYTES.way_out(size)}"
                 )
             with files.open(members[0]) as source, atomic_write(path) as temporary, temporary.open("wb") as target:
                 shutil.copyfileobj(source, target)

@@ -1,7 +1,7 @@
 """Limits on what files of others may ask for. Each is raised or lowered by an environment variable.
 
-Environment variables also reach loader workers, other ranks and callers of the Python API, which no setting of a command
-does. A limit is read when it is needed, so a program may set it after an error and try again.
+Environment variables also reach loader workers, other ranks and callers of the Python API, which no setting of a
+command does. A limit is read when it is needed, so a program may set it after an error and try again.
 """
 
 import difflib
