@@ -115,7 +115,8 @@ def _not_built(error: InstantiationException, cause: BaseException) -> str | Non
         return None
     _, _, group = str(error).partition("full_key: ")
     said = _one_line(cause) if cause is not error else _one_line(error).partition("; full_key")[0]
-    return f"{group or 'a group'} cannot be built: {said}; --cfg job --package {group or '_global_'} prints its settings"
+    where = group or "_global_"
+    return f"{where} cannot be built: {said}; --cfg job --package {where} prints its settings"
 
 
 def _one_line(error: BaseException) -> str:
