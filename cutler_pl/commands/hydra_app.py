@@ -68,7 +68,8 @@ def launch(name: str, arguments: list[str]) -> None:
         hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=name)(task)()
     except ValueError as error:
         if str(error).startswith("Config group override"):
-            raise ConfigError(f"a group such as model= takes the name of an option ({error}); ~model leaves it out") from error
+            way_out = "a group such as model= takes the name of an option; ~model leaves it out"
+            raise ConfigError(f"{error}; {way_out}") from error
         raise
     finally:
         sys.argv = typed
