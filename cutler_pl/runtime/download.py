@@ -128,7 +128,7 @@ def _verify_checksum(content: Path, path: Path, address: str) -> None:
         if content == path:
             _record_checksum(path, path)
         return
-    recorded = _checksum_path(path).read_text(encoding="utf-8").split()[:1]
+    recorded = _checksum_path(path).read_text(encoding="utf-8", errors="replace").split()[:1]
     found = file_digest(content)
     if recorded != [found]:
         if content != path:
