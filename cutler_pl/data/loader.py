@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch.utils.data import DataLoader
 
-from cutler_pl.errors import ConfigError
+from cutler_pl.runtime.ranges import Count, check_fields
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -17,14 +17,11 @@ T_co = TypeVar("T_co", covariant=True)
 class LoaderParams:
     """Settings of the training loader: images per step over all ranks together, processes per rank."""
 
-    batch_size: int
+    batch_size: Count
     num_workers: int
 
     def __post_init__(self) -> None:
-        if self.batch_size < 1 or self.num_workers < 0:
-            raise ConfigError(
-                f"data.batch_size={self.batch_size} must be positive, data.num_workers={self.num_workers} at least 0"
-            )
+        check_fields(self, "data.")
 
 
 class EndlessLoader(Generic[T_co]):
