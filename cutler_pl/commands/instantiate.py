@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 from cutler_pl.errors import CheckpointError, ConfigError
 from cutler_pl.models import Detector, DetectorMetadata, load_detector, load_weights
 from cutler_pl.models.config import TRAIN_OPTIONS
+from cutler_pl.runtime import signals
 from cutler_pl.runtime.logging import get_logger
 
 log = get_logger(__name__)
@@ -87,7 +88,26 @@ def build_trainer(cfg: DictConfig, *, callbacks: Sequence[L.Callback] = ()) -> L
             raise
         asked = cfg.trainer.get("accelerator")
         raise ConfigError(f"this machine cannot run trainer={asked}: {cause}; try trainer=cpu") from error
+    keep_signals(trainer)
     return trainer
+
+
+def keep_signals(trainer: L.Trainer) -> None:
+    """Leave SIGINT and SIGTERM to `runtime.signals`, also while the trainer runs.
+
+    Lightning's handler of SIGTERM waits for other ranks, and only a training looks at what it notes; its handler of
+    SLURM's signal stays. The ranks that the trainer starts get the signal, too.
+    """
+    connector, launcher = trainer._signal_connector, trainer.strategy.launcher
+    register = connector.register_signal_handlers
+
+    def register_and_keep() -> None:
+        register()
+        signals.install()
+
+    connector.register_signal_handlers = register_and_keep  # type: ignore[method-assign]
+    # the list is emptied then: Lightning kills this process as soon as one of them has failed
+    signals.pass_on_to(lambda: getattr(launcher, "procs", []))
 
 
 def instantiate_all(group: DictConfig | None) -> list[Any]:

@@ -50,6 +50,7 @@ def run(cfg: DictConfig) -> Path:
             model, category_ids=training_set.category_ids, class_names=training_set.class_names
         ),
         seed=cfg.seed,
+        group_size=cfg.data.group_size,
     )
     output = Path(cfg.paths.output_dir)
     with rank_zero_lock(output, purpose="train"):

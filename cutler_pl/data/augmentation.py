@@ -1,7 +1,8 @@
 """Augmentation of a training batch on its device: kornia's transforms image by image, then copy-paste.
 
 The paper's recipe has copy-paste alone (`augment=cutler`); `experiment=few_shot` has color jitter, blur and large-scale
-jitter (Ghiasi et al. 2021) instead. Random draws depend on the seed, the step and the image's position in the batch.
+jitter (Ghiasi et al. 2021) instead. Random draws depend on the seed, the step and the place of the image, or of its
+group, in the global batch: not on the number of ranks.
 """
 
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from cutler_pl.data.copy_paste import CopyPasteParams, copy_paste
 from cutler_pl.errors import ConfigError
 from cutler_pl.ops.boxes import masks_to_boxes
+from cutler_pl.ops.groups import effective_group_size
 from cutler_pl.runtime.seeding import generator
 from cutler_pl.types import ImageTensor, Target
 
@@ -49,17 +51,41 @@ class BatchAugmentation:
             self.transforms = AugmentationSequential(*transforms)
 
     def __call__(
-        self, images: list[ImageTensor], targets: list[Target], *, seed: int, step: int, rank: int
+        self,
+        images: list[ImageTensor],
+        targets: list[Target],
+        *,
+        seed: int,
+        step: int,
+        place: int = 0,
+        group_size: int | None = None,
     ) -> tuple[list[ImageTensor], list[Target]]:
-        """Augment a rank's images and targets; the inputs are not modified."""
+        """Augment a rank's images and targets; the inputs are not modified.
+
+        Args:
+            images: Consecutive images of the global batch of a step.
+            targets: Their ground truth.
+            seed: Seed of the run.
+            step: The step.
+            place: Position of the first image in the global batch.
+            group_size: Images per group, between which objects are pasted; None, or what the number of images is no
+                multiple of: all are one group.
+        """
         if self.transforms is not None:
-            first = rank * len(images)
-            keys = [(seed, _TRANSFORMS, step, first + i) for i in range(len(images))]
+            keys = [(seed, _TRANSFORMS, step, place + i) for i in range(len(images))]
             pairs = [transform(self.transforms, *pair) for pair in zip(images, targets, keys, strict=True)]
             images, targets = [image for image, _ in pairs], [target for _, target in pairs]
         if self.copy_paste is None:
             return images, targets
-        return copy_paste(images, targets, self.copy_paste, generator(seed, _COPY_PASTE, step, rank))
+        pasted_images: list[ImageTensor] = []
+        pasted_targets: list[Target] = []
+        size = effective_group_size(len(images), group_size)
+        for start in range(0, len(images), size):
+            group, rng = slice(start, start + size), generator(seed, _COPY_PASTE, step, place + start)
+            pasted = copy_paste(images[group], targets[group], self.copy_paste, rng)
+            pasted_images += pasted[0]
+            pasted_targets += pasted[1]
+        return pasted_images, pasted_targets
 
 
 def _build(name: str, given: Any) -> Any:

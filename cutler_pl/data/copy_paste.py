@@ -1,8 +1,9 @@
 """Copy-paste augmentation on a batch: objects of one image are scaled and pasted into another (CutLER, section 3.4).
 
-Image i of a batch of B receives objects of image B-1-i as it was before any pasting. `draw_plan` makes the random
-choices on the CPU, `apply_plan` pastes on the device of the images, so that a choice can be prescribed and tested. As
-in the original, the source image is scaled without regard to aspect, and a random number of objects is never all.
+Image i of a batch of B receives objects of image B-1-i as it was before any pasting; in training such a batch is one
+group (`data.group_size`). `draw_plan` makes the random choices on the CPU, `apply_plan` pastes on the device of the
+images, so that a choice can be prescribed and tested. As in the original, the source image is scaled without regard to
+aspect, and a random number of objects is never all.
 
 Deviations from the original, undone by `CopyPasteParams(reproduce=True)`: a scaled mask is what is at least half
 covered (there: any part, which lets objects grow), pixel values are rounded (there: cut off), copies whose mask

@@ -30,7 +30,7 @@ MAX_TRIES = 10
 class Sample(NamedTuple):
     """One training image; `image` and `target` are None where `MAX_TRIES` images in a row were unreadable."""
 
-    step: int
+    key: SampleKey
     image: ImageTensor | None
     target: Target | None
     failures: tuple[Failure, ...] = ()
@@ -42,6 +42,8 @@ class InstanceBatch(NamedTuple):
     images: list[ImageTensor]
     targets: list[Target]
     step: int
+    place: int
+    """Position of the first image in the global batch of the step."""
     failures: list[Failure]
 
 
@@ -66,8 +68,8 @@ class InstanceDataset(Dataset[Sample]):
             except ImageReadError as error:
                 failures.append(Failure(self.training_set.index.file_names[image_index], str(error)))
             else:
-                return Sample(key.step, image, target, tuple(failures))
-        return Sample(key.step, None, None, tuple(failures))
+                return Sample(key, image, target, tuple(failures))
+        return Sample(key, None, None, tuple(failures))
 
     def _read(self, image_index: int, rng: torch.Generator) -> tuple[ImageTensor, Target]:
         index = self.training_set.index
@@ -104,7 +106,8 @@ def collate(samples: Sequence[Sample]) -> InstanceBatch:
     return InstanceBatch(
         images=[sample.image for sample in samples if sample.image is not None],
         targets=[sample.target for sample in samples if sample.target is not None],
-        step=samples[0].step,
+        step=samples[0].key.step,
+        place=samples[0].key.place,
         failures=[failure for sample in samples for failure in sample.failures],
     )
 

@@ -9,16 +9,24 @@ import torch
 from torch.utils.data import DataLoader
 
 from cutler_pl.runtime.ranges import Count, check_fields
+from cutler_pl.runtime.signals import in_loader_process
 
 T_co = TypeVar("T_co", covariant=True)
 
 
 @dataclass(frozen=True)
 class LoaderParams:
-    """Settings of the training loader: images per step over all ranks together, processes per rank."""
+    """Settings of the training loader.
+
+    Args:
+        batch_size: Images per forward pass over all ranks together.
+        num_workers: Processes per rank.
+        group_size: Consecutive images of the global batch that copy-paste draws its partners from.
+    """
 
     batch_size: Count
     num_workers: int
+    group_size: Count = 2
 
     def __post_init__(self) -> None:
         check_fields(self, "data.")
@@ -49,10 +57,12 @@ class SizedLoader(Generic[T_co]):
 
 
 def loader_settings(num_workers: int) -> dict[str, Any]:
-    """What all loaders share: no more workers than cores, pinned memory for GPUs, the global random state untouched."""
+    """What all loaders share: no more workers than cores, pinned memory for GPUs, the global random state
+    untouched, silence on signals."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return {
         "num_workers": min(num_workers, cores),
         "pin_memory": torch.cuda.is_available(),
         "generator": torch.Generator().manual_seed(0),
+        "worker_init_fn": in_loader_process,
     }

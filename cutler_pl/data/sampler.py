@@ -1,8 +1,9 @@
 """Which images a training step sees: a pure function of the seed and the step, for any number of ranks.
 
-Training is counted in steps, not epochs. Each pass over the data is shuffled anew, the passes follow one another
-without a gap, and step s takes the s-th global batch of that endless sequence. The sampler has no state, so that a run
-resumed at step s sees exactly what an uninterrupted one sees from there on.
+Training is counted in steps of the optimizer, not epochs. Each pass over the data is shuffled anew, the passes follow
+one another without a gap, and step s takes the s-th global batch of that endless sequence: in one forward pass, or in
+several where gradients are accumulated. The sampler has no state, so that a run resumed at step s sees exactly what an
+uninterrupted one sees from there on.
 """
 
 from collections.abc import Iterator
@@ -25,6 +26,8 @@ class SampleKey(NamedTuple):
     step: int
     epoch: int
     image_index: int
+    place: int = 0
+    """Position in the global batch of the step."""
 
 
 @dataclass(eq=False)
@@ -32,10 +35,13 @@ class InfiniteBatchSampler(Sampler[list[SampleKey]]):
     """Endless batch sampler of one rank.
 
     Args:
-        batch_size: Images per step over all ranks together.
+        batch_size: Images per forward pass over all ranks together.
         seed: Seed of the shuffling; the same on all ranks.
-        rank: Rank r takes the r-th part of each global batch.
+        rank: Rank r takes the r-th part of the images of a forward pass.
+        accumulate: Forward passes per step; the global batch has `accumulate` times `batch_size` images.
         start_step: First step of each iteration.
+        start_image: Position in the endless sequence of the first image; None where every step before had as many
+            images as the steps now.
         landscape: Whether each image is wider than high. If given, a global batch is sorted by it, so that ranks
             mostly get images of one orientation and pad less; the images of a step do not change.
 
@@ -49,7 +55,9 @@ class InfiniteBatchSampler(Sampler[list[SampleKey]]):
     seed: int
     rank: int = 0
     world_size: int = 1
+    accumulate: int = 1
     start_step: int = 0
+    start_image: int | None = None
     landscape: Bool[np.ndarray, " images"] | None = None
 
     def __post_init__(self) -> None:
@@ -58,13 +66,15 @@ class InfiniteBatchSampler(Sampler[list[SampleKey]]):
         self.batch_size_per_rank = batch_size_per_rank(self.batch_size, self.world_size)
 
     def __iter__(self) -> Iterator[list[SampleKey]]:
-        drawn = self._drawn(self.start_step * self.batch_size)
-        first = self.rank * self.batch_size_per_rank
+        per_step = self.accumulate * self.batch_size
+        drawn = self._drawn(self.start_step * per_step if self.start_image is None else self.start_image)
         for step in count(self.start_step):
-            keys = [SampleKey(step, *image) for image in islice(drawn, self.batch_size)]
+            images = list(islice(drawn, per_step))
             if (landscape := self.landscape) is not None:  # sorting is stable, so still the order of the shuffle
-                keys.sort(key=lambda key: bool(landscape[key.image_index]))
-            yield keys[first : first + self.batch_size_per_rank]
+                images.sort(key=lambda image: bool(landscape[image[1]]))
+            keys = [SampleKey(step, *image, place) for place, image in enumerate(images)]
+            for first in range(self.rank * self.batch_size_per_rank, per_step, self.batch_size):
+                yield keys[first : first + self.batch_size_per_rank]
 
     def _drawn(self, position: int) -> Iterator[tuple[int, int]]:
         """Epoch and image index of each position of the endless sequence, from `position` on."""

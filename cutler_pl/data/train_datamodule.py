@@ -38,7 +38,7 @@ class TrainDataModule(L.LightningDataModule):
     Args:
         training_set: Images and annotations.
         transforms: Random resize and flip in the loader.
-        loader: Batch size and workers; the result does not depend on the latter.
+        loader: Batch size, group size and workers; the result does not depend on the latter.
         augment: Augmentation on the device.
         seed: Seed of order, transforms and augmentation.
     """
@@ -61,7 +61,7 @@ class TrainDataModule(L.LightningDataModule):
         self.validation = validation
         self.seed = seed
         self.failures = Failures()
-        self.next_step = self._num_read = self._num_failed = 0
+        self.next_step = self.next_image = self._num_read = self._num_failed = 0
 
     def check(self) -> None:
         """Check images, annotations (see `TrainingSet.check`) and batch size before anything expensive is done.
@@ -84,12 +84,17 @@ class TrainDataModule(L.LightningDataModule):
 
     def train_dataloader(self) -> EndlessLoader[InstanceBatch]:
         """Endless batches; each iteration starts at `next_step`."""
-        batch_size_per_rank(self.loader.batch_size, world_size())
-        return EndlessLoader(lambda: self._loader(collate, start_step=self.next_step))
+        per_rank, group_size = batch_size_per_rank(self.loader.batch_size, world_size()), self.loader.group_size
+        if per_rank % group_size and global_rank() == 0:
+            _log.warning(
+                "the %d images of a process are no multiple of data.group_size=%d and are one group: copy-paste and "
+                "losses depend on the number of processes", per_rank, group_size,
+            )  # fmt: skip
+        return EndlessLoader(lambda: self._loader(collate, start_step=self.next_step, start_image=self.next_image))
 
     def precise_bn_dataloader(self) -> EndlessLoader[tuple[list[ImageTensor], list[Target]]]:
         """Endless batches of the same images from the first step on, resized and flipped, without augmentation."""
-        return EndlessLoader(lambda: self._loader(collate_plain, start_step=0))
+        return EndlessLoader(lambda: self._loader(collate_plain, start_step=0, start_image=0))
 
     @property
     def val_dataloader(self) -> Callable[[], SizedLoader[ImagesAndMeta]] | None:  # type: ignore[override]
@@ -105,17 +110,23 @@ class TrainDataModule(L.LightningDataModule):
         if not isinstance(batch, InstanceBatch):
             return batch
         self._count(batch)
-        self.next_step = batch.step + 1
-        return self.augment(batch.images, batch.targets, seed=self.seed, step=batch.step, rank=global_rank())
+        if batch.place // self.loader.batch_size == self._accumulate - 1:  # the last batch of its step
+            self.next_step = batch.step + 1
+            self.next_image += self._images_per_step
+        where = {"seed": self.seed, "step": batch.step, "place": batch.place}
+        return self.augment(batch.images, batch.targets, **where, group_size=self.loader.group_size)
 
     def state_dict(self) -> dict[str, int]:
-        """Position in the data."""
-        return {"next_step": self.next_step, "batch_size": self.loader.batch_size, "num_images": len(self.dataset)}
+        """Position in the data: the step and the image that come next, images per step and of the dataset."""
+        position = {"next_step": self.next_step, "next_image": self.next_image}
+        return position | {"batch_size": self._images_per_step, "num_images": len(self.dataset)}
 
     def load_state_dict(self, state_dict: Mapping[str, int]) -> None:
-        """Continue from a position in the data."""
+        """Continue from a position in the data, whatever the number of ranks and of accumulated batches is now."""
         now = self.state_dict()
         self.next_step = state_dict["next_step"]
+        # checkpoints until 2026-11 have no next_image, and were written without a change of the batch size
+        self.next_image = state_dict.get("next_image", self.next_step * state_dict["batch_size"])
         for name in ("batch_size", "num_images"):
             if state_dict[name] != now[name]:
                 _log.warning(
@@ -123,7 +134,16 @@ class TrainDataModule(L.LightningDataModule):
                     name, now[name], state_dict[name],
                 )  # fmt: skip
 
-    def _loader(self, collate_fn: Any, *, start_step: int) -> DataLoader[Any]:
+    @property
+    def _accumulate(self) -> int:
+        """Forward passes per step."""
+        return 1 if self.trainer is None else self.trainer.accumulate_grad_batches
+
+    @property
+    def _images_per_step(self) -> int:
+        return self.loader.batch_size * self._accumulate
+
+    def _loader(self, collate_fn: Any, *, start_step: int, start_image: int) -> DataLoader[Any]:
         sizes_hw = self.training_set.index.sizes_hw[self.training_set.chosen]
         sampler = InfiniteBatchSampler(
             len(self.dataset),
@@ -131,7 +151,9 @@ class TrainDataModule(L.LightningDataModule):
             seed=self.seed,
             rank=global_rank(),
             world_size=world_size(),
+            accumulate=self._accumulate,
             start_step=start_step,
+            start_image=start_image,
             landscape=sizes_hw[:, 1] > sizes_hw[:, 0],
         )
         settings = loader_settings(self.loader.num_workers)

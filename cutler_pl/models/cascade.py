@@ -90,10 +90,13 @@ class BoxCascade(nn.ModuleList):
             output = self(features, proposals.rois, stage)
             weights = self._classification_weights(output, proposals, targets, stage)
             target_deltas = encode_boxes(proposals.boxes, proposals.gt_boxes, self._box_weights(stage))
+            rows = targets.row_weights(proposals.images)
             suffix = f"_stage{stage}" if len(self) > 1 else ""
-            losses[f"loss_cls{suffix}"] = classification_loss(output.logits, proposals.classes, weights)
+            losses[f"loss_cls{suffix}"] = classification_loss(
+                output.logits, proposals.classes, weights, row_weights=rows
+            )
             losses[f"loss_box_reg{suffix}"] = box_regression_loss(
-                output.deltas, proposals.classes, target_deltas, num_classes=num_classes
+                output.deltas, proposals.classes, target_deltas, num_classes=num_classes, row_weights=rows
             )
             if stage + 1 < len(self):
                 rois = _next_rois(output, proposals.rois, bounds)
@@ -126,7 +129,11 @@ class BoxCascade(nn.ModuleList):
         counts = proposals.per_image(len(targets.counts))
         matched = torch.split(proposals.gt_boxes, counts)
         images = zip(torch.split(predicted, counts), matched, targets.boxes, targets.counts, strict=True)
-        return weigh([StagePrediction(boxes, own, gt[:n]) for boxes, own, gt, n in images], stage=stage)
+        predictions = [
+            StagePrediction(boxes, own, gt[:n], group=i // targets.group_size)
+            for i, (boxes, own, gt, n) in enumerate(images)
+        ]
+        return weigh(predictions, stage=stage)
 
     def _box_weights(self, stage: int) -> BoxWeights:
         return self.config.stage_box_weights[stage]

@@ -46,20 +46,22 @@ class Detector(nn.Module):
             self.backbone.compile()
 
     def forward(
-        self, images: Sequence[Tensor], targets: Sequence[Target] | None = None
+        self, images: Sequence[Tensor], targets: Sequence[Target] | None = None, *, group_size: int | None = None
     ) -> dict[str, Float[Tensor, ""]] | list[Prediction]:
         """Losses in training, whose sum is the total loss; predictions otherwise.
 
         Args:
             images: uint8 RGB (3, height, width), on the device of the model.
             targets: Ground truth of each image, in training only.
+            group_size: Losses are means over groups of so many consecutive images; None, or what the number of images
+                is no multiple of: the batch is one group.
 
         Raises:
             TypeError: The images are not what the detector takes.
             ValueError: An image has the wrong shape, or targets are missing or not one per image.
         """
         if self.training:
-            return self._losses(images, targets)
+            return self._losses(images, targets, group_size)
         return [to_prediction(compact) for compact in self.predict(images)]
 
     @torch.no_grad()
@@ -101,12 +103,14 @@ class Detector(nn.Module):
             images, self.pixel_mean, self.pixel_std, divisor=SIZE_DIVISOR, channels_last=self.config.channels_last
         )
 
-    def reseed(self, *key: int) -> None:
-        """Start the random sampling of anchors and proposals from a key such as (seed, rank, step)."""
+    def reseed(self, keys: Sequence[Sequence[int]]) -> None:
+        """Start the random sampling of anchors and proposals: one key per image of the next batch."""
         if isinstance(self.sampler, RandomSampler):
-            self.sampler.reseed(*key)
+            self.sampler.reseed(keys)
 
-    def _losses(self, images: Sequence[Tensor], targets: Sequence[Target] | None) -> dict[str, Tensor]:
+    def _losses(
+        self, images: Sequence[Tensor], targets: Sequence[Target] | None, group_size: int | None
+    ) -> dict[str, Tensor]:
         check_images(images)
         if targets is None or len(targets) != len(images) or not images:
             found = "none" if targets is None else str(len(targets))
@@ -115,7 +119,7 @@ class Detector(nn.Module):
         features = self.backbone(batch.pixels)
         output = self.rpn(features)
         proposals = [p.boxes for p in self.rpn.propose(output, batch.bounds)]
-        padded, masks = pad_targets(targets), [target["masks"] for target in targets]
+        padded, masks = pad_targets(targets, group_size=group_size), [target["masks"] for target in targets]
         losses: dict[str, Tensor] = self.rpn.losses(output, padded)
         return losses | self.roi_heads.losses(features, proposals, padded, masks, batch.bounds)
 

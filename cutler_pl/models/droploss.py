@@ -29,6 +29,8 @@ class StagePrediction(NamedTuple):
     """The ground truth each proposal was matched with, background included; anything where there is none."""
     gt_boxes: Float[Tensor, "gt 4"]
     """All ground truth of the image."""
+    group: int = 0
+    """Group of the image in its batch (`data.group_size`)."""
 
 
 @runtime_checkable
@@ -91,7 +93,7 @@ class DropLossOriginal:
 
     It compares with the matched boxes of the first n proposals, n being the number of different boxes among the matches
     of the first 100 proposals: a draw from the ground truth, not all of it. One image without ground truth switches the
-    weighting off for the whole batch in the first stage, and drops all of that image's proposals in later ones.
+    weighting off for its whole group in the first stage, and drops all of that image's proposals in later ones.
 
     Args:
         iou_thresh: τ of the paper.
@@ -105,9 +107,11 @@ class DropLossOriginal:
 
     def __call__(self, images: Sequence[StagePrediction], *, stage: int) -> Float[Tensor, " proposals"]:
         """Weights of one stage; the first is 0."""
-        if stage == 0 and any(len(image.gt_boxes) == 0 for image in images):
-            return torch.cat([torch.ones_like(image.predicted_boxes[:, 0], dtype=torch.float32) for image in images])
-        return torch.cat([self._weights(image) for image in images])
+        off = {image.group for image in images if stage == 0 and len(image.gt_boxes) == 0}
+        return torch.cat([self._ones(image) if image.group in off else self._weights(image) for image in images])
+
+    def _ones(self, image: StagePrediction) -> Tensor:
+        return torch.ones_like(image.predicted_boxes[:, 0], dtype=torch.float32)
 
     def _weights(self, image: StagePrediction) -> Tensor:
         if len(image.gt_boxes) == 0 or len(image.predicted_boxes) == 0:

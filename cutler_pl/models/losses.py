@@ -3,7 +3,7 @@
 Forms and normalisers are those of detectron2: RPN sums over the sampled anchors divided by a fixed count, L1 box
 regression (smooth L1 with β = 0) summed over foreground and divided by all sampled proposals, cross-entropy averaged
 over all sampled proposals whatever their weight, binary cross-entropy averaged over the mask pixels of foreground
-proposals.
+proposals. With `row_weights` (`ops.groups`), averages are taken within each group of images, then over the groups.
 
 Everything is computed in float32, under autocast too. Empty inputs return a zero attached to the
 graph, so that every parameter gets a gradient. Classes count from 0; the background is the class after the last.
@@ -45,7 +45,7 @@ def rpn_losses(
     entropy = F.binary_cross_entropy_with_logits(logits, positive.float(), reduction="none")
     return {
         "loss_rpn_cls": torch.where(labels >= 0, entropy, 0.0).sum() / normaliser,
-        "loss_rpn_loc": _l1_where(positive, deltas.float(), target_deltas.float()) / normaliser,
+        "loss_rpn_loc": _l1_where(positive, deltas.float(), target_deltas.float()).sum() / normaliser,
     }
 
 
@@ -53,6 +53,8 @@ def classification_loss(
     logits: Float[Tensor, "proposals classes"],
     classes: Int64[Tensor, " proposals"],
     weights: Float[Tensor, " proposals"] | None = None,
+    *,
+    row_weights: Float[Tensor, " proposals"] | None = None,
 ) -> Float[Tensor, ""]:
     """Cross-entropy averaged over all proposals, each weighted; dropped proposals count in the average.
 
@@ -60,13 +62,13 @@ def classification_loss(
         logits: Scores of the classes, background last.
         classes: Class of each proposal.
         weights: One weight per proposal (DropLoss), None for 1 everywhere.
+        row_weights: Share of each proposal in the average; None for equal ones.
     """
     logits = logits.float()
     if len(logits) == 0:
         return logits.sum()
-    if weights is None:
-        return F.cross_entropy(logits, classes)
-    return (weights.detach() * F.cross_entropy(logits, classes, reduction="none")).mean()
+    losses = F.cross_entropy(logits, classes, reduction="none")
+    return _average(losses if weights is None else weights.detach() * losses, row_weights)
 
 
 def box_regression_loss(
@@ -75,6 +77,7 @@ def box_regression_loss(
     target_deltas: Float[Tensor, "proposals 4"],
     *,
     num_classes: int,
+    row_weights: Float[Tensor, " proposals"] | None = None,
 ) -> Float[Tensor, ""]:
     """L1 distance of the deltas, summed over foreground proposals and divided by the number of all proposals.
 
@@ -83,6 +86,7 @@ def box_regression_loss(
         classes: Class of each proposal; `num_classes` is background.
         target_deltas: Deltas to the matched ground truth; read in foreground rows only.
         num_classes: Number of classes without the background.
+        row_weights: Share of each proposal in the average; None for equal ones.
     """
     deltas = deltas.float()
     if len(deltas) == 0:
@@ -90,7 +94,7 @@ def box_regression_loss(
     if deltas.shape[1] != 4:
         rows = torch.arange(len(deltas), device=deltas.device)
         deltas = deltas.view(len(deltas), num_classes, 4)[rows, classes.clamp(max=num_classes - 1)]
-    return _l1_where(classes < num_classes, deltas, target_deltas.float()) / len(deltas)
+    return _average(_l1_where(classes < num_classes, deltas, target_deltas.float()), row_weights)
 
 
 def mask_targets(
@@ -128,6 +132,8 @@ def mask_loss(
     logits: Float[Tensor, "boxes classes size size"],
     classes: Int64[Tensor, " boxes"],
     targets: Bool[Tensor, "boxes size size"],
+    *,
+    row_weights: Float[Tensor, " boxes"] | None = None,
 ) -> Float[Tensor, ""]:
     """Binary cross-entropy of the mask of each box's own class, averaged over all pixels of all boxes.
 
@@ -135,15 +141,21 @@ def mask_loss(
         logits: Mask logits, one channel per class, or one for all.
         classes: Class of each foreground box.
         targets: As from `mask_targets`, images in order.
+        row_weights: Share of each box in the average; None for equal ones.
     """
     if len(logits) == 0:
         return logits.float().sum()
     rows = torch.arange(len(logits), device=logits.device)
     chosen = logits[:, 0] if logits.shape[1] == 1 else logits[rows, classes]
-    return F.binary_cross_entropy_with_logits(chosen.float(), targets.float())
+    entropy = F.binary_cross_entropy_with_logits(chosen.float(), targets.float(), reduction="none")
+    return _average(entropy.mean(dim=(1, 2)), row_weights)
 
 
 def _l1_where(used: Tensor, predicted: Tensor, target: Tensor) -> Tensor:
-    """Sum of absolute differences over the used rows; what the targets hold elsewhere cannot leak, NaN included."""
+    """Absolute differences summed in each used row; what the targets hold elsewhere cannot leak, NaN included."""
     target = torch.where(used[..., None], target, predicted.detach())
-    return (predicted - target).abs().sum()
+    return (predicted - target).abs().sum(dim=-1)
+
+
+def _average(losses: Float[Tensor, " rows"], row_weights: Float[Tensor, " rows"] | None) -> Float[Tensor, ""]:
+    return losses.mean() if row_weights is None else (losses * row_weights).sum()

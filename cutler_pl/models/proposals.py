@@ -100,6 +100,7 @@ def sample_proposals(
         num_samples=num_samples,
         positive_fraction=positive_fraction,
         sampler=sampler,
+        counts=[len(boxes) for boxes in lists],
     )
     image, slot = torch.nonzero(taken, as_tuple=True)
     chosen = drawn[image, slot]

@@ -64,7 +64,7 @@ class RoIHeads(nn.Module):
         )
         losses = self.stages.losses(features, sampled, targets, bounds)
         foreground = sampled.take(torch.nonzero(sampled.classes < self.config.num_classes)[:, 0])
-        return losses | {"loss_mask": self._mask_loss(features, foreground, masks)}
+        return losses | {"loss_mask": self._mask_loss(features, foreground, targets, masks)}
 
     def predict(
         self,
@@ -99,10 +99,21 @@ class RoIHeads(nn.Module):
         logits: Tensor = self.mask_head(pool_boxes(features, rois, MASK_POOL_SIZE))
         return logits
 
-    def _mask_loss(self, features: Sequence[Tensor], foreground: LabeledProposals, masks: Sequence[Tensor]) -> Tensor:
+    def _mask_loss(
+        self,
+        features: Sequence[Tensor],
+        foreground: LabeledProposals,
+        targets: PaddedTargets,
+        masks: Sequence[Tensor],
+    ) -> Tensor:
         counts = foreground.per_image(len(masks))
         images = zip(
             masks, torch.split(foreground.boxes, counts), torch.split(foreground.gt_indices, counts), strict=True
         )
-        targets = [mask_targets(gt, boxes, indices, size=MASK_SIZE) for gt, boxes, indices in images]
-        return mask_loss(self.mask_logits(features, foreground.rois), foreground.classes, torch.cat(targets))
+        wanted = [mask_targets(gt, boxes, indices, size=MASK_SIZE) for gt, boxes, indices in images]
+        return mask_loss(
+            self.mask_logits(features, foreground.rois),
+            foreground.classes,
+            torch.cat(wanted),
+            row_weights=targets.row_weights(foreground.images),
+        )

@@ -3,11 +3,13 @@
 No host–device synchronisation; all images of a batch at once.
 """
 
+from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int8, Int64
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from cutler_pl.models.matcher import IGNORED, NEGATIVE, POSITIVE
 from cutler_pl.runtime.seeding import generator
@@ -22,33 +24,35 @@ class Sampler(Protocol):
 
 
 class RandomSampler:
-    """Takes candidates at random, from one stream per device that `reseed` restarts.
+    """Takes candidates at random, from one stream per image of a batch: what one draws does not depend on the others.
 
     Args:
-        key: Numbers that name the stream, such as (seed, rank).
+        key: Numbers that name the stream of a single image, such as (seed, step); `reseed` names those of a batch.
     """
 
     def __init__(self, *key: int) -> None:
-        self.key = key
-        self._generators: dict[torch.device, torch.Generator] = {}
+        self.reseed([key])
 
-    def reseed(self, *key: int) -> None:
-        """Restart from a key such as (seed, rank, step): a resumed run draws what the first one drew."""
-        self.key = key
-        self._generators.clear()
+    def reseed(self, keys: Sequence[Sequence[int]]) -> None:
+        """Restart with a batch of images, one key each, such as (seed, step, place): a resumed run draws the same."""
+        self._keys = [tuple(key) for key in keys]
+        self._streams: dict[tuple[int, torch.device], torch.Generator] = {}
+        self._calls = 0
 
     def __call__(self, count: int, device: torch.device) -> Float[Tensor, " boxes"]:
-        """Uniform random priorities."""
-        if device not in self._generators:
-            seed = generator(*self.key).initial_seed()
-            self._generators[device] = torch.Generator(device).manual_seed(seed)
-        return torch.rand(count, device=device, generator=self._generators[device])
+        """Uniform random priorities; successive calls are for the images of the batch in turn."""
+        image = self._calls % len(self._keys)
+        self._calls += 1
+        if (image, device) not in self._streams:
+            seed = generator(*self._keys[image]).initial_seed()
+            self._streams[image, device] = torch.Generator(device).manual_seed(seed)
+        return torch.rand(count, device=device, generator=self._streams[image, device])
 
-    def __getstate__(self) -> dict[str, tuple[int, ...]]:
-        return {"key": self.key}
+    def __getstate__(self) -> dict[str, list[tuple[int, ...]]]:
+        return {"keys": self._keys}
 
-    def __setstate__(self, state: dict[str, tuple[int, ...]]) -> None:
-        self.__init__(*state["key"])  # type: ignore[misc]
+    def __setstate__(self, state: dict[str, list[tuple[int, ...]]]) -> None:
+        self.reseed(state["keys"])
 
 
 def sample_labels(
@@ -70,15 +74,24 @@ def sample_labels(
 
 
 def sample_indices(
-    labels: Int8[Tensor, "*batch boxes"], *, num_samples: int, positive_fraction: float, sampler: Sampler
+    labels: Int8[Tensor, "*batch boxes"],
+    *,
+    num_samples: int,
+    positive_fraction: float,
+    sampler: Sampler,
+    counts: Sequence[int] | None = None,
 ) -> tuple[Int64[Tensor, "*batch slots"], Bool[Tensor, "*batch slots"]]:
     """As `sample_labels`, but gives indices in the order they are taken: positives first, then negatives.
+
+    Args:
+        counts: Boxes of each image, where the last ones only pad the batch; None where none do.
 
     Returns:
         Indices of candidates, as many for every image, and which of them are taken.
     """
-    rows = labels.shape[:-1].numel()
-    priorities = torch.stack([sampler(labels.shape[-1], labels.device) for _ in range(rows)]).view(labels.shape)
+    if counts is None:
+        counts = [labels.shape[-1]] * labels.shape[:-1].numel()
+    priorities = pad_sequence([sampler(count, labels.device) for count in counts], batch_first=True).view(labels.shape)
     limit = int(num_samples * positive_fraction)
     is_positive, is_negative = labels == POSITIVE, labels == NEGATIVE
     num_positive = is_positive.sum(dim=-1, keepdim=True).clamp(max=limit)

@@ -7,6 +7,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from cutler_pl.ops.groups import effective_group_size, row_weights
 from cutler_pl.types import Target
 
 
@@ -18,13 +19,25 @@ class PaddedTargets(NamedTuple):
     """Counted from 0."""
     counts: list[int]
     """Objects of each image."""
+    group_size: int
+    """Images per group, over which losses are normalised."""
+
+    def row_weights(self, images: Int64[Tensor, " rows"]) -> Float[Tensor, " rows"] | None:
+        """Weights that make a sum over rows the mean over groups; None for one group. `images`: each row's image."""
+        return row_weights(images, num_images=len(self.counts), group_size=self.group_size)
 
 
-def pad_targets(targets: Sequence[Target]) -> PaddedTargets:
-    """Put the objects of all images into tensors of one shape."""
+def pad_targets(targets: Sequence[Target], *, group_size: int | None = None) -> PaddedTargets:
+    """Put the objects of all images into tensors of one shape.
+
+    Args:
+        targets: Ground truth of each image.
+        group_size: Images per group; None, or what the images are no multiple of: one group.
+    """
+    size = effective_group_size(len(targets), group_size)
     boxes = pad_sequence([target["boxes"].float() for target in targets], batch_first=True)
     classes = pad_sequence([target["labels"] - 1 for target in targets], batch_first=True)
     counts = [len(target["boxes"]) for target in targets]
     if boxes.shape[1] == 0:
-        return PaddedTargets(boxes.new_zeros(len(targets), 1, 4), classes.new_zeros(len(targets), 1), counts)
-    return PaddedTargets(boxes, classes, counts)
+        return PaddedTargets(boxes.new_zeros(len(targets), 1, 4), classes.new_zeros(len(targets), 1), counts, size)
+    return PaddedTargets(boxes, classes, counts, size)

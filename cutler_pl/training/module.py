@@ -1,8 +1,8 @@
 """The LightningModule: losses in training, predictions in validation and prediction, checkpoint contents.
 
 Deviations from the original: a step with a non-finite loss or gradient leaves the weights unchanged (the original
-steps on stale gradients); a step's random choices depend on seed, rank and step only, so that a resumed run equals an
-uninterrupted one; a checkpoint stores how to build its model.
+steps on stale gradients); random choices depend on the seed, the step and an image's place in the global batch only, so
+that a resumed run equals an uninterrupted one, on any number of processes; a checkpoint stores how to build its model.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -21,12 +21,15 @@ from cutler_pl.models.detections import CompactPrediction
 from cutler_pl.runtime.distributed import world_size
 from cutler_pl.runtime.logging import get_logger
 from cutler_pl.runtime.seeding import generator
+from cutler_pl.training.accumulation import PASSES_KEY, align_batch_progress
 from cutler_pl.training.clipping import clip_tensor_norms_, tensor_norms
 from cutler_pl.training.running_means import RunningMeans
 from cutler_pl.types import Target
 from cutler_pl.weights.files import MODEL_CONFIG_KEY
 
 log = get_logger(__name__)
+
+_SAMPLING = 3  # part of the keys: these draws and those of the data are independent
 
 # Pairs; loaders that pin memory make lists of tuples.
 TrainBatch = Sequence[Sequence[Tensor] | Sequence[Target]]
@@ -38,11 +41,13 @@ class DetectorModule(L.LightningModule):
 
     Args:
         model: `model(images, targets)` gives a dict of losses, `model.predict(images)` predictions with small masks;
-            `model.reseed(*key)` is optional.
+            `model.reseed(keys)`, with one key per image, is optional.
         optimizer: Builds the optimizer from the model; None for a module that only predicts.
         scheduler: Builds the schedule from the optimizer, stepped once per step.
         model_config: How to build the model, from `detector_config`; stored in every checkpoint.
         seed: Seed of the random choices of a training step.
+        group_size: Losses are means over groups of so many consecutive images (`data.group_size`); then the model is
+            called with it. None: over the images of a process.
         max_nonfinite_steps: Training stops after this many non-finite steps in a row.
     """
 
@@ -54,12 +59,14 @@ class DetectorModule(L.LightningModule):
         scheduler: Callable[[Optimizer], LRScheduler] | None = None,
         model_config: Mapping[str, Any] | None = None,
         seed: int = 0,
+        group_size: int | None = None,
         max_nonfinite_steps: int = 10,
     ) -> None:
         super().__init__()
         self.model = model
         self.model_config = dict(model_config or {})
         self.seed = seed
+        self.group_size = group_size
         self.max_nonfinite_steps = max_nonfinite_steps
         self.nonfinite_steps = self.nonfinite_in_a_row = 0
         self._build_optimizer = optimizer
@@ -82,15 +89,19 @@ class DetectorModule(L.LightningModule):
 
     def on_train_batch_start(self, batch: TrainBatch, batch_idx: int) -> None:
         """Seed the random choices of the step, such as the sampled regions."""
-        key = (self.seed, self.global_rank, self.global_step, batch_idx % self.trainer.accumulate_grad_batches)
-        torch.manual_seed(generator(*key).initial_seed())
+        images, _ = batch
+        part = batch_idx % self.trainer.accumulate_grad_batches * self.trainer.world_size + self.global_rank
+        places = range(part * len(images), (part + 1) * len(images))
+        keys = [(self.seed, _SAMPLING, self.global_step, place) for place in places]
+        torch.manual_seed(generator(*keys[0]).initial_seed())
         if hasattr(self.model, "reseed"):
-            cast(Any, self.model).reseed(*key)
+            cast(Any, self.model).reseed(keys)
 
     def training_step(self, batch: TrainBatch, batch_idx: int) -> Float[Tensor, ""]:
         """Sum of the losses; logs the mean of each loss since the last log line."""
         images, targets = batch
-        losses: dict[str, Tensor] = self.model(images, targets)
+        options = {} if self.group_size is None else {"group_size": self.group_size}
+        losses: dict[str, Tensor] = self.model(images, targets, **options)
         total = cast(Tensor, sum(losses.values()))
         self._losses_finite = torch.isfinite(total.detach()) & self._losses_finite
         self._last_losses = {name: loss.detach() for name, loss in losses.items()}
@@ -132,11 +143,13 @@ class DetectorModule(L.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the model's config, the counts of dropped steps and the running means."""
         checkpoint[MODEL_CONFIG_KEY] = self.model_config
+        checkpoint[PASSES_KEY] = self.trainer.accumulate_grad_batches
         checkpoint["nonfinite_steps"] = [self.nonfinite_steps, self.nonfinite_in_a_row]
         checkpoint["running_means"] = self._running_means.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore counts and means; complete the schedule of a checkpoint written before version 0.2."""
+        align_batch_progress(checkpoint, self.trainer.accumulate_grad_batches)
         self.nonfinite_steps, self.nonfinite_in_a_row = checkpoint.get("nonfinite_steps", (0, 0))
         self._running_means.load_state_dict(checkpoint.get("running_means", {}), device=self.device)
         for schedule in checkpoint.get("lr_schedulers", ()):

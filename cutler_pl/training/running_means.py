@@ -5,40 +5,38 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torchmetrics import MeanMetric
+
+from cutler_pl.runtime.distributed import world_size
 
 
 class RunningMeans:
-    """One `torchmetrics.MeanMetric` per name, without host–device synchronisation; non-finite values spread."""
+    """Sums and counts by name, on the device, without host–device synchronisation; non-finite values spread."""
 
     def __init__(self) -> None:
-        self._metrics: dict[str, MeanMetric] = {}
+        self._totals: dict[str, Tensor] = {}
 
     def update(self, values: Mapping[str, Tensor]) -> None:
         """Add one value per name."""
         for name, value in values.items():
-            self._metric(name, value.device).update(value)
+            pair = torch.stack([value.float(), torch.ones_like(value, dtype=torch.float)])
+            self._totals[name] = self._totals[name] + pair if name in self._totals else pair
 
     def compute(self) -> dict[str, Tensor]:
-        """Means since the last call; every rank calls it in the same step."""
-        means = {name: metric.compute() for name, metric in self._metrics.items() if metric.update_called}
-        for metric in self._metrics.values():
-            metric.reset()
-        return means
+        """Means over all ranks since the last call; every rank calls it in the same step, with the same names."""
+        totals, self._totals = self._over_ranks(), {}
+        return {name: total / count for name, (total, count) in totals.items()}
 
     def state_dict(self) -> dict[str, list[float]]:
-        """Sum and count by name, for a resumed run."""
-        return {name: [float(m.mean_value), float(m.weight)] for name, m in self._metrics.items()}
+        """Sum and count over all ranks by name, for a resumed run; every rank calls it in the same step."""
+        return {name: pair.tolist() for name, pair in self._over_ranks().items()}
 
     def load_state_dict(self, state: Mapping[str, Any], *, device: Any) -> None:
-        """Restore a `state_dict`."""
-        for name, (total, count) in state.items():
-            metric = self._metric(name, device)
-            metric.reset()
-            if count:
-                metric.update(torch.tensor(total / count, device=device).expand(int(count)))
+        """Restore a `state_dict`, on any number of ranks: each goes on from an equal share."""
+        self._totals = {name: torch.tensor(pair, device=device) / world_size() for name, pair in state.items()}
 
-    def _metric(self, name: str, device: Any) -> MeanMetric:
-        if name not in self._metrics:  # a NaN check would synchronise host and device
-            self._metrics[name] = MeanMetric(nan_strategy="disable").to(device)
-        return self._metrics[name]
+    def _over_ranks(self) -> dict[str, Tensor]:
+        if world_size() == 1 or not self._totals:
+            return dict(self._totals)
+        joined = torch.stack(list(self._totals.values()))
+        torch.distributed.all_reduce(joined)
+        return dict(zip(self._totals, joined, strict=True))

@@ -17,7 +17,7 @@ from cutler_pl.types import ImageTensor, Target
 
 CONFIG_DIR = config_dir()
 
-KEY = {"seed": 3, "step": 7, "rank": 0}
+KEY = {"seed": 3, "step": 7, "place": 0}
 SCALE_JITTER = RandomAffine(degrees=0.0, translate=(0.1, 0.1), scale=(0.5, 1.5), p=1.0)
 
 
@@ -125,7 +125,7 @@ def test_draws_depend_on_key_and_place_alone() -> None:
     assert same(few_shot()(images, targets, **KEY), first)
     assert len({image.sum().item() for image in first[0]}) == 4
     assert not same(augment(images, targets, **(KEY | {"step": 8})), first)
-    halves = [augment(images[:2], targets[:2], **(KEY | {"rank": rank})) for rank in range(2)]
+    halves = [augment(images[:2], targets[:2], **(KEY | {"place": place})) for place in (0, 2)]
     assert same((halves[0][0] + halves[1][0], halves[0][1] + halves[1][1]), first)
 
 
@@ -154,3 +154,16 @@ def test_transforms_combine_with_copy_paste() -> None:
     for image, target in zip(*augment(images, targets, **KEY), strict=True):
         assert target["masks"].shape[1:] == image.shape[1:]
         assert torch.equal(target["boxes"], masks_to_boxes(target["masks"]))
+
+
+def test_pasting_stays_within_groups() -> None:
+    """A group on its own, at its place, is augmented as in the batch."""
+    images, targets = batch(8)
+    augment = BatchAugmentation(copy_paste=CopyPasteParams())
+    whole = augment(images, targets, **KEY, group_size=2)
+    for place in (0, 2, 4, 6):
+        part = slice(place, place + 2)
+        alone = augment(images[part], targets[part], seed=3, step=7, place=place, group_size=2)
+        assert same(alone, (whole[0][part], whole[1][part]))
+    assert not same(augment(images, targets, **KEY), whole)
+    assert same(augment(images, targets, **KEY, group_size=3), augment(images, targets, **KEY))

@@ -54,7 +54,37 @@ def test_ranks_share_each_batch_out_among_them(
     for step, batch in enumerate(alone):
         parts = [rank[step] for rank in ranks]
         assert all(len(part) == per_rank for part in parts)
-        assert sorted(key for part in parts for key in part) == sorted(batch)
+        assert sorted(key[:3] for part in parts for key in part) == sorted(key[:3] for key in batch)
+        assert [key.place for part in parts for key in part] == list(range(len(batch)))
+
+
+@given(
+    num_images=st.integers(1, 30),
+    per_pass=st.integers(1, 3),
+    world_size=st.integers(1, 3),
+    accumulate=st.integers(1, 4),
+    seed=st.integers(0, 1000),
+)
+def test_accumulated_batches_make_the_global_batch(
+    num_images: int, per_pass: int, world_size: int, accumulate: int, seed: int
+) -> None:
+    """Passes and ranks together take the images of a step in order, whatever their number."""
+    landscape = np.random.default_rng(seed).random(num_images) < 0.5
+    images = per_pass * world_size
+    settings = {"num_images": num_images, "seed": seed, "landscape": landscape}
+    whole = batches(3, **settings, batch_size=images * accumulate)
+    split = {"batch_size": images, "accumulate": accumulate, "world_size": world_size}
+    ranks = [batches(3 * accumulate, **settings, **split, rank=rank) for rank in range(world_size)]
+    for step, batch in enumerate(whole):
+        passes = range(step * accumulate, (step + 1) * accumulate)
+        assert [key for i in passes for rank in ranks for key in rank[i]] == batch
+
+
+def test_changed_batch_goes_on_with_the_next_image() -> None:
+    sequence = [key[1:3] for batch in batches(12) for key in batch]
+    resumed = batches(6, batch_size=2, start_step=3, start_image=12)
+    assert [key.step for key in resumed[0]] == [3, 3]
+    assert [key[1:3] for batch in resumed for key in batch] == sequence[12:24]
 
 
 def test_ranks_mostly_get_images_of_one_orientation() -> None:

@@ -186,7 +186,7 @@ def test_state_warns_of_changed_batch_size(make_folder: Callable[..., Any], capl
     for batch in islice(data.train_dataloader(), 3):
         data.on_after_batch_transfer(batch, 0)
     state = data.state_dict()
-    assert json.loads(json.dumps(state)) == {"next_step": 3, "batch_size": 2, "num_images": 5}
+    assert json.loads(json.dumps(state)) == {"next_step": 3, "next_image": 6, "batch_size": 2, "num_images": 5}
 
     resumed = datamodule(folder, batch_size=4)
     with caplog.at_level(logging.WARNING):

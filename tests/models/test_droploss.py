@@ -108,3 +108,10 @@ def test_golden_weights_of_paper_and_original(golden_dir: Path, architecture: st
         ]
         assert torch.equal(DropLossOriginal()(images, stage=stage), tensor("weights"))
         assert torch.equal(DropLoss()(images, stage=stage), (tensor("iou_max_allgt") > 0.01).float())
+
+
+def test_original_is_off_for_the_group_of_an_empty_image() -> None:
+    empty = StagePrediction(predicted_boxes=GT, matched_gt_boxes=torch.zeros(2, 4), gt_boxes=NONE)
+    far = StagePrediction(predicted_boxes=GT + 1000, matched_gt_boxes=GT, gt_boxes=GT)
+    images = [empty, far, far._replace(group=1), far._replace(group=1)]
+    assert DropLossOriginal()(images, stage=0).tolist() == [1.0] * 4 + [0.0] * 4

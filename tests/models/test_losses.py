@@ -196,3 +196,20 @@ def test_golden_box_head_losses_of_every_stage(golden_dir: Path) -> None:
                 record["loss_cls_if_allgt"], rel=1e-5
             )
             assert int((paper == 0).sum()) == record["n_dropped_allgt"]
+
+
+def test_row_weights_average_within_groups_first() -> None:
+    """Two groups of one and three rows."""
+    rows = torch.tensor([1 / 2, 1 / 6, 1 / 6, 1 / 6])
+    logits, deltas, masks = torch.randn(4, 2), torch.randn(4, 4), torch.randn(4, 1, 2, 2)
+    classes, targets, pixels = classes_of(0, 0, 1, 0), torch.zeros(4, 4), torch.rand(4, 2, 2) > 0.5
+    parts = slice(0, 1), slice(1, 4)
+    for whole, group in [
+        (classification_loss(logits, classes, row_weights=rows), lambda p: classification_loss(logits[p], classes[p])),
+        (
+            box_regression_loss(deltas, classes, targets, num_classes=1, row_weights=rows),
+            lambda p: box_regression_loss(deltas[p], classes[p], targets[p], num_classes=1),
+        ),
+        (mask_loss(masks, classes, pixels, row_weights=rows), lambda p: mask_loss(masks[p], classes[p], pixels[p])),
+    ]:
+        torch.testing.assert_close(whole, sum(group(part) for part in parts) / 2)

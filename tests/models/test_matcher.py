@@ -140,10 +140,20 @@ def test_random_sampler_repeats_a_key_and_survives_copying() -> None:
     assert not torch.equal(sampler(5, cpu), first)
     assert torch.equal(copy.deepcopy(sampler)(5, cpu), first)
     assert torch.equal(pickle.loads(pickle.dumps(sampler))(5, cpu), first)
-    sampler.reseed(3, 1)
+    sampler.reseed([(3, 1)])
     assert not torch.equal(sampler(5, cpu), first)
-    sampler.reseed(3, 0)
+    sampler.reseed([(3, 0)])
     assert torch.equal(sampler(5, cpu), first)
+
+
+def test_draws_of_an_image_do_not_depend_on_the_batch() -> None:
+    """Keys and numbers of boxes of the other images change nothing."""
+    cpu, sampler = torch.device("cpu"), RandomSampler()
+    sampler.reseed([(3, 7), (3, 8)])
+    together = [[sampler(count, cpu) for count in counts] for counts in ((40, 50), (6, 9))]
+    sampler.reseed([(3, 8)])
+    assert torch.equal(sampler(50, cpu), together[0][1])
+    assert torch.equal(sampler(9, cpu), together[1][1])
 
 
 def test_random_sampler_leaves_the_global_stream_alone() -> None:

@@ -104,8 +104,9 @@ def test_stop_after_consecutive_dropped_steps(
 class _CpuScaler(MixedPrecision):
     """16-bit training's loss scaling without its 16 bits, which the CPU is slow at."""
 
-    def __init__(self, init_scale: float) -> None:
-        super().__init__("16-mixed", "cpu", torch.amp.GradScaler("cpu", init_scale=init_scale, growth_interval=3))
+    def __init__(self, init_scale: float, growth_interval: int = 3) -> None:
+        scaler = torch.amp.GradScaler("cpu", init_scale=init_scale, growth_interval=growth_interval)
+        super().__init__("16-mixed", "cpu", scaler)
 
     def autocast_context_manager(self) -> torch.autocast:
         return torch.autocast("cpu", enabled=False)
@@ -135,11 +136,24 @@ def test_loss_scaler_drops_nan_loss(stand_in: Make, make_module: Make, make_trai
     assert not torch.equal(record.weights[2], record.weights[3])
 
 
+class _Steep(nn.Module):
+    """Wraps a model; from the third step on its loss times the largest scale overflows."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.inner = model
+        self.calls = 0
+
+    def forward(self, images: Any, targets: Any) -> Any:
+        self.calls += 1
+        return {name: loss * (8 if self.calls > 2 else 1) for name, loss in self.inner(images, targets).items()}
+
+
 def test_overflow_of_the_loss_scaler_is_not_divergence(
-    make_module: Make, make_trainer: Make, stand_in_data: Make
+    stand_in: Make, make_module: Make, make_trainer: Make, stand_in_data: Make
 ) -> None:
-    module = make_module(max_nonfinite_steps=1)
-    scaler = _CpuScaler(2.0**127)
+    module = make_module(_Steep(stand_in()), max_nonfinite_steps=1)
+    scaler = _CpuScaler(2.0**127, growth_interval=100)
     record = fit(make_trainer, module, stand_in_data(), plugins=[scaler])
     assert module.nonfinite_steps == 0
     assert scaler.scaler is not None
