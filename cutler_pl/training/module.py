@@ -21,6 +21,7 @@ from cutler_pl.models.detections import CompactPrediction
 from cutler_pl.runtime.distributed import world_size
 from cutler_pl.runtime.logging import get_logger
 from cutler_pl.runtime.seeding import generator
+from cutler_pl.training.accumulation import PASSES_KEY, align_batch_progress
 from cutler_pl.training.clipping import clip_tensor_norms_, tensor_norms
 from cutler_pl.training.running_means import RunningMeans
 from cutler_pl.types import Target
@@ -142,11 +143,13 @@ class DetectorModule(L.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the model's config, the counts of dropped steps and the running means."""
         checkpoint[MODEL_CONFIG_KEY] = self.model_config
+        checkpoint[PASSES_KEY] = self.trainer.accumulate_grad_batches
         checkpoint["nonfinite_steps"] = [self.nonfinite_steps, self.nonfinite_in_a_row]
         checkpoint["running_means"] = self._running_means.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore counts and means; complete the schedule of a checkpoint written before version 0.2."""
+        align_batch_progress(checkpoint, self.trainer.accumulate_grad_batches)
         self.nonfinite_steps, self.nonfinite_in_a_row = checkpoint.get("nonfinite_steps", (0, 0))
         self._running_means.load_state_dict(checkpoint.get("running_means", {}), device=self.device)
         for schedule in checkpoint.get("lr_schedulers", ()):

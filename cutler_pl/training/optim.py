@@ -6,29 +6,34 @@ semi-supervised recipes those layers are newly initialised while the rest is pre
 
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import nn
 
 from cutler_pl.errors import ConfigError
+from cutler_pl.runtime.ranges import Number, check_arguments
 
 # The layers of `head_lr_multiplier`: the mask predictor, and each box predictor's two layers.
 HEAD_LAYER = re.compile(r"(.*\.)?roi_heads\.(.*\.)?(cls_score|bbox_pred|mask_head\.predictor)")
 
+Decay = Annotated[float, Number(min=0, max=1000)]
+Positive = Annotated[float, Number(above=0, max=1_000_000)]
+
 _NORMALISATION = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm, nn.LocalResponseNorm, nn.RMSNorm)
 
 
+@check_arguments("optimizer.")
 def sgd(
     model: nn.Module,
     *,
-    lr: float,
-    weight_decay: float,
-    momentum: float = 0.9,
+    lr: Annotated[float, Number(above=0, max=1000)],
+    weight_decay: Decay,
+    momentum: Annotated[float, Number(min=0, below=1)] = 0.9,
     nesterov: bool = False,
-    norm_weight_decay: float = 0.0,
-    head_lr_multiplier: float = 1.0,
-    per_param_clip_norm: float | None = None,
+    norm_weight_decay: Decay = 0.0,
+    head_lr_multiplier: Positive = 1.0,
+    per_param_clip_norm: Positive | None = None,
 ) -> torch.optim.SGD:
     """Build SGD over the trainable parameters of a detector.
 
