@@ -7,37 +7,41 @@ semi-supervised recipes those layers are newly initialised while the rest is pre
 
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import nn
 
 from cutler_pl.errors import ConfigError
 from cutler_pl.runtime.logging import get_logger
+from cutler_pl.runtime.ranges import Count, Number, check_arguments
 
 log = get_logger(__name__)
-
-SCALES = ("linear", "none")
 
 # The layers of `head_lr_multiplier`: the mask predictor, and each box predictor's two layers.
 HEAD_LAYER = re.compile(r"(.*\.)?roi_heads\.(.*\.)?(cls_score|bbox_pred|mask_head\.predictor)")
 
+Scale = Literal["linear", "none"]
+Decay = Annotated[float, Number(min=0, max=1000)]
+Positive = Annotated[float, Number(above=0, max=1_000_000)]
+
 _NORMALISATION = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm, nn.LocalResponseNorm, nn.RMSNorm)
 
 
+@check_arguments("optimizer.")
 def sgd(
     model: nn.Module,
     *,
-    lr: float,
-    weight_decay: float,
-    scale: str = "none",
-    lr_batch_size: int = 16,
-    batch_size: int | None = None,
-    momentum: float = 0.9,
+    lr: Annotated[float, Number(above=0, max=1000)],
+    weight_decay: Decay,
+    scale: Scale = "none",
+    lr_batch_size: Count = 16,
+    batch_size: Count | None = None,
+    momentum: Annotated[float, Number(min=0, below=1)] = 0.9,
     nesterov: bool = False,
-    norm_weight_decay: float = 0.0,
-    head_lr_multiplier: float = 1.0,
-    per_param_clip_norm: float | None = None,
+    norm_weight_decay: Decay = 0.0,
+    head_lr_multiplier: Positive = 1.0,
+    per_param_clip_norm: Positive | None = None,
 ) -> torch.optim.SGD:
     """Build SGD over the trainable parameters of a detector.
 
@@ -55,7 +59,7 @@ def sgd(
         Optimizer whose groups of equal learning rate and decay are in order of appearance.
 
     Raises:
-        ConfigError: `head_lr_multiplier` is not 1 and no layer matches `HEAD_LAYER`, or `scale` is unknown.
+        ConfigError: `head_lr_multiplier` is not 1 and no layer matches `HEAD_LAYER`.
     """
     lr = scaled_lr(lr, scale=scale, lr_batch_size=lr_batch_size, batch_size=batch_size or lr_batch_size)
     groups: dict[tuple[float, float], dict[str, Any]] = {}
@@ -75,12 +79,8 @@ def sgd(
     return torch.optim.SGD(groups.values(), lr=lr, momentum=momentum, nesterov=nesterov)
 
 
-def scaled_lr(lr: float, *, scale: str, lr_batch_size: int, batch_size: int) -> float:
+def scaled_lr(lr: float, *, scale: Scale, lr_batch_size: int, batch_size: int) -> float:
     """The learning rate of a run with `batch_size` images per step, with a line in the log; arguments as for `sgd`."""
-    if scale not in SCALES:
-        raise ConfigError(f"optimizer.scale={scale} is unknown; choose one of {', '.join(SCALES)}")
-    if lr_batch_size < 1:
-        raise ConfigError(f"optimizer.lr_batch_size={lr_batch_size} must be at least 1")
     scaled = lr * batch_size / lr_batch_size
     used = scaled if scale == "linear" else lr
     line = f"learning rate {used:g} with optimizer.scale={scale}: {lr:g} is for {lr_batch_size} images per step"

@@ -5,6 +5,8 @@ from typing import Any
 
 import lightning as L
 
+from cutler_pl.runtime.ranges import Count, check_arguments
+
 
 class Throughput(L.Callback):
     """Logs `train/images_per_s` over all ranks and `train/data_wait`, the share of the time without a batch.
@@ -16,7 +18,8 @@ class Throughput(L.Callback):
         warmup_steps: First steps after a start, which are left out.
     """
 
-    def __init__(self, *, every_n_steps: int = 20, warmup_steps: int = 2) -> None:
+    @check_arguments("callbacks.throughput.")
+    def __init__(self, *, every_n_steps: Count = 20, warmup_steps: int = 2) -> None:
         self.every_n_steps = every_n_steps
         self.warmup_steps = warmup_steps
         self._to_leave_out = warmup_steps
