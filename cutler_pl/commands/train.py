@@ -44,7 +44,7 @@ def run(cfg: DictConfig) -> Path:
 
     module = DetectorModule(
         model,
-        optimizer=instantiate(cfg.optimizer),
+        optimizer=instantiate(cfg.optimizer, batch_size=cfg.data.batch_size * trainer.accumulate_grad_batches),
         scheduler=instantiate(cfg.scheduler),
         model_config=detector_config(
             model, category_ids=training_set.category_ids, class_names=training_set.class_names

@@ -21,6 +21,7 @@ from cutler_pl.models.detections import CompactPrediction
 from cutler_pl.runtime.distributed import world_size
 from cutler_pl.runtime.logging import get_logger
 from cutler_pl.runtime.seeding import generator
+from cutler_pl.training.accumulation import PASSES_KEY, align_batch_progress, ends_step
 from cutler_pl.training.clipping import clip_tensor_norms_, tensor_norms
 from cutler_pl.training.running_means import RunningMeans
 from cutler_pl.types import Target
@@ -105,8 +106,8 @@ class DetectorModule(L.LightningModule):
         self._losses_finite = torch.isfinite(total.detach()) & self._losses_finite
         self._last_losses = {name: loss.detach() for name, loss in losses.items()}
         self._running_means.update({**self._last_losses, "loss": total.detach()})
-        last_of_step = (batch_idx + 1) % self.trainer.accumulate_grad_batches == 0
-        if last_of_step and (self.global_step + 1) % cast(Any, self.trainer).log_every_n_steps == 0:
+        due = (self.global_step + 1) % cast(Any, self.trainer).log_every_n_steps == 0
+        if due and ends_step(self.trainer, batch_idx):
             for name, mean in self._running_means.compute().items():
                 self.log(f"train/{name}", mean, prog_bar=name == "loss", batch_size=len(images))
         # the lowest rate of all groups is the base rate: heads may have a multiple of it
@@ -142,11 +143,13 @@ class DetectorModule(L.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the model's config, the counts of dropped steps and the running means."""
         checkpoint[MODEL_CONFIG_KEY] = self.model_config
+        checkpoint[PASSES_KEY] = self.trainer.accumulate_grad_batches
         checkpoint["nonfinite_steps"] = [self.nonfinite_steps, self.nonfinite_in_a_row]
         checkpoint["running_means"] = self._running_means.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore counts and means; complete the schedule of a checkpoint written before version 0.2."""
+        align_batch_progress(checkpoint, self.trainer.accumulate_grad_batches)
         self.nonfinite_steps, self.nonfinite_in_a_row = checkpoint.get("nonfinite_steps", (0, 0))
         self._running_means.load_state_dict(checkpoint.get("running_means", {}), device=self.device)
         for schedule in checkpoint.get("lr_schedulers", ()):
