@@ -14,6 +14,7 @@ from typing import NoReturn
 from cutler_pl.commands.registry import COMMANDS
 from cutler_pl.runtime import signals
 from cutler_pl.runtime.config_tree import config_dir
+from cutler_pl.runtime.limits import check_limits
 from cutler_pl.runtime.version import VERSION
 
 _PLAIN = ("doctor", "completion")  # without settings of Hydra
@@ -51,6 +52,7 @@ def run(name: str, arguments: list[str]) -> None:
         from cutler_pl.commands.sentences import one_sentence  # here, since it brings Hydra, and a command brings torch
 
         with one_sentence(name):
+            check_limits()
             if name in _PLAIN:
                 import_module(f"cutler_pl.commands.{name}").main(arguments)
             else:

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from cutler_pl.coco import rle, validation
+from cutler_pl.coco.bounds import Bounds
 from cutler_pl.coco.file_names import may_lead_out
 from cutler_pl.coco.packed_masks import POLYGONS, decode_segmentation, encode_segmentation
 from cutler_pl.coco.packed_strings import PackedStrings
@@ -162,7 +163,8 @@ def _append(batch: list[Any], images: _Images, invalid: InvalidRecords, rows: Bi
     positions = images.positions(batch)
     sizes = images.sizes_hw[positions].tolist()
     pairs = zip(batch, sizes, strict=True)
-    whole = [_complete(record, cast(Image, {"height": h, "width": w}), invalid) for record, (h, w) in pairs]
+    bounds = Bounds.current()
+    whole = [_complete(record, cast(Image, {"height": h, "width": w}), bounds, invalid) for record, (h, w) in pairs]
     segmentations = [record.get("segmentation") for record in whole]
     encoded = [encode_segmentation(segmentation) for segmentation in segmentations]
     masks.writelines(data for _, data in encoded)
@@ -177,9 +179,9 @@ def _append(batch: list[Any], images: _Images, invalid: InvalidRecords, rows: Bi
     table.tofile(rows)
 
 
-def _complete(record: dict[str, Any], image: Image, invalid: InvalidRecords) -> dict[str, Any]:
+def _complete(record: dict[str, Any], image: Image, bounds: Bounds, invalid: InvalidRecords) -> dict[str, Any]:
     """Annotation with all fields; one far outside its image has no mask, and no area, for which it is left out."""
-    if error := validation.far_from_image(record, image):
+    if error := validation.far_from_image(record, image, bounds):
         longer_side = max(image["height"], image["width"])
         if not validation.is_empty(record, cast(Image, {"height": longer_side, "width": longer_side})):
             invalid.add(f"{validation.annotation_label(record)} {error}")

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from cutler_pl.coco import file_names, load_coco
-from cutler_pl.coco.bounds import MAX_ID, can_rasterise, outline_length, polygons_error
+from cutler_pl.coco.bounds import MAX_ID, Bounds, can_rasterise, outline_length, polygons_error
 from cutler_pl.coco.failures import read_failures
 from cutler_pl.coco.file_names import leads_out, path_below
 from cutler_pl.coco.index import open_index
@@ -171,8 +171,8 @@ def test_fuzz_readers_of_coco_files(tmp_path: Path) -> None:
     ],
 )
 def test_bound_polygons_by_image(polygon: list[float], fits: bool) -> None:
-    assert (polygons_error([polygon], HEIGHT, WIDTH) is None) is fits
-    assert polygons_error([polygon], HEIGHT, WIDTH) is None or can_rasterise([polygon])
+    assert (polygons_error([polygon], HEIGHT, WIDTH, Bounds.current()) is None) is fits
+    assert polygons_error([polygon], HEIGHT, WIDTH, Bounds.current()) is None or can_rasterise([polygon])
 
 
 def test_outline_counts_pixel_steps() -> None:

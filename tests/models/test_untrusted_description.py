@@ -29,6 +29,8 @@ def test_read_description() -> None:
         {"detector": {"mask_head_convs": 50}},
         {"detector": {"stage_ious": 3}},
         {"detector": {"anchor_sizes": ["x"] * 5}},
+        {"detector": {"anchor_sizes": [float("nan")] * 5}},
+        {"detector": {"anchor_sizes": [1e9] * 5}},
         {"detector": {"backbone": 3}},
         {"detector": {"score_threshold": float("nan")}},
         {"category_ids": None},
@@ -41,7 +43,7 @@ def test_read_description() -> None:
     ids=str,
 )
 def test_refuse_wrong_description(change: dict[str, Any]) -> None:
-    with pytest.raises(CheckpointError, match=r"^a: .*(model|weights).*again$"):
+    with pytest.raises(CheckpointError, match=r"^a: .*(model|weights).*(again|CUTLER_PL_MAX_CHANNELS=\S+)$"):
         described_options(GOOD | change, STATE, name="a")
 
 
