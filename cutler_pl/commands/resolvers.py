@@ -1,4 +1,4 @@
-"""Values that the config tree computes: `${stage:<name>}`, the folder of a recipe's stage; `${run_folder:…}`, of a run."""
+"""Values that the config tree computes: the folder of a recipe's stage, `${stage:<name>}`, and that of a run."""
 
 from collections.abc import Sequence
 

@@ -1,6 +1,5 @@
 """Train a detector on a folder of images and a COCO file."""
 
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,6 @@ from cutler_pl.models.checkpoint import detector_config
 from cutler_pl.runtime.locks import rank_zero_lock
 from cutler_pl.runtime.logging import get_logger
 from cutler_pl.training import DetectorModule
-from cutler_pl.training.callbacks import StepCheckpoint
 from cutler_pl.training.changed_settings import check_changes, check_model
 from cutler_pl.training.checkpoint_folder import AtomicCheckpointIO, CheckpointFolder
 from cutler_pl.training.resume import ResumePoint, find_resume_point
@@ -65,7 +63,7 @@ def _train(cfg: DictConfig, datamodule: Any, output: Path) -> Path | None:
         log.info("training for %d steps, output in %s", trainer.max_steps, output)
     for logger in trainer.loggers:
         logger.log_hyperparams(plain(cfg))
-    start = {} if point is None else {"ckpt_path": point.path, "weights_only": True}
+    start: dict[str, Any] = {} if point is None else {"ckpt_path": point.path, "weights_only": True}
     if point is not None:
         log.info("resumed from %s at step %d", point.path, point.step)
         point = None  # its weights need not be held twice
@@ -80,9 +78,7 @@ def _train(cfg: DictConfig, datamodule: Any, output: Path) -> Path | None:
     return folder.last
 
 
-def _module(
-    cfg: DictConfig, training_set: Any, settings: dict[str, Any], point: ResumePoint | None
-) -> DetectorModule:
+def _module(cfg: DictConfig, training_set: Any, settings: dict[str, Any], point: ResumePoint | None) -> DetectorModule:
     """The module to train, with the start weights, or ready for those of a checkpoint.
 
     Raises:
@@ -90,12 +86,11 @@ def _module(
     """
     num_classes = len(training_set.category_ids)
     if point is None:
+        _check_init(cfg)
         model = build_detector_from(cfg.model, num_classes=num_classes)
     else:
         model = instantiate(cfg.model.detector)(num_classes=num_classes)
-    model_config = detector_config(
-        model, category_ids=training_set.category_ids, class_names=training_set.class_names
-    )
+    model_config = detector_config(model, category_ids=training_set.category_ids, class_names=training_set.class_names)
     if point is not None:
         check_model(point, model, model_config)
     return DetectorModule(
@@ -139,5 +134,10 @@ def _check_choices(cfg: DictConfig) -> None:
         known = ", ".join(name.removesuffix("pct") for name in cfg.label_schedule.table)
         raise ConfigError(f"label_percent={cfg.label_percent}: the recipe has no such row; choose one of {known}")
     require(cfg, "data.images", "data.annotations")
-    if cfg.resume is None and OmegaConf.is_missing(cfg.model, "init"):
+    if cfg.resume is None:
+        _check_init(cfg)
+
+
+def _check_init(cfg: DictConfig) -> None:
+    if OmegaConf.is_missing(cfg.model, "init"):
         raise ConfigError(f"needed and not given: model.init=<file>, {cfg.model.init_from}")

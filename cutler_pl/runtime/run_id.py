@@ -8,6 +8,7 @@ import os
 import re
 import time
 from datetime import timedelta
+from typing import Any
 
 from cutler_pl.errors import ConfigError
 from cutler_pl.runtime.distributed import global_rank
@@ -65,14 +66,14 @@ def _of_rank_zero() -> str:
 
 
 def _broadcast(value: str) -> str:
-    from torch.distributed import PrefixStore, rendezvous
+    import torch.distributed as dist
 
-    store, rank, _ = next(rendezvous("env://", timeout=_WAIT))
-    store = PrefixStore("cutler_pl", store)
+    shared, rank, _ = next(dist.rendezvous("env://", timeout=_WAIT))  # type: ignore[attr-defined]
+    store: Any = dist.PrefixStore("cutler_pl", shared)  # type: ignore[attr-defined]
     if rank == 0:  # a run that torchrun has started again keeps its name
-        return store.compare_set(RUN_ID, "", value).decode()
+        return str(store.compare_set(RUN_ID, "", value).decode())
     store.wait([RUN_ID], _WAIT)
-    return store.get(RUN_ID).decode()
+    return str(store.get(RUN_ID).decode())
 
 
 def _as_name(text: str) -> str:

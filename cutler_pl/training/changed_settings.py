@@ -28,7 +28,7 @@ def check_changes(point: ResumePoint, settings: Mapping[str, Any]) -> None:
     """
     before = point.content.get(RUN_SETTINGS_KEY)
     if not before:
-        log.info("%s does not say with which settings it was made; those of now act from step %d", point.path, point.step)
+        log.info("%s names no settings of its training; those of now act from step %d", point.path, point.step)
         return
     for name in sorted(before.keys() | settings.keys()):
         was, now = before.get(name), settings.get(name)
@@ -50,8 +50,8 @@ def check_model(point: ResumePoint, model: nn.Module, model_config: Mapping[str,
         was, now = stored.get(name), model_config.get(name)
         if was is not None and now is not None and list(was) != list(now):
             raise CheckpointError(
-                f"resume: {point.path} was trained with {len(was)} classes ({name} {_few(was)}), the annotations now have "
-                f"{len(now)} ({_few(now)}); take the same classes, or start anew by model.init=<checkpoint> "
+                f"resume: {point.path} was trained with {len(was)} classes ({name} {_few(was)}), the annotations "
+                f"now have {len(now)} ({_few(now)}); take the same classes, or start anew by model.init=<checkpoint> "
                 "model.reset_head=true"
             )
     weights = point.content.get("current_model_state", point.content["state_dict"])

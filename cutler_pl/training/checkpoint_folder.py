@@ -43,8 +43,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                 if not isinstance(reason, OSError):
                     raise
                 raise OutputWriteError(
-                    f"{path}: the checkpoint cannot be written ({reason.strerror}), and those before it are whole; free "
-                    "space, then go on from the newest by resume=auto"
+                    f"{path}: the checkpoint cannot be written ({reason.strerror}), and those before it are whole; "
+                    "free space, then go on from the newest by resume=auto"
                 ) from error
         sync_folder(Path(path).parent)
 

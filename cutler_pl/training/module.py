@@ -100,7 +100,7 @@ class DetectorModule(L.LightningModule):
         self._norm_statistics = NormStatistics(self.model)
 
     def on_train_batch_start(self, batch: TrainBatch, batch_idx: int) -> None:
-        """Seed the random choices of the step, such as the sampled regions; keep what a dropped step must not change."""
+        """Seed the random choices of the step, such as the sampled regions; keep the statistics of before."""
         images, _ = batch
         if self._norm_statistics is not None and batch_idx % self.trainer.accumulate_grad_batches == 0:
             self._norm_statistics.keep()
@@ -193,7 +193,6 @@ class DetectorModule(L.LightningModule):
         if self.nonfinite_in_a_row >= self.max_nonfinite_steps:
             raise TrainingDivergedError(
                 f"the loss was not finite in {self.nonfinite_in_a_row} steps in a row up to step {self.global_step} "
-                f"({losses}): lower optimizer.lr, lengthen scheduler.warmup_steps or set trainer.precision=32-true, "
-                "and resume from the last checkpoint"
+                f"({losses}): lower optimizer.lr, lengthen scheduler.warmup_steps or set trainer.precision=32-true"
             )
         return False

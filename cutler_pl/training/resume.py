@@ -54,9 +54,8 @@ def find_resume_point(setting: Any, folder: CheckpointFolder) -> ResumePoint | N
         return None
     if setting == AUTO:
         return _newest_whole(there, folder)
-    if isinstance(setting, str) and setting and not Path(setting).exists() and Path(setting).name == setting:
-        if not Path(setting).suffix:
-            raise ConfigError(f"resume={setting}: neither a file nor the word auto; give resume=auto or a .ckpt file")
+    if isinstance(setting, str) and setting.isidentifier() and not Path(setting).exists():
+        raise ConfigError(f"resume={setting}: neither a file nor the word auto; give resume=auto or a .ckpt file")
     if isinstance(setting, str) and Path(setting).is_dir():
         raise ConfigError(f"resume={setting} is a folder; give a .ckpt file, or paths.output_dir=<folder> resume=auto")
     try:
