@@ -6,6 +6,7 @@ Nothing heavy is imported before a command is chosen. A user error ends with one
 
 import difflib
 import os
+import re
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -75,7 +76,9 @@ def _command_help(name: str) -> str:
     lines = [f"cutler {name}: {COMMANDS[name].summary}"]
     if name not in _PLAIN:
         folder = config_dir()
-        lines += ["", (folder / f"{name}.yaml").read_text(encoding="utf-8")]
+        text = (folder / f"{name}.yaml").read_text(encoding="utf-8")
+        shared = re.findall(r"^  - (\S+)@_here_$", text, flags=re.MULTILINE)
+        lines += ["", text, *((folder / f"{base}.yaml").read_text(encoding="utf-8") for base in shared)]
         lines += [f"The options of each group are the files in {folder}/<group>/.", _EVERY_SETTING.format(name)]
     return "\n".join(lines)
 

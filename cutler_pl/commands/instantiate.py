@@ -82,6 +82,9 @@ def build_trainer(cfg: DictConfig, *, callbacks: Sequence[L.Callback] = (), plug
         "enable_progress_bar": cfg.trainer.get("enable_progress_bar", with_bar),
         "plugins": [*instantiate_all(cfg.trainer.get("plugins")), *plugins],
     }
+    interval, accumulate = cfg.trainer.get("val_check_interval"), cfg.trainer.get("accumulate_grad_batches", 1)
+    if isinstance(interval, int) and accumulate > 1:  # Lightning's counts batches, ours steps
+        options["val_check_interval"] = interval * accumulate
     try:
         trainer: L.Trainer = instantiate(cfg.trainer, **options)
     except Exception as error:

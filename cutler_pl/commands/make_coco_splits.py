@@ -35,7 +35,7 @@ def run(cfg: DictConfig) -> list[Path]:
     files = {float(percent): folder / f"{percent:g}perc_{source.name}" for percent in cfg.percents}
     released = Path(cfg.released) if cfg.released else None
     existing = [path for path in files.values() if path.exists()]
-    if existing and not cfg.overwrite and folder != released:
+    if not cfg.overwrite and existing and folder != released:
         raise ConfigError(
             f"{existing[0]}: the file exists; give another output=<folder>, or replace it by overwrite=true"
         )

@@ -41,7 +41,7 @@ def run(cfg: DictConfig) -> Path:
         return _fetch(cfg, datasets)
     _check(cfg)
     output = Path(cfg.output) if cfg.output else datasets / CATALOG[cfg.name].annotations
-    if output.exists() and not cfg.overwrite:
+    if not cfg.overwrite and output.exists():
         raise ConfigError(f"{output}: the file exists; give output=<another file>, or replace it by overwrite=true")
     download = open_download(cfg.name, Path(cfg.root), datasets=datasets, options=_options(cfg))
     folder = output.with_name(f"{output.stem}_report")

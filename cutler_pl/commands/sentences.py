@@ -67,9 +67,8 @@ def explain(error: BaseException, command: str) -> str | None:
             return _unknown_option(cause.missing_cfg_file, cause.options)
         if isinstance(cause, ConfigKeyError | ConfigAttributeError) and isinstance(error, ConfigCompositionException):
             return _unknown_setting(str(cause.full_key), command)
-    if isinstance(error, InstantiationException) and not isinstance(chain[-1], TypeError):
-        return None
-    return _one_line(error)
+    built = next((cause for cause in chain if isinstance(cause, InstantiationException)), None)
+    return _one_line(error) if built is None else _not_built(built, chain[-1])
 
 
 def _is_disk_full(error: BaseException) -> bool:
@@ -108,6 +107,16 @@ def _causes(error: BaseException) -> list[BaseException]:
         chain.append(current)
         current = current.__cause__ or current.__context__
     return chain
+
+
+def _not_built(error: InstantiationException, cause: BaseException) -> str | None:
+    """What the constructor behind a group of settings says of them; None for a bug in it."""
+    if not isinstance(cause, TypeError | ValueError | ImportError | HydraException):
+        return None
+    _, _, group = str(error).partition("full_key: ")
+    said = _one_line(cause) if cause is not error else _one_line(error).partition("; full_key")[0]
+    where = group or "_global_"
+    return f"{where} cannot be built: {said}; --cfg job --package {where} prints its settings"
 
 
 def _one_line(error: BaseException) -> str:

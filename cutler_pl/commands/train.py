@@ -95,7 +95,7 @@ def _module(cfg: DictConfig, training_set: Any, settings: dict[str, Any], point:
         check_model(point, model, model_config)
     return DetectorModule(
         model,
-        optimizer=instantiate(cfg.optimizer),
+        optimizer=instantiate(cfg.optimizer, batch_size=cfg.data.batch_size * trainer.accumulate_grad_batches),
         scheduler=instantiate(cfg.scheduler),
         model_config=model_config,
         run_settings=settings,

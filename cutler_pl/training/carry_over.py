@@ -53,15 +53,6 @@ def carry_over(checkpoint: dict[str, Any], optimizer: Optimizer, scheduler: LRSc
     stored["param_groups"] = fresh["param_groups"]
 
 
-def count_batches(checkpoint: dict[str, Any], *, accumulate: int) -> None:
-    """Have Lightning count the batches of a checkpoint at the end of a step as if each step had had `accumulate`."""
-    progress = checkpoint.get("loops", {}).get("fit_loop", {}).get("epoch_loop.batch_progress", {})
-    for counters in (progress.get("current"), progress.get("total")):
-        if counters:
-            shift = checkpoint["global_step"] * accumulate - counters["ready"]
-            counters.update({name: count + shift for name, count in counters.items()})
-
-
 def _places(stored: list[Mapping[str, Any]], fresh: list[Mapping[str, Any]]) -> dict[int, int]:
     """Number of each parameter now by its number in the checkpoint, by name where the checkpoint has names."""
     before = [place for group in stored for place in group["params"]]

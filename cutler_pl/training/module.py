@@ -21,7 +21,8 @@ from cutler_pl.models.detections import CompactPrediction
 from cutler_pl.runtime.distributed import world_size
 from cutler_pl.runtime.logging import get_logger
 from cutler_pl.runtime.seeding import generator
-from cutler_pl.training.carry_over import carry_over, count_batches
+from cutler_pl.training.accumulation import PASSES_KEY, align_batch_progress, ends_step
+from cutler_pl.training.carry_over import carry_over
 from cutler_pl.training.clipping import clip_tensor_norms_, tensor_norms
 from cutler_pl.training.norm_statistics import NormStatistics
 from cutler_pl.training.running_means import RunningMeans
@@ -82,18 +83,21 @@ class DetectorModule(L.LightningModule):
         self._last_losses: dict[str, Tensor] = {}
         self._running_means = RunningMeans()
         self._norm_statistics: NormStatistics | None = None
+        self._built: tuple[Optimizer, LRScheduler | None] | None = None
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Optimizer and schedule; `ConfigError` for a module made without an optimizer."""
+        optimizer, scheduler = self._built or self._build()
+        self._built = None
+        if scheduler is None:
+            return optimizer
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def _build(self) -> tuple[Optimizer, LRScheduler | None]:
         if self._build_optimizer is None:
             raise ConfigError("training needs an optimizer, and this module was made for prediction only")
         optimizer = self._build_optimizer(self.model)
-        if self._build_scheduler is None:
-            return optimizer
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": self._build_scheduler(optimizer), "interval": "step"},
-        }
+        return optimizer, None if self._build_scheduler is None else self._build_scheduler(optimizer)
 
     def on_train_start(self) -> None:
         """Find the batch normalisations, wherever the strategy has put them."""
@@ -120,8 +124,8 @@ class DetectorModule(L.LightningModule):
         self._losses_finite = torch.isfinite(total.detach()) & self._losses_finite
         self._last_losses = {name: loss.detach() for name, loss in losses.items()}
         self._running_means.update({**self._last_losses, "loss": total.detach()})
-        last_of_step = (batch_idx + 1) % self.trainer.accumulate_grad_batches == 0
-        if last_of_step and (self.global_step + 1) % cast(Any, self.trainer).log_every_n_steps == 0:
+        due = (self.global_step + 1) % cast(Any, self.trainer).log_every_n_steps == 0
+        if due and ends_step(self.trainer, batch_idx):
             for name, mean in self._running_means.compute().items():
                 self.log(f"train/{name}", mean, prog_bar=name == "loss", batch_size=len(images))
         # the lowest rate of all groups is the base rate: heads may have a multiple of it
@@ -161,18 +165,18 @@ class DetectorModule(L.LightningModule):
         """Add the model's config, the run's settings, the counts of dropped steps and the running means."""
         checkpoint[MODEL_CONFIG_KEY] = self.model_config
         checkpoint[RUN_SETTINGS_KEY] = self.run_settings
+        checkpoint[PASSES_KEY] = self.trainer.accumulate_grad_batches
         checkpoint["nonfinite_steps"] = [self.nonfinite_steps, self.nonfinite_in_a_row]
         checkpoint["running_means"] = self._running_means.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore counts and means; let the settings of optimizer, schedule and accumulation be those of now."""
+        align_batch_progress(checkpoint, self.trainer.accumulate_grad_batches)
         self.nonfinite_steps, self.nonfinite_in_a_row = checkpoint.get("nonfinite_steps", (0, 0))
         self._running_means.load_state_dict(checkpoint.get("running_means", {}), device=self.device)
         if self._build_optimizer is not None:
-            optimizer = self._build_optimizer(self.model)
-            scheduler = None if self._build_scheduler is None else self._build_scheduler(optimizer)
-            carry_over(checkpoint, optimizer, scheduler)
-            count_batches(checkpoint, accumulate=self.trainer.accumulate_grad_batches)
+            self._built = self._build()
+            carry_over(checkpoint, *self._built)
 
     def _step_is_finite(self, norms: list[Float[Tensor, " _"]]) -> bool:
         """Whether all ranks may step, with the step's one host–device synchronisation; count and log, or raise."""

@@ -126,7 +126,7 @@ def test_max_images_takes_the_first(make_folder: Callable[..., Any]) -> None:
     folder = make_folder([(24, 40)] * 7)
     module = fit(datamodule(folder, max_images=3), Recorder(), steps=4)
     assert {image_id for _, ids, _, _ in module.seen for image_id in ids} == {100, 101, 102}
-    with pytest.raises(ConfigError, match=r"data\.max_images=0 must be positive"):
+    with pytest.raises(ConfigError, match=r"data\.max_images=0: expected an integer of at least 1"):
         datamodule(folder, max_images=0)
 
 

@@ -21,6 +21,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from cutler_pl.errors import ConfigError
 from cutler_pl.runtime.distributed import world_size
 from cutler_pl.runtime.logging import get_logger
+from cutler_pl.runtime.ranges import Count, check_arguments
 from cutler_pl.types import Target
 
 log = get_logger(__name__)
@@ -41,12 +42,8 @@ class PreciseBatchNorm(L.Callback):
         ConfigError: A number is below 1.
     """
 
-    def __init__(self, *, num_batches: int = 200, every_n_steps: int | None = None) -> None:
-        if num_batches < 1 or (every_n_steps is not None and every_n_steps < 1):
-            raise ConfigError(
-                f"precise batch normalisation needs at least 1 batch and an interval of at least 1 step, found "
-                f"num_batches={num_batches}, every_n_steps={every_n_steps}"
-            )
+    @check_arguments("callbacks.precise_bn.")
+    def __init__(self, *, num_batches: Count = 200, every_n_steps: Count | None = None) -> None:
         self.num_batches = num_batches
         self.every_n_steps = every_n_steps
         self._measured_at: int | None = None

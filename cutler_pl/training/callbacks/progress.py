@@ -6,12 +6,15 @@ import lightning as L
 from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.callbacks.progress.tqdm_progress import convert_inf
 
+from cutler_pl.runtime.ranges import check_arguments
+
 
 class StepProgressBar(TQDMProgressBar):
     """Lightning's bar over all steps, as training has no epochs; values are fetched every `refresh_rate` steps."""
 
     train_description = "training"
 
+    @check_arguments("callbacks.progress.")
     def __init__(self, *, refresh_rate: int = 20, process_position: int = 0, leave: bool = False) -> None:
         super().__init__(refresh_rate=refresh_rate, process_position=process_position, leave=leave)
 

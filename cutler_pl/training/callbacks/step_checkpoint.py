@@ -6,8 +6,8 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import Checkpoint
 
-from cutler_pl.errors import ConfigError
 from cutler_pl.runtime.logging import get_logger
+from cutler_pl.runtime.ranges import Count, check_arguments
 from cutler_pl.training.checkpoint_folder import CheckpointFolder
 
 log = get_logger(__name__)
@@ -27,10 +27,8 @@ class StepCheckpoint(Checkpoint):
         ConfigError: A number is below 1.
     """
 
-    def __init__(self, dirpath: str | Path, *, every_n_steps: int, save_top_k: int | None = 1) -> None:
-        if every_n_steps < 1 or (save_top_k is not None and save_top_k < 1):
-            found = f"found {every_n_steps} and {save_top_k}"
-            raise ConfigError(f"callbacks.checkpoint needs every_n_steps and save_top_k of at least 1, {found}")
+    @check_arguments("callbacks.checkpoint.")
+    def __init__(self, dirpath: str | Path, *, every_n_steps: Count, save_top_k: Count | None = 1) -> None:
         self.folder = CheckpointFolder(dirpath)
         self.every_n_steps = every_n_steps
         self.save_top_k = save_top_k

@@ -5,6 +5,8 @@ from typing import Any
 
 import lightning as L
 
+from cutler_pl.runtime.ranges import Count, check_arguments
+
 
 class Throughput(L.Callback):
     """Logs `train/images_per_s` over all ranks and `train/data_wait`, the share of the time without a batch.
@@ -16,7 +18,8 @@ class Throughput(L.Callback):
         warmup_steps: First steps after a start, which are left out.
     """
 
-    def __init__(self, *, every_n_steps: int = 20, warmup_steps: int = 2) -> None:
+    @check_arguments("callbacks.throughput.")
+    def __init__(self, *, every_n_steps: Count = 20, warmup_steps: int = 2) -> None:
         self.every_n_steps = every_n_steps
         self.warmup_steps = warmup_steps
         self._to_leave_out = warmup_steps
@@ -49,7 +52,8 @@ class Throughput(L.Callback):
         images, _ = batch
         self._images += len(images)
         self._step_end = now
-        if (batch_idx + 1) % self.every_n_steps or self._window_start is None or now <= self._window_start:
+        batches = self.every_n_steps * trainer.accumulate_grad_batches
+        if (batch_idx + 1) % batches or self._window_start is None or now <= self._window_start:
             return
         elapsed = now - self._window_start
         pl_module.log("train/images_per_s", self._images * trainer.world_size / elapsed, prog_bar=True, batch_size=1)
