@@ -12,8 +12,9 @@ from cutler_pl.commands.instantiate import build_detector_from, build_trainer
 from cutler_pl.commands.run_metadata import plain, record_run
 from cutler_pl.commands.run_settings import run_settings
 from cutler_pl.commands.settings import require
-from cutler_pl.errors import ConfigError, TrainingDivergedError
+from cutler_pl.errors import CheckpointError, ConfigError, TrainingDivergedError
 from cutler_pl.models.checkpoint import detector_config
+from cutler_pl.models.resume import check_resume
 from cutler_pl.runtime.locks import rank_zero_lock
 from cutler_pl.runtime.logging import get_logger
 from cutler_pl.training import DetectorModule
@@ -50,10 +51,7 @@ def _train(cfg: DictConfig, datamodule: Any, output: Path) -> Path | None:
     folder = CheckpointFolder(output / "checkpoints")
     point = find_resume_point(cfg.resume, folder)
     trainer = build_trainer(cfg, plugins=[AtomicCheckpointIO()])
-    settings = run_settings(cfg, processes=trainer.world_size)
-    if point is not None:
-        check_changes(point, settings)
-    module = _module(cfg, datamodule.training_set, settings, point)
+    module = _module(cfg, datamodule.training_set, trainer, point)
     if (ended := _is_finished(trainer.max_steps, point)) is not None:
         log.info(ended)
         return None if point is None else point.path
@@ -78,12 +76,16 @@ def _train(cfg: DictConfig, datamodule: Any, output: Path) -> Path | None:
     return folder.last
 
 
-def _module(cfg: DictConfig, training_set: Any, settings: dict[str, Any], point: ResumePoint | None) -> DetectorModule:
+def _module(cfg: DictConfig, training_set: Any, trainer: L.Trainer, point: ResumePoint | None) -> DetectorModule:
     """The module to train, with the start weights, or ready for those of a checkpoint.
 
     Raises:
         CheckpointError: The checkpoint is of another model.
+        ConfigError: A setting differs that a resumed training cannot change.
     """
+    settings = run_settings(cfg, processes=trainer.world_size)
+    if point is not None:
+        check_changes(point, settings)
     num_classes = len(training_set.category_ids)
     if point is None:
         _check_init(cfg)
@@ -117,15 +119,22 @@ def _is_finished(max_steps: int, point: ResumePoint | None) -> str | None:
 
 
 def _way_on(cfg: DictConfig, folder: CheckpointFolder) -> str:
-    """What to do after a divergence: settings for the newest checkpoint before it."""
+    """What to do after a divergence: settings for the newest checkpoint before it, and the one before that."""
+    whole = []
     for path in folder.newest_first():
         try:
-            point = find_resume_point(str(path), folder)
-        except (ConfigError, RuntimeError):
+            content = check_resume(path)
+        except CheckpointError:
             continue
-        if point is not None and point.content.get("nonfinite_steps", [0, 0])[1] == 0:
-            return f"add resume={path} optimizer.lr={cfg.optimizer.lr / 2:g} to go on from step {point.step}"
-    return f"there is no checkpoint before it, so start anew with optimizer.lr={cfg.optimizer.lr / 2:g}"
+        if content.get("nonfinite_steps", [0, 0])[1] == 0:
+            whole.append(f"resume={path}")
+        if len(whole) == 2:
+            break
+    rate = f"optimizer.lr={cfg.optimizer.lr / 2:g}"
+    if not whole:
+        return f"there is no checkpoint of before, so start anew with {rate}"
+    older = f" (or {whole[1]}, should the loss have grown before)" if len(whole) > 1 else ""
+    return f"add {whole[0]} {rate} to go on from there{older}"
 
 
 def _check_choices(cfg: DictConfig) -> None:

@@ -139,18 +139,20 @@ def test_changed_settings_act_or_are_refused(train: Train, tmp_path: Path) -> No
 
 @pytest.mark.slow
 def test_advice_at_divergence_works(train: Train, tmp_path: Path) -> None:
-    diverging = ("scheduler.warmup_steps=0", "optimizer.per_param_clip_norm=null", "optimizer.lr=1e12")
+    diverging = ("scheduler.warmup_steps=0", "optimizer.per_param_clip_norm=null", "optimizer.lr=1000")
     assert train("trainer.max_steps=2").code == 0
     line = sentence(train("resume=auto", "trainer.max_steps=40", *diverging))
-    advice = re.search(r"add (resume=\S+) (optimizer.lr=\S+) to go on from step 2", line)
+    folder = f"{tmp_path}/run/checkpoints"
+    advice = re.search(r"add (resume=\S+) (optimizer.lr=500) to go on from there \(or (resume=\S+), should", line)
     assert advice is not None, line
-    assert advice[2] == "optimizer.lr=5e+11"
-    outcome = train("trainer.max_steps=3", *diverging, advice[1], advice[2])
-    assert "optimizer.lr 0.04 → 500000000000.0 (acts from step 2)" in outcome.err
-    again = train(advice[1], "trainer.max_steps=4")
+    assert (advice[1], advice[3]) == (f"resume={folder}/step_0000004.ckpt", f"resume={folder}/step_0000002.ckpt")
+    outcome = train(advice[3], "trainer.max_steps=3", *diverging, advice[2])
+    assert "optimizer.lr 0.04 → 500 (acts from step 2)" in outcome.err
+    again = train(advice[3], "trainer.max_steps=6")
     assert again.code == 0, again.err
-    groups = load(tmp_path / "run" / "checkpoints" / "last.ckpt")["optimizer_states"][0]["param_groups"]
-    assert {group["initial_lr"] for group in groups} == {0.04}
+    last = load(tmp_path / "run" / "checkpoints" / "last.ckpt")
+    assert {group["initial_lr"] for group in last["optimizer_states"][0]["param_groups"]} == {0.04}
+    assert last["nonfinite_steps"] == [0, 0]
 
 
 def test_second_training_in_a_folder_gets_one_sentence(train: Train, tmp_path: Path) -> None:

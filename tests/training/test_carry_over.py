@@ -89,7 +89,7 @@ def test_changed_settings_count_from_the_next_step(train: Make) -> None:
 def test_momentum_follows_the_names(train: Make) -> None:
     """Other decays make other groups."""
     start = train(4)
-    regrouped = train(4 + 1, start, norm_weight_decay=1e-4, lr=0.0, momentum=1.0, weight_decay=1e-4)
+    regrouped = train(4 + 1, start, norm_weight_decay=1e-4, lr=1e-9)
     assert [len(g["params"]) for g in groups(regrouped)] != [len(g["params"]) for g in groups(start)]
     assert momentum(regrouped).keys() == momentum(start).keys()
     assert {name: value.shape for name, value in momentum(regrouped).items()} == {
