@@ -1,13 +1,13 @@
 """Every limit on files of others is an option: what is just within it passes, what is just above names the option."""
 
 import json
+import pickle
 import pickletools
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 from file_server import serving
 from PIL import Image
 
@@ -19,6 +19,7 @@ from cutler_pl.commands import doctor
 from cutler_pl.datasets.released_annotations import extract_member
 from cutler_pl.errors import ConfigError, CutlerError
 from cutler_pl.images import read_image
+from cutler_pl.models.config import make_config
 from cutler_pl.models.description import described_options
 from cutler_pl.runtime import limits
 from cutler_pl.runtime.download import fetch_file
@@ -67,15 +68,16 @@ def _instructions(folder: Path, count: int) -> None:
 
 
 def _unfolded(folder: Path, sizes: int) -> None:
-    stored = 2 << 20
-    repeated = torch.zeros(1, dtype=torch.uint8).expand((sizes - 1) * stored + (1 << 19))
-    torch.save({"a": torch.zeros(stored, dtype=torch.uint8), "b": repeated}, folder / "a.pth")
-    read_checkpoint(folder / "a.pth")
+    stored, shared = 2 << 20, [0] * 1000  # each value counts as four bytes
+    unfolded = (sizes - 1) * stored + (1 << 20) + stored // 2
+    (folder / "a.pkl").write_bytes(pickle.dumps({"a": "x" * stored, "b": [shared] * (unfolded // 4000)}))
+    read_checkpoint(folder / "a.pkl")
 
 
 def _channels(_: Path, channels: int) -> None:
     described = {"detector": {"fpn_channels": channels}, "category_ids": [1], "class_names": None}
     described_options(described, {}, name="a.ckpt")
+    assert make_config("mask_rcnn_r50_fpn", num_classes=channels).num_classes == channels
 
 
 def _download(folder: Path, size: int) -> None:

@@ -66,8 +66,8 @@ def load_detector_from(cfg: DictConfig, source: str, **options: Any) -> tuple[De
     return load_detector(source, **options)
 
 
-def build_trainer(cfg: DictConfig, *, callbacks: Sequence[L.Callback] = ()) -> L.Trainer:
-    """Lightning's Trainer with the callbacks and loggers of a config, and further callbacks.
+def build_trainer(cfg: DictConfig, *, callbacks: Sequence[L.Callback] = (), plugins: Sequence[Any] = ()) -> L.Trainer:
+    """Lightning's Trainer with the callbacks and loggers of a config, and further callbacks and plugins.
 
     Without a progress bar among the callbacks (`callbacks.progress=null`) there is none: Lightning's own counts epochs.
 
@@ -80,7 +80,11 @@ def build_trainer(cfg: DictConfig, *, callbacks: Sequence[L.Callback] = ()) -> L
         "callbacks": callbacks,
         "logger": instantiate_all(cfg.get("logger")) or False,
         "enable_progress_bar": cfg.trainer.get("enable_progress_bar", with_bar),
+        "plugins": [*instantiate_all(cfg.trainer.get("plugins")), *plugins],
     }
+    interval, accumulate = cfg.trainer.get("val_check_interval"), cfg.trainer.get("accumulate_grad_batches", 1)
+    if isinstance(interval, int) and accumulate > 1:  # Lightning's counts batches, ours steps
+        options["val_check_interval"] = interval * accumulate
     try:
         trainer: L.Trainer = instantiate(cfg.trainer, **options)
     except Exception as error:

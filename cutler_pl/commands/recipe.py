@@ -24,6 +24,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from cutler_pl.commands.paths import check_paths
 from cutler_pl.commands.resolvers import stage_folder
+from cutler_pl.commands.result_cache import read_record
 from cutler_pl.commands.run_metadata import record_run
 from cutler_pl.commands.unused import check_used
 from cutler_pl.commands.values import check_values
@@ -149,7 +150,9 @@ def _format(value: Any) -> str:
 
 def _run_stage(stage: Stage, fingerprint: str, title: str) -> None:
     marker = stage.folder / DONE
-    if marker.is_file() and json.loads(marker.read_text())["fingerprint"] == fingerprint:
+    record = read_record(marker)
+    sound = record is not None and isinstance(record.get("command"), str | None)
+    if record is not None and sound and record.get("fingerprint") == fingerprint:
         log.info("%s: finished before, kept", title)
         return
     log.info("%s: %s", title, stage.command or stage.call._target_)  # type: ignore[union-attr]

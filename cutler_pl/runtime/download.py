@@ -63,7 +63,7 @@ def fetch_file(
         DownloadError: The file cannot be fetched, or its SHA-256 is not the recorded one.
         OutputWriteError: There is no space or no permission.
     """
-    if not _is_safe(address):
+    if not is_safe_address(address):
         raise ConfigError(f"{address}: not fetched, since only https addresses are safe against changes on the way")
     if path.is_file():
         if check is not None and not _checksum_path(path).is_file():  # put there by hand
@@ -91,7 +91,8 @@ def fetch_file(
     return True
 
 
-def _is_safe(address: str) -> bool:
+def is_safe_address(address: str) -> bool:
+    """Whether nobody can change what is fetched on its way: https, or http of this machine."""
     try:
         parts = urlsplit(address)
     except ValueError:
@@ -105,7 +106,7 @@ class _SafeRedirects(urllib.request.HTTPRedirectHandler):
     def redirect_request(
         self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
     ) -> Any:
-        if not _is_safe(newurl) or (req.type == "https" and urlsplit(newurl).scheme != "https"):
+        if not is_safe_address(newurl) or (req.type == "https" and urlsplit(newurl).scheme != "https"):
             fp.close()
             raise DownloadError(
                 f"{req.full_url}: not fetched, since it leads to {newurl}, and only https addresses are safe against "
@@ -128,7 +129,7 @@ def _verify_checksum(content: Path, path: Path, address: str) -> None:
         if content == path:
             _record_checksum(path, path)
         return
-    recorded = _checksum_path(path).read_text(encoding="utf-8").split()[:1]
+    recorded = _checksum_path(path).read_text(encoding="utf-8", errors="replace").split()[:1]
     found = file_digest(content)
     if recorded != [found]:
         if content != path:

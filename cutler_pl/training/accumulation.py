@@ -3,8 +3,15 @@
 from collections.abc import Mapping
 from typing import Any
 
+import lightning as L
+
 PASSES_KEY = "accumulate_grad_batches"
 """Entry of a checkpoint: forward passes per step when it was written."""
+
+
+def ends_step(trainer: L.Trainer, batch_idx: int) -> bool:
+    """Whether a batch is the last one of its step."""
+    return (batch_idx + 1) % trainer.accumulate_grad_batches == 0
 
 
 def align_batch_progress(checkpoint: Mapping[str, Any], accumulate: int) -> None:

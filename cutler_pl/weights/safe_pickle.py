@@ -23,6 +23,7 @@ from cutler_pl.errors import CheckpointError, ConfigError
 from cutler_pl.runtime.limits import PICKLE_INSTRUCTIONS, UNFOLDING
 
 _SPARE_BYTES = 1 << 20
+_SPARE_TENSOR_BYTES = 1 << 29  # of tensors that repeat numbers, which take no memory until a model is built
 _NUMBER = re.compile(r"[biuf]\d{1,2}|\?")
 
 Stream = io.BytesIO | mmap.mmap
@@ -93,8 +94,8 @@ class LimitError(pickle.UnpicklingError):
 class _Budget:
     """Bytes that a file may still turn into, about as many as it has."""
 
-    def __init__(self, size: int) -> None:
-        self._left = UNFOLDING.value() * size + _SPARE_BYTES
+    def __init__(self, size: int, *, spare: int = _SPARE_BYTES) -> None:
+        self._left = UNFOLDING.value() * size + spare
 
     def take(self, size: int) -> None:
         self._left -= size
@@ -251,19 +252,19 @@ def unreadable(path: str | Path, error: Exception, kind: str) -> CheckpointError
 
 def plain(value: Any, *, size: int) -> Any:
     """The value with arrays and tensors in place of their stand-ins, of a file of `size` bytes."""
-    return _plain(value, _Budget(size), {})
+    return _plain(value, _Budget(size), _Budget(size, spare=_SPARE_TENSOR_BYTES), {})
 
 
-def _plain(value: Any, budget: _Budget, built: dict[int, Any]) -> Any:
+def _plain(value: Any, budget: _Budget, tensors: _Budget, built: dict[int, Any]) -> Any:
     budget.take(4)
     if isinstance(value, _Array | Deferred):
         if id(value) not in built:
-            budget.take(value.nbytes)
+            (budget if isinstance(value, _Array) else tensors).take(value.nbytes)
             built[id(value)] = value.build()
         return built[id(value)]
     if isinstance(value, Mapping):
-        return {key: _plain(part, budget, built) for key, part in value.items()}
+        return {key: _plain(part, budget, tensors, built) for key, part in value.items()}
     if isinstance(value, list | tuple):
-        parts = [_plain(part, budget, built) for part in value]
+        parts = [_plain(part, budget, tensors, built) for part in value]
         return tuple(parts) if type(value) is tuple else parts
     return None if isinstance(value, Ignored | _Dtype | _Call | type) else value

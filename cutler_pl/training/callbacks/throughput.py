@@ -52,7 +52,8 @@ class Throughput(L.Callback):
         images, _ = batch
         self._images += len(images)
         self._step_end = now
-        if (batch_idx + 1) % self.every_n_steps or self._window_start is None or now <= self._window_start:
+        batches = self.every_n_steps * trainer.accumulate_grad_batches
+        if (batch_idx + 1) % batches or self._window_start is None or now <= self._window_start:
             return
         elapsed = now - self._window_start
         pl_module.log("train/images_per_s", self._images * trainer.world_size / elapsed, prog_bar=True, batch_size=1)

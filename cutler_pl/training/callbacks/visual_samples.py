@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from cutler_pl.models.detections import CompactPrediction
 from cutler_pl.models.predictions import full_masks
 from cutler_pl.runtime.ranges import Count, Integer, Share, check_arguments
+from cutler_pl.training.accumulation import ends_step
 from cutler_pl.visual.contact_sheet import side_by_side
 from cutler_pl.visual.draw import draw_instances
 from cutler_pl.visual.image_files import save_image
@@ -45,10 +46,11 @@ class VisualSamples(L.Callback):
         self._drawn = 0
 
     def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, *_: Any
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Draw images of the batch, as transformed for training, every `every_n_steps` steps."""
-        if not trainer.is_global_zero or trainer.global_step % self.every_n_steps:
+        """Draw images of a step's last batch, as transformed for training, every `every_n_steps` steps."""
+        due = trainer.global_step % self.every_n_steps == 0 and ends_step(trainer, batch_idx)
+        if not trainer.is_global_zero or not due:
             return
         images, targets = (part[: self.num_images] for part in batch)
         predictions = _predict(trainer, cast(nn.Module, pl_module.model), images)
