@@ -12,8 +12,8 @@ from cutler_pl.weights.files import check_numbers, read_checkpoint
 _PARTS = {"state_dict": Mapping, "optimizer_states": list, "lr_schedulers": list, "loops": Mapping}
 
 
-def check_resume(path: Any) -> None:
-    """Raise unless the file of the setting `resume` holds an interrupted training, whole and with finite weights.
+def check_resume(path: Any) -> dict[str, Any]:
+    """What a file of the setting `resume` holds: an interrupted training, whole and with finite weights.
 
     Raises:
         ConfigError: The setting is no path.
@@ -33,3 +33,4 @@ def check_resume(path: Any) -> None:
         )
     state = {key: value for key, value in content["state_dict"].items() if isinstance(value, Tensor)}
     check_numbers(state, name=f"resume: {path}")
+    return content

@@ -56,7 +56,8 @@ def sgd(
         per_param_clip_norm: Largest gradient norm of one tensor, stored in the groups; None for no clipping.
 
     Returns:
-        Optimizer whose groups of equal learning rate and decay are in order of appearance.
+        Optimizer whose groups of equal learning rate and decay are in order of appearance; it knows the parameters'
+        names, so that a resumed training finds their momentum.
 
     Raises:
         ConfigError: `head_lr_multiplier` is not 1 and no layer matches `HEAD_LAYER`.
@@ -64,13 +65,13 @@ def sgd(
     lr = scaled_lr(lr, scale=scale, lr_batch_size=lr_batch_size, batch_size=batch_size or lr_batch_size)
     groups: dict[tuple[float, float], dict[str, Any]] = {}
     found_head = False
-    for module_name, module, parameter in _trainable(model):
+    for module_name, module, parameter_name, parameter in _trainable(model):
         in_head = HEAD_LAYER.fullmatch(module_name) is not None
         found_head |= in_head
         rate = lr * head_lr_multiplier if in_head else lr
         decay = norm_weight_decay if isinstance(module, _NORMALISATION) else weight_decay
         group = {"params": [], "lr": rate, "weight_decay": decay, "per_param_clip_norm": per_param_clip_norm}
-        groups.setdefault((rate, decay), group)["params"].append(parameter)
+        groups.setdefault((rate, decay), group)["params"].append((parameter_name, parameter))
     if head_lr_multiplier != 1.0 and not found_head:
         raise ConfigError(
             f"optimizer.head_lr_multiplier={head_lr_multiplier} needs layers named cls_score, bbox_pred or "
@@ -91,10 +92,10 @@ def scaled_lr(lr: float, *, scale: Scale, lr_batch_size: int, batch_size: int) -
     return used
 
 
-def _trainable(model: nn.Module) -> Iterator[tuple[str, nn.Module, nn.Parameter]]:
+def _trainable(model: nn.Module) -> Iterator[tuple[str, nn.Module, str, nn.Parameter]]:
     seen: set[nn.Parameter] = set()
     for module_name, module in model.named_modules():
-        for parameter in module.parameters(recurse=False):
+        for name, parameter in module.named_parameters(prefix=module_name, recurse=False):
             if parameter.requires_grad and parameter not in seen:
                 seen.add(parameter)
-                yield module_name, module, parameter
+                yield module_name, module, name, parameter

@@ -27,7 +27,10 @@ class StepProgressBar(TQDMProgressBar):
     def on_train_start(self, *_: Any) -> None:
         """Open no bar yet: Lightning would draw a second one a moment later."""
 
-    def on_train_epoch_start(self, trainer: L.Trainer, *_: Any) -> None:
+    def on_train_epoch_start(self, *_: Any) -> None:
+        """Open no bar here: a resumed training does not come by."""
+
+    def on_train_batch_start(self, trainer: L.Trainer, *_: Any) -> None:
         """Open the bar over the steps of the training."""
         if self._train_progress_bar is None:
             bar = self.train_progress_bar = self.init_train_tqdm()
