@@ -68,7 +68,7 @@ CASES = [
     *_of("input=eps", "a.jpg", PREDICT, MASKCUT),
     *_of("input=fifo", "a.jpg", PREDICT, MASKCUT),
     *_of("input=broken", "a.jpg", PREDICT, MASKCUT),
-    *_of("input=list.txt", "list.txt", PREDICT, MASKCUT),
+    *_of("input=list.txt", "list.txt, line 2", PREDICT, MASKCUT),
     *_of("checkpoint=0", "quote it twice", PREDICT, SELF_TRAIN, DETECTED, EXPORT),
     *(
         Case(line, f"{'source' if line == CONVERT else 'checkpoint'}={name}", name)
@@ -86,7 +86,7 @@ CASES = [
         for name in ("far", "near", "huge", "id", "number", "digits", "nested")
         if (line, name) not in {(SPLITS, "far"), (SPLITS, "near"), (SPLITS, "huge")}
     ),
-    *(Case(MERGE, f"sources=[{name}.json]", f"{name}.json") for name in ("number", "digits", "nested", "huge")),
+    *(Case(MERGE, f"sources=[{name}.json]", f"{name}.json") for name in ("number", "digits", "nested")),
     Case(EVALUATE, "predictions=results.json", "results.json"),
     Case(TRAIN, "data.annotations=outside.json", "outside.json"),
     *_of("annotations=outside.json", "outside.json", SELF_TRAIN, DETECTED),
