@@ -204,8 +204,9 @@ def _surely_near(
         outline[polygons] = counts * (most - least)
         low[polygons], high[polygons] = np.minimum(low[polygons], least), np.maximum(high[polygons], most)
     most_outline = np.minimum(bounds.outline or OUTLINE.default, sizes_hw.prod(1))
-    near = (low >= -bounds.reach * longer) & (high <= (bounds.reach + 1) * longer)
-    return near & (np.maximum(-low, high) < MAX_COORDINATE) & (outline <= most_outline)
+    near: np.ndarray = (low >= -bounds.reach * longer) & (high <= (bounds.reach + 1) * longer)
+    near &= (np.maximum(-low, high) < MAX_COORDINATE) & (outline <= most_outline)
+    return near
 
 
 def _if_near(record: dict[str, Any], image: Image, bounds: Bounds, invalid: InvalidRecords) -> dict[str, Any]:
