@@ -73,7 +73,7 @@ _FLAGS = ("sync_batchnorm", "use_distributed_sampler", "enable_checkpointing", "
 _ALL: Rules = {"name": _TEXT, "paths": _GROUP, "paths.*": FREE, "local": FREE}
 _TRAINER: Rules = {
     "trainer": _GROUP,
-    "trainer.accelerator": Choice(("auto", "cpu", "gpu", "cuda", "mps", "tpu")),
+    "trainer.accelerator": Choice(("auto", "cpu", "gpu", "cuda", "mps")),
     "trainer.devices": AnyOf((Choice(("auto", -1)), Integer(1, 1024), ListOf(Integer(0, 1023)))),
     "trainer.num_nodes": Integer(1, 65_536),
     "trainer.precision": Choice(_PRECISIONS),
@@ -87,6 +87,7 @@ _TRAINER: Rules = {
     "trainer.accumulate_grad_batches": COUNT,
     **{f"trainer.{name}": FLAG for name in _FLAGS},
     "trainer.**": FREE,
+    "callbacks.progress.refresh_rate": Integer(),
     **{name: optional(_GROUP) for name in ("callbacks", "callbacks.*", "logger", "logger.*")},
 }
 _MODEL: Rules = {
