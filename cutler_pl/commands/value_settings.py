@@ -6,6 +6,7 @@ A name may hold patterns: `*` is one part of it, `**` at the end any number of p
 from collections.abc import Mapping
 from typing import Any, get_args
 
+from cutler_pl.commands.registry import COMMANDS
 from cutler_pl.data.loader import LoaderParams
 from cutler_pl.data.training_set import TrainingSet
 from cutler_pl.data.transforms import TrainTransformParams
@@ -126,7 +127,7 @@ _RECIPE: Rules = {
     "recipe.closing_lines": ListOf(_TEXT, 0),
     "recipe.stages": _GROUP,
     "recipe.stages.*": _GROUP,
-    "recipe.stages.*.pipeline": _TEXT,
+    "recipe.stages.*.pipeline": Choice(tuple(COMMANDS)),
     "recipe.stages.*.overrides": optional(_GROUP),
     "recipe.stages.*.overrides.**": FREE,  # the command of the stage checks them
     "recipe.stages.*.call": _GROUP,
