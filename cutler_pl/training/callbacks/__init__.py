@@ -5,6 +5,7 @@ from cutler_pl.training.callbacks.precise_bn import PreciseBatchNorm
 from cutler_pl.training.callbacks.prediction_writer import PredictionWriter
 from cutler_pl.training.callbacks.progress import StepProgressBar
 from cutler_pl.training.callbacks.step_checkpoint import StepCheckpoint
+from cutler_pl.training.callbacks.stop_on_signal import StopOnSignal
 from cutler_pl.training.callbacks.throughput import Throughput
 from cutler_pl.training.callbacks.visual_samples import VisualSamples
 
@@ -14,6 +15,7 @@ __all__ = [
     "PredictionWriter",
     "StepCheckpoint",
     "StepProgressBar",
+    "StopOnSignal",
     "Throughput",
     "VisualSamples",
 ]
