@@ -4,6 +4,7 @@ from cutler_pl.training.callbacks.coco_evaluator import CocoEvaluator
 from cutler_pl.training.callbacks.precise_bn import PreciseBatchNorm
 from cutler_pl.training.callbacks.prediction_writer import PredictionWriter
 from cutler_pl.training.callbacks.progress import StepProgressBar
+from cutler_pl.training.callbacks.rank_watch import RankWatch
 from cutler_pl.training.callbacks.step_checkpoint import StepCheckpoint
 from cutler_pl.training.callbacks.stop_on_signal import StopOnSignal
 from cutler_pl.training.callbacks.throughput import Throughput
@@ -13,6 +14,7 @@ __all__ = [
     "CocoEvaluator",
     "PreciseBatchNorm",
     "PredictionWriter",
+    "RankWatch",
     "StepCheckpoint",
     "StepProgressBar",
     "StopOnSignal",
