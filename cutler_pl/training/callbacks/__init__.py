@@ -6,6 +6,7 @@ from cutler_pl.training.callbacks.prediction_writer import PredictionWriter
 from cutler_pl.training.callbacks.progress import StepProgressBar
 from cutler_pl.training.callbacks.rank_watch import RankWatch
 from cutler_pl.training.callbacks.step_checkpoint import StepCheckpoint
+from cutler_pl.training.callbacks.stop_on_signal import StopOnSignal
 from cutler_pl.training.callbacks.throughput import Throughput
 from cutler_pl.training.callbacks.visual_samples import VisualSamples
 
@@ -16,6 +17,7 @@ __all__ = [
     "RankWatch",
     "StepCheckpoint",
     "StepProgressBar",
+    "StopOnSignal",
     "Throughput",
     "VisualSamples",
 ]
