@@ -74,6 +74,10 @@ def _train(cfg: DictConfig, datamodule: Any, output: Path) -> Path | None:
         log.info(end, point.path, point.step, trainer.max_steps)
         return point.path
 
+    if trainer.max_steps == 0:
+        log.info("trainer.max_steps=0: nothing is trained, and nothing is written")
+        return None
+
     if trainer.is_global_zero:
         record_run(output, cfg)
         for line in summary(cfg, trainer, module.model, datamodule.training_set, way_on=way_on):

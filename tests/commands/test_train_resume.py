@@ -91,7 +91,8 @@ def test_auto_goes_on_to_the_same_weights(train: Train, tmp_path: Path) -> None:
 
 def test_no_steps_name_no_checkpoint(train: Train, tmp_path: Path) -> None:
     outcome = train("trainer.max_steps=0")
-    assert "trainer.max_steps=0" in sentence(outcome)
+    assert outcome.code == 0
+    assert "nothing is trained" in outcome.err
     assert ".ckpt" not in outcome.err
     assert not (tmp_path / "run" / "checkpoints").exists()
 
