@@ -6,6 +6,7 @@ Nothing heavy is imported before a command is chosen. A user error ends with one
 
 import difflib
 import os
+import re
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import NoReturn
 from cutler_pl.commands.registry import COMMANDS
 from cutler_pl.runtime import signals
 from cutler_pl.runtime.config_tree import config_dir
+from cutler_pl.runtime.limits import check_limits
 from cutler_pl.runtime.version import VERSION
 
 _PLAIN = ("doctor", "completion")  # without settings of Hydra
@@ -51,6 +53,7 @@ def run(name: str, arguments: list[str]) -> None:
         from cutler_pl.commands.sentences import one_sentence  # here, since it brings Hydra, and a command brings torch
 
         with one_sentence(name):
+            check_limits()
             if name in _PLAIN:
                 import_module(f"cutler_pl.commands.{name}").main(arguments)
             else:
@@ -73,7 +76,9 @@ def _command_help(name: str) -> str:
     lines = [f"cutler {name}: {COMMANDS[name].summary}"]
     if name not in _PLAIN:
         folder = config_dir()
-        lines += ["", (folder / f"{name}.yaml").read_text(encoding="utf-8")]
+        text = (folder / f"{name}.yaml").read_text(encoding="utf-8")
+        shared = re.findall(r"^  - (\S+)@_here_$", text, flags=re.MULTILINE)
+        lines += ["", text, *((folder / f"{base}.yaml").read_text(encoding="utf-8") for base in shared)]
         lines += [f"The options of each group are the files in {folder}/<group>/.", _EVERY_SETTING.format(name)]
     return "\n".join(lines)
 

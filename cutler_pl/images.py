@@ -8,7 +8,7 @@ import os
 import stat
 import struct
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,34 +17,35 @@ from jaxtyping import UInt8
 from PIL import ExifTags, Image
 
 from cutler_pl.errors import DatasetNotFoundError, ImageReadError
+from cutler_pl.runtime.limits import IMAGE_PIXELS
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".pgm", ".tif", ".tiff", ".webp"})
 _FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 """What a file may hold, whatever its name says: Pillow runs other programs on some formats, such as EPS."""
-MAX_PIXELS = 180_000_000
 MIN_SIDE = 2
-_TRANSPOSES = {  # EXIF 2.3, table 4: how the stored pixels come upright
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
+_STRIP_PIXELS = 1 << 24
+_STORED: dict[int, Callable[[np.ndarray], np.ndarray]] = {  # EXIF 2.3, table 4: how upright pixels are stored
+    2: lambda upright: upright[:, ::-1],
+    3: lambda upright: upright[::-1, ::-1],
+    4: lambda upright: upright[::-1],
+    5: lambda upright: upright.swapaxes(0, 1),
+    6: lambda upright: np.rot90(upright),
+    7: lambda upright: upright[::-1, ::-1].swapaxes(0, 1),
+    8: lambda upright: np.rot90(upright, -1),
 }
 _TRANSPOSING_ORIENTATIONS = frozenset({5, 6, 7, 8})
 _DECODING_ERRORS = (OSError, ValueError, TypeError, KeyError, SyntaxError, EOFError, struct.error)
 
 
 def read_image(
-    path: str | Path, *, upright: bool = True, max_pixels: int = MAX_PIXELS
+    path: str | Path, *, upright: bool = True, max_pixels: int | None = None
 ) -> UInt8[np.ndarray, "height width 3"]:
     """Read one image file (of `_FORMATS`) as RGB; an alpha channel is dropped, as in the original.
 
     Args:
         path: Image file.
         upright: Apply the EXIF orientation; false only for annotations that were drawn without it.
-        max_pixels: Largest width times height that is decoded.
+        max_pixels: Largest width times height that is decoded; None for `runtime.limits.IMAGE_PIXELS`.
 
     Returns:
         Pixels in 0..255, writable.
@@ -54,13 +55,12 @@ def read_image(
     """
     with _opened(path, max_pixels) as image:
         image.load()
-        return upright_rgb(image) if upright else np.array(_to_rgb(image))
+        return upright_rgb(image) if upright else _rgb(image, orientation=1)
 
 
 def upright_rgb(image: Image.Image) -> UInt8[np.ndarray, "height width 3"]:
     """Pixels of a loaded image, with its EXIF orientation applied."""
-    transpose = _TRANSPOSES.get(_orientation(image))
-    return np.array(_to_rgb(image if transpose is None else image.transpose(transpose)))
+    return _rgb(image, orientation=_orientation(image))
 
 
 def read_oriented(
@@ -89,7 +89,7 @@ def read_oriented(
     )
 
 
-def read_image_size(path: str | Path, *, upright: bool = True, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
+def read_image_size(path: str | Path, *, upright: bool = True, max_pixels: int | None = None) -> tuple[int, int]:
     """Read the (height, width) that `read_image` would give; TIFF and some PNG files are decoded for it.
 
     Raises:
@@ -133,8 +133,8 @@ def list_images(source: str | Path) -> tuple[Path, list[str]]:
     return source.parent, [source.name]
 
 
-def check_size(name: str | Path, size: tuple[int, int], max_pixels: int = MAX_PIXELS) -> None:
-    """Check the (width, height) of an image; `name` is what to call it.
+def check_size(name: str | Path, size: tuple[int, int], max_pixels: int | None = None) -> None:
+    """Check the (width, height) of an image before it is decoded; `name` is what to call it.
 
     Raises:
         ImageReadError: It is too small or too large.
@@ -142,10 +142,9 @@ def check_size(name: str | Path, size: tuple[int, int], max_pixels: int = MAX_PI
     width, height = size
     if min(width, height) < MIN_SIDE:
         raise ImageReadError(f"{name}: the image is {width}×{height} pixels, too small to hold an object; remove it")
-    if width * height > max_pixels:
-        raise ImageReadError(
-            f"{name}: the image is {width}×{height} pixels, over the limit of {max_pixels:,} in all; shrink it"
-        )
+    limit = IMAGE_PIXELS.value() if max_pixels is None else max_pixels
+    if width * height > limit:
+        raise _too_large(name, f"{width}×{height} pixels", limit, max_pixels)
 
 
 def _image_names(folder: Path) -> Iterator[str]:
@@ -171,21 +170,38 @@ def _image_names(folder: Path) -> Iterator[str]:
 
 
 @contextmanager
-def _opened(path: str | Path, max_pixels: int) -> Iterator[Image.Image]:
+def _opened(path: str | Path, max_pixels: int | None) -> Iterator[Image.Image]:
     """Open an image of accepted kind and size; decoding errors inside the block are reported with the file name."""
+    limit = IMAGE_PIXELS.value() if max_pixels is None else max_pixels
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's warnings on metadata name no file and need no action
             _check_regular(path)
+            _raise_pillows_limit(limit)
             with Image.open(path, formats=_FORMATS) as image:
                 check_size(path, image.size, max_pixels)
                 yield image
     except ImageReadError:
         raise
-    except (*_DECODING_ERRORS, Image.DecompressionBombError) as error:
+    except Image.DecompressionBombError as error:
+        raise _too_large(path, "larger", limit, max_pixels) from error
+    except _DECODING_ERRORS as error:
         raise ImageReadError(
             f"{path}: not readable as an image ({_reason(error)}); replace or remove the file"
         ) from error
+
+
+def _raise_pillows_limit(limit: int) -> None:
+    """Pillow refuses above twice a number of the whole process, which must not be below the limit of this reader."""
+    if Image.MAX_IMAGE_PIXELS is not None:
+        Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS, -(-limit // 2))
+
+
+def _too_large(name: str | Path, found: str, limit: int, max_pixels: int | None) -> ImageReadError:
+    way_out = "raise max_pixels" if max_pixels is not None else IMAGE_PIXELS.way_out()
+    return ImageReadError(
+        f"{name}: the image is {found}, over the limit of {limit:,} pixels in all; shrink it, or {way_out}"
+    )
 
 
 def _check_regular(path: str | Path) -> None:
@@ -203,13 +219,27 @@ def _orientation(image: Image.Image) -> int:
     return value if isinstance(value, int) else 1
 
 
+def _rgb(image: Image.Image, *, orientation: int) -> UInt8[np.ndarray, "height width 3"]:
+    """Upright pixels of a loaded image; of a large one in strips, since each conversion takes memory of its own."""
+    width, height = image.size
+    exchanged = orientation in _TRANSPOSING_ORIENTATIONS
+    upright = np.empty((width, height, 3) if exchanged else (height, width, 3), dtype=np.uint8)
+    stored = _STORED[orientation](upright) if orientation in _STORED else upright
+    rows = max(1, _STRIP_PIXELS // width)
+    for top in range(0, height, rows):
+        bottom = min(top + rows, height)
+        strip = image if rows >= height else image.crop((0, top, width, bottom))
+        stored[top:bottom] = np.asarray(_to_rgb(strip))
+    return upright
+
+
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):  # 16-bit greyscale: Pillow's own conversion would clip at 255
-        values = np.asarray(image).astype(np.int64)
+        values = np.asarray(image)
         return Image.fromarray((values.clip(0, 65535) // 257).astype(np.uint8)).convert("RGB")
     if image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _reason(error: Exception) -> str:

@@ -15,6 +15,7 @@ class FileServer:
         self.log: list[str] = []
         self.break_off_after: int | None = None  # bytes, for the next request alone
         self.resumes = True
+        self.announces = True  # how long a file is
         self.status = 200
         self.moved: dict[str, str] = {}  # path to the address it redirects to
 
@@ -41,7 +42,8 @@ def serving() -> Iterator[FileServer]:
                 start = int(wanted.removeprefix("bytes=").rstrip("-"))
             server.log.append(self.path + (f" from {start}" if start else ""))
             self.send_response(206 if start else 200)
-            self.send_header("Content-Length", str(len(content) - start))
+            if server.announces:
+                self.send_header("Content-Length", str(len(content) - start))
             self.send_header("ETag", version)
             if start:
                 self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")

@@ -12,6 +12,7 @@ from cutler_pl.api.result import Result
 from cutler_pl.errors import InputError
 from cutler_pl.models import Detector, DetectorMetadata, load_detector
 from cutler_pl.models.predictions import best_first, encode_masks
+from cutler_pl.runtime.ranges import SHARE, check, optional
 
 
 class CutLER:
@@ -76,8 +77,7 @@ class CutLER:
             DatasetNotFoundError: A file does not exist, or a folder holds no readable image.
             ImageReadError: A file cannot be read as an image.
         """
-        if score_threshold is not None and not 0 <= score_threshold <= 1:
-            raise InputError(f"score_threshold={score_threshold} must lie in 0..1")
+        score_threshold = check("score_threshold", score_threshold, optional(SHARE), error=InputError)
 
         def predict(pixels: list[Pixels], paths: list[Path | None]) -> list[Result]:
             return self._predict(pixels, paths, score_threshold)

@@ -13,6 +13,7 @@ from torch import Tensor
 from cutler_pl.errors import DatasetNotFoundError, ImageReadError, InputError
 from cutler_pl.images import check_size, list_images, read_image, upright_rgb
 from cutler_pl.runtime.logging import get_logger
+from cutler_pl.runtime.ranges import COUNT, check
 
 ImageInput = str | Path | Image.Image | np.ndarray | Tensor
 """A path, a PIL image, a uint8 array (H, W, 3), or a tensor (3, H, W), uint8 or float in 0..1, on any device."""
@@ -40,8 +41,7 @@ def predict_inputs(
         DatasetNotFoundError: A file or folder does not exist, or the folder holds no image.
         ImageReadError: A file cannot be read as an image.
     """
-    if batch_size < 1:
-        raise InputError(f"batch_size={batch_size} must be at least 1")
+    batch_size = check("batch_size", batch_size, COUNT, error=InputError)
     if isinstance(images, str) and not images:
         raise InputError(f"the path is empty; {_KINDS}")
     if isinstance(images, str | Path) and Path(images).is_dir():

@@ -20,6 +20,7 @@ from cutler_pl.maskcut.params import AnnotationParams
 from cutler_pl.maskcut.predictor import MaskCutPredictor
 from cutler_pl.ops.boxes import xywh_to_xyxy
 from cutler_pl.ops.resize import resize_to_square
+from cutler_pl.runtime.ranges import FLAG, check
 from cutler_pl.weights.backbones import WeightSource
 
 _NAMES, _CATEGORY_IDS = {1: "fg"}, {1: 1}
@@ -54,6 +55,7 @@ class MaskCut:
             raise ConfigError(
                 f"params is a {type(params).__name__}; give MaskCutParams(…), or None for the option's own"
             )
+        check("crf", crf, FLAG)
         option = read_maskcut_option(name)
         self.name = name
         self.device = choose_device(device)

@@ -28,11 +28,16 @@ from cutler_pl.runtime.locks import file_lock
 
 FORMAT = 2
 """Raised with the checks of the records, since an index is not checked again."""
-_ARRAYS = (
-    "image_ids", "sizes_hw", "names", "name_offsets",
-    "object_offsets", "boxes_xywh", "areas", "category_ids", "is_crowd",
-    "mask_kinds", "mask_bytes", "mask_offsets",
-)  # fmt: skip
+_ARRAYS: dict[str, tuple[type[np.generic], str, tuple[int, ...]]] = {
+    "image_ids": (np.int64, "images", ()), "sizes_hw": (np.int64, "images", (2,)),
+    "names": (np.uint8, "characters", ()), "name_offsets": (np.int64, "images and end", ()),
+    "object_offsets": (np.int64, "images and end", ()), "boxes_xywh": (np.float64, "objects", (4,)),
+    "areas": (np.float64, "objects", ()), "category_ids": (np.int64, "objects", ()),
+    "is_crowd": (np.bool_, "objects", ()), "mask_kinds": (np.uint8, "objects", ()),
+    "mask_bytes": (np.uint8, "bytes", ()), "mask_offsets": (np.int64, "objects and end", ()),
+}  # fmt: skip
+"""Type, first axis and further axes of each array."""
+_OFFSETS = {"name_offsets": "names", "object_offsets": "areas", "mask_offsets": "mask_bytes"}
 
 
 @dataclass(frozen=True)
@@ -64,13 +69,14 @@ class InstanceIndex:
         self.folder = folder
         try:
             metadata = json.loads((folder / METADATA_FILE).read_text(encoding="utf-8"))
-            self.categories: dict[int, str] = {int(id_): name for id_, name in metadata["categories"]}
-            self.num_dropped: int = metadata["num_dropped"]
+            self.categories: dict[int, str] = {int(id_): str(name) for id_, name in metadata["categories"]}
+            self.num_dropped: int = int(metadata["num_dropped"])
             self._check_names: bool = metadata.get(CHECK_NAMES, False)
             arrays: dict[str, np.ndarray] = {
                 name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False).view(np.ndarray)
                 for name in _ARRAYS
             }
+            _check_arrays(arrays)
         except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise AnnotationError(
                 f"{folder}: damaged index of an annotation file ({error}); remove this folder, and it is built again"
@@ -131,6 +137,19 @@ class InstanceIndex:
         first, end = self._objects["mask_offsets"][annotation : annotation + 2]
         data = self._objects["mask_bytes"][first:end].tobytes()
         return decode_segmentation(int(self._objects["mask_kinds"][annotation]), data, height, width)
+
+
+def _check_arrays(arrays: dict[str, np.ndarray]) -> None:
+    """Raise a ValueError for arrays of another type or shape, or that contradict one another in length."""
+    lengths = {"images": len(arrays["image_ids"]), "objects": len(arrays["areas"])}
+    lengths |= {f"{axis} and end": length + 1 for axis, length in lengths.items()}
+    for name, (dtype, axis, rest) in _ARRAYS.items():
+        array = arrays[name]
+        if array.dtype != dtype or array.shape != (lengths.get(axis, len(array)), *rest):
+            raise ValueError(f"{name} has {array.dtype} {array.shape}")
+    for name, of in _OFFSETS.items():
+        if int(arrays[name][0]) or int(arrays[name][-1]) != len(arrays[of]):
+            raise ValueError(f"{name} and {of} contradict one another")
 
 
 def open_index(annotations: str | Path, *, index_dir: str | Path | None = None) -> InstanceIndex:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from cutler_pl.coco import records, validation
+from cutler_pl.coco.bounds import Bounds
 from cutler_pl.coco.json_text import read_json_file
 from cutler_pl.coco.matching import to_results
 from cutler_pl.coco.schema import Coco, Image, Result
@@ -83,14 +84,14 @@ def load_coco(
     swapped = records.fix_swapped_sizes(images, annotations)
     if swapped:
         _log.info("%s: swapped width and height of %d of %d images", source_name, swapped, len(images))
-    kept = []
+    kept, bounds = [], Bounds.current()
     for annotation in annotations:
         image = images[annotation["image_id"]]
         if error := validation.mask_size_mismatch(annotation, image):
             invalid.add(f"{annotation_label(annotation)} {error}")
         elif not keep_empty_boxes and validation.is_empty(annotation, image):
             invalid.note(f"{annotation_label(annotation)} has no area inside its image: {annotation['bbox']!r}")
-        elif error := validation.far_from_image(annotation, image):
+        elif error := validation.far_from_image(annotation, image, bounds):
             invalid.add(f"{annotation_label(annotation)} {error}")
         else:
             kept.append(records.fill_defaults(annotation, image))
@@ -128,7 +129,7 @@ def load_predictions(
     images = {image["id"]: image for image in ground_truth["images"]}
     categories = {category["id"] for category in ground_truth["categories"]}
 
-    formed = []
+    formed, bounds = [], Bounds.current()
     for number, record in enumerate(raw):
         label = result_label(number, record)
         if error := validation.result_error(record):
@@ -140,7 +141,7 @@ def load_predictions(
         else:
             image = images[record["image_id"]]
             error = validation.mask_size_mismatch(record, image) or validation.box_outside_image(record, image)
-            if error := error or validation.far_from_image(record, image):
+            if error := error or validation.far_from_image(record, image, bounds):
                 invalid.add(f"{label} (image {image['id']}) {error}")
             else:
                 formed.append(record)

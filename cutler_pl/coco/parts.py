@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, NotRequired, TypedDict
 
+from cutler_pl.coco.bounds import Bounds
 from cutler_pl.coco.file_names import name_error
 from cutler_pl.coco.schema import Image, Instance, Result
 from cutler_pl.coco.validation import (
@@ -64,7 +65,8 @@ def is_shard_record(record: dict[str, Any]) -> bool:
     counted = is_mapping(dropped) and all(map(is_id, dropped.values()))
     if image_error(image) or not isinstance(found, list) or not counted:
         return False
-    return all(_is_instance(instance, image) for instance in found)
+    bounds = Bounds.current()
+    return all(_is_instance(instance, image, bounds) for instance in found)
 
 
 def is_image_results(record: dict[str, Any]) -> bool:
@@ -73,12 +75,12 @@ def is_image_results(record: dict[str, Any]) -> bool:
     return numbers and isinstance(record.get("results"), list)
 
 
-def _is_instance(instance: Any, image: Image) -> bool:
+def _is_instance(instance: Any, image: Image, bounds: Bounds) -> bool:
     return (
         is_mapping(instance)
         and is_finite_number(instance.get("area"))
         and not (box_error(instance.get("bbox")) or segmentation_error(instance.get("segmentation")))
-        and not (mask_size_mismatch(instance, image) or far_from_image(instance, image))
+        and not (mask_size_mismatch(instance, image) or far_from_image(instance, image, bounds))
     )
 
 

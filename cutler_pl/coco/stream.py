@@ -14,13 +14,13 @@ import orjson
 from cutler_pl.coco.json_text import json_error, kind, shown
 from cutler_pl.errors import AnnotationError, DatasetNotFoundError
 from cutler_pl.runtime.files import atomic_write, is_file
+from cutler_pl.runtime.limits import JSON_VALUE
 
 LISTS = ("images", "annotations", "categories")
 _CHUNK_CHARACTERS = 1 << 20
 _SEPARATOR = re.compile(r"\}\s*,\s*\Z")
 _MAX_SEPARATOR = 200
 _MAX_CUTS = 4
-_MAX_VALUE_CHARACTERS = 1 << 28
 _MAX_CUT_WORD = 16  # characters at the end of a buffer that may be an incomplete constant or escape
 _decoder = json.JSONDecoder()
 
@@ -198,6 +198,7 @@ class _JsonReader:
             except (ValueError, RecursionError) as error:
                 raise self._error(json_error(error)) from error
             if end < len(self._buffer) or not self._more():
+                self._check_length(end - self._position)
                 self._position = end
                 return value
 
@@ -228,8 +229,7 @@ class _JsonReader:
             return False
         self._consumed += self._position
         rest = self._buffer[self._position :]
-        if len(rest) > _MAX_VALUE_CHARACTERS:
-            raise self._error(f"a value is longer than {_MAX_VALUE_CHARACTERS:,} characters")
+        self._check_length(len(rest))
         try:
             chunk = self._file.read(max(_CHUNK_CHARACTERS, len(rest)))
         except UnicodeDecodeError as error:
@@ -237,6 +237,10 @@ class _JsonReader:
         self._buffer, self._position, self._at_end, self._tried = rest + chunk, 0, not chunk, False
         return not self._at_end
 
-    def _error(self, what: str) -> AnnotationError:
+    def _check_length(self, length: int) -> None:
+        if length > _CHUNK_CHARACTERS and length > (limit := JSON_VALUE.value()):
+            raise self._error(f"a value is longer than {limit:,} characters", JSON_VALUE.way_out())
+
+    def _error(self, what: str, way_out: str = "download or write it again") -> AnnotationError:
         position = f"{what}, after {self._consumed + self._position:,} characters"
-        return AnnotationError(f"{self._source_name}: not a COCO JSON file ({position}); download or write it again")
+        return AnnotationError(f"{self._source_name}: not a COCO JSON file ({position}); {way_out}")

@@ -7,7 +7,7 @@ from sys import float_info
 from typing import Any, Literal
 
 from cutler_pl.coco import rle
-from cutler_pl.coco.bounds import MAX_ID, MAX_PIXELS, is_near, polygons_error
+from cutler_pl.coco.bounds import MAX_ID, MAX_PIXELS, Bounds, far_error, polygons_error
 from cutler_pl.coco.file_names import file_name, is_text, name_error
 from cutler_pl.coco.json_text import kind, shown
 from cutler_pl.coco.schema import Image
@@ -148,15 +148,16 @@ def mask_size_mismatch(record: Mapping[str, Any], image: Image) -> str | None:
     return f"has a mask of {size[0]}×{size[1]} pixels, but {image_size}"
 
 
-def far_from_image(record: Mapping[str, Any], image: Image) -> str | None:
+def far_from_image(record: Mapping[str, Any], image: Image, bounds: Bounds) -> str | None:
     """Error of a box or polygon far outside its image, or of polygons too long for it."""
     height, width = image["height"], image["width"]
     if (box := record.get("bbox")) is not None:
         longer_side = max(height, width)
-        if not (is_near(box[0], box[0] + box[2], longer_side) and is_near(box[1], box[1] + box[3], longer_side)):
-            return f"has the box {shown(box)}, far outside its image of {height}×{width} pixels (height×width)"
+        x, y, box_width, box_height = box
+        if not (bounds.contain(x, x + box_width, longer_side) and bounds.contain(y, y + box_height, longer_side)):
+            return far_error(f"has the box {shown(box)}", height, width)
     segmentation = record.get("segmentation")
-    return polygons_error(segmentation, height, width) if isinstance(segmentation, list) else None
+    return polygons_error(segmentation, height, width, bounds) if isinstance(segmentation, list) else None
 
 
 def box_outside_image(record: Mapping[str, Any], image: Image) -> str | None:

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from packaging.requirements import Requirement
 
 from cutler_pl.errors import ConfigError
+from cutler_pl.runtime.limits import LIMITS
 from cutler_pl.runtime.version import VERSION
 
 COSTS = {
@@ -51,7 +52,7 @@ def main(arguments: Sequence[str]) -> None:
     if arguments:
         raise ConfigError(f"cutler doctor takes no settings, found {' '.join(arguments)}")
     bad = 0
-    for check in (_versions, _devices, _extras, _weights, _writing, _network):
+    for check in (_versions, _devices, _extras, _weights, _writing, _limits, _network):
         for mark, text in check():
             print(f"{mark:<4}{text}", flush=True)
             bad += mark == "BAD"
@@ -121,6 +122,12 @@ def _writing() -> Iterator[Verdict]:
         return
     free = shutil.disk_usage(folder).free / 2**30
     yield Verdict("ok" if free > 1 else "--", f"{folder}: writes {speed:.0f} MiB/s, {free:.0f} GiB free")
+
+
+def _limits() -> Iterator[Verdict]:
+    for limit in LIMITS:
+        how = "set in the environment" if limit.is_set else "the default"
+        yield Verdict("ok", f"{limit.option}={limit.value()}, {how}: {limit.meaning}")
 
 
 def _network() -> Iterator[Verdict]:

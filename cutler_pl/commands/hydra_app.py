@@ -7,6 +7,7 @@ from pathlib import Path
 
 import hydra
 from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig
@@ -14,6 +15,8 @@ from omegaconf import DictConfig
 from cutler_pl.commands.config_store import register_params
 from cutler_pl.commands.paths import check_paths
 from cutler_pl.commands.sentences import SHOW_TRACEBACKS, one_sentence
+from cutler_pl.commands.unused import check_used
+from cutler_pl.commands.values import check_values
 from cutler_pl.errors import ConfigError
 from cutler_pl.runtime import signals
 from cutler_pl.runtime.config_tree import config_dir
@@ -56,6 +59,8 @@ def launch(name: str, arguments: list[str]) -> None:
         sys.argv = typed  # Lightning starts the other processes of a run with the same words
         with one_sentence(name):  # before Hydra sees the error
             check_paths(name, cfg)
+            check_values(name, cfg)
+            check_used(name, cfg, HydraConfig.get().overrides.task)
             run = import_module(f"cutler_pl.commands.{name}").run
             signals.begin_work()
             run(cfg)
@@ -63,5 +68,10 @@ def launch(name: str, arguments: list[str]) -> None:
     sys.argv = [typed[0], *arguments]  # what Hydra reads
     try:
         hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=name)(task)()
+    except ValueError as error:
+        if str(error).startswith("Config group override"):
+            way_out = "a group such as model= takes the name of an option; ~model leaves it out"
+            raise ConfigError(f"{error}; {way_out}") from error
+        raise
     finally:
         sys.argv = typed

@@ -14,6 +14,7 @@ from cutler_pl.models import Detector, DetectorMetadata, load_detector, load_wei
 from cutler_pl.models.config import TRAIN_OPTIONS
 from cutler_pl.runtime import signals
 from cutler_pl.runtime.logging import get_logger
+from cutler_pl.training.callbacks import RankWatch
 
 log = get_logger(__name__)
 
@@ -66,21 +67,26 @@ def load_detector_from(cfg: DictConfig, source: str, **options: Any) -> tuple[De
     return load_detector(source, **options)
 
 
-def build_trainer(cfg: DictConfig, *, callbacks: Sequence[L.Callback] = ()) -> L.Trainer:
-    """Lightning's Trainer with the callbacks and loggers of a config, and further callbacks.
+def build_trainer(cfg: DictConfig, *, callbacks: Sequence[L.Callback] = (), plugins: Sequence[Any] = ()) -> L.Trainer:
+    """Lightning's Trainer with the callbacks and loggers of a config, and further callbacks and plugins.
 
     Without a progress bar among the callbacks (`callbacks.progress=null`) there is none: Lightning's own counts epochs.
 
     Raises:
         ConfigError: The hardware is missing.
     """
-    callbacks = [*instantiate_all(cfg.get("callbacks")), *callbacks]
+    watch = RankWatch()
+    callbacks = [*instantiate_all(cfg.get("callbacks")), *callbacks, watch]
     with_bar = any(isinstance(callback, ProgressBar) for callback in callbacks)
     options = {
         "callbacks": callbacks,
         "logger": instantiate_all(cfg.get("logger")) or False,
         "enable_progress_bar": cfg.trainer.get("enable_progress_bar", with_bar),
+        "plugins": [*instantiate_all(cfg.trainer.get("plugins")), *plugins],
     }
+    interval, accumulate = cfg.trainer.get("val_check_interval"), cfg.trainer.get("accumulate_grad_batches", 1)
+    if isinstance(interval, int) and accumulate > 1:  # Lightning's counts batches, ours steps
+        options["val_check_interval"] = interval * accumulate
     try:
         trainer: L.Trainer = instantiate(cfg.trainer, **options)
     except Exception as error:
@@ -89,6 +95,7 @@ def build_trainer(cfg: DictConfig, *, callbacks: Sequence[L.Callback] = ()) -> L
         asked = cfg.trainer.get("accelerator")
         raise ConfigError(f"this machine cannot run trainer={asked}: {cause}; try trainer=cpu") from error
     keep_signals(trainer)
+    watch.watch_launch(trainer)
     return trainer
 
 

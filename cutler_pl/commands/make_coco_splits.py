@@ -4,7 +4,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from omegaconf import DictConfig, ListConfig
+from omegaconf import DictConfig
 
 from cutler_pl.coco.stream import read_records
 from cutler_pl.coco.validation import image_error
@@ -44,7 +44,7 @@ def _make_splits(cfg: DictConfig, source: Path, files: Mapping[float, Path]) -> 
     folder = next(iter(files.values())).parent
     released = Path(cfg.released) if cfg.released else None
     existing = [path for path in files.values() if path.exists()]
-    if existing and not cfg.overwrite and folder != released:
+    if not cfg.overwrite and existing and folder != released:
         raise ConfigError(
             f"{existing[0]}: the file exists; give another output=<folder>, or replace it by overwrite=true"
         )
@@ -64,11 +64,6 @@ def _make_splits(cfg: DictConfig, source: Path, files: Mapping[float, Path]) -> 
 
 
 def _check(cfg: DictConfig) -> None:
-    if not isinstance(cfg.percents, ListConfig) or not cfg.percents:
-        raise ConfigError(f"percents={cfg.percents}: expected a list, such as 'percents=[1,10]'")
-    for percent in cfg.percents:
-        if isinstance(percent, bool) or not isinstance(percent, int | float) or not 0 < percent <= 100:
-            raise ConfigError(f"percents={cfg.percents}: {percent!r} is no share in percent, from 0 to 100")
     if cfg.lists and cfg.released:
         raise ConfigError("lists= and released= both say which images are taken; give one of them")
 

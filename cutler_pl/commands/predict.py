@@ -88,7 +88,7 @@ def load_for_prediction(cfg: DictConfig, *, max_detections: int | None = None) -
 
 
 def inference_options(cfg: DictConfig) -> dict[str, Any]:
-    """The settings of `conf/predict.yaml` that replace those of the checkpoint."""
+    """The settings of `conf/inference/base.yaml` that replace those of the checkpoint."""
     names = ("score_threshold", "nms_threshold", "max_detections", "min_size_test", "max_size_test")
     return {name: cfg[name] for name in names if cfg[name] is not None}
 
@@ -105,7 +105,7 @@ def write_predictions(
     """Write the results file and, beside it, `failures.jsonl`.
 
     Args:
-        cfg: The settings of `conf/predict.yaml`.
+        cfg: The settings of `conf/inference/base.yaml`.
         results: COCO results file to write.
         category_ids: Category id of label 1, 2, …
         on_image: Called with each image and its results.

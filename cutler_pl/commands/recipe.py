@@ -24,7 +24,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from cutler_pl.commands.paths import check_paths
 from cutler_pl.commands.resolvers import stage_folder
+from cutler_pl.commands.result_cache import read_record
 from cutler_pl.commands.run_metadata import record_run
+from cutler_pl.commands.unused import check_used
+from cutler_pl.commands.values import check_values
 from cutler_pl.errors import ConfigError
 from cutler_pl.runtime.files import write_json
 from cutler_pl.runtime.locks import file_lock
@@ -65,8 +68,11 @@ class Stage:
             instantiate(self.call)
             return
         pipeline: Callable[[DictConfig], Any] = get_method(f"cutler_pl.commands.{self.pipeline}.run")
-        cfg = compose(str(self.pipeline), overrides=format_overrides(self.overrides))
+        overrides = format_overrides(self.overrides)
+        cfg = compose(str(self.pipeline), overrides=overrides)
         check_paths(str(self.pipeline), cfg)
+        check_values(str(self.pipeline), cfg)
+        check_used(str(self.pipeline), cfg, overrides)
         pipeline(cfg)
 
 
@@ -144,7 +150,9 @@ def _format(value: Any) -> str:
 
 def _run_stage(stage: Stage, fingerprint: str, title: str) -> None:
     marker = stage.folder / DONE
-    if marker.is_file() and json.loads(marker.read_text())["fingerprint"] == fingerprint:
+    record = read_record(marker)
+    sound = record is not None and isinstance(record.get("command"), str | None)
+    if record is not None and sound and record.get("fingerprint") == fingerprint:
         log.info("%s: finished before, kept", title)
         return
     log.info("%s: %s", title, stage.command or stage.call._target_)  # type: ignore[union-attr]

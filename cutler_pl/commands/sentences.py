@@ -51,6 +51,12 @@ def explain(error: BaseException, command: str) -> str | None:
     if full := next((cause for cause in chain if _is_disk_full(cause)), None):
         where = f"{full.filename}: " if isinstance(full, OSError) and full.filename else ""
         return f"{where}the disk or the quota is full; free space, then run the same command again"
+    if any(isinstance(cause, RuntimeError) and "DataLoader worker" in str(cause) for cause in chain):
+        return (
+            "a loader process was killed, most often for want of memory; lower num_workers or the batch size, or give "
+            "the run more memory (in containers also /dev/shm), then run the same command again; a training goes on by "
+            "resume=auto"
+        )
     if isinstance(error, OSError | RuntimeError) and not isinstance(error, HydraException):
         return None
     for cause in chain:
@@ -67,9 +73,8 @@ def explain(error: BaseException, command: str) -> str | None:
             return _unknown_option(cause.missing_cfg_file, cause.options)
         if isinstance(cause, ConfigKeyError | ConfigAttributeError) and isinstance(error, ConfigCompositionException):
             return _unknown_setting(str(cause.full_key), command)
-    if isinstance(error, InstantiationException) and not isinstance(chain[-1], TypeError):
-        return None
-    return _one_line(error)
+    built = next((cause for cause in chain if isinstance(cause, InstantiationException)), None)
+    return _one_line(error) if built is None else _not_built(built, chain[-1])
 
 
 def _is_disk_full(error: BaseException) -> bool:
@@ -108,6 +113,16 @@ def _causes(error: BaseException) -> list[BaseException]:
         chain.append(current)
         current = current.__cause__ or current.__context__
     return chain
+
+
+def _not_built(error: InstantiationException, cause: BaseException) -> str | None:
+    """What the constructor behind a group of settings says of them; None for a bug in it."""
+    if not isinstance(cause, TypeError | ValueError | ImportError | HydraException):
+        return None
+    _, _, group = str(error).partition("full_key: ")
+    said = _one_line(cause) if cause is not error else _one_line(error).partition("; full_key")[0]
+    where = group or "_global_"
+    return f"{where} cannot be built: {said}; --cfg job --package {where} prints its settings"
 
 
 def _one_line(error: BaseException) -> str:

@@ -13,6 +13,7 @@ everything). Boxes come from the masks always; the original misplaces them on im
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
@@ -22,9 +23,11 @@ from torch import Tensor
 from cutler_pl.errors import ConfigError
 from cutler_pl.ops.boxes import masks_to_boxes
 from cutler_pl.ops.masks import mask_intersections
+from cutler_pl.runtime.ranges import Number, Share, check_fields
 from cutler_pl.types import ImageTensor, Target
 
 SizeHW = tuple[int, int]
+Ratio = Annotated[float, Number(above=0, max=1)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,17 +43,16 @@ class CopyPasteParams:
         reproduce: Repeat the original's errors, to check against it.
     """
 
-    rate: float = 1.0
-    ratio_min: float = 0.3
-    ratio_max: float = 1.0
+    rate: Share = 1.0
+    ratio_min: Ratio = 0.3
+    ratio_max: Ratio = 1.0
     random_num: bool = True
-    max_ioa: float = 0.5
+    max_ioa: Annotated[float, Number(min=0, max=10)] = 0.5
     reproduce: bool = False
 
     def __post_init__(self) -> None:
-        if not 0 <= self.rate <= 1:
-            raise ConfigError(f"augment.copy_paste.rate={self.rate} must lie in 0..1")
-        if not 0 < self.ratio_min <= self.ratio_max <= 1:
+        check_fields(self, "augment.copy_paste.")
+        if self.ratio_min > self.ratio_max:
             raise ConfigError(
                 f"augment.copy_paste.ratio_min={self.ratio_min} and ratio_max={self.ratio_max} must rise within 0..1"
             )

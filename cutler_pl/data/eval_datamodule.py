@@ -7,6 +7,7 @@ from cutler_pl.coco.index import InstanceIndex, open_index
 from cutler_pl.data.image_datamodule import ImageDataModule, ImageFiles
 from cutler_pl.errors import AnnotationError, DatasetNotFoundError
 from cutler_pl.runtime.files import is_file
+from cutler_pl.runtime.ranges import Count
 
 
 class EvalDataModule(ImageDataModule):
@@ -23,7 +24,7 @@ class EvalDataModule(ImageDataModule):
         images: str | Path,
         annotations: str | Path,
         *,
-        batch_size: int = 1,
+        batch_size: Count = 1,
         num_workers: int = 4,
         index_dir: str | Path | None = None,
     ) -> None:

@@ -17,9 +17,10 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset
 
 from cutler_pl.coco.failures import Failure, Failures
 from cutler_pl.data.loader import SizedLoader, loader_settings
-from cutler_pl.errors import ConfigError, ImageReadError
+from cutler_pl.errors import ImageReadError
 from cutler_pl.images import read_image, read_oriented
 from cutler_pl.runtime.distributed import global_rank, world_size
+from cutler_pl.runtime.ranges import Count, check_arguments
 from cutler_pl.types import ImageTensor
 
 
@@ -70,10 +71,9 @@ class ImageDataModule(L.LightningDataModule, ABC):
     recorded in `failures` and left out, so that a batch may be smaller or empty.
     """
 
-    def __init__(self, *, batch_size: int = 1, num_workers: int = 4) -> None:
+    @check_arguments("")
+    def __init__(self, *, batch_size: Count = 1, num_workers: int = 4) -> None:
         super().__init__()
-        if batch_size < 1 or num_workers < 0:
-            raise ConfigError(f"batch_size={batch_size} must be at least 1 and num_workers={num_workers} at least 0")
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.failures = Failures()

@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch.utils.data import DataLoader
 
-from cutler_pl.errors import ConfigError
+from cutler_pl.runtime.ranges import Count, check_fields
 from cutler_pl.runtime.signals import in_loader_process
 
 T_co = TypeVar("T_co", covariant=True)
@@ -24,17 +24,12 @@ class LoaderParams:
         group_size: Consecutive images of the global batch that copy-paste draws its partners from.
     """
 
-    batch_size: int
+    batch_size: Count
     num_workers: int
-    group_size: int = 2
+    group_size: Count = 2
 
     def __post_init__(self) -> None:
-        if self.group_size < 1:
-            raise ConfigError(f"data.group_size={self.group_size} must be at least 1")
-        if self.batch_size < 1 or self.num_workers < 0:
-            raise ConfigError(
-                f"data.batch_size={self.batch_size} must be positive, data.num_workers={self.num_workers} at least 0"
-            )
+        check_fields(self, "data.")
 
 
 class EndlessLoader(Generic[T_co]):

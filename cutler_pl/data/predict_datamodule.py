@@ -8,6 +8,7 @@ import numpy as np
 from cutler_pl.coco.packed_strings import PackedStrings
 from cutler_pl.data.image_datamodule import ImageDataModule, ImageFiles
 from cutler_pl.images import list_images
+from cutler_pl.runtime.ranges import Count
 
 
 class PredictDataModule(ImageDataModule):
@@ -17,7 +18,7 @@ class PredictDataModule(ImageDataModule):
         source: An image, a folder, or a `.txt` list of paths relative to the list's folder.
     """
 
-    def __init__(self, source: str | Path, *, batch_size: int = 1, num_workers: int = 4) -> None:
+    def __init__(self, source: str | Path, *, batch_size: Count = 1, num_workers: int = 4) -> None:
         super().__init__(batch_size=batch_size, num_workers=num_workers)
         self.source = source
 

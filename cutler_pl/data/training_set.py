@@ -8,9 +8,10 @@ import numpy as np
 from jaxtyping import Int64
 
 from cutler_pl.coco.index import InstanceIndex, open_index
-from cutler_pl.errors import AnnotationError, ConfigError, DatasetNotFoundError
+from cutler_pl.errors import AnnotationError, DatasetNotFoundError
 from cutler_pl.runtime.files import is_file
 from cutler_pl.runtime.logging import get_logger
+from cutler_pl.runtime.ranges import Count, check_fields
 
 MAX_FAILURE_RATE = 0.05
 """Largest share of missing or unreadable images that a run accepts."""
@@ -40,12 +41,11 @@ class TrainingSet:
     annotations: str | Path
     class_agnostic: bool
     filter_empty: bool
-    max_images: int | None = None
+    max_images: Count | None = None
     index_dir: str | Path | None = None
 
     def __post_init__(self) -> None:
-        if self.max_images is not None and self.max_images < 1:
-            raise ConfigError(f"data.max_images={self.max_images} must be positive, or null for all images")
+        check_fields(self, "data.")
 
     @cached_property
     def index(self) -> InstanceIndex:

@@ -6,7 +6,7 @@ nearest neighbour, boxes are scaled. Objects whose box or mask is empty afterwar
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 import torch
@@ -14,11 +14,12 @@ from jaxtyping import Bool, Float
 
 from cutler_pl.coco import rle
 from cutler_pl.coco.schema import Segmentation
-from cutler_pl.errors import ConfigError
 from cutler_pl.ops.resize import resize_image, resized_size_hw
+from cutler_pl.runtime.ranges import Integer, ListOf, Share, check_fields
 from cutler_pl.types import ImageTensor
 
 SizeHW = tuple[int, int]
+_SIDE = Integer(1, 65_535)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,17 +32,12 @@ class TrainTransformParams:
         flip_probability: Share of the images that are flipped.
     """
 
-    train_sizes: Sequence[int]
-    max_size: int
-    flip_probability: float
+    train_sizes: Annotated[Sequence[int], ListOf(_SIDE)]
+    max_size: Annotated[int, _SIDE]
+    flip_probability: Share
 
     def __post_init__(self) -> None:
-        if not self.train_sizes or min(self.train_sizes) < 1 or self.max_size < 1:
-            raise ConfigError(
-                f"data.train_sizes={list(self.train_sizes)} and data.max_size={self.max_size} must be positive"
-            )
-        if not 0 <= self.flip_probability <= 1:
-            raise ConfigError(f"data.flip_probability={self.flip_probability} must lie in 0..1")
+        check_fields(self, "data.")
 
 
 class TransformParams(NamedTuple):

@@ -5,6 +5,7 @@
 """
 
 from pathlib import Path
+from typing import Annotated
 
 import skimage.data
 from PIL import Image
@@ -15,22 +16,26 @@ from cutler_pl.errors import DatasetNotFoundError, ImageReadError
 from cutler_pl.images import list_images, read_image
 from cutler_pl.runtime.files import atomic_write
 from cutler_pl.runtime.logging import get_logger
+from cutler_pl.runtime.ranges import Count, Integer, check_arguments
 
 SAMPLES = ("astronaut", "camera", "cat", "clock", "coffee", "coins", "hubble_deep_field", "moon", "rocket")
 """The public-domain images that scikit-image ships inside its wheel."""
 
+Scenes = Annotated[int, Integer(1, 1_000_000)]
+
 log = get_logger(__name__)
 
 
+@check_arguments("recipe.stages.data.call.")
 def write_quickstart_data(
     folder: str | Path,
     *,
-    train_scenes: int,
-    test_scenes: int,
+    train_scenes: Scenes,
+    test_scenes: Scenes,
     scene: SceneParams,
     images: str | Path | None = None,
-    max_images: int,
-    max_side: int,
+    max_images: Count,
+    max_side: Annotated[int, Integer(16, 65_535)],
     seed: int,
 ) -> None:
     """Write scenes and images.

@@ -12,6 +12,7 @@ from cutler_pl.datasets.catalog import CATALOG, SEMI_PERCENTS
 from cutler_pl.errors import AnnotationError, ConfigError
 from cutler_pl.runtime.download import fetch_file
 from cutler_pl.runtime.files import atomic_write
+from cutler_pl.runtime.limits import UNPACKED_BYTES
 
 SPLITS_ARCHIVE = "coco/annotations/coco-smi_annotations.zip"
 """Archive of the K % files, below the datasets folder."""
@@ -77,9 +78,15 @@ def extract_member(archive: Path, path: Path) -> None:
     """
     try:
         with zipfile.ZipFile(archive) as files:
-            members = [name for name in files.namelist() if PurePosixPath(name).name == path.name]
+            members = [info for info in files.infolist() if PurePosixPath(info.filename).name == path.name]
             if not members:
                 raise AnnotationError(f"{archive}: holds no {path.name}; delete the archive to fetch it again")
+            size, limit = members[0].file_size, UNPACKED_BYTES.value()
+            if size > limit:  # zipfile never unpacks more than it announces
+                raise AnnotationError(
+                    f"{archive}: {path.name} has {size:,} bytes unpacked, over the limit of {limit:,}; delete the "
+                    f"archive to fetch it again, or {UNPACKED_BYTES.way_out(size)}"
+                )
             with files.open(members[0]) as source, atomic_write(path) as temporary, temporary.open("wb") as target:
                 shutil.copyfileobj(source, target)
     except _UNPACKING_ERRORS as error:

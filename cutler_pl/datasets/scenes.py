@@ -7,6 +7,7 @@ texture, shape), not of objects that a pretrained network would know.
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
@@ -16,8 +17,12 @@ from scipy import ndimage
 from cutler_pl.coco import rle
 from cutler_pl.errors import ConfigError
 from cutler_pl.runtime.files import atomic_write, write_json
+from cutler_pl.runtime.ranges import Integer, Number, Share, check_fields
 
 Grid = Float[np.ndarray, "height width"]
+Side = Annotated[int, Integer(16, 4096)]
+Objects = Annotated[int, Integer(1, 100)]
+Radius = Annotated[float, Number(above=0, max=0.5)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,13 +35,13 @@ class SceneParams:
         min_visible: Share of an object that later objects must leave visible, or they are placed elsewhere.
     """
 
-    height: int = 240
-    width: int = 240
-    min_objects: int = 1
-    max_objects: int = 5
-    min_radius: float = 0.09
-    max_radius: float = 0.24
-    min_visible: float = 0.5
+    height: Side = 240
+    width: Side = 240
+    min_objects: Objects = 1
+    max_objects: Objects = 5
+    min_radius: Radius = 0.09
+    max_radius: Radius = 0.24
+    min_visible: Share = 0.5
 
     @property
     def size_hw(self) -> tuple[int, int]:
@@ -44,10 +49,10 @@ class SceneParams:
         return self.height, self.width
 
     def __post_init__(self) -> None:
-        if not 1 <= self.min_objects <= self.max_objects:
-            raise ConfigError(f"min_objects={self.min_objects} must lie in 1..max_objects={self.max_objects}")
-        if not 0 < self.min_radius <= self.max_radius <= 0.5:
-            raise ConfigError(f"min_radius={self.min_radius} and max_radius={self.max_radius} must rise within 0..0.5")
+        check_fields(self)
+        for low, high in (("min_objects", "max_objects"), ("min_radius", "max_radius")):
+            if getattr(self, low) > getattr(self, high):
+                raise ConfigError(f"{low}={getattr(self, low)} must be at most {high}={getattr(self, high)}")
 
 
 @dataclass(frozen=True)

@@ -9,18 +9,17 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
-from typing import Any, get_args
+from typing import Annotated, Any, get_args
 
 from cutler_pl.coco.io import load_coco
 from cutler_pl.coco.schema import Category, Coco
 from cutler_pl.coco.validation import OnError
-from cutler_pl.errors import ConfigError
 from cutler_pl.evaluation.detections import Detections, load_detections
 from cutler_pl.evaluation.engine import Engine
 from cutler_pl.evaluation.metrics import IouType, PrecisionRecall
 from cutler_pl.runtime.logging import get_logger
+from cutler_pl.runtime.ranges import COUNT, Choice, ListOf, check_fields
 
 _AGNOSTIC: Category = {"id": 1, "name": "object"}
 
@@ -40,16 +39,12 @@ class EvalParams:
         ConfigError: `iou_types` or `max_dets` cannot be used.
     """
 
-    iou_types: Sequence[str] = ("bbox", "segm")
+    iou_types: Annotated[Sequence[str], ListOf(Choice(get_args(IouType)))] = ("bbox", "segm")
     class_agnostic: bool = True
-    max_dets: Sequence[int] = (1, 10, 100)
+    max_dets: Annotated[Sequence[int], ListOf(COUNT, rising=True)] = (1, 10, 100)
 
     def __post_init__(self) -> None:
-        types, counts = self.iou_types, self.max_dets
-        if isinstance(types, str) or not types or not set(types) <= set(get_args(IouType)):
-            raise ConfigError(f'iou_types is {types!r}; give "bbox", "segm" or both in a list')
-        if not counts or counts[0] < 1 or any(a >= b for a, b in pairwise(counts)):
-            raise ConfigError(f"max_dets is {counts!r}; give positive numbers in rising order, such as [1, 10, 100]")
+        check_fields(self)
 
 
 @dataclass(frozen=True)

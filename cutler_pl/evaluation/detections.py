@@ -16,7 +16,7 @@ import orjson
 from jaxtyping import Float64, Int64
 
 from cutler_pl.coco import rle
-from cutler_pl.coco.bounds import REACH
+from cutler_pl.coco.bounds import Bounds
 from cutler_pl.coco.io import Source, load_predictions
 from cutler_pl.coco.schema import RLE, Coco, Image, Result
 from cutler_pl.coco.validation import OnError
@@ -173,7 +173,7 @@ def _fit(found: Detections, images: Sequence[Image]) -> bool:
     x, y, width, height = found.boxes.T
     inside = (x <= image[:, 2]) & (y <= image[:, 1]) & (x + width >= 0) & (y + height >= 0)
     fit = (found.mask_sizes == image[:, 1:]).all(1) | ~found.mask_sizes.any(1)
-    far = REACH * image[:, 1:].max(1)
+    far = Bounds.current().reach * image[:, 1:].max(1)
     inside &= (x >= -far) & (y >= -far) & (x + width <= far + image[:, 2]) & (y + height <= far + image[:, 1])
     valid = np.isfinite(found.scores) & np.isfinite(found.boxes).all(1) & (width >= 0) & (height >= 0)
     return bool(((image[:, 0] == found.image_ids) & inside & fit & valid).all())

@@ -5,12 +5,15 @@ where the paper is silent (its scripts disagree on τ: 0.15 is what the released
 """
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Annotated, Literal
 
-from cutler_pl.errors import ConfigError
+from cutler_pl.runtime.ranges import Integer, Number, Share, check_fields
 
 CornerRule = Literal["original", "invariant"]
 Stop = Literal["never", "dropped", "ncut_value", "foreground", "adaptive"]
+SolverName = Literal["auto", "lanczos", "scipy"]
+
+_AREA = Number(min=0, below=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,31 +37,18 @@ class MaskCutParams:
         max_border: Largest share of the border's patches that an object covers; a background covers more.
     """
 
-    tau: float = 0.15
-    num_masks: int = 3
-    eps: float = 1e-5
+    tau: Annotated[float, Number(min=0, below=1)] = 0.15
+    num_masks: Annotated[int, Integer(1, 1000)] = 3
+    eps: Annotated[float, Number(min=1e-12, below=1)] = 1e-5
     corner_rule: CornerRule = "original"
-    max_overlap: float = 0.5
-    min_area: float = 0.01
+    max_overlap: Share = 0.5
+    min_area: Annotated[float, _AREA] = 0.01
     stop: Stop = "never"
-    max_ncut_value: float = 0.7
-    max_border: float = 0.5
+    max_ncut_value: Annotated[float, Number(above=0, max=2)] = 0.7
+    max_border: Annotated[float, Number(above=0, max=1)] = 0.5
 
     def __post_init__(self) -> None:
-        rules = {
-            "tau": (0 <= self.tau < 1, "a similarity threshold lies in 0 ≤ tau < 1"),
-            "num_masks": (self.num_masks >= 1, "at least one round is needed"),
-            "eps": (0 < self.eps < 1, "the weight of dissimilar patches lies in 0 < eps < 1"),
-            "corner_rule": (self.corner_rule in get_args(CornerRule), f"choose from {', '.join(get_args(CornerRule))}"),
-            "max_overlap": (0 <= self.max_overlap <= 1, "an IoU lies in 0..1"),
-            "min_area": (0 <= self.min_area < 1, "a share of the image lies in 0 ≤ min_area < 1"),
-            "stop": (self.stop in get_args(Stop), f"choose from {', '.join(get_args(Stop))}"),
-            "max_ncut_value": (0 < self.max_ncut_value <= 2, "a normalised cut lies in 0..2"),
-            "max_border": (0 < self.max_border <= 1, "a share of the border lies in 0..1"),
-        }
-        for name, (holds, rule) in rules.items():
-            if not holds:
-                raise ConfigError(f"maskcut.{name} is {getattr(self, name)!r}; {rule}")
+        check_fields(self, "maskcut.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,8 +63,7 @@ class AnnotationParams:
 
     scores: bool = False
     split_parts: bool = False
-    min_area: float = 0.0
+    min_area: Annotated[float, _AREA] = 0.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.min_area < 1:
-            raise ConfigError(f"annotation.min_area is {self.min_area}; a share of the image lies in 0 ≤ min_area < 1")
+        check_fields(self, "annotation.")

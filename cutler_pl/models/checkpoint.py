@@ -5,6 +5,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 from cutler_pl.coco.categories import COCO_CATEGORIES
@@ -14,7 +15,7 @@ from cutler_pl.models.config import TEST_OPTIONS, TRAIN_OPTIONS, DetectorConfig,
 from cutler_pl.models.description import described_options
 from cutler_pl.models.detector import Detector
 from cutler_pl.weights.files import MODEL_CONFIG_KEY, read_checkpoint, unwrap
-from cutler_pl.weights.load import load_state
+from cutler_pl.weights.load import check_fit, load_state
 from cutler_pl.weights.sources import locate_weights
 
 # Choices of a training or of a run, not of the model.
@@ -88,12 +89,15 @@ def load_detector(source: str | Path, **overrides: Any) -> tuple[Detector, Detec
         ids, names = _usual_classes(options["num_classes"])
         if len(ids) > 1:
             options |= _WITH_LABELS
-    _check_overrides(overrides, options, name=str(source))
-    model = Detector(make_config(_NAME, **(options | overrides)))
     try:
-        load_state(model, state, name=str(source))
-    except CheckpointError as error:
-        raise CheckpointError(f"{error}\n(the model was built as the file describes it)") from error
+        trained = make_config(_NAME, **options)
+    except ConfigError as error:
+        raise _impossible(str(source), error) from error
+    _check_overrides(overrides, options, trained, name=str(source))
+    config = make_config(_NAME, **(options | overrides))
+    _check_shapes(config, state, name=str(source), given=overrides)
+    model = Detector(config)
+    load_state(model, state, name=str(source))
     return model, DetectorMetadata(ids, names, assumed)
 
 
@@ -115,9 +119,29 @@ def load_backbone(source: str | Path) -> dict[str, Tensor]:
     return body
 
 
-def _check_overrides(overrides: Mapping[str, Any], trained: Mapping[str, Any], *, name: str) -> None:
+def _check_shapes(config: DetectorConfig, state: Mapping[str, Tensor], *, name: str, given: Mapping[str, Any]) -> None:
+    """Compare a model without memory with the weights: a file may describe one that is far larger than itself."""
+    try:
+        with torch.device("meta"):
+            model = Detector(config)
+        check_fit(model, state, name=name)
+    except ConfigError as error:
+        if given:
+            raise
+        raise _impossible(name, error) from error
+    except CheckpointError as error:
+        raise CheckpointError(f"{error}\n(the model was built as the file describes it)") from error
+
+
+def _impossible(name: str, error: ConfigError) -> CheckpointError:
+    return CheckpointError(f"{name}: describes a model that cannot be ({error}); write the file again")
+
+
+def _check_overrides(
+    overrides: Mapping[str, Any], trained: Mapping[str, Any], before: DetectorConfig, *, name: str
+) -> None:
     """Options of inference act; others must be what the weights were trained with, as far as the file says so."""
-    before, now = (make_config(_NAME, **{**trained, **changes}) for changes in ({}, overrides))
+    now = make_config(_NAME, **{**trained, **overrides})
     for option in overrides:
         if option in TRAIN_OPTIONS:
             raise ConfigError(f"{option} is an option of training, which a trained detector does not use; leave it out")

@@ -1,17 +1,38 @@
 """Every choice about the detector in one place; the defaults are the recipe of the paper's unsupervised training."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from numbers import Integral, Real
-from typing import Any
+from typing import Annotated, Any
 
 from cutler_pl.errors import ConfigError
 from cutler_pl.models.droploss import ClassificationWeights
 from cutler_pl.models.sampler import Sampler
+from cutler_pl.runtime.limits import CHANNELS
+from cutler_pl.runtime.ranges import Choice, Integer, ListOf, Number, Share, check, check_fields, rules_of
 
 NORMS = ("bn", "gn", "frozen")
 NUM_LEVELS = 5
 SIZE_DIVISOR = 32
+
+
+class _WidthRange(Integer):
+    """A whole number from 1 to 65,536, or to a higher limit `CHANNELS`."""
+
+    @property
+    def expected(self) -> str:
+        """The range in words, with the option."""
+        return f"an integer from 1 to {max(CHANNELS.default, CHANNELS.value())} ({CHANNELS.option} raises it)"
+
+    def read(self, value: Any) -> int:
+        """The number."""
+        return Integer(1, max(CHANNELS.default, CHANNELS.value())).read(value)
+
+
+Width = Annotated[int, _WidthRange(1, CHANNELS.default)]
+"""Of a layer or a list."""
+Color = Annotated[float, Number(min=0, max=255)]
+Positive = Annotated[float, Number(above=0, max=65_536)]
+_EACH_LEVEL = ListOf(Number(above=0, max=65_536), NUM_LEVELS, NUM_LEVELS, as_tuple=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,43 +42,43 @@ class DetectorConfig:
     The defaults make the three-stage cascade; `ARCHITECTURES` holds what a plain Mask R-CNN changes.
     """
 
-    num_classes: int = 1
+    num_classes: Width = 1
     """Classes without the background; labels are 1 to num_classes."""
     backbone: str = "resnet50"
     """`resnet18|34|50|101` of torchvision, or `timm/<name>` for any timm network with features of stride 4 to 32."""
-    norm: str = "bn"
+    norm: Annotated[str, Choice(NORMS)] = "bn"
     """Normalisation of backbone and FPN: `bn` (SyncBN under Lightning's `sync_batchnorm`), `gn`, or `frozen`."""
-    fpn_channels: int = 256
+    fpn_channels: Width = 256
     """Channels of every pyramid level."""
-    anchor_sizes: tuple[float, ...] = (32.0, 64.0, 128.0, 256.0, 512.0)
+    anchor_sizes: Annotated[tuple[float, ...], _EACH_LEVEL] = (32.0, 64.0, 128.0, 256.0, 512.0)
     """Side in pixels of the square anchor of each level p2 to p6."""
-    anchor_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
+    anchor_ratios: tuple[Positive, ...] = (0.5, 1.0, 2.0)
     """Height over width of the anchors of each place."""
 
-    rpn_iou_thresholds: tuple[float, float] = (0.3, 0.7)
+    rpn_iou_thresholds: tuple[Share, Share] = (0.3, 0.7)
     """Anchors below the first are background, from the second on foreground, between them ignored."""
-    rpn_batch_per_image: int = 256
+    rpn_batch_per_image: Width = 256
     """Anchors in the loss, for each image."""
-    rpn_positive_fraction: float = 0.5
+    rpn_positive_fraction: Share = 0.5
     """Largest share of foreground among them."""
-    rpn_nms_threshold: float = 0.65
+    rpn_nms_threshold: Share = 0.65
     """IoU above which the weaker of two proposals of a level goes; 0.7 in self-training and with labels."""
-    rpn_pre_nms_train: int = 2000
+    rpn_pre_nms_train: Width = 2000
     """Proposals of each level that enter NMS in training."""
-    rpn_pre_nms_test: int = 1000
+    rpn_pre_nms_test: Width = 1000
     """Proposals of each level that enter NMS in inference."""
-    rpn_post_nms_train: int = 4000
+    rpn_post_nms_train: Width = 4000
     """Proposals of an image that leave NMS in training; 1000 in self-training, 2000 with labels."""
-    rpn_post_nms_test: int = 1000
+    rpn_post_nms_test: Width = 1000
     """Proposals of an image that leave NMS in inference."""
 
-    roi_batch_per_image: int = 512
+    roi_batch_per_image: Width = 512
     """Proposals in the losses of the heads, for each image."""
-    roi_positive_fraction: float = 0.25
+    roi_positive_fraction: Share = 0.25
     """Largest share of foreground among them."""
-    stage_ious: tuple[float, ...] = (0.5, 0.6, 0.7)
+    stage_ious: tuple[Share, ...] = (0.5, 0.6, 0.7)
     """IoU with the ground truth from which a proposal is foreground, for each stage."""
-    stage_box_weights: tuple[tuple[float, float, float, float], ...] = (
+    stage_box_weights: tuple[tuple[Positive, Positive, Positive, Positive], ...] = (
         (10.0, 10.0, 5.0, 5.0),
         (20.0, 20.0, 10.0, 10.0),
         (30.0, 30.0, 15.0, 15.0),
@@ -65,30 +86,30 @@ class DetectorConfig:
     """Factors of the (x, y, width, height) deltas, for each stage."""
     class_agnostic_boxes: bool = True
     """One box regression for all classes; needed where there is more than one stage."""
-    box_head_dim: int = 1024
+    box_head_dim: Width = 1024
     """Width of the two fully connected layers."""
-    mask_head_channels: int = 256
+    mask_head_channels: Width = 256
     """Channels of the mask head."""
-    mask_head_convs: int = 4
+    mask_head_convs: Annotated[int, Integer(1, 64)] = 4
     """3×3 convolutions of the mask head before its upsampling."""
     classification_weights: ClassificationWeights | None = None
     """DropLoss, or another weighting of proposals in the classification loss; None weights all alike."""
     sampler: Sampler | None = None
     """Order in which anchors and proposals are sampled; None draws at random."""
 
-    score_threshold: float = 0.0
+    score_threshold: Share = 0.0
     """Detections must score above it; 0.05 with labels."""
-    nms_threshold: float = 0.5
+    nms_threshold: Share = 0.5
     """IoU above which the weaker of two detections of a class goes."""
-    max_detections: int = 100
+    max_detections: Width = 100
     """Most detections of an image; 300 for LVIS, 30 when predicting for self-training."""
-    min_size_test: int = 800
+    min_size_test: Width = 800
     """Shortest side images are resized to in inference."""
-    max_size_test: int = 1333
+    max_size_test: Width = 1333
     """Cap of the longest side then."""
-    pixel_mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
+    pixel_mean: tuple[Color, Color, Color] = (123.675, 116.28, 103.53)
     """Mean of red, green and blue taken off the pixels."""
-    pixel_std: tuple[float, float, float] = (58.395, 57.12, 57.375)
+    pixel_std: tuple[Positive, Positive, Positive] = (58.395, 57.12, 57.375)
     """Deviation of red, green and blue the pixels are divided by."""
     channels_last: bool = True
     """Hand the images to the convolutions in the channels-last memory layout, which is faster (docs/BENCHMARKS.md)."""
@@ -97,28 +118,17 @@ class DetectorConfig:
 
     def __post_init__(self) -> None:
         """Check each value and how they go together; a ConfigError names what cannot work."""
-        _check_choice("norm", self.norm, NORMS)
-        if len(self.anchor_sizes) != NUM_LEVELS:
-            raise ConfigError(
-                f"anchor_sizes needs one size for each of the {NUM_LEVELS} pyramid levels, found {self.anchor_sizes}"
-            )
-        if len(self.stage_ious) != len(self.stage_box_weights) or not self.stage_ious:
+        check_fields(self)
+        if self.rpn_iou_thresholds[0] > self.rpn_iou_thresholds[1]:
+            raise ConfigError(f"rpn_iou_thresholds={list(self.rpn_iou_thresholds)}: the first is larger; swap them")
+        if len(self.stage_ious) != len(self.stage_box_weights):
             raise ConfigError(
                 f"stage_ious and stage_box_weights describe the same stages, found {len(self.stage_ious)} IoUs and "
                 f"{len(self.stage_box_weights)} weights"
             )
         if len(self.stage_ious) > 1 and not self.class_agnostic_boxes:
             raise ConfigError("class_agnostic_boxes must be true in a cascade: a stage passes on one box per proposal")
-        for name in _POSITIVE_INTEGERS:
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} must be at least 1, found {getattr(self, name)}")
-        for name in _FRACTIONS:
-            if not 0 <= getattr(self, name) <= 1:
-                raise ConfigError(f"{name} must lie in 0 to 1, found {getattr(self, name)}")
 
-
-_POSITIVE_INTEGERS = tuple(field.name for field in fields(DetectorConfig) if field.type is int)
-_FRACTIONS = tuple(field.name for field in fields(DetectorConfig) if field.type is float)
 
 _SINGLE_STAGE: dict[str, Any] = {
     "stage_ious": (0.5,),
@@ -165,26 +175,11 @@ def make_config(name: str, /, **options: Any) -> DetectorConfig:
         if option in _RENAMED:
             raise ConfigError(f"detector option {option!r} is now called {_RENAMED[option]!r}")
         _check_choice("detector option", option, tuple(field.name for field in known))
-    given = {field.name: _like(field.default, options[field.name]) for field in known if field.name in options}
-    for option, value in given.items():
-        if option in (*_POSITIVE_INTEGERS, *_FRACTIONS):
-            _check_number(option, value, Integral if option in _POSITIVE_INTEGERS else Real)
-    return replace(DetectorConfig(**ARCHITECTURES[name]), **given)
-
-
-def _like(default: Any, value: Any) -> Any:
-    """A value as a config file gives it (lists, whole numbers) in the type of the field's default."""
-    if isinstance(default, tuple) and isinstance(value, Iterable):
-        return tuple(_like(default[0], part) for part in value)
-    return float(value) if isinstance(default, float) and isinstance(value, int) else value
+    rules = rules_of(DetectorConfig)
+    given = {option: check(option, value, rules[option]) for option, value in options.items() if option in rules}
+    return replace(DetectorConfig(**ARCHITECTURES[name]), **(options | given))
 
 
 def _check_choice(what: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
         raise ConfigError(f"{what} {value!r} does not exist; choose one of {', '.join(choices)}")
-
-
-def _check_number(name: str, value: object, kind: type) -> None:
-    if isinstance(value, bool) or not isinstance(value, kind):
-        expected = "a whole number" if kind is Integral else "a number"
-        raise ConfigError(f"{name} must be {expected}, found {value!r}")

@@ -2,14 +2,17 @@
 
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
+from math import isfinite
 from typing import Any
 
 from torch import Tensor
 
+from cutler_pl.coco.bounds import MAX_ID
+from cutler_pl.coco.json_text import shown
 from cutler_pl.errors import CheckpointError, ConfigError
 from cutler_pl.models.config import DetectorConfig, current_names, make_config
+from cutler_pl.runtime.limits import CHANNELS
 
-_MAX_WIDTH = 1 << 16  # of layers and lists; the widest detector here has 4,000
 _NAME = "cascade_mask_rcnn_r50_fpn"  # the options name every difference from it
 
 
@@ -26,7 +29,7 @@ def described_options(
         raise _wrong(name, "detector", "options by name", given)
     options = current_names(given)
     for option, value in options.items():
-        _check_size(value, f"detector.{option}", name, limit=_MAX_WIDTH)
+        _check_size(value, f"detector.{option}", name, limit=CHANNELS.value())
     layers = options.get("mask_head_convs", 0), len(options.get("stage_ious") or ())
     if any(isinstance(count, int) and count > len(state) for count in layers):
         raise CheckpointError(f"{name}: describes more layers than it holds weights; fetch or write the file again")
@@ -53,19 +56,22 @@ def _check_size(value: Any, field: str, name: str, *, limit: int) -> None:
         if len(value) > 16 or any(isinstance(part, list | tuple) and len(part) > 16 for part in value):
             raise _wrong(name, field, "a short list", value)
         flat = [n for part in value for n in (part if isinstance(part, list | tuple) else [part])]
-        if not all(type(n) in (int, float) and abs(n) <= limit for n in flat):
+        if not all(type(n) in (int, float) and isfinite(n) for n in flat):
             raise _wrong(name, field, "numbers", value)
+        if flat and max(map(abs, flat)) > limit:
+            raise _wrong(name, field, f"numbers of at most {limit:,}", value)
     elif isinstance(value, int | float) and not (0 <= value <= limit):
-        raise _wrong(name, field, f"a number from 0 to {limit:,}", value)
+        way_out = CHANNELS.way_out(value) if isinstance(value, int) and 0 < value < MAX_ID else ""
+        raise _wrong(name, field, f"a number from 0 to {limit:,}", value, way_out)
     if default is not MISSING and default is not None and isinstance(default, tuple) != isinstance(value, list | tuple):
         raise _wrong(name, field, "a list" if isinstance(default, tuple) else "one value", value)
     if isinstance(default, bool | str) and type(value) is not type(default):
         raise _wrong(name, field, "a text" if isinstance(default, str) else "true or false", value)
 
 
-def _wrong(name: str, field: str, expected: str, found: Any) -> CheckpointError:
-    shown = repr(found)[:60] if isinstance(found, str | int | float | bool | None) else type(found).__name__
+def _wrong(name: str, field: str, expected: str, found: Any, way_out: str = "") -> CheckpointError:
+    said = shown(found) if isinstance(found, str | int | float | bool | None) else type(found).__name__
     return CheckpointError(
-        f"{name}: its description of the model, model_config.{field}, should be {expected} and is {shown}; write the "
-        "file again"
+        f"{name}: its description of the model, model_config.{field}, should be {expected} and is {said}; "
+        f"{way_out or 'write the file again'}"
     )

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from cutler_pl.ops.boxes import box_iou
+from cutler_pl.runtime.ranges import Share, check_arguments
 
 
 class StagePrediction(NamedTuple):
@@ -66,7 +67,8 @@ class DropLoss:
         iou_thresh: τ of the paper.
     """
 
-    def __init__(self, iou_thresh: float = 0.01) -> None:
+    @check_arguments("model.detector.classification_weights.")
+    def __init__(self, iou_thresh: Share = 0.01) -> None:
         self.iou_thresh = iou_thresh
 
     @torch.no_grad()
@@ -99,7 +101,8 @@ class DropLossOriginal:
 
     MAX_MATCHES = 100
 
-    def __init__(self, iou_thresh: float = 0.01) -> None:
+    @check_arguments("model.detector.classification_weights.")
+    def __init__(self, iou_thresh: Share = 0.01) -> None:
         self.iou_thresh = iou_thresh
 
     def __call__(self, images: Sequence[StagePrediction], *, stage: int) -> Float[Tensor, " proposals"]:

@@ -12,8 +12,8 @@ from cutler_pl.weights.files import check_numbers, read_checkpoint
 _PARTS = {"state_dict": Mapping, "optimizer_states": list, "lr_schedulers": list, "loops": Mapping}
 
 
-def check_resume(path: Any) -> None:
-    """Raise unless the file of the setting `resume` holds an interrupted training, whole and with finite weights.
+def check_resume(path: Any) -> dict[str, Any]:
+    """What a file of the setting `resume` holds: an interrupted training, whole and with finite weights.
 
     Raises:
         ConfigError: The setting is no path.
@@ -31,5 +31,6 @@ def check_resume(path: Any) -> None:
             f"resume: {path} is no checkpoint of an interrupted training, {', '.join(wrong or ['global_step'])} is "
             "missing or of another kind; give weights alone as model.init=<file>"
         )
-    state = {key: value for key, value in content["state_dict"].items() if isinstance(value, Tensor)}
+    state = {str(key): value for key, value in content["state_dict"].items() if isinstance(value, Tensor)}
     check_numbers(state, name=f"resume: {path}")
+    return content

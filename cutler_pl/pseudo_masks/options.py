@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 from cutler_pl.errors import ConfigError
 from cutler_pl.maskcut.params import AnnotationParams
+from cutler_pl.runtime.ranges import Count, Integer, Share, check_fields
 
 
 @dataclass(frozen=True)
@@ -17,10 +18,11 @@ class JobShard:
     """
 
     index: int = 0
-    count: int = 1
+    count: Count = 1
 
     def __post_init__(self) -> None:
-        if not 0 <= self.index < self.count:
+        check_fields(self, "job.")
+        if self.index >= self.count:
             raise ConfigError(
                 f"job.index={self.index} with job.count={self.count}: the index runs from 0 to {self.count - 1}"
             )
@@ -41,11 +43,14 @@ class RunOptions:
         shard: Which part of a job array this is; the last part to finish merges.
     """
 
-    fixed_size: int
-    batch_size: int
+    fixed_size: Annotated[int, Integer(1, 4096)]
+    batch_size: Count
     num_workers: int
-    threads: int
-    max_failure_rate: float
+    threads: Annotated[int, Integer(1, 1024)]
+    max_failure_rate: Share
     annotation: AnnotationParams = field(default_factory=AnnotationParams)
     settings: Mapping[str, Any] = field(default_factory=dict)
     shard: JobShard = field(default_factory=JobShard)
+
+    def __post_init__(self) -> None:
+        check_fields(self)

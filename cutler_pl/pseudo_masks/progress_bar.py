@@ -6,12 +6,17 @@ import lightning as L
 from lightning.pytorch.callbacks import TQDMProgressBar
 
 from cutler_pl.pseudo_masks.module import MaskCutModule
+from cutler_pl.runtime.ranges import check_arguments
 
 
 class MaskCutProgressBar(TQDMProgressBar):
     """Progress in images: how many per second, time left, masks kept and dropped, images failed."""
 
     predict_description = "MaskCut"
+
+    @check_arguments("callbacks.progress.")
+    def __init__(self, refresh_rate: int = 1, process_position: int = 0, leave: bool = False) -> None:
+        super().__init__(refresh_rate, process_position, leave)
 
     def on_predict_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Open the bar over this process's images."""

@@ -69,7 +69,10 @@ def begin_run(folder: str | Path, parameters: Mapping[str, Any], inputs: Sequenc
     recorded = folder / PARAMETERS_NAME
     given = json.loads(json.dumps(parameters))
     if recorded.is_file():
-        before = _with_current_names(_read_record(recorded, dict))
+        try:
+            before = _with_current_names(_read_record(recorded, dict))
+        except RecursionError as error:
+            raise AnnotationError(f"{recorded}: damaged, it is nested too deeply; {_WAY_OUT}") from error
         if differences := _differences(before, given):
             raise ConfigError(
                 f"{folder.parent}: holds results made with {'; '.join(differences)}; choose another output folder, "

@@ -20,6 +20,7 @@ from tqdm import tqdm
 from cutler_pl.errors import ConfigError, CutlerError, DownloadError
 from cutler_pl.runtime.distributed import global_rank
 from cutler_pl.runtime.files import file_digest, wrap_os_errors, write_json, write_text
+from cutler_pl.runtime.limits import DOWNLOAD_BYTES
 from cutler_pl.runtime.locks import file_lock
 from cutler_pl.runtime.logging import get_logger
 
@@ -62,7 +63,7 @@ def fetch_file(
         DownloadError: The file cannot be fetched, or its SHA-256 is not the recorded one.
         OutputWriteError: There is no space or no permission.
     """
-    if not _is_safe(address):
+    if not is_safe_address(address):
         raise ConfigError(f"{address}: not fetched, since only https addresses are safe against changes on the way")
     if path.is_file():
         if check is not None and not _checksum_path(path).is_file():  # put there by hand
@@ -90,7 +91,8 @@ def fetch_file(
     return True
 
 
-def _is_safe(address: str) -> bool:
+def is_safe_address(address: str) -> bool:
+    """Whether nobody can change what is fetched on its way: https, or http of this machine."""
     try:
         parts = urlsplit(address)
     except ValueError:
@@ -104,7 +106,7 @@ class _SafeRedirects(urllib.request.HTTPRedirectHandler):
     def redirect_request(
         self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
     ) -> Any:
-        if not _is_safe(newurl) or (req.type == "https" and urlsplit(newurl).scheme != "https"):
+        if not is_safe_address(newurl) or (req.type == "https" and urlsplit(newurl).scheme != "https"):
             fp.close()
             raise DownloadError(
                 f"{req.full_url}: not fetched, since it leads to {newurl}, and only https addresses are safe against "
@@ -127,7 +129,7 @@ def _verify_checksum(content: Path, path: Path, address: str) -> None:
         if content == path:
             _record_checksum(path, path)
         return
-    recorded = _checksum_path(path).read_text(encoding="utf-8").split()[:1]
+    recorded = _checksum_path(path).read_text(encoding="utf-8", errors="replace").split()[:1]
     found = file_digest(content)
     if recorded != [found]:
         if content != path:
@@ -149,6 +151,8 @@ def _transfer(address: str, part: Path, attempts: int, pause_seconds: float) -> 
             if error.code < 500:
                 raise _unavailable(address, part, f"the server answers {error.code} {error.reason}") from error
             reason: Exception = error
+        except ConfigError:  # of the limit's option
+            raise
         except ValueError as error:  # an address or a length that is none
             raise _unavailable(address, part, f"the server's answer makes no sense: {error}") from error
         except _CONNECTION_ERRORS as error:
@@ -164,8 +168,7 @@ def _transfer(address: str, part: Path, attempts: int, pause_seconds: float) -> 
 def _resume(address: str, part: Path) -> None:
     """Fetch the rest of `part`; all of it where the file on the server has changed or the server cannot resume."""
     had = part.stat().st_size if part.is_file() else 0
-    known = had and _metadata_path(part).is_file()
-    metadata = json.loads(_metadata_path(part).read_text(encoding="utf-8")) if known else {}
+    metadata = _metadata(part) if had else {}
     size = metadata.get("size")
     if had and had == size and metadata.get("address") == address:
         return
@@ -176,6 +179,7 @@ def _resume(address: str, part: Path) -> None:
         resumed = response.status == http.client.PARTIAL_CONTENT and _first_byte(response) == had
         length = response.headers.get("Content-Length")
         size = None if length is None else int(length) + (had if resumed else 0)
+        _check_bytes(address, part, size or 0)
         if not resumed:
             part.unlink(missing_ok=True)  # before the metadata, which would say that its bytes are of this version
         version = response.headers.get("ETag") or response.headers.get("Last-Modified")
@@ -184,9 +188,33 @@ def _resume(address: str, part: Path) -> None:
             while chunk := _read(response):
                 file.write(chunk)
                 progress.update(len(chunk))
+                _check_bytes(address, part, file.tell())
     found = part.stat().st_size
     if size is not None and found != size:
         raise _ConnectionLostError(f"the connection ended after {found:,} of {size:,} bytes")
+
+
+def _check_bytes(address: str, part: Path, size: int) -> None:
+    """Raise `DownloadError` where a file is or announces more bytes than the limit; what there is of it goes."""
+    limit = DOWNLOAD_BYTES.value()
+    if size > limit:
+        part.unlink(missing_ok=True)
+        _metadata_path(part).unlink(missing_ok=True)
+        raise DownloadError(
+            f"{address}: not fetched, since it has {size:,} bytes or more, over the limit of {limit:,}; "
+            f"{DOWNLOAD_BYTES.way_out()}"
+        )
+
+
+def _metadata(part: Path) -> dict[str, Any]:
+    """Address, version and size of a part that an earlier run began; nothing if it does not say, or is damaged."""
+    try:
+        content = json.loads(_metadata_path(part).read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    types = {"address": str, "version": str | None, "size": int | None}
+    sound = isinstance(content, dict) and all(isinstance(content.get(key), kind) for key, kind in types.items())
+    return content if sound else {}
 
 
 def _progress(part: Path, size: int | None, done: int) -> "tqdm[Any]":

@@ -11,6 +11,7 @@ from typing import Any, cast
 import lightning as L
 import torch
 from jaxtyping import Float
+from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -18,15 +19,22 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from cutler_pl.errors import ConfigError, TrainingDivergedError
 from cutler_pl.models.detections import CompactPrediction
+from cutler_pl.runtime import signals
 from cutler_pl.runtime.distributed import world_size
 from cutler_pl.runtime.logging import get_logger
 from cutler_pl.runtime.seeding import generator
+from cutler_pl.training.accumulation import PASSES_KEY, align_batch_progress, ends_step
+from cutler_pl.training.carry_over import carry_over
 from cutler_pl.training.clipping import clip_tensor_norms_, tensor_norms
+from cutler_pl.training.norm_statistics import NormStatistics
 from cutler_pl.training.running_means import RunningMeans
 from cutler_pl.types import Target
 from cutler_pl.weights.files import MODEL_CONFIG_KEY
 
 log = get_logger(__name__)
+
+RUN_SETTINGS_KEY = "run_settings"
+"""Where a checkpoint says with which settings its training ran."""
 
 _SAMPLING = 3  # part of the keys: these draws and those of the data are independent
 
@@ -44,6 +52,7 @@ class DetectorModule(L.LightningModule):
         optimizer: Builds the optimizer from the model; None for a module that only predicts.
         scheduler: Builds the schedule from the optimizer, stepped once per step.
         model_config: How to build the model, from `detector_config`; stored in every checkpoint.
+        run_settings: Settings of the run by name, stored in every checkpoint to name changes on resume.
         seed: Seed of the random choices of a training step.
         group_size: Losses are means over groups of so many consecutive images (`data.group_size`); then the model is
             called with it. None: over the images of a process.
@@ -57,6 +66,7 @@ class DetectorModule(L.LightningModule):
         optimizer: Callable[[nn.Module], Optimizer] | None = None,
         scheduler: Callable[[Optimizer], LRScheduler] | None = None,
         model_config: Mapping[str, Any] | None = None,
+        run_settings: Mapping[str, Any] | None = None,
         seed: int = 0,
         group_size: int | None = None,
         max_nonfinite_steps: int = 10,
@@ -64,6 +74,7 @@ class DetectorModule(L.LightningModule):
         super().__init__()
         self.model = model
         self.model_config = dict(model_config or {})
+        self.run_settings = dict(run_settings or {})
         self.seed = seed
         self.group_size = group_size
         self.max_nonfinite_steps = max_nonfinite_steps
@@ -73,22 +84,33 @@ class DetectorModule(L.LightningModule):
         self._losses_finite = torch.ones((), dtype=torch.bool)
         self._last_losses: dict[str, Tensor] = {}
         self._running_means = RunningMeans()
+        self._norm_statistics: NormStatistics | None = None
+        self.stopped_by = 0  # the signal after which all ranks end, once they have agreed
+        self._built: tuple[Optimizer, LRScheduler | None] | None = None
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Optimizer and schedule; `ConfigError` for a module made without an optimizer."""
+        optimizer, scheduler = self._built or self._build()
+        self._built = None
+        if scheduler is None:
+            return optimizer
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def _build(self) -> tuple[Optimizer, LRScheduler | None]:
         if self._build_optimizer is None:
             raise ConfigError("training needs an optimizer, and this module was made for prediction only")
         optimizer = self._build_optimizer(self.model)
-        if self._build_scheduler is None:
-            return optimizer
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": self._build_scheduler(optimizer), "interval": "step"},
-        }
+        return optimizer, None if self._build_scheduler is None else self._build_scheduler(optimizer)
+
+    def on_train_start(self) -> None:
+        """Find the batch normalisations, wherever the strategy has put them."""
+        self._norm_statistics = NormStatistics(self.model)
 
     def on_train_batch_start(self, batch: TrainBatch, batch_idx: int) -> None:
-        """Seed the random choices of the step, such as the sampled regions."""
+        """Seed the random choices of the step, such as the sampled regions; keep the statistics of before."""
         images, _ = batch
+        if self._norm_statistics is not None and batch_idx % self.trainer.accumulate_grad_batches == 0:
+            self._norm_statistics.keep()
         part = batch_idx % self.trainer.accumulate_grad_batches * self.trainer.world_size + self.global_rank
         places = range(part * len(images), (part + 1) * len(images))
         keys = [(self.seed, _SAMPLING, self.global_step, place) for place in places]
@@ -105,8 +127,8 @@ class DetectorModule(L.LightningModule):
         self._losses_finite = torch.isfinite(total.detach()) & self._losses_finite
         self._last_losses = {name: loss.detach() for name, loss in losses.items()}
         self._running_means.update({**self._last_losses, "loss": total.detach()})
-        last_of_step = (batch_idx + 1) % self.trainer.accumulate_grad_batches == 0
-        if last_of_step and (self.global_step + 1) % cast(Any, self.trainer).log_every_n_steps == 0:
+        due = (self.global_step + 1) % cast(Any, self.trainer).log_every_n_steps == 0
+        if due and ends_step(self.trainer, batch_idx):
             for name, mean in self._running_means.compute().items():
                 self.log(f"train/{name}", mean, prog_bar=name == "loss", batch_size=len(images))
         # the lowest rate of all groups is the base rate: heads may have a multiple of it
@@ -117,7 +139,8 @@ class DetectorModule(L.LightningModule):
     def configure_gradient_clipping(self, optimizer: Optimizer, *_: Any, **__: Any) -> None:
         """Clip each gradient by its own norm where its group says so; drop a non-finite step on all ranks.
 
-        Gradients are unscaled here. A dropped step has gradients None: parameters and momentum stay unchanged.
+        Gradients are unscaled here. A dropped step has gradients None: parameters and momentum stay unchanged, and so
+        do running statistics of normalisations.
         """
         norms = []
         for group in optimizer.param_groups:
@@ -129,6 +152,8 @@ class DetectorModule(L.LightningModule):
                 clip_tensor_norms_(gradients, norms[-1], max_norm=max_norm)
         if not self._step_is_finite(norms):
             optimizer.zero_grad(set_to_none=True)
+            if self._norm_statistics is not None:
+                self._norm_statistics.put_back()
         self.log("train/nonfinite_steps", float(self.nonfinite_steps))
 
     def predict_step(self, batch: EvalBatch, *_: Any) -> list[CompactPrediction]:
@@ -140,17 +165,26 @@ class DetectorModule(L.LightningModule):
     validation_step = predict_step  # type: ignore[assignment]  # Lightning passes any output to the callbacks
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the model's config, the counts of dropped steps and the running means."""
+        """Add the model's config, the run's settings, the counts of dropped steps and the running means."""
         checkpoint[MODEL_CONFIG_KEY] = self.model_config
+        checkpoint[RUN_SETTINGS_KEY] = self.run_settings
+        checkpoint[PASSES_KEY] = self.trainer.accumulate_grad_batches
         checkpoint["nonfinite_steps"] = [self.nonfinite_steps, self.nonfinite_in_a_row]
         checkpoint["running_means"] = self._running_means.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restore counts and means; complete the schedule of a checkpoint written before version 0.2."""
+        """Restore counts and means; let the settings of optimizer, schedule and accumulation be those of now."""
+        align_batch_progress(checkpoint, self.trainer.accumulate_grad_batches)
         self.nonfinite_steps, self.nonfinite_in_a_row = checkpoint.get("nonfinite_steps", (0, 0))
         self._running_means.load_state_dict(checkpoint.get("running_means", {}), device=self.device)
-        for schedule in checkpoint.get("lr_schedulers", ()):
-            schedule.setdefault("lr_lambdas", [None] * len(schedule["base_lrs"]))
+        callbacks: list[L.Callback] = cast(Any, self.trainer).callbacks
+        if self.trainer.state.fn == "fit" and not any(isinstance(one, WeightAveraging) for one in callbacks):
+            checkpoint["state_dict"] = checkpoint.pop("current_model_state", checkpoint["state_dict"])
+        keys = {callback.state_key for callback in callbacks}  # Lightning warns of callbacks that are off now
+        checkpoint["callbacks"] = {key: state for key, state in checkpoint.get("callbacks", {}).items() if key in keys}
+        if self._build_optimizer is not None:
+            self._built = self._build()
+            carry_over(checkpoint, *self._built)
 
     def _step_is_finite(self, norms: list[Float[Tensor, " _"]]) -> bool:
         """Whether all ranks may step, with the step's one host–device synchronisation; count and log, or raise."""
@@ -158,9 +192,12 @@ class DetectorModule(L.LightningModule):
         if norms and getattr(self.trainer.precision_plugin, "scaler", None) is None:
             # A loss scaler skips an overflowing step itself and lowers its factor: that is no divergence.
             finite = finite & torch.cat(norms).isfinite().all()
+        self.stopped_by = signals.requested() or 0
         if world_size() > 1:
-            finite = finite.to(torch.int32)
-            torch.distributed.all_reduce(finite, op=torch.distributed.ReduceOp.MIN)
+            agreed = torch.stack([finite.to(torch.int32), torch.full_like(finite, -self.stopped_by, dtype=torch.int32)])
+            torch.distributed.all_reduce(agreed, op=torch.distributed.ReduceOp.MIN)
+            is_finite, stopped_by = agreed.tolist()
+            finite, self.stopped_by = torch.tensor(is_finite), -stopped_by
         if bool(finite):
             self.nonfinite_in_a_row = 0
             return True
@@ -171,7 +208,6 @@ class DetectorModule(L.LightningModule):
         if self.nonfinite_in_a_row >= self.max_nonfinite_steps:
             raise TrainingDivergedError(
                 f"the loss was not finite in {self.nonfinite_in_a_row} steps in a row up to step {self.global_step} "
-                f"({losses}): lower optimizer.lr, lengthen scheduler.warmup_steps or set trainer.precision=32-true, "
-                "and resume from the last checkpoint"
+                f"({losses}): lower optimizer.lr, lengthen scheduler.warmup_steps or set trainer.precision=32-true"
             )
         return False

@@ -3,21 +3,23 @@
 from bisect import bisect_right
 from collections.abc import Sequence
 from functools import partial
+from typing import Annotated
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from cutler_pl.errors import ConfigError
+from cutler_pl.runtime.ranges import COUNT, Count, ListOf, Number, Share, check_arguments
 
 
+@check_arguments("scheduler.")
 def warmup_multistep_lr(
     optimizer: Optimizer,
     *,
-    max_steps: int,
-    milestones: Sequence[int],
-    gamma: float = 0.1,
+    max_steps: Count,
+    milestones: Annotated[Sequence[int], ListOf(COUNT, 0, rising=True)],
+    gamma: Annotated[float, Number(above=0, max=1000)] = 0.1,
     warmup_steps: int = 1000,
-    warmup_factor: float = 0.001,
+    warmup_factor: Share = 0.001,
 ) -> LambdaLR:
     """Schedule that multiplies each group's learning rate by `learning_rate_factor`, stepped per optimizer step.
 
@@ -31,13 +33,6 @@ def warmup_multistep_lr(
     Raises:
         ConfigError: Milestones do not increase, or a number is out of its range.
     """
-    if list(milestones) != sorted(set(milestones)):
-        raise ConfigError(f"scheduler.milestones must increase, found {list(milestones)}")
-    if warmup_steps < 0 or max_steps < 1:
-        raise ConfigError(
-            f"scheduler.warmup_steps must be at least 0 and scheduler.max_steps at least 1, "
-            f"found {warmup_steps} and {max_steps}"
-        )
     steps = partial(learning_rate_factor, milestones=list(milestones), gamma=gamma)
     return LambdaLR(optimizer, partial(steps, warmup_steps=warmup_steps, warmup_factor=warmup_factor))
 

@@ -135,13 +135,18 @@ def load_state(
     report = _compare(name, state, own)
     if reset_head:
         report = _without_heads_of_other_classes(report)
-    if strict and not report.fits:
-        raise CheckpointError(_explain(report))
+    if strict:
+        _require_fit(report)
     check_numbers({report.source_names[key]: state[report.source_names[key]] for key in report.loaded}, name=name)
     with torch.no_grad():
         for key in report.loaded:
             own[key].copy_(state[report.source_names[key]])
     return report
+
+
+def check_fit(model: nn.Module, state: Mapping[str, Tensor], *, name: str) -> None:
+    """Raise `CheckpointError` unless `load_state` would find a place for each weight; `model` may be on meta."""
+    _require_fit(_compare(name, state, model.state_dict()))
 
 
 def to_detectron2(model: nn.Module) -> dict[str, Tensor]:
@@ -232,6 +237,11 @@ def _without_heads_of_other_classes(report: LoadReport) -> LoadReport:
     heads = tuple(entry.key for entry in report.mismatched if _HEAD_LAYER.fullmatch(entry.key))
     others = tuple(entry for entry in report.mismatched if entry.key not in heads)
     return replace(report, mismatched=others, newly_initialized=(*report.newly_initialized, *heads))
+
+
+def _require_fit(report: LoadReport) -> None:
+    if not report.fits:
+        raise CheckpointError(_explain(report))
 
 
 def _explain(report: LoadReport) -> str:

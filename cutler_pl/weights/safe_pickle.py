@@ -19,11 +19,11 @@ from typing import Any
 
 import numpy as np
 
-from cutler_pl.errors import CheckpointError
+from cutler_pl.errors import CheckpointError, ConfigError
+from cutler_pl.runtime.limits import PICKLE_INSTRUCTIONS, UNFOLDING
 
-MAX_INSTRUCTIONS = 5_000_000
-"""Most instructions of a pickle; a detector's has about 10,000."""
 _SPARE_BYTES = 1 << 20
+_SPARE_TENSOR_BYTES = 1 << 29  # of tensors that repeat numbers, which take no memory until a model is built
 _NUMBER = re.compile(r"[biuf]\d{1,2}|\?")
 
 Stream = io.BytesIO | mmap.mmap
@@ -52,6 +52,10 @@ class _Array:
         _, shape, dtype, fortran, data = state
         self.parts = (data, dtype, shape, "F" if fortran else "C")
 
+    @property
+    def nbytes(self) -> int:
+        return len(self.parts[0])
+
     def build(self) -> np.ndarray:
         data, dtype, shape, order = self.parts
         data = data.encode("latin1") if isinstance(data, str) else data  # written by Python 2
@@ -73,21 +77,30 @@ class Ignored:
 class Deferred(ABC):
     """What becomes a value once the whole pickle is read."""
 
+    @property
+    @abstractmethod
+    def nbytes(self) -> int:
+        """Bytes of the value."""
+
     @abstractmethod
     def build(self) -> Any:
         """The value."""
 
 
+class LimitError(pickle.UnpicklingError):
+    """More than a limit that an option raises."""
+
+
 class _Budget:
     """Bytes that a file may still turn into, about as many as it has."""
 
-    def __init__(self, size: int) -> None:
-        self._left = 4 * size + _SPARE_BYTES
+    def __init__(self, size: int, *, spare: int = _SPARE_BYTES) -> None:
+        self._left = UNFOLDING.value() * size + spare
 
     def take(self, size: int) -> None:
         self._left -= size
         if self._left < 0:
-            raise pickle.UnpicklingError("it unfolds to many times its size")
+            raise LimitError(f"it unfolds to more than {UNFOLDING.value()} times its size; {UNFOLDING.way_out()}")
 
 
 class _Call:
@@ -187,6 +200,8 @@ def load_pickle(path: str | Path) -> Any:
         with Path(path).open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as stream:
             size = len(stream)
             return plain(unpickle(stream, size=size), size=size)
+    except ConfigError:  # of a limit's option
+        raise
     except Exception as error:
         raise unreadable(path, error, "a pickle of arrays") from error
 
@@ -213,9 +228,10 @@ def unpickle(
 
 def _check_instructions(stream: Stream) -> None:
     argument: Any
+    limit = PICKLE_INSTRUCTIONS.value()
     for number, (instruction, argument, _) in enumerate(pickletools.genops(stream)):  # type: ignore[arg-type]
-        if number >= MAX_INSTRUCTIONS:
-            raise pickle.UnpicklingError(f"it has more than {MAX_INSTRUCTIONS:,} instructions")
+        if number >= limit:
+            raise LimitError(f"it has more than {limit:,} instructions; {PICKLE_INSTRUCTIONS.way_out()}")
         puts = instruction.name in ("PUT", "BINPUT", "LONG_BINPUT") and argument is not None
         if puts and not 0 <= argument <= number + 1:
             raise pickle.UnpicklingError(f"its memo position {argument} lies beyond its {number} instructions")
@@ -228,25 +244,27 @@ def unreadable(path: str | Path, error: Exception, kind: str) -> CheckpointError
             f"{path}: refused, since reading it would run {str(error)!r} of the file's choosing; only tensors, arrays "
             "and built-in containers are read, so save the weights alone and give that file"
         )
+    if isinstance(error, LimitError):
+        return CheckpointError(f"{path}: refused, since {error}")
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
     return CheckpointError(f"{path}: not readable as {kind} ({reason}); fetch or write the file again")
 
 
 def plain(value: Any, *, size: int) -> Any:
     """The value with arrays and tensors in place of their stand-ins, of a file of `size` bytes."""
-    return _plain(value, _Budget(size), {})
+    return _plain(value, _Budget(size), _Budget(size, spare=_SPARE_TENSOR_BYTES), {})
 
 
-def _plain(value: Any, budget: _Budget, built: dict[int, Any]) -> Any:
+def _plain(value: Any, budget: _Budget, tensors: _Budget, built: dict[int, Any]) -> Any:
     budget.take(4)
     if isinstance(value, _Array | Deferred):
         if id(value) not in built:
+            (budget if isinstance(value, _Array) else tensors).take(value.nbytes)
             built[id(value)] = value.build()
-            budget.take(built[id(value)].nbytes if isinstance(value, _Array) else 0)
         return built[id(value)]
     if isinstance(value, Mapping):
-        return {key: _plain(part, budget, built) for key, part in value.items()}
+        return {key: _plain(part, budget, tensors, built) for key, part in value.items()}
     if isinstance(value, list | tuple):
-        parts = [_plain(part, budget, built) for part in value]
+        parts = [_plain(part, budget, tensors, built) for part in value]
         return tuple(parts) if type(value) is tuple else parts
     return None if isinstance(value, Ignored | _Dtype | _Call | type) else value

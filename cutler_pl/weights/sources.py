@@ -9,14 +9,17 @@ import difflib
 import hashlib
 import re
 from pathlib import Path, PurePosixPath
+from typing import Any
 from urllib.parse import urlsplit
 
 import huggingface_hub
 import torch
 from huggingface_hub.errors import LocalEntryNotFoundError
 
-from cutler_pl.errors import ConfigError, DownloadError, WeightsNotFoundError
-from cutler_pl.runtime.download import fetch_file
+from cutler_pl.errors import ConfigError, CutlerError, DownloadError, WeightsNotFoundError
+from cutler_pl.runtime.download import fetch_file, is_safe_address
+from cutler_pl.runtime.files import file_digest
+from cutler_pl.runtime.limits import DOWNLOAD_BYTES
 
 _ROOT = "https://dl.fbaipublicfiles.com/cutler/checkpoints/"
 _SEMI_PERCENTS = (1, 2, 5, 10, 20, 30, 40, 50, 60, 80)
@@ -34,6 +37,7 @@ RELEASED: dict[str, str] = {PurePosixPath(file).stem: _ROOT + file for file in _
 
 _HUB_FILE = "model.safetensors"
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 _ENDINGS = (".pth", ".pt", ".pkl", ".ckpt", ".safetensors")
 _REACHABLE_SECONDS = 8
 
@@ -99,11 +103,38 @@ def _fetch_from_hub(hub_id: str) -> Path:
     address = huggingface_hub.hf_hub_url(hub_id, _HUB_FILE)
     try:
         # one short request, since the retries of the download would take half a minute without a network
-        huggingface_hub.get_hf_file_metadata(address, timeout=_REACHABLE_SECONDS)
-        return Path(huggingface_hub.hf_hub_download(hub_id, _HUB_FILE))
+        announced = huggingface_hub.get_hf_file_metadata(address, timeout=_REACHABLE_SECONDS)
+        _check_announced(address, announced)
+        path = Path(huggingface_hub.hf_hub_download(hub_id, _HUB_FILE))
+    except CutlerError:
+        raise
     except Exception as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise WeightsNotFoundError(f"{address}: cannot be fetched from the Hugging Face hub ({reason})") from error
+    _check_digest(path, address, announced.etag)
+    return path
+
+
+def _check_announced(address: str, announced: Any) -> None:
+    """Raise `WeightsNotFoundError` for a file that comes from an unsafe address, or is too large."""
+    for part in (address, announced.location):
+        if not is_safe_address(part):
+            raise WeightsNotFoundError(f"{address}: not fetched, since {part} is no https address; unset HF_ENDPOINT")
+    limit = DOWNLOAD_BYTES.value()
+    if (announced.size or 0) > limit:
+        raise WeightsNotFoundError(
+            f"{address}: not fetched, since it has {announced.size:,} bytes, over the limit of {limit:,}; "
+            f"{DOWNLOAD_BYTES.way_out(announced.size)}"
+        )
+
+
+def _check_digest(path: Path, address: str, etag: str | None) -> None:
+    """Compare with the SHA-256 by which the hub names large files; huggingface_hub compares the size only."""
+    if etag is None or not _SHA256.fullmatch(etag) or (found := file_digest(path)) == etag:
+        return
+    path.resolve().unlink()
+    path.unlink(missing_ok=True)
+    raise WeightsNotFoundError(f"{address}: what came has the SHA-256 {found} instead of {etag}; fetch it again")
 
 
 def _file_name(address: str) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cutler_pl.errors import CheckpointError
+from cutler_pl.errors import CheckpointError, ConfigError
 from cutler_pl.weights.safe_pickle import Deferred, Ignored, plain, unpickle, unreadable
 
 ZIP_START = b"PK\x03\x04"
@@ -70,6 +70,10 @@ class _Tensor(Deferred):
         self._place = (shape, stride, offset)
         self._storage = storage
 
+    @property
+    def nbytes(self) -> int:
+        return math.prod(self._place[0]) * self._storage.dtype.itemsize
+
     def build(self) -> Tensor:
         shape, stride, offset = self._place
         if 0 in shape:
@@ -115,7 +119,7 @@ def load_torch(path: str | Path) -> Any:
                     return _load_zip(archive, size)
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as stream:
                 return _load_old(stream, size)
-    except CheckpointError:
+    except (CheckpointError, ConfigError):
         raise
     except Exception as error:
         raise unreadable(path, error, "a PyTorch checkpoint") from error

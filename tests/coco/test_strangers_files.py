@@ -10,10 +10,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from cutler_pl.coco import file_names, load_coco
-from cutler_pl.coco.bounds import MAX_ID, can_rasterise, outline_length, polygons_error
+from cutler_pl.coco.bounds import MAX_ID, Bounds, can_rasterise, outline_length, polygons_error
 from cutler_pl.coco.failures import read_failures
 from cutler_pl.coco.file_names import leads_out, path_below
 from cutler_pl.coco.index import open_index
@@ -171,8 +172,8 @@ def test_fuzz_readers_of_coco_files(tmp_path: Path) -> None:
     ],
 )
 def test_bound_polygons_by_image(polygon: list[float], fits: bool) -> None:
-    assert (polygons_error([polygon], HEIGHT, WIDTH) is None) is fits
-    assert polygons_error([polygon], HEIGHT, WIDTH) is None or can_rasterise([polygon])
+    assert (polygons_error([polygon], HEIGHT, WIDTH, Bounds.current()) is None) is fits
+    assert polygons_error([polygon], HEIGHT, WIDTH, Bounds.current()) is None or can_rasterise([polygon])
 
 
 def test_outline_counts_pixel_steps() -> None:
@@ -234,6 +235,27 @@ def test_damaged_index_names_folder(tmp_path: Path) -> None:
         (folder / name).write_bytes(content)
         with pytest.raises(AnnotationError, match=f"{folder}: damaged index .* remove this folder"):
             open_index(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "array"),
+    [
+        ("areas", np.zeros(1, dtype=np.float32)),
+        ("areas", np.zeros(2)),
+        ("sizes_hw", np.zeros((1, 3), dtype=np.int64)),
+        ("image_ids", np.zeros((), dtype=np.int64)),
+        ("object_offsets", np.array([0, 5])),
+        ("name_offsets", np.array([-1, 5])),
+        ("mask_offsets", np.zeros(0, dtype=np.int64)),
+    ],
+)
+def test_index_of_other_arrays_is_damaged(tmp_path: Path, name: str, array: np.ndarray) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps(coco()))
+    folder = open_index(path).folder
+    np.save(folder / f"{name}.npy", array)
+    with pytest.raises(AnnotationError, match=f"{folder}: damaged index .* remove this folder"):
+        open_index(path)
 
 
 @pytest.mark.parametrize(

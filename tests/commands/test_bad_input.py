@@ -173,3 +173,24 @@ def test_checkpoint_of_another_model_is_refused(command: Command, scenes: tuple[
             "trainer=cpu", "model=cascade_mask_rcnn_tiny",
         )  # fmt: skip
         assert f"{tmp_path}/{name}" in sentence(outcome)
+
+
+@pytest.mark.parametrize(
+    ("setting", "group", "said"),
+    [
+        ("trainer.strategy=foo", "trainer", "invalid strategy name"),
+        ("+callbacks.progress.colour=red", "callbacks.progress", "unexpected keyword argument 'colour'"),
+    ],
+)
+def test_constructor_speaks_of_its_group(
+    command: Command, scenes: tuple[Path, Path], setting: str, group: str, said: str
+) -> None:
+    images, annotations = scenes
+    outcome = command("train.py", *TINY, f"data.images={images}", f"data.annotations={annotations}", setting)
+    assert sentence(outcome).startswith(f"error: {group} cannot be built: ")
+    assert said in outcome.err
+    assert "Error in call to target" not in outcome.err
+
+
+def test_group_without_name_is_refused(command: Command) -> None:
+    assert "takes the name of an option" in sentence(command("scripts/predict.py", "model=null"))

@@ -25,3 +25,13 @@ def test_progress_null_shows_no_bar(name: str, tmp_path: Path, monkeypatch: pyte
             cfg = compose(name, ["trainer=cpu", "logger=none", f"paths.output_dir={tmp_path}", *GIVEN[name], *setting])
             shown.append(build_trainer(cfg).progress_bar_callback is not None)
     assert shown == [True, False]
+
+
+def test_validation_interval_counts_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lightning's counts batches, of which a step has several where gradients are accumulated."""
+    monkeypatch.setenv("PROJECT_ROOT", str(tmp_path))
+    settings = ["trainer=cpu", "logger=none", f"paths.output_dir={tmp_path}", *GIVEN["train"]]
+    accumulation = ["trainer.accumulate_grad_batches=4", "trainer.val_check_interval=10"]
+    with initialize_config_dir(str(config_dir()), version_base="1.3"):
+        assert build_trainer(compose("train", settings)).val_check_interval == 5000
+        assert build_trainer(compose("train", settings + accumulation)).val_check_interval == 40

@@ -15,7 +15,6 @@ SMALL = (
     "recipe.test_scenes=3",
     "recipe.steps=2",
     "recipe.steps_round_1=1",
-    "recipe.max_images=2",
 )
 
 

@@ -137,3 +137,12 @@ def test_marker_names_the_command(tmp_path: Path) -> None:
     assert stage.command == """cutler maskcut 'input='"'"'my photos'"'"'' maskcut=m"""
     recipe.run(make(tmp_path, "a"))
     assert json.loads((tmp_path / "stages/1_a/stage.json").read_text())["command"] is None
+
+
+@pytest.mark.parametrize("content", ["", "{", "[5]", '{"fingerprint": 5}', "[" * 5000, '{"fingerprint": NaN}'])
+def test_damaged_mark_redoes_stage(tmp_path: Path, content: str) -> None:
+    recipe.run(make(tmp_path, "a"))
+    (tmp_path / "stages/1_a/stage.json").write_text(content)
+    (tmp_path / "stages/1_a/result.txt").unlink()
+    recipe.run(make(tmp_path, "a"))
+    assert results(tmp_path) == {"1_a": "a"}

@@ -212,13 +212,13 @@ def test_missing_masks_are_named(side: str) -> None:
 
 @pytest.mark.parametrize("iou_types", [(), ("box",), ("bbox", "keypoints"), "segm"])
 def test_unknown_iou_types_raise(iou_types: Any) -> None:
-    with pytest.raises(ConfigError, match="iou_types is"):
+    with pytest.raises(ConfigError, match="iou_types="):
         evaluate_coco(coco(), [], iou_types=iou_types)
 
 
 @pytest.mark.parametrize("max_dets", [(), (0, 10), (10, 1), (1, 1)])
 def test_falling_max_dets_raise(max_dets: Any) -> None:
-    with pytest.raises(ConfigError, match="max_dets is"):
+    with pytest.raises(ConfigError, match="max_dets="):
         evaluate_coco(coco(), [], max_dets=max_dets)
 
 

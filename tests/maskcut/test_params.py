@@ -22,7 +22,7 @@ def test_parameters_are_frozen() -> None:
     [("tau", -0.1), ("tau", 1.0), ("num_masks", 0), ("eps", 0.0), ("max_overlap", 1.5), ("min_area", 1.0)],
 )
 def test_refuse_impossible_value(field: str, value: float) -> None:
-    with pytest.raises(ConfigError, match=rf"maskcut\.{field} is {value}"):
+    with pytest.raises(ConfigError, match=rf"maskcut\.{field}={value:g}.*: expected a"):
         MaskCutParams(**{field: value})
 
 
@@ -30,5 +30,5 @@ def test_refuse_impossible_value(field: str, value: float) -> None:
 def test_refuse_unknown_choice(field: str) -> None:
     params = MaskCutParams()
     object.__setattr__(params, field, "other")  # past the type check of the test run
-    with pytest.raises(ConfigError, match=rf"maskcut\.{field} is 'other'; choose from "):
+    with pytest.raises(ConfigError, match=rf"maskcut\.{field}=other: expected "):
         params.__post_init__()

@@ -26,16 +26,16 @@ def test_defaults_are_the_recipe_of_both_architectures():
     [
         ({"nms": 0.5}, "detector option 'nms' does not exist; choose one of num_classes, backbone"),
         ({"detections_per_image": 5}, "detector option 'detections_per_image' is now called 'max_detections'"),
-        ({"norm": "ln"}, "norm 'ln' does not exist; choose one of bn, gn, frozen"),
+        ({"norm": "ln"}, "norm=ln: expected one of bn, gn, frozen"),
         ({"backbone": "vgg16"}, "backbone 'vgg16' does not exist; choose one of resnet18"),
         ({"backbone": "timm/no_such_net"}, "backbone 'timm/no_such_net' gives no feature maps"),
         ({"backbone": "timm/resnet18", "norm": "frozen"}, "keeps its own normalisation"),
         ({"norm": "gn", "fpn_channels": 48}, "fpn_channels must be a multiple of 32, found 48"),
-        ({"anchor_sizes": [32, 64]}, "one size for each of the 5 pyramid levels"),
+        ({"anchor_sizes": [32, 64]}, "anchor_sizes=.*: expected a list of 5 items"),
         ({"stage_ious": [0.5]}, "found 1 IoUs and 3 weights"),
         ({"class_agnostic_boxes": False}, "must be true in a cascade"),
-        ({"num_classes": 0}, "num_classes must be at least 1, found 0"),
-        ({"nms_threshold": 1.5}, "nms_threshold must lie in 0 to 1, found 1.5"),
+        ({"num_classes": 0}, "num_classes=0: expected an integer from 1"),
+        ({"nms_threshold": 1.5}, "nms_threshold=1.5: expected a number from 0 to 1"),
     ],
 )
 def test_wrong_options_are_refused_with_the_way_out(options, message):

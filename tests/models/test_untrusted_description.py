@@ -29,6 +29,8 @@ def test_read_description() -> None:
         {"detector": {"mask_head_convs": 50}},
         {"detector": {"stage_ious": 3}},
         {"detector": {"anchor_sizes": ["x"] * 5}},
+        {"detector": {"anchor_sizes": [float("nan")] * 5}},
+        {"detector": {"anchor_sizes": [1e9] * 5}},
         {"detector": {"backbone": 3}},
         {"detector": {"score_threshold": float("nan")}},
         {"category_ids": None},
@@ -41,7 +43,7 @@ def test_read_description() -> None:
     ids=str,
 )
 def test_refuse_wrong_description(change: dict[str, Any]) -> None:
-    with pytest.raises(CheckpointError, match=r"^a: .*(model|weights).*again$"):
+    with pytest.raises(CheckpointError, match=r"^a: .*(model|weights).*(again|CUTLER_PL_MAX_CHANNELS=\S+)$"):
         described_options(GOOD | change, STATE, name="a")
 
 
@@ -61,3 +63,10 @@ def test_resume_from_something_else(tmp_path: Path) -> None:
     torch.save({"state_dict": {"w": torch.zeros(1)}}, path)
     with pytest.raises(CheckpointError, match=r"optimizer_states, lr_schedulers, loops is missing.*model\.init"):
         check_resume(path)
+
+
+def test_resume_from_weights_without_names(tmp_path: Path) -> None:
+    content = {"state_dict": {1: torch.zeros(1, dtype=torch.int8)}, "optimizer_states": [], "lr_schedulers": []}
+    torch.save(content | {"loops": {}, "global_step": 3}, tmp_path / "a.ckpt")
+    with pytest.raises(CheckpointError, match=r"resume: .*: 1 is of type int8"):
+        check_resume(tmp_path / "a.ckpt")

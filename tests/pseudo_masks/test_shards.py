@@ -153,3 +153,23 @@ def test_list_golden_annotations_without_image(golden_dir: Path, tmp_path: Path)
     assert (report.images, report.annotations) == (4, 5)
     assert len(report.invalid) == 2
     assert all("unknown image 3" in error for error in report.invalid)
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "{", "5", "[1]", '{"a":' * 600 + "1" + "}" * 600, '{"a":' * 100_000, "NaN"],
+    ids=["empty", "cut", "number", "list", "deep", "deeper", "nan"],
+)
+def test_damaged_parameters_are_a_sentence(tmp_path: Path, content: str) -> None:
+    (tmp_path / "parameters.json").write_text(content)
+    with pytest.raises((AnnotationError, ConfigError)) as error:
+        begin_run(tmp_path, {"tau": 0.15}, ["a"])
+    assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 1000
+
+
+@pytest.mark.parametrize("content", ["", "[", "{}", "[5]", "[null]", "[" * 100_000])
+def test_damaged_inputs_are_a_sentence(tmp_path: Path, content: str) -> None:
+    (tmp_path / "inputs.json").write_text(content)
+    with pytest.raises(AnnotationError, match=r"inputs\.json: .*restore it, or remove this file"):
+        read_inputs(tmp_path)

@@ -92,6 +92,42 @@ def test_non_finite_step_changes_nothing(
     assert [line.getMessage().split(":")[0] for line in caplog.records] == ["step 2 dropped", "step 3 dropped"]
 
 
+class InfinitePixels(NonFinite):
+    """Some steps see infinite pixels."""
+
+    def forward(self, images: Any, targets: Any = None) -> Any:
+        spoilt = self.calls in self.steps
+        self.calls += 1
+        return self.inner([image * float("inf") for image in images] if spoilt else images, targets)
+
+
+class Statistics(L.Callback):
+    """Running statistics after every step."""
+
+    def __init__(self) -> None:
+        self.seen: list[list[Tensor]] = []
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
+        self.seen.append([buffer.clone() for buffer in pl_module.buffers()])
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_dropped_step_leaves_running_statistics(
+    accumulate: int, stand_in: Make, make_module: Make, make_trainer: Make, stand_in_data: Make
+) -> None:
+    """Also those of the other batches of the step; the batch count, too."""
+    statistics = Statistics()
+    module = make_module(InfinitePixels(stand_in(), [2 * accumulate]))
+    trainer = make_trainer(max_steps=4, callbacks=[statistics], accumulate_grad_batches=accumulate)
+    trainer.fit(module, datamodule=stand_in_data())
+    assert module.nonfinite_steps == 1
+    _, before, dropped, after = statistics.seen[accumulate - 1 :: accumulate]
+    assert len(before) == 3
+    assert all(torch.equal(one, other) for one, other in zip(before, dropped, strict=True))
+    assert not any(torch.equal(one, other) for one, other in zip(dropped, after, strict=True))
+    assert all(buffer.isfinite().all() for buffer in after)
+
+
 def test_stop_after_consecutive_dropped_steps(
     stand_in: Make, make_module: Make, make_trainer: Make, stand_in_data: Make
 ) -> None:

@@ -102,3 +102,33 @@ def test_groups_equal_the_original(golden_dir: Path, config: str) -> None:
     ours = Counter((g["lr"], g["weight_decay"], len(g["params"])) for g in optimizer.param_groups)
     assert ours == theirs
     assert all(g["momentum"] == 0.9 and not g["nesterov"] and g["dampening"] == 0 for g in optimizer.param_groups)
+
+
+@pytest.mark.parametrize(
+    ("scale", "batch_size", "rate", "line"),
+    [
+        ("none", 16, 0.01, "learning rate 0.01 with optimizer.scale=none: 0.01 is for 16 images per step"),
+        ("none", 8, 0.01, ", this run has 8; optimizer.scale=linear gives 0.005"),
+        (
+            "linear",
+            8,
+            0.005,
+            "learning rate 0.005 with optimizer.scale=linear: 0.01 is for 16 images per step, this run ",
+        ),
+        ("linear", None, 0.01, "learning rate 0.01 with optimizer.scale=linear: 0.01 is for 16 images per step"),
+    ],
+)
+def test_rate_follows_the_images_per_step(
+    scale: str, batch_size: int | None, rate: float, line: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO", "cutler_pl"):
+        optimizer = sgd(Heads(), lr=0.01, weight_decay=0.0, scale=scale, batch_size=batch_size, head_lr_multiplier=2.0)
+    assert {group["lr"] for group in optimizer.param_groups} == {rate, 2 * rate}
+    assert line in caplog.text
+
+
+def test_unknown_scale_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"optimizer\.scale=sqrt: expected linear or none"):
+        sgd(Heads(), lr=0.1, weight_decay=0.0, scale="sqrt")
+    with pytest.raises(ConfigError, match=r"optimizer\.lr_batch_size=0: expected an integer"):
+        sgd(Heads(), lr=0.1, weight_decay=0.0, lr_batch_size=0)

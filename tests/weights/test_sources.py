@@ -1,13 +1,16 @@
+import hashlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.error import URLError
 
 import pytest
 import torch
 from file_server import FileServer, serving
+from huggingface_hub.errors import LocalEntryNotFoundError
 
-from cutler_pl.errors import CheckpointError
+from cutler_pl.errors import CheckpointError, WeightsNotFoundError
 from cutler_pl.models import build_detector, load_weights
 from cutler_pl.runtime import download
 from cutler_pl.weights import sources
@@ -110,3 +113,42 @@ def test_use_released_file_from_cache(cache: Path) -> None:
 def test_plain_http_is_refused() -> None:
     with pytest.raises(CheckpointError, match="only https"):
         locate_weights("http://example.org/model.pth")
+
+
+DIGEST = hashlib.sha256(b"weights").hexdigest()
+LOCATION = "https://cdn.example.org/x"
+
+
+@pytest.mark.parametrize(
+    ("etag", "location", "size", "sentence"),
+    [
+        (DIGEST, LOCATION, 7, None),
+        ("0" * 40, LOCATION, 7, None),  # of git, which has no SHA-256
+        ("0" * 64, LOCATION, 7, f"what came has the SHA-256 {DIGEST} instead of 0"),
+        (DIGEST, "http://cdn.example.org/x", 7, "since http://cdn.example.org/x is no https address"),
+        (DIGEST, LOCATION, 8, "it has 8 bytes, over the limit of 7; .*CUTLER_PL_MAX_DOWNLOAD_BYTES=8"),
+    ],
+    ids=["fits", "git", "other content", "http", "too large"],
+)
+def test_hub_file_is_checked(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, etag: str, location: str, size: int, sentence: str | None
+) -> None:
+    def download(*_: object, local_files_only: bool = False) -> str:
+        if local_files_only:
+            raise LocalEntryNotFoundError("none")
+        (tmp_path / "blob").write_bytes(b"weights")
+        (tmp_path / "model.safetensors").symlink_to(tmp_path / "blob")
+        return str(tmp_path / "model.safetensors")
+
+    announced = SimpleNamespace(etag=etag, location=location, size=size)
+    hub = sources.huggingface_hub
+    monkeypatch.setattr(hub, "hf_hub_download", download)
+    monkeypatch.setattr(hub, "get_hf_file_metadata", lambda *_, **__: announced)
+    monkeypatch.setattr(hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setenv("CUTLER_PL_MAX_DOWNLOAD_BYTES", "7")
+    if sentence is None:
+        assert locate_weights("timm/a").read_bytes() == b"weights"
+        return
+    with pytest.raises(WeightsNotFoundError, match=sentence):
+        locate_weights("timm/a")
+    assert not [*tmp_path.iterdir()]

@@ -57,7 +57,8 @@ def test_shared_lists_do_not_unfold(tmp_path: Path) -> None:
     value: Any = [1]
     for _ in range(60):
         value = [value, value]
-    assert "unfolds to many times its size" in sentence(pickle.dumps({"a": value}), tmp_path / "a.pkl")
+    text = sentence(pickle.dumps({"a": value}), tmp_path / "a.pkl")
+    assert "refused, since it unfolds to more than 4 times its size; if you trust it, raise the limit" in text
 
 
 def test_damage_in_the_middle_is_found(tmp_path: Path) -> None:
@@ -165,3 +166,12 @@ def test_safetensors_header_in_a_subprocess(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code, *map(str, paths)], capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stdout.split()) == (0, ["1"] * len(paths)), done.stderr
+
+
+def test_fuzz_readers_of_checkpoints(tmp_path: Path) -> None:
+    """`python tests/fuzz.py --minutes 5 checkpoints` runs longer."""
+    fuzz = Path(__file__).resolve().parents[1] / "fuzz.py"
+    words = [sys.executable, str(fuzz), "--examples", "30", "--folder", str(tmp_path), "checkpoints"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("seed 0: 30 cases per reader")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from cutler_pl.coco import records, rle, validation
+from cutler_pl.coco.bounds import Bounds
 from cutler_pl.coco.schema import Image
 from cutler_pl.coco.stream import read_records
 from cutler_pl.datasets.converters.image_folder import ImageFolder
@@ -106,7 +107,7 @@ def _mask_error(record: Mapping[str, Any], image: Image) -> str | None:
     mask: Any = record.get("segmentation")
     if validation.is_mapping(mask) and isinstance(mask["counts"], str) and not rle.are_consistent([mask])[0]:
         return "has run lengths that do not add up to its size"
-    return validation.mask_size_mismatch(record, image) or validation.far_from_image(record, image)
+    return validation.mask_size_mismatch(record, image) or validation.far_from_image(record, image, Bounds.current())
 
 
 def read_categories(source: Path) -> list[dict[str, Any]]:

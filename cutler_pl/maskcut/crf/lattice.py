@@ -73,7 +73,7 @@ def build_lattice(features: Float32[np.ndarray, "pixels dim"]) -> Lattice:
         features: Position of each pixel, already divided by the standard deviations.
 
     Raises:
-        ValueError: Positions spread so far that lattice coordinates do not fit 63 bits.
+        ConfigError: Positions spread so far that lattice coordinates do not fit 63 bits.
     """
     pixels, dim = features.shape
     corners = dim + 1

@@ -95,7 +95,7 @@ def build_lattice(
         kernels: Those of `SOURCE`.
 
     Raises:
-        ValueError: Positions spread so far that lattice coordinates do not fit 63 bits.
+        ConfigError: Positions spread so far that lattice coordinates do not fit 63 bits.
     """
     images, pixels, dim = features.shape
     device = features.device

@@ -5,6 +5,8 @@ import math
 import numpy as np
 from jaxtyping import Float32, Int64
 
+from cutler_pl.errors import ConfigError
+
 
 def lattice_scale(dim: int) -> Float32[np.ndarray, " dim"]:
     """Factor of each feature, after which the lattice's blur has standard deviation 1 (Adams et al. sec. 3.1)."""
@@ -26,7 +28,7 @@ def pack_coordinates(
         Offsets and strides of the coordinates, and the stride of the image's number.
 
     Raises:
-        ValueError: 63 bits do not suffice.
+        ConfigError: 63 bits do not suffice.
     """
     dim = len(largest)
     reach = largest.astype(np.float64) * scale
@@ -37,5 +39,8 @@ def pack_coordinates(
         strides.append(stride)
         stride *= 2 * half + 1
     if stride * images >= 1 << 63:
-        raise ValueError(f"the features spread over {stride * images:.1e} lattice points, which 63 bits cannot number")
+        raise ConfigError(
+            f"crf.params: the deviations are too small for images of this size ({stride * images:.1e} lattice points, "
+            "which 63 bits cannot number); raise color_sigma, bilateral_sigma or gaussian_sigma"
+        )
     return np.array([-half for half in span], np.int64), np.array(strides, np.int64), stride

@@ -1,8 +1,13 @@
 """Constants of the refinements; deviations in pixels and in 8-bit grey levels."""
 
 from dataclasses import dataclass
+from typing import Annotated, Literal
 
-from cutler_pl.errors import ConfigError
+from cutler_pl.runtime.ranges import Integer, Number, Share, check_fields
+
+CrfName = Literal["auto", "cuda", "numba", "guided", "none"]
+Sigma = Annotated[float, Number(min=0.1, max=10_000)]
+Weight = Annotated[float, Number(min=0, max=10_000)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,13 +18,16 @@ class CrfParams:
         min_iou: A refined mask whose IoU with its input is below this is rejected.
     """
 
-    iterations: int = 10
-    gaussian_sigma: float = 3.0
-    gaussian_weight: float = 7.0
-    bilateral_sigma: float = 50.0
-    color_sigma: float = 5.0
-    bilateral_weight: float = 10.0
-    min_iou: float = 0.5
+    iterations: Annotated[int, Integer(0, 1000)] = 10
+    gaussian_sigma: Sigma = 3.0
+    gaussian_weight: Weight = 7.0
+    bilateral_sigma: Sigma = 50.0
+    color_sigma: Sigma = 5.0
+    bilateral_weight: Weight = 10.0
+    min_iou: Share = 0.5
+
+    def __post_init__(self) -> None:
+        check_fields(self, "crf.params.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,15 +41,10 @@ class GuidedParams:
         min_iou: As in `CrfParams`.
     """
 
-    radius: int = 32
-    eps: float = 1e-4
-    subsample: int = 4
-    min_iou: float = 0.5
+    radius: Annotated[int, Integer(1, 1024)] = 32
+    eps: Annotated[float, Number(min=1e-12, max=1)] = 1e-4
+    subsample: Annotated[int, Integer(1, 64)] = 4
+    min_iou: Share = 0.5
 
     def __post_init__(self) -> None:
-        for name in ("radius", "subsample"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise ConfigError(f"crf.guided.{name} is {value!r}; give an integer of at least 1")
-        if not isinstance(self.eps, int | float) or not self.eps > 0:
-            raise ConfigError(f"crf.guided.eps is {self.eps!r}; give a variance above 0")
+        check_fields(self, "crf.guided.")

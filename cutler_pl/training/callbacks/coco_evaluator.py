@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 import lightning as L
 
@@ -11,6 +11,7 @@ from cutler_pl.evaluation.coco_metric import CocoMetric
 from cutler_pl.models.predictions import to_coco_results
 from cutler_pl.runtime.files import write_json
 from cutler_pl.runtime.logging import get_logger
+from cutler_pl.runtime.ranges import COUNT, ListOf, check_arguments
 from cutler_pl.training.callbacks.prediction_writer import stored_category_ids
 
 log = get_logger(__name__)
@@ -30,6 +31,7 @@ class CocoEvaluator(L.Callback):
         category_ids: Category id of label 1, 2, …; by default those of the checkpoint, else the labels.
     """
 
+    @check_arguments("callbacks.coco_evaluator.")
     def __init__(
         self,
         *,
@@ -37,7 +39,7 @@ class CocoEvaluator(L.Callback):
         annotations: str | Path | None = None,
         iou_types: Sequence[IouType] = ("bbox", "segm"),
         class_agnostic: bool = True,
-        max_dets: Sequence[int] = (1, 10, 100),
+        max_dets: Annotated[Sequence[int], ListOf(COUNT, rising=True)] = (1, 10, 100),
         metrics: Sequence[str] = ("AP", "AP50", "AP75", "AR100"),
         category_ids: Sequence[int] | None = None,
     ) -> None:

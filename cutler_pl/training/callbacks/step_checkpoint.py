@@ -1,25 +1,27 @@
 """Checkpoints by steps, from which a killed run resumes exactly."""
 
-import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import Checkpoint
 
-from cutler_pl.errors import ConfigError
 from cutler_pl.runtime.logging import get_logger
+from cutler_pl.runtime.ranges import Count, check_arguments
+from cutler_pl.training.checkpoint_folder import CheckpointFolder
+from cutler_pl.training.missed_validation import validate_within_training, validation_is_due
 
 log = get_logger(__name__)
-
-_NAME = re.compile(r"step_(\d+)\.ckpt")
 
 
 class StepCheckpoint(Checkpoint):
     """Writes `step_<number>.ckpt` every `every_n_steps` steps and at the last step, and the link `last.ckpt` to it.
 
     Lightning runs checkpoint callbacks after all others. Unlike `ModelCheckpoint`, the file stores no folder: a moved
-    run resumes as well.
+    run resumes as well. Where a validation follows, a checkpoint is written before it, and a resumed training makes up
+    one that was interrupted. Where steps were dropped since the last checkpoint, older ones stay. A training that goes
+    on at an earlier step than the folder's newest moves the later ones into `set_aside/`.
 
     Args:
         save_top_k: Number of latest checkpoints to keep; None for all.
@@ -28,53 +30,77 @@ class StepCheckpoint(Checkpoint):
         ConfigError: A number is below 1.
     """
 
-    def __init__(self, dirpath: str | Path, *, every_n_steps: int, save_top_k: int | None = 1) -> None:
-        if every_n_steps < 1 or (save_top_k is not None and save_top_k < 1):
-            found = f"found {every_n_steps} and {save_top_k}"
-            raise ConfigError(f"callbacks.checkpoint needs every_n_steps and save_top_k of at least 1, {found}")
-        self.dirpath = Path(dirpath)
+    @check_arguments("callbacks.checkpoint.")
+    def __init__(self, dirpath: str | Path, *, every_n_steps: Count, save_top_k: Count | None = 1) -> None:
+        self.folder = CheckpointFolder(dirpath)
         self.every_n_steps = every_n_steps
         self.save_top_k = save_top_k
         self._saved_at: int | None = None
+        self._validates = False  # after the step of the checkpoint
+        self._dropped = 0
 
     @property
     def last_path(self) -> Path:
         """The link to the latest checkpoint."""
-        return self.dirpath / "last.ckpt"
+        return self.folder.last
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Do not write the checkpoint just read."""
         self._saved_at = trainer.global_step
+        self._dropped = _dropped(pl_module)
+        if trainer.is_global_zero:
+            self.folder.prepare(trainer.global_step)
+        if self._validates and self.folder.validated() != trainer.global_step:
+            log.info("the validation of step %d was interrupted and is made up", trainer.global_step)
+            validate_within_training(trainer)
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
-        """Write at the interval and at the last step."""
+        """Write at the interval, at the last step, and before a validation."""
         step = trainer.global_step
-        if step % self.every_n_steps == 0 or step == trainer.max_steps:
-            self._save(trainer)
+        if step % self.every_n_steps == 0 or step == trainer.max_steps or validation_is_due(trainer):
+            self.save(trainer)
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Note that the step is validated."""
+        if trainer.is_global_zero and not trainer.sanity_checking:
+            self.folder.note_validated(trainer.global_step)
+
+    def state_dict(self) -> dict[str, bool]:
+        """Whether a validation follows the checkpoint."""
+        return {"validates": self._validates}
+
+    def load_state_dict(self, state_dict: dict[str, bool]) -> None:
+        """Know whether a validation followed."""
+        self._validates = state_dict["validates"]
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write where training ends early, by time for instance."""
-        self._save(trainer)
+        self.save(trainer)
 
-    def _save(self, trainer: L.Trainer) -> None:
+    @classmethod
+    def misses_validation(cls, content: Mapping[str, Any], folder: CheckpointFolder) -> bool:
+        """Whether a validation was to follow a checkpoint, and has not ended."""
+        state = content.get("callbacks", {}).get(cls.__qualname__, {})
+        return bool(state.get("validates")) and folder.validated() != content["global_step"]
+
+    def save(self, trainer: L.Trainer) -> None:
+        """Write the checkpoint of the step that has just ended, once; all ranks call it in the same step."""
         step = trainer.global_step
         if step == self._saved_at or getattr(trainer, "fast_dev_run", False):
             return
         self._saved_at = step
-        path = self.dirpath / f"step_{step:07d}.ckpt"
+        self._validates = validation_is_due(trainer)
+        path = self.folder.at(step)
         trainer.save_checkpoint(path, weights_only=False)  # with everything a resumed run needs
+        dropped = _dropped(trainer.lightning_module)
         if trainer.is_global_zero:
-            link = self.dirpath / ".last.ckpt.tmp"
-            link.unlink(missing_ok=True)
-            link.symlink_to(path.name)
-            link.replace(self.last_path)
-            self._remove_old(path)
+            self.folder.link_last(path)
+            if self.save_top_k is not None and dropped == self._dropped:
+                self.folder.remove_old(keep=self.save_top_k, newest=path)
             log.debug("checkpoint %s", path)
+        self._dropped = dropped
         trainer.strategy.barrier()
 
-    def _remove_old(self, latest: Path) -> None:
-        if self.save_top_k is None:
-            return
-        older = sorted(path for path in self.dirpath.iterdir() if _NAME.fullmatch(path.name) and path != latest)
-        for path in older[: max(0, len(older) - (self.save_top_k - 1))]:
-            path.unlink()
+
+def _dropped(pl_module: L.LightningModule) -> int:
+    return int(getattr(pl_module, "nonfinite_steps", 0))

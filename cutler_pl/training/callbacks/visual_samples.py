@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 import lightning as L
 import torch
@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from cutler_pl.models.detections import CompactPrediction
 from cutler_pl.models.predictions import full_masks
+from cutler_pl.runtime.ranges import Count, Integer, Share, check_arguments
+from cutler_pl.training.accumulation import ends_step
 from cutler_pl.visual.contact_sheet import side_by_side
 from cutler_pl.visual.draw import draw_instances
 from cutler_pl.visual.image_files import save_image
@@ -26,14 +28,15 @@ class VisualSamples(L.Callback):
         max_side: Longest side of a drawn image in pixels.
     """
 
+    @check_arguments("callbacks.visual_samples.")
     def __init__(
         self,
         dirpath: str | Path,
         *,
-        every_n_steps: int = 5000,
+        every_n_steps: Count = 5000,
         num_images: int = 4,
-        score_threshold: float = 0.35,
-        max_side: int = 800,
+        score_threshold: Share = 0.35,
+        max_side: Annotated[int, Integer(16, 65_535)] = 800,
     ) -> None:
         self.dirpath = Path(dirpath)
         self.every_n_steps = every_n_steps
@@ -43,10 +46,11 @@ class VisualSamples(L.Callback):
         self._drawn = 0
 
     def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, *_: Any
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Draw images of the batch, as transformed for training, every `every_n_steps` steps."""
-        if not trainer.is_global_zero or trainer.global_step % self.every_n_steps:
+        """Draw images of a step's last batch, as transformed for training, every `every_n_steps` steps."""
+        due = trainer.global_step % self.every_n_steps == 0 and ends_step(trainer, batch_idx)
+        if not trainer.is_global_zero or not due:
             return
         images, targets = (part[: self.num_images] for part in batch)
         predictions = _predict(trainer, cast(nn.Module, pl_module.model), images)

@@ -64,7 +64,7 @@ def test_refuse_impossible_params(params: dict[str, Any]) -> None:
     ((name, value),) = params.items()
     given = GuidedParams()
     object.__setattr__(given, name, value)  # past this suite's type checks, as in a user's run
-    with pytest.raises(ConfigError, match=rf"crf\.guided\.{name} is .*; give "):
+    with pytest.raises(ConfigError, match=rf"crf\.guided\.{name}=.*: expected a"):
         given.__post_init__()
 
 

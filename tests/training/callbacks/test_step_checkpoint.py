@@ -2,6 +2,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import lightning as L
 import pytest
 import torch
 
@@ -64,3 +65,26 @@ def test_checkpoint_has_statistics_of_its_step(
 def test_settings_that_cannot_work_are_errors(settings: dict[str, int], tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="at least 1"):
         StepCheckpoint(tmp_path, **settings)
+
+
+class NanLoss(L.Callback):
+    """Makes the loss of some steps not a number."""
+
+    def __init__(self, *steps: int) -> None:
+        self.steps = steps
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        def spoil(_: Any, __: Any, losses: Any) -> Any:
+            factor = float("nan") if trainer.global_step in self.steps else 1.0
+            return {name: loss * factor for name, loss in losses.items()}
+
+        pl_module.model.register_forward_hook(spoil)
+
+
+def test_nothing_is_deleted_while_steps_are_dropped(
+    make_module: Make, make_trainer: Make, stand_in_data: Make, tmp_path: Path
+) -> None:
+    callbacks = [NanLoss(3), StepCheckpoint(tmp_path / "c", every_n_steps=2, save_top_k=1)]
+    trainer = make_trainer(callbacks=callbacks, max_steps=4, enable_checkpointing=True)
+    trainer.fit(make_module(), datamodule=stand_in_data())
+    assert names(tmp_path / "c") == ["last.ckpt", "step_0000002.ckpt", "step_0000004.ckpt"]

@@ -50,3 +50,12 @@ def test_label_objects_with_class_names(
         make_trainer(max_steps=1, callbacks=[samples]).fit(module, datamodule=stand_in_data())
         assert len(drawn) == 2
         assert {name for labels in drawn for name in labels or ()} == expected
+
+
+def test_accumulated_batches_are_drawn_once_a_step(
+    make_module: Make, make_trainer: Make, stand_in_data: Make, tmp_path: Path
+) -> None:
+    samples = VisualSamples(tmp_path, every_n_steps=1, num_images=1)
+    trainer = make_trainer(max_steps=2, accumulate_grad_batches=3, callbacks=[samples])
+    trainer.fit(make_module(), datamodule=stand_in_data())
+    assert sorted(path.parent.name for path in tmp_path.rglob("train_0.jpg")) == ["step_0000001", "step_0000002"]

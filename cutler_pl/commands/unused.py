@@ -1,0 +1,218 @@
+"""Settings that a command does not read on the path its other settings choose: giving one is an error."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import fields
+from typing import Any, NamedTuple
+
+from hydra import compose
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from omegaconf import DictConfig, OmegaConf
+
+from cutler_pl.errors import ConfigError
+from cutler_pl.maskcut.crf.params import CrfParams
+from cutler_pl.models.config import TRAIN_OPTIONS
+from cutler_pl.runtime.config_tree import config_dir
+
+_ABSENT = "???"
+
+Condition = Callable[[DictConfig], bool]
+
+
+class Unused(NamedTuple):
+    """Settings that are not read under a condition; a name stands for all settings below it, too."""
+
+    settings: tuple[str, ...]
+    reason: str
+    when: Condition = lambda cfg: True
+
+
+def check_used(command: str, cfg: DictConfig, overrides: Sequence[str]) -> None:
+    """Check that every override is read, or changes nothing; call it while Hydra is initialized.
+
+    Args:
+        cfg: What the command was composed to.
+        overrides: The settings given, as on a command line.
+
+    Raises:
+        ConfigError: A setting is given another value than its default, and nothing would read it.
+    """
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    for position, override in enumerate(parsed):
+        key = override.key_or_group.replace("/", ".")
+        reason = _reason(command, cfg, override, key)
+        if reason is None:
+            continue
+        default = compose(command, overrides=[*overrides[:position], *overrides[position + 1 :]])
+        if _at(cfg, key) != _at(default, key):
+            raise ConfigError(f"{override.input_line}: this run does not read it, as {reason}; leave it out")
+
+
+def unused_settings(command: str, cfg: DictConfig) -> Iterator[Unused]:
+    """The declarations that hold for a config."""
+    return (unused for unused in UNUSED[command] if unused.when(cfg))
+
+
+def _reason(command: str, cfg: DictConfig, override: Override, key: str) -> str | None:
+    if override.is_delete() or key.startswith("hydra."):
+        return None
+    settings = _leaves(key, _at(cfg, key))
+    for unused in unused_settings(command, cfg):
+        if all(any(_below(name, declared) for declared in unused.settings) for name in settings):
+            return unused.reason
+    if (override.is_add() or override.is_force_add()) and not _is_read(cfg, key):
+        return f"{command} has no such setting"
+    return None
+
+
+def _below(name: str, setting: str) -> bool:
+    return name == setting or name.startswith(f"{setting}.")
+
+
+def _at(cfg: DictConfig, key: str) -> Any:
+    """The value as it stands in the config, interpolations unresolved; `_ABSENT` where there is none."""
+    value: Any = OmegaConf.to_container(cfg, resolve=False)
+    for part in key.split("."):
+        value = value.get(part, _ABSENT) if isinstance(value, dict) else _ABSENT
+    return value
+
+
+def _leaves(key: str, value: Any) -> list[str]:
+    """The setting, or the settings that a group holds."""
+    if not isinstance(value, dict) or not value:
+        return [key]
+    return [leaf for name, part in value.items() for leaf in _leaves(f"{key}.{name}", part)]
+
+
+def _is_read(cfg: DictConfig, key: str) -> bool:
+    """Whether an added setting is an option of the tree, a part of something to build, or named by another setting."""
+    if (config_dir() / key.replace(".", "/")).is_dir() or f"${{{key}" in OmegaConf.to_yaml(cfg):
+        return True
+    parts = key.split(".")
+    above = (_at(cfg, ".".join(parts[:length])) for length in range(1, len(parts) + 1))
+    return any(isinstance(value, dict) and "_target_" in value for value in above)
+
+
+def _unset(*names: str) -> Condition:
+    return lambda cfg: all(OmegaConf.select(cfg, name) in (None, False) for name in names)
+
+
+def _set(*names: str) -> Condition:
+    return lambda cfg: all(OmegaConf.select(cfg, name) not in (None, False) for name in names)
+
+
+def _is(name: str, *values: object) -> Condition:
+    return lambda cfg: OmegaConf.select(cfg, name) in values
+
+
+def _no_part_of(setting: str) -> Condition:
+    """No other setting names it."""
+    return lambda cfg: f"${{{setting}}}" not in OmegaConf.to_yaml(cfg)
+
+
+_DATASETS = Unused(("paths.datasets",), "no dataset of the catalogue is used")
+_OUTPUT_DIR = Unused(("paths.output_dir",), "output= says where it writes")
+_PATHS = (_DATASETS, _OUTPUT_DIR)
+_LOGGER = Unused(("logger",), "only trainings log metrics")
+_TRAINING = Unused(
+    tuple(
+        f"trainer.{name}"
+        for name in (
+            "max_steps", "min_steps", "max_epochs", "min_epochs", "max_time", "val_check_interval",
+            "check_val_every_n_epoch", "num_sanity_val_steps", "log_every_n_steps", "accumulate_grad_batches",
+            "gradient_clip_val", "gradient_clip_algorithm", "limit_train_batches", "limit_val_batches",
+            "overfit_batches", "sync_batchnorm", "enable_checkpointing",
+        )
+    ),
+    "nothing is trained",
+)  # fmt: skip
+_RUN = (*_PATHS, _LOGGER, _TRAINING)
+_START = Unused(("model.init", "model.init_from", "model.reset_head"), "the weights are those of the checkpoint")
+_LOSSES = Unused(tuple(f"model.detector.{name}" for name in sorted(TRAIN_OPTIONS)), "nothing is trained")
+_DETECTOR = (_START, _LOSSES)
+_REFINEMENT = tuple(f"crf.params.{field.name}" for field in fields(CrfParams) if field.name != "min_iou")
+_NO_DETECTOR = (
+    "batch_size", "num_workers", "score_threshold", "nms_threshold", "max_detections", "min_size_test",
+    "max_size_test", "num_classes", "model", "trainer", "callbacks",
+)  # fmt: skip
+
+UNUSED: dict[str, tuple[Unused, ...]] = {
+    "quickstart": (
+        *_PATHS,
+        Unused(("recipe.max_images",), "images= is not given", _unset("images")),
+    ),
+    "maskcut": (
+        *_RUN,
+        Unused(("crf.params",), "crf.backend=guided has its own, crf.guided.*", _is("crf.backend", "guided")),
+        Unused(_REFINEMENT, "crf.backend=none refines no mask", _is("crf.backend", "none")),
+        Unused(
+            ("crf.guided",),
+            "only crf.backend=guided has them",
+            lambda cfg: cfg.crf.backend != "guided",
+        ),
+        Unused(
+            ("maskcut.max_ncut_value",),
+            "only maskcut.stop=ncut_value and adaptive compare with it",
+            lambda cfg: OmegaConf.select(cfg, "maskcut.stop") not in ("ncut_value", "adaptive"),
+        ),
+        Unused(
+            ("maskcut.max_border",),
+            "only maskcut.stop=foreground and adaptive compare with it",
+            lambda cfg: OmegaConf.select(cfg, "maskcut.stop") not in ("foreground", "adaptive"),
+        ),
+    ),
+    "merge_shards": (
+        *_PATHS,
+        Unused(("allow_missing",), "sources= do not say which images there should be", _set("sources")),
+    ),
+    "train": (
+        Unused(("paths.datasets",), "no file of the catalogue is used", _no_part_of("paths.datasets")),
+        Unused(("model.init_from",), "it is a text of messages"),
+        Unused(("model.reset_head",), "model.init=scratch loads no head", _is("model.init", "scratch")),
+        Unused(("callbacks.coco_evaluator",), "data/validation=none has no images", _unset("data.validation")),
+    ),
+    "self_train": (*_RUN, *_DETECTOR),
+    "predict": (*_RUN, *_DETECTOR, Unused(("overlay_score",), "overlays=false draws nothing", _unset("overlays"))),
+    "evaluate": (
+        _OUTPUT_DIR, _LOGGER, _TRAINING, *_DETECTOR,
+        Unused(_NO_DETECTOR, "predictions= are measured as they are", _set("predictions")),
+        Unused(("eval.datasets", "paths.datasets"), "annotations= replaces the catalogue", _set("annotations")),
+        Unused(("images", "dataset"), "the catalogue says it of its datasets", _unset("annotations")),
+        Unused(
+            ("num_examples",),
+            "examples are drawn on images=, which is not given",
+            lambda cfg: cfg.annotations is not None and cfg.images is None,
+        ),
+        Unused(("eval.per_category",), "eval.class_agnostic=true has one category", _set("eval.class_agnostic")),
+    ),
+    "export": (*_PATHS, *_DETECTOR),
+    "recipe": (*_PATHS, Unused(("recipe.max_images",), "recipe.images is not given", _unset("recipe.images"))),
+    "prepare_dataset": (
+        _OUTPUT_DIR,
+        Unused(
+            (
+                "annotations", "images", "check_images", "marked", "splits", "ids", "synsets", "max_failure_rate",
+                "num_examples", "overwrite",
+            ),
+            "fetch=true takes the released file as it is",
+            _set("fetch"),
+        ),
+        Unused(("mirror",), "nothing is downloaded without fetch=true", _unset("fetch")),
+    ),
+    "make_coco_splits": (
+        _OUTPUT_DIR,
+        Unused(
+            ("seed", "nested"), "released= says which images are taken", _set("released")
+        ),
+        Unused(("nested",), "lists= says which images are taken", _set("lists")),
+        Unused(("paths.datasets",), "annotations= and output= replace it", _set("annotations", "output")),
+    ),
+    "weights": _PATHS,
+    "convert_checkpoint": (
+        *_PATHS, *_DETECTOR,
+        Unused(("model", "num_classes"), "format=torchvision takes the ResNet alone", _is("format", "torchvision")),
+    ),
+    "doctor": (),
+    "completion": (),
+}  # fmt: skip
+"""By command, what is not read and when."""
