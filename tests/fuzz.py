@@ -3,6 +3,7 @@
     python tests/fuzz.py --minutes 5 coco          random cases; prints the seed of each round
     python tests/fuzz.py --minutes 5 checkpoints   the same for checkpoints
     python tests/fuzz.py --examples 100 --seed 1 coco
+    python tests/fuzz.py --minutes 5 overrides     one override of a random setting of a random command each
     python tests/fuzz.py coco --files a.json       what each reader of COCO files says of a file, as JSON
 
 Native code may crash or hang, so each round runs in a process of its own: a crash is reported with the round's seed,
@@ -27,6 +28,7 @@ from typing import Any, NamedTuple
 
 import checkpoint_strategies as checkpoints
 import coco_strategies as strategies
+import override_strategies
 import torch
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
@@ -171,6 +173,7 @@ TARGETS: dict[str, list[Target]] = {
             lists_names=True,
         ),
     ],
+    "overrides": [Target(override_strategies.overrides(), {"check": override_strategies.check_overrides})],
 }
 
 

@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
-from omegaconf import DictConfig, ListConfig
+from omegaconf import DictConfig
 
 from cutler_pl.commands.console import print_table
+from cutler_pl.commands.overwrites import refuse_replacing
 from cutler_pl.commands.run_metadata import record_run
 from cutler_pl.commands.settings import require
 from cutler_pl.datasets.catalog import CATALOG, download_hint
@@ -14,11 +15,10 @@ from cutler_pl.errors import ConfigError
 from cutler_pl.reports.dataset import write_contact_sheet
 from cutler_pl.reports.tables import Table
 from cutler_pl.runtime.files import write_json
+from cutler_pl.runtime.locks import output_lock
 from cutler_pl.runtime.logging import get_logger
 
 log = get_logger(__name__)
-
-_MARKED_POLICIES = ("keep", "ignore", "drop")
 
 
 def run(cfg: DictConfig) -> Path:
@@ -31,19 +31,24 @@ def run(cfg: DictConfig) -> Path:
         ConfigError: Settings are missing or contradict one another, or the dataset is not converted here.
         DatasetNotFoundError: A part of the download is missing, or the released file cannot be downloaded.
         AnnotationError: A file has another format.
+        OutputLockedError: Another run writes the file.
         TooManyFailuresError: More is missing or invalid than `max_failure_rate` accepts.
     """
     require(cfg, "name")
     datasets = Path(cfg.paths.datasets)
-    if cfg.name not in CATALOG:
-        raise ConfigError(f"there is no dataset {cfg.name!r}; choose among {' '.join(CATALOG)}")
     if cfg.fetch:
         return _fetch(cfg, datasets)
     _check(cfg)
     output = Path(cfg.output) if cfg.output else datasets / CATALOG[cfg.name].annotations
     if not cfg.overwrite and output.exists():
         raise ConfigError(f"{output}: the file exists; give output=<another file>, or replace it by overwrite=true")
+    with output_lock(output, purpose="prepare_dataset"):
+        return _convert(cfg, output, datasets)
+
+
+def _convert(cfg: DictConfig, output: Path, datasets: Path) -> Path:
     download = open_download(cfg.name, Path(cfg.root), datasets=datasets, options=_options(cfg))
+    refuse_replacing([output], {"annotations": download.source.annotations})
     folder = output.with_name(f"{output.stem}_report")
     report = write_records(
         download.records,
@@ -66,12 +71,6 @@ def _check(cfg: DictConfig) -> None:
         raise ConfigError(f"name={cfg.name} is not converted from another format: {download_hint(cfg.name)}")
     if cfg.root is None:
         raise ConfigError("needed and not given: root=<folder of the original download>, or fetch=true")
-    if cfg.marked not in (None, *_MARKED_POLICIES):
-        raise ConfigError(f"marked={cfg.marked} must be one of {' '.join(_MARKED_POLICIES)}")
-    if not 0 <= cfg.max_failure_rate <= 1:
-        raise ConfigError(f"max_failure_rate={cfg.max_failure_rate} must lie in 0..1")
-    if cfg.splits is not None and not isinstance(cfg.splits, ListConfig):
-        raise ConfigError(f"splits={cfg.splits}: expected a list, such as 'splits=[{cfg.splits}]'")
 
 
 def _options(cfg: DictConfig) -> Options:

@@ -6,6 +6,7 @@ A name may hold patterns: `*` is one part of it, `**` at the end any number of p
 from collections.abc import Mapping
 from typing import Any, get_args
 
+from cutler_pl.commands.registry import COMMANDS
 from cutler_pl.data.loader import LoaderParams
 from cutler_pl.data.training_set import TrainingSet
 from cutler_pl.data.transforms import TrainTransformParams
@@ -73,7 +74,7 @@ _FLAGS = ("sync_batchnorm", "use_distributed_sampler", "enable_checkpointing", "
 _ALL: Rules = {"name": _TEXT, "paths": _GROUP, "paths.*": FREE, "local": FREE}
 _TRAINER: Rules = {
     "trainer": _GROUP,
-    "trainer.accelerator": Choice(("auto", "cpu", "gpu", "cuda", "mps", "tpu")),
+    "trainer.accelerator": Choice(("auto", "cpu", "gpu", "cuda", "mps")),
     "trainer.devices": AnyOf((Choice(("auto", -1)), Integer(1, 1024), ListOf(Integer(0, 1023)))),
     "trainer.num_nodes": Integer(1, 65_536),
     "trainer.precision": Choice(_PRECISIONS),
@@ -87,6 +88,7 @@ _TRAINER: Rules = {
     "trainer.accumulate_grad_batches": COUNT,
     **{f"trainer.{name}": FLAG for name in _FLAGS},
     "trainer.**": FREE,
+    "callbacks.progress.refresh_rate": Integer(),
     **{name: optional(_GROUP) for name in ("callbacks", "callbacks.*", "logger", "logger.*")},
 }
 _MODEL: Rules = {
@@ -125,7 +127,7 @@ _RECIPE: Rules = {
     "recipe.closing_lines": ListOf(_TEXT, 0),
     "recipe.stages": _GROUP,
     "recipe.stages.*": _GROUP,
-    "recipe.stages.*.pipeline": _TEXT,
+    "recipe.stages.*.pipeline": Choice(tuple(COMMANDS)),
     "recipe.stages.*.overrides": optional(_GROUP),
     "recipe.stages.*.overrides.**": FREE,  # the command of the stage checks them
     "recipe.stages.*.call": _GROUP,
@@ -151,7 +153,6 @@ VALUE_SETTINGS: dict[str, Rules] = {
     "train": {
         **_ALL,
         **_TRAINER,
-        "trainer.max_steps": AnyOf((COUNT, Choice((-1,)))),
         **_MODEL,
         "seed": _SEED,
         "resume": FREE,
@@ -174,7 +175,7 @@ VALUE_SETTINGS: dict[str, Rules] = {
     "predict": {**_INFERENCE, "overlays": FLAG, "overlay_score": SHARE},
     "evaluate": {
         **_INFERENCE,
-        "dataset": optional(_TEXT),
+        "dataset": FREE,  # a number is a name, too; `plan` says what names can be
         "label_percent": optional(Number(above=0, max=100)),
         "method": _TEXT,
         "on_error": _ON_ERROR,

@@ -123,7 +123,7 @@ def build_feature_extractor(
         return PatchDescriptors().to(device)
     if name not in BACKBONES:
         known = ", ".join(["patch_descriptors", *BACKBONES])
-        raise ConfigError(f"feature extractor {name!r} is unknown; choose from {known}")
+        raise ConfigError(f"features.name: feature extractor {name!r} is unknown; choose from {known}")
     backbone = BACKBONES[name]
     feature = feature or backbone.feature
     if feature not in get_args(Feature):

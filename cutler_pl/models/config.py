@@ -28,7 +28,7 @@ class _WidthRange(Integer):
         return Integer(1, max(CHANNELS.default, CHANNELS.value())).read(value)
 
 
-Width = Annotated[int, _WidthRange()]
+Width = Annotated[int, _WidthRange(1, CHANNELS.default)]
 """Of a layer or a list."""
 Color = Annotated[float, Number(min=0, max=255)]
 Positive = Annotated[float, Number(above=0, max=65_536)]

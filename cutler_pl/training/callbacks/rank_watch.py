@@ -42,7 +42,7 @@ class RankWatch(L.Callback):
             self._ranks.leave(exception)
         self._stop_launch()
 
-    def teardown(self, *_: Any) -> None:
+    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """End the watch."""
         if self._ranks is not None:
             self._ranks.finish()
