@@ -77,7 +77,9 @@ def _write_checkpoints(root: Path) -> None:
     config = detector_config(model, category_ids=[1], class_names=["object"])
     good = {"state_dict": state, MODEL_CONFIG_KEY: config}
     torch.save(good, root / "good.ckpt")
-    nan = {name: torch.full_like(value, torch.nan) if value.is_floating_point() else value for name, value in state.items()}
+    nan = {
+        name: torch.full_like(value, torch.nan) if value.is_floating_point() else value for name, value in state.items()
+    }
     torch.save({**good, "state_dict": nan}, root / "nan.ckpt")
     torch.save({"state_dict": [1, 2]}, root / "list.ckpt")
     torch.save({**good, MODEL_CONFIG_KEY: {"detector": {"fpn_channels": "many"}}}, root / "described.ckpt")

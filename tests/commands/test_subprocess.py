@@ -27,9 +27,7 @@ TRAIN = (
     "train experiment=quickstart data.images=good data.annotations=coco.json paths.output_dir=out "
     "trainer.max_steps=1 data.num_workers=0 data.batch_size=2"
 )
-SELF_TRAIN = (
-    "self_train checkpoint=good.ckpt images=good annotations=coco.json output=out trainer=cpu num_workers=0"
-)
+SELF_TRAIN = "self_train checkpoint=good.ckpt images=good annotations=coco.json output=out trainer=cpu num_workers=0"
 EVALUATE = "evaluate predictions=coco.json annotations=coco.json output=out"
 DETECTED = "evaluate checkpoint=good.ckpt images=good annotations=coco.json output=out trainer=cpu num_workers=0"
 EXPORT = "export checkpoint=good.ckpt output=out/a.onnx"
@@ -74,8 +72,16 @@ CASES = [
         Case(line, f"{'source' if line == CONVERT else 'checkpoint'}={name}", name)
         for line in (PREDICT, SELF_TRAIN, DETECTED, EXPORT, CONVERT)
         for name in (
-            "zero.ckpt", "text.txt", "list.ckpt", "described.ckpt", "cut.ckpt", "zeros.ckpt", "nan.ckpt", "long.pkl",
-            "call.pth", "other.zip",
+            "zero.ckpt",
+            "text.txt",
+            "list.ckpt",
+            "described.ckpt",
+            "cut.ckpt",
+            "zeros.ckpt",
+            "nan.ckpt",
+            "long.pkl",
+            "call.pth",
+            "other.zip",
         )
     ),
     *(Case(TRAIN, f"resume={name}", name) for name in ("zero.ckpt", "cut.ckpt", "list.ckpt", "call.pth", "folder")),
