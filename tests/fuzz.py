@@ -1,11 +1,13 @@
 """Fuzz what reads files of others. A case may end in a `CutlerError` of one line, in nothing else, and within seconds.
 
     python tests/fuzz.py --minutes 5 coco          random cases; prints the seed of each round
+    python tests/fuzz.py --minutes 5 checkpoints   the same for checkpoints
     python tests/fuzz.py --examples 100 --seed 1 coco
+    python tests/fuzz.py --minutes 5 overrides     one override of a random setting of a random command each
     python tests/fuzz.py coco --files a.json       what each reader of COCO files says of a file, as JSON
 
-Native code is compiled for speed and may crash or hang, so cases run in this process, which nothing else shares; the
-test suite starts it with few examples. The last case lies in --folder, which a crash leaves behind.
+Native code may crash or hang, so each round runs in a process of its own: a crash is reported with the round's seed,
+and its case lies in --folder. A case may not take more than 2 GB either. The test suite starts this with few examples.
 """
 
 import argparse
@@ -13,6 +15,9 @@ import faulthandler
 import json
 import logging
 import os
+import resource
+import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -21,7 +26,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import checkpoint_strategies as checkpoints
 import coco_strategies as strategies
+import override_strategies
+import torch
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
@@ -31,12 +39,17 @@ from cutler_pl.data.transforms import TransformParams, apply_mask
 from cutler_pl.datasets.converters.coco_json import read_coco
 from cutler_pl.datasets.converters.records import Source
 from cutler_pl.datasets.splits import read_images, write_splits
-from cutler_pl.errors import CutlerError
+from cutler_pl.errors import CheckpointError, CutlerError
 from cutler_pl.evaluation import evaluate_coco
+from cutler_pl.models import load_weights
+from cutler_pl.models.checkpoint import load_backbone, load_detector
+from cutler_pl.models.resume import check_resume
 from cutler_pl.pseudo_masks.merge import merge_shards
 from cutler_pl.self_training import merge_annotations
+from cutler_pl.weights.files import read_state
 
 MAX_SECONDS = 30
+MAX_BYTES = 2 << 30
 TRUTH: dict[str, Any] = {
     "images": [
         {"id": i, "file_name": name, "height": strategies.HEIGHT, "width": strategies.WIDTH}
@@ -108,11 +121,18 @@ def _shards(path: Path) -> None:
         load_coco(output, on_error="skip")
 
 
-class Target(NamedTuple):
-    """Texts of files, and what reads them."""
+def _linear(path: Path) -> None:
+    load_weights(torch.nn.Linear(1, 1), path)
 
-    texts: st.SearchStrategy[str]
+
+class Target(NamedTuple):
+    """Files, what reads them, and how they are refused."""
+
+    cases: st.SearchStrategy[str] | st.SearchStrategy[bytes]
     readers: dict[str, Callable[[Path], object]]
+    error: type[CutlerError] = CutlerError
+    lists_names: bool = False
+    """Whether a sentence may be followed by lines of names."""
 
 
 def _lines(texts: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
@@ -144,10 +164,22 @@ TARGETS: dict[str, list[Target]] = {
         ),
         Target(_lines(strategies.texts(strategies.shards)), {"merge shards": _shards}),
     ],
+    "checkpoints": [
+        Target(checkpoints.files, {"state": read_state, "resume": check_resume}, CheckpointError),
+        Target(
+            st.one_of(checkpoints.files, checkpoints.described),
+            {"detector": load_detector, "backbone": load_backbone, "weights": _linear},
+            CheckpointError,
+            lists_names=True,
+        ),
+    ],
+    "overrides": [Target(override_strategies.overrides(), {"check": override_strategies.check_overrides})],
 }
 
 
-def outcome(text: bytes, reader: Callable[[Path], object], folder: Path) -> str:
+def outcome(
+    text: bytes, reader: Callable[[Path], object], folder: Path, error_type: type[CutlerError] = CutlerError
+) -> str:
     """The sentence by which a reader refuses a file; nothing if it reads it."""
     path = folder / "case.json"
     path.write_bytes(text)
@@ -155,18 +187,21 @@ def outcome(text: bytes, reader: Callable[[Path], object], folder: Path) -> str:
     faulthandler.dump_traceback_later(MAX_SECONDS, exit=True)
     try:
         reader(path)
-    except CutlerError as error:
+    except error_type as error:
         return str(error)
     finally:
         faulthandler.cancel_dump_traceback_later()
     return ""
 
 
-def _case(reader: Callable[[Path], object], folder: Path) -> Callable[[str], None]:
-    def case(text: str) -> None:
-        sentence = outcome(text.encode(errors="surrogatepass"), reader, folder)
-        assert "\n" not in sentence
-        assert len(sentence) < 3000
+def _case(target: Target, reader: Callable[[Path], object], folder: Path) -> Callable[[str | bytes], None]:
+    def case(content: str | bytes) -> None:
+        content = content.encode(errors="surrogatepass") if isinstance(content, str) else content
+        sentence = outcome(content, reader, folder, target.error)
+        assert target.lists_names or "\n" not in sentence
+        assert len(sentence.partition("\n")[0]) < 3000
+        taken = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
+        assert taken < MAX_BYTES, f"{taken:,} bytes of memory"
 
     return case
 
@@ -180,16 +215,27 @@ def fuzz(name: str, folder: Path, *, examples: int, start: int) -> None:
         suppress_health_check=list(HealthCheck),
         phases=[Phase.generate, Phase.shrink],
     )
-    for texts, readers in TARGETS[name]:
-        for reader in readers.values():
-            seed(start)(options(given(texts)(_case(reader, folder))))()
+    for target in TARGETS[name]:
+        for reader in target.readers.values():
+            seed(start)(options(given(target.cases)(_case(target, reader, folder))))()
+
+
+def _round(words: list[str], number: int, folder: Path) -> None:
+    """Run one round in a process of its own; end with its seed if it fails or crashes."""
+    round_ = [sys.executable, __file__, *words, "--seed", str(number), "--folder", str(folder), "--minutes", "-1"]
+    code = subprocess.run(round_, check=False).returncode
+    if code:
+        how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        sys.exit(f"seed {number} failed: {how}; its last case is {folder / 'case.json'}")
 
 
 def main() -> None:
     """Run one round, or rounds of new seeds until the time is over."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("target", choices=TARGETS)
-    parser.add_argument("--minutes", type=float, default=0.0, help="how long; one round if not given")
+    parser.add_argument(
+        "--minutes", type=float, default=0.0, help="how long; one round if not given, in this process if -1"
+    )
     parser.add_argument("--examples", type=int, default=200, help="cases per reader and round")
     parser.add_argument("--seed", type=int, default=0, help="seed of the first round")
     parser.add_argument("--folder", type=Path, help="for the last case; by default a temporary one")
@@ -205,10 +251,14 @@ def main() -> None:
             said = {name: outcome(path.read_bytes(), reader, folder) for name, reader in readers.items()}
             print(json.dumps({path.name: said}), flush=True)
         return
+    if given_.minutes < 0:
+        fuzz(given_.target, folder, examples=given_.examples, start=given_.seed)
+        return
     start, number = time.monotonic(), given_.seed
     print(f"cases in {folder}", file=sys.stderr)
+    words = [given_.target, "--examples", str(given_.examples)]
     while number == given_.seed or time.monotonic() - start < 60 * given_.minutes:
-        fuzz(given_.target, folder, examples=given_.examples, start=number)
+        _round(words, number, folder)
         print(f"seed {number}: {given_.examples} cases per reader, {time.monotonic() - start:.0f} s in all", flush=True)
         number += 1
 

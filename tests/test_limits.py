@@ -19,6 +19,7 @@ from cutler_pl.commands import doctor
 from cutler_pl.datasets.released_annotations import extract_member
 from cutler_pl.errors import ConfigError, CutlerError
 from cutler_pl.images import read_image
+from cutler_pl.models.config import make_config
 from cutler_pl.models.description import described_options
 from cutler_pl.runtime import limits
 from cutler_pl.runtime.download import fetch_file
@@ -76,6 +77,7 @@ def _unfolded(folder: Path, sizes: int) -> None:
 def _channels(_: Path, channels: int) -> None:
     described = {"detector": {"fpn_channels": channels}, "category_ids": [1], "class_names": None}
     described_options(described, {}, name="a.ckpt")
+    assert make_config("mask_rcnn_r50_fpn", num_classes=channels).num_classes == channels
 
 
 def _download(folder: Path, size: int) -> None:

@@ -17,7 +17,8 @@ MAX_PIXELS = 2**31 - 1
 """Largest height times width of images and masks, which no option raises."""
 
 _MAX_RASTER_OUTLINE = 2**24  # pixels, of one polygon at any size
-_MAX_COORDINATE = 4e8  # times 5, which is pycocotools' subpixel grid, it fits 32 bits
+MAX_COORDINATE = 4e8
+"""Of a polygon, on either side; times 5, which is pycocotools' subpixel grid, it fits 32 bits."""
 
 
 class Bounds(NamedTuple):
@@ -55,8 +56,8 @@ def polygons_error(polygons: Sequence[Sequence[Any]], height: int, width: int, b
     rough = 0.0
     for polygon in polygons:
         low, high = min(polygon), max(polygon)
-        if not bounds.contain(low, high, longer_side):
-            coordinate = low if low < -bounds.reach * longer_side else high
+        if not bounds.contain(low, high, longer_side) or max(-low, high) > MAX_COORDINATE:
+            coordinate = low if -low > high else high
             return far_error(f"has a polygon with the coordinate {coordinate:g}", height, width)
         rough += len(polygon) // 2 * (high - low)
     limit = bounds.longest_outline(height, width)
@@ -73,7 +74,7 @@ def can_rasterise(polygons: Sequence[Sequence[Any]]) -> bool:
     for polygon in polygons:
         low, high = min(polygon), max(polygon)
         rough = len(polygon) // 2 * (high - low)
-        if not (isfinite(sum(polygon)) and low >= -_MAX_COORDINATE and high <= _MAX_COORDINATE):
+        if not (isfinite(sum(polygon)) and low >= -MAX_COORDINATE and high <= MAX_COORDINATE):
             return False
         if rough > _MAX_RASTER_OUTLINE and outline_length(polygon) > max(_MAX_RASTER_OUTLINE, OUTLINE.value()):
             return False

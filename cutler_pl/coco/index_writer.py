@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import numpy as np
-from jaxtyping import Int64
+from jaxtyping import Bool, Float64, Int64
 
 from cutler_pl.coco import rle, validation
-from cutler_pl.coco.bounds import Bounds
+from cutler_pl.coco.bounds import MAX_COORDINATE, Bounds
 from cutler_pl.coco.file_names import may_lead_out
 from cutler_pl.coco.packed_masks import POLYGONS, decode_segmentation, encode_segmentation
 from cutler_pl.coco.packed_strings import PackedStrings
@@ -22,6 +22,7 @@ from cutler_pl.coco.schema import Image
 from cutler_pl.coco.stream import images_first
 from cutler_pl.coco.validation import InvalidRecords
 from cutler_pl.runtime.files import write_json
+from cutler_pl.runtime.limits import OUTLINE
 from cutler_pl.runtime.logging import get_logger
 
 METADATA_FILE = "facts.json"
@@ -150,11 +151,16 @@ def _append(batch: list[Any], images: _Images, invalid: InvalidRecords, rows: Bi
     images.freeze()
     positions = images.positions(batch)
     sizes = images.sizes_hw[positions].tolist()
-    pairs = zip(batch, sizes, strict=True)
-    bounds = Bounds.current()
-    whole = [_complete(record, cast(Image, {"height": h, "width": w}), bounds, invalid) for record, (h, w) in pairs]
-    segmentations = [record.get("segmentation") for record in whole]
+    segmentations = [record.get("segmentation") for record in batch]
     encoded = [encode_segmentation(segmentation) for segmentation in segmentations]
+    boxes = np.array([record["bbox"] for record in batch], dtype=np.float64).reshape(-1, 4)
+    bounds = Bounds.current()
+    for i in np.flatnonzero(~_surely_near(boxes, encoded, images.sizes_hw[positions], bounds)).tolist():
+        batch[i] = _if_near(batch[i], cast(Image, {"height": sizes[i][0], "width": sizes[i][1]}), bounds, invalid)
+        segmentations[i] = batch[i].get("segmentation")
+        encoded[i] = encode_segmentation(segmentations[i])
+    pairs = zip(batch, sizes, strict=True)
+    whole = [fill_defaults(record, cast(Image, {"height": h, "width": w})) for record, (h, w) in pairs]
     masks.writelines(data for _, data in encoded)
     table = np.zeros(len(batch), _ROW)
     for column, key in _KEYS.items():
@@ -163,18 +169,42 @@ def _append(batch: list[Any], images: _Images, invalid: InvalidRecords, rows: Bi
     table["mask_kinds"] = [kind for kind, _ in encoded]
     table["mask_length"] = [len(data) for _, data in encoded]
     table["mask_size_hw"] = [validation.mask_size(record) or (0, 0) for record in whole]
-    table["has_area"] = rle.have_pixels(segmentations, sizes)
+    table["has_area"] = rle.have_pixels(segmentations, sizes, are_bounded=True)
     table.tofile(rows)
 
 
-def _complete(record: dict[str, Any], image: Image, bounds: Bounds, invalid: InvalidRecords) -> dict[str, Any]:
-    """Annotation with all fields; one far outside its image has no mask, and no area, for which it is left out."""
+def _surely_near(
+    boxes: Float64[np.ndarray, "records 4"],
+    encoded: list[tuple[int, bytes]],
+    sizes_hw: Int64[np.ndarray, "records 2"],
+    bounds: Bounds,
+) -> Bool[np.ndarray, " records"]:
+    """Which records are within the bounds, by numbers of the whole batch; some that are may be missed."""
+    longer = sizes_hw.max(1, initial=1)
+    low, high = boxes[:, :2].min(1, initial=np.inf), (boxes[:, :2] + boxes[:, 2:]).max(1, initial=-np.inf)
+    polygons = np.array([i for i, (kind, data) in enumerate(encoded) if kind == POLYGONS and data], dtype=np.int64)
+    outline = np.zeros(len(boxes))
+    if len(polygons):
+        numbers = np.frombuffer(b"".join(encoded[i][1] for i in polygons.tolist()), dtype=np.float64)
+        counts = np.array([len(encoded[i][1]) // 8 for i in polygons.tolist()])
+        starts = np.cumsum(counts) - counts  # the numbers of polygons and coordinates come first, and widen the range
+        least, most = np.minimum.reduceat(numbers, starts), np.maximum.reduceat(numbers, starts)
+        outline[polygons] = counts * (most - least)
+        low[polygons], high[polygons] = np.minimum(low[polygons], least), np.maximum(high[polygons], most)
+    most_outline = np.minimum(bounds.outline or OUTLINE.default, sizes_hw.prod(1))
+    near: np.ndarray = (low >= -bounds.reach * longer) & (high <= (bounds.reach + 1) * longer)
+    near &= (np.maximum(-low, high) < MAX_COORDINATE) & (outline <= most_outline)
+    return near
+
+
+def _if_near(record: dict[str, Any], image: Image, bounds: Bounds, invalid: InvalidRecords) -> dict[str, Any]:
+    """Annotation within the bounds; one far outside its image has no mask, and no area, for which it is left out."""
     if error := validation.far_from_image(record, image, bounds):
         longer_side = max(image["height"], image["width"])
         if not validation.is_empty(record, cast(Image, {"height": longer_side, "width": longer_side})):
             invalid.add(f"{validation.annotation_label(record)} {error}")
         record = {**record, "segmentation": None}
-    return fill_defaults(record, image)
+    return record
 
 
 def _finish(

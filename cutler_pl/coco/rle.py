@@ -55,13 +55,20 @@ def area(rle: RLE) -> int:
     return int(coco_mask.area(rle))
 
 
-def have_pixels(segmentations: Sequence[Segmentation | None], sizes_hw: Sequence[Sequence[int]]) -> list[bool]:
-    """Whether each segmentation, of an image of the given size, covers any pixel; true where there is none."""
+def have_pixels(
+    segmentations: Sequence[Segmentation | None], sizes_hw: Sequence[Sequence[int]], *, are_bounded: bool = False
+) -> list[bool]:
+    """Whether each segmentation, of an image of the given size, covers any pixel; true where there is none.
+
+    `are_bounded` says that `bounds.polygons_error` found no error, which is then not looked for again.
+    """
     found = [segmentation is None for segmentation in segmentations]
     masks: dict[int, RLE] = {}
     for i, (segmentation, (height, width)) in enumerate(zip(segmentations, sizes_hw, strict=True)):
         if isinstance(segmentation, list):  # the union of polygons is not needed
-            found[i] = bool(segmentation) and any(coco_mask.area(_rasterise(segmentation, height, width)))
+            found[i] = bool(segmentation) and any(
+                coco_mask.area(_rasterise(segmentation, height, width, is_bounded=are_bounded))
+            )
         elif segmentation is not None:
             masks[i] = to_rle(segmentation, height, width)
     for i, pixels in zip(masks, areas([*masks.values()]).tolist(), strict=True):
@@ -141,9 +148,9 @@ def with_str_counts(rle: Any) -> RLE:
     }
 
 
-def _rasterise(polygons: list[Any], height: int, width: int) -> list[Any]:
+def _rasterise(polygons: list[Any], height: int, width: int, *, is_bounded: bool = False) -> list[Any]:
     """Masks of polygons."""
-    if not can_rasterise(polygons):
+    if not is_bounded and not can_rasterise(polygons):
         raise AnnotationError(
             f"polygons lie too far outside their image of {height}×{width} pixels (height×width) to be rasterised; "
             "repair the annotations"

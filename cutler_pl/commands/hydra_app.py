@@ -16,6 +16,7 @@ from cutler_pl.commands.config_store import register_params
 from cutler_pl.commands.paths import check_paths
 from cutler_pl.commands.sentences import SHOW_TRACEBACKS, one_sentence
 from cutler_pl.commands.unused import check_used
+from cutler_pl.commands.values import check_values
 from cutler_pl.errors import ConfigError
 from cutler_pl.runtime import signals
 from cutler_pl.runtime.config_tree import config_dir
@@ -58,6 +59,7 @@ def launch(name: str, arguments: list[str]) -> None:
         sys.argv = typed  # Lightning starts the other processes of a run with the same words
         with one_sentence(name):  # before Hydra sees the error
             check_paths(name, cfg)
+            check_values(name, cfg)
             check_used(name, cfg, HydraConfig.get().overrides.task)
             run = import_module(f"cutler_pl.commands.{name}").run
             signals.begin_work()

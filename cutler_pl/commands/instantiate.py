@@ -14,6 +14,7 @@ from cutler_pl.models import Detector, DetectorMetadata, load_detector, load_wei
 from cutler_pl.models.config import TRAIN_OPTIONS
 from cutler_pl.runtime import signals
 from cutler_pl.runtime.logging import get_logger
+from cutler_pl.training.callbacks import RankWatch
 
 log = get_logger(__name__)
 
@@ -74,7 +75,8 @@ def build_trainer(cfg: DictConfig, *, callbacks: Sequence[L.Callback] = (), plug
     Raises:
         ConfigError: The hardware is missing.
     """
-    callbacks = [*instantiate_all(cfg.get("callbacks")), *callbacks]
+    watch = RankWatch()
+    callbacks = [*instantiate_all(cfg.get("callbacks")), *callbacks, watch]
     with_bar = any(isinstance(callback, ProgressBar) for callback in callbacks)
     options = {
         "callbacks": callbacks,
@@ -93,6 +95,7 @@ def build_trainer(cfg: DictConfig, *, callbacks: Sequence[L.Callback] = (), plug
         asked = cfg.trainer.get("accelerator")
         raise ConfigError(f"this machine cannot run trainer={asked}: {cause}; try trainer=cpu") from error
     keep_signals(trainer)
+    watch.watch_launch(trainer)
     return trainer
 
 

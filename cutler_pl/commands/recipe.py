@@ -27,6 +27,7 @@ from cutler_pl.commands.resolvers import stage_folder
 from cutler_pl.commands.result_cache import read_record
 from cutler_pl.commands.run_metadata import record_run
 from cutler_pl.commands.unused import check_used
+from cutler_pl.commands.values import check_values
 from cutler_pl.errors import ConfigError
 from cutler_pl.runtime.files import write_json
 from cutler_pl.runtime.locks import file_lock
@@ -70,6 +71,7 @@ class Stage:
         overrides = format_overrides(self.overrides)
         cfg = compose(str(self.pipeline), overrides=overrides)
         check_paths(str(self.pipeline), cfg)
+        check_values(str(self.pipeline), cfg)
         check_used(str(self.pipeline), cfg, overrides)
         pipeline(cfg)
 

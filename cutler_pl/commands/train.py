@@ -1,13 +1,14 @@
 """Train a detector on a folder of images and a COCO file."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import lightning as L
 import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from cutler_pl.commands.going_on import command_to_go_on, requeued
 from cutler_pl.commands.instantiate import build_detector_from, build_trainer
 from cutler_pl.commands.run_metadata import plain, record_run
 from cutler_pl.commands.run_settings import run_settings
@@ -15,11 +16,14 @@ from cutler_pl.commands.settings import require
 from cutler_pl.errors import CheckpointError, ConfigError, TrainingDivergedError
 from cutler_pl.models.checkpoint import detector_config
 from cutler_pl.models.resume import check_resume
+from cutler_pl.runtime import signals
 from cutler_pl.runtime.locks import rank_zero_lock
 from cutler_pl.runtime.logging import get_logger
 from cutler_pl.training import DetectorModule
+from cutler_pl.training.callbacks import StepCheckpoint, StopOnSignal
 from cutler_pl.training.changed_settings import check_changes, check_model
 from cutler_pl.training.checkpoint_folder import AtomicCheckpointIO, CheckpointFolder
+from cutler_pl.training.missed_validation import validate_finished
 from cutler_pl.training.resume import ResumePoint, find_resume_point
 
 log = get_logger(__name__)
@@ -43,16 +47,27 @@ def run(cfg: DictConfig) -> Path | None:
     datamodule = instantiate(cfg.data.datamodule)
     datamodule.check()
     output = Path(cfg.paths.output_dir)
-    with rank_zero_lock(output, purpose="train"):
-        return _train(cfg, datamodule, output)
+    signals.handle_also("SIGUSR1")
+    try:
+        with rank_zero_lock(output, purpose="train"):
+            return _train(cfg, datamodule, output)
+    except signals.StoppedBySignal as stop:
+        raise requeued(stop) from stop
 
 
 def _train(cfg: DictConfig, datamodule: Any, output: Path) -> Path | None:
     folder = CheckpointFolder(output / "checkpoints")
     point = find_resume_point(cfg.resume, folder)
     trainer = build_trainer(cfg, plugins=[AtomicCheckpointIO()])
+    callbacks: list[L.Callback] = cast(Any, trainer).callbacks
+    for checkpoint in [callback for callback in callbacks if isinstance(callback, StepCheckpoint)]:
+        stop = StopOnSignal(checkpoint, way_on=f"go on by: {command_to_go_on(output)}")
+        callbacks.insert(callbacks.index(checkpoint), stop)  # Lightning runs checkpoint callbacks last
     module = _module(cfg, datamodule.training_set, trainer, point)
     if (ended := _is_finished(trainer.max_steps, point)) is not None:
+        if point is not None and StepCheckpoint.misses_validation(point.content, folder):
+            log.info("the validation of step %d was interrupted and is made up", point.step)
+            validate_finished(trainer, module, point.content, datamodule=datamodule, ckpt_path=point.path)
         log.info(ended)
         return None if point is None else point.path
 

@@ -127,12 +127,12 @@ class TrainDataModule(L.LightningDataModule):
         self.next_step = state_dict["next_step"]
         # checkpoints until 2026-11 have no next_image, and were written without a change of the batch size
         self.next_image = state_dict.get("next_image", self.next_step * state_dict["batch_size"])
-        for name in ("batch_size", "num_images"):
-            if state_dict[name] != now[name]:
-                _log.warning(
-                    "resumed with %s %d, interrupted with %d: images come in another order than without interruption",
-                    name, now[name], state_dict[name],
-                )  # fmt: skip
+        if (before := state_dict["batch_size"]) != now["batch_size"]:
+            message = "steps of %d images from here on, of %d before: the sequence of images goes on with the next one"
+            _log.info(message, now["batch_size"], before)
+        if (before := state_dict["num_images"]) != now["num_images"]:
+            message = "resumed with %d images, interrupted with %d: their order is another than without interruption"
+            _log.warning(message, now["num_images"], before)
 
     @property
     def _accumulate(self) -> int:

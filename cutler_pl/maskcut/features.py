@@ -10,7 +10,7 @@ every sampling point a little, which `pos_embed="timm"` does not.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Literal, Protocol, get_args, runtime_checkable
+from typing import Annotated, Any, Literal, Protocol, get_args, runtime_checkable
 
 import timm
 import torch
@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from cutler_pl.errors import ConfigError
 from cutler_pl.maskcut.descriptors import PatchDescriptors
 from cutler_pl.maskcut.patch_grid import patch_grid
+from cutler_pl.runtime.ranges import Integer
 from cutler_pl.weights.backbones import WeightSource, find_weights, load_exactly
 
 Feature = Literal["query", "key", "value", "token"]
@@ -92,7 +93,7 @@ def build_feature_extractor(
     *,
     weights: WeightSource = None,
     device: str | torch.device = "cpu",
-    layer: int = -1,
+    layer: Annotated[int, Integer(-64, 63)] = -1,
     feature: Feature | None = None,
     pos_embed: PositionEmbedding = "original",
 ) -> FeatureExtractor:
@@ -122,7 +123,7 @@ def build_feature_extractor(
         return PatchDescriptors().to(device)
     if name not in BACKBONES:
         known = ", ".join(["patch_descriptors", *BACKBONES])
-        raise ConfigError(f"feature extractor {name!r} is unknown; choose from {known}")
+        raise ConfigError(f"features.name: feature extractor {name!r} is unknown; choose from {known}")
     backbone = BACKBONES[name]
     feature = feature or backbone.feature
     if feature not in get_args(Feature):

@@ -11,6 +11,7 @@ from cutler_pl.runtime.ranges import Integer, Number, Share, check_fields
 
 CornerRule = Literal["original", "invariant"]
 Stop = Literal["never", "dropped", "ncut_value", "foreground", "adaptive"]
+SolverName = Literal["auto", "lanczos", "scipy"]
 
 _AREA = Number(min=0, below=1)
 

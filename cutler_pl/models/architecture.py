@@ -41,18 +41,24 @@ def infer_options(state: Mapping[str, Tensor], *, name: str, given: Mapping[str,
             f"{name}: holds no detector with box and mask heads; give a detector's checkpoint, or build the model and "
             "start from these weights"
         )
-    num_classes = state[_STAGE.format(0)].shape[0] - 1
-    box_columns = state["roi_heads.stages.0.predictor.bbox_pred.weight"].shape[0]
+
+    def rows(key: str) -> int:
+        if key not in state or not state[key].ndim:
+            raise CheckpointError(f"{name}: holds no detector, {key} is missing or one number; fetch the file again")
+        return state[key].shape[0]
+
+    num_classes = rows(_STAGE.format(0)) - 1
+    box_columns = rows("roi_heads.stages.0.predictor.bbox_pred.weight")
     return {
         "num_classes": num_classes,
         "backbone": given["backbone"] if "backbone" in given else _resnet(state, name),
         "norm": "bn" if "backbone.fpn.inner_blocks.0.1.running_mean" in state else "gn",
-        "fpn_channels": state["backbone.fpn.inner_blocks.0.0.weight"].shape[0],
+        "fpn_channels": rows("backbone.fpn.inner_blocks.0.0.weight"),
         "stage_ious": DetectorConfig.stage_ious[:stages],
         "stage_box_weights": DetectorConfig.stage_box_weights[:stages],
         "class_agnostic_boxes": stages > 1 or (box_columns == 4 and num_classes > 1),
-        "box_head_dim": state["roi_heads.stages.0.head.fc1.weight"].shape[0],
-        "mask_head_channels": state[_MASK_CONV.format(0)].shape[0],
+        "box_head_dim": rows("roi_heads.stages.0.head.fc1.weight"),
+        "mask_head_channels": rows(_MASK_CONV.format(0)),
         "mask_head_convs": convs,
     }
 

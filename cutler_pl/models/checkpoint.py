@@ -89,7 +89,11 @@ def load_detector(source: str | Path, **overrides: Any) -> tuple[Detector, Detec
         ids, names = _usual_classes(options["num_classes"])
         if len(ids) > 1:
             options |= _WITH_LABELS
-    _check_overrides(overrides, options, name=str(source))
+    try:
+        trained = make_config(_NAME, **options)
+    except ConfigError as error:
+        raise _impossible(str(source), error) from error
+    _check_overrides(overrides, options, trained, name=str(source))
     config = make_config(_NAME, **(options | overrides))
     _check_shapes(config, state, name=str(source), given=overrides)
     model = Detector(config)
@@ -124,14 +128,20 @@ def _check_shapes(config: DetectorConfig, state: Mapping[str, Tensor], *, name: 
     except ConfigError as error:
         if given:
             raise
-        raise CheckpointError(f"{name}: describes a model that cannot be ({error}); write the file again") from error
+        raise _impossible(name, error) from error
     except CheckpointError as error:
         raise CheckpointError(f"{error}\n(the model was built as the file describes it)") from error
 
 
-def _check_overrides(overrides: Mapping[str, Any], trained: Mapping[str, Any], *, name: str) -> None:
+def _impossible(name: str, error: ConfigError) -> CheckpointError:
+    return CheckpointError(f"{name}: describes a model that cannot be ({error}); write the file again")
+
+
+def _check_overrides(
+    overrides: Mapping[str, Any], trained: Mapping[str, Any], before: DetectorConfig, *, name: str
+) -> None:
     """Options of inference act; others must be what the weights were trained with, as far as the file says so."""
-    before, now = (make_config(_NAME, **{**trained, **changes}) for changes in ({}, overrides))
+    now = make_config(_NAME, **{**trained, **overrides})
     for option in overrides:
         if option in TRAIN_OPTIONS:
             raise ConfigError(f"{option} is an option of training, which a trained detector does not use; leave it out")

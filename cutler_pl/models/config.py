@@ -7,13 +7,28 @@ from typing import Annotated, Any
 from cutler_pl.errors import ConfigError
 from cutler_pl.models.droploss import ClassificationWeights
 from cutler_pl.models.sampler import Sampler
+from cutler_pl.runtime.limits import CHANNELS
 from cutler_pl.runtime.ranges import Choice, Integer, ListOf, Number, Share, check, check_fields, rules_of
 
 NORMS = ("bn", "gn", "frozen")
 NUM_LEVELS = 5
 SIZE_DIVISOR = 32
 
-Width = Annotated[int, Integer(1, 65_536)]
+
+class _WidthRange(Integer):
+    """A whole number from 1 to 65,536, or to a higher limit `CHANNELS`."""
+
+    @property
+    def expected(self) -> str:
+        """The range in words, with the option."""
+        return f"an integer from 1 to {max(CHANNELS.default, CHANNELS.value())} ({CHANNELS.option} raises it)"
+
+    def read(self, value: Any) -> int:
+        """The number."""
+        return Integer(1, max(CHANNELS.default, CHANNELS.value())).read(value)
+
+
+Width = Annotated[int, _WidthRange(1, CHANNELS.default)]
 """Of a layer or a list."""
 Color = Annotated[float, Number(min=0, max=255)]
 Positive = Annotated[float, Number(above=0, max=65_536)]

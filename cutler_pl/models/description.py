@@ -59,7 +59,7 @@ def _check_size(value: Any, field: str, name: str, *, limit: int) -> None:
         if not all(type(n) in (int, float) and isfinite(n) for n in flat):
             raise _wrong(name, field, "numbers", value)
         if flat and max(map(abs, flat)) > limit:
-            raise _wrong(name, field, f"numbers of at most {limit:,}", value, CHANNELS.way_out())
+            raise _wrong(name, field, f"numbers of at most {limit:,}", value)
     elif isinstance(value, int | float) and not (0 <= value <= limit):
         way_out = CHANNELS.way_out(value) if isinstance(value, int) and 0 < value < MAX_ID else ""
         raise _wrong(name, field, f"a number from 0 to {limit:,}", value, way_out)

@@ -20,6 +20,7 @@ from cutler_pl.reports.tables import Table
 from cutler_pl.runtime.environment import run_metadata
 from cutler_pl.runtime.files import write_json
 from cutler_pl.runtime.logging import get_logger
+from cutler_pl.runtime.ranges import Share
 from cutler_pl.visual.contact_sheet import side_by_side
 from cutler_pl.visual.curves import plot_curves, read_metrics, save_figure, select_curves
 from cutler_pl.visual.heatmap import draw_heatmap
@@ -78,7 +79,7 @@ class QuickstartFiles:
 
 
 def write_quickstart_page(
-    output: str | Path, files: QuickstartFiles, *, seed: int, min_score: float, scenes: int = 8, images: int = 9
+    output: str | Path, files: QuickstartFiles, *, seed: int, min_score: Share, scenes: int = 8, images: int = 9
 ) -> None:
     """Measure and draw the results of the stages; write `index.html` and `results.json`.
 

@@ -112,13 +112,13 @@ class Choice(Rule):
 
 @dataclass(frozen=True)
 class Text(Rule):
-    """A text that is not empty."""
+    """A text on one line, and not empty."""
 
-    expected = "a text; quote numbers and special words twice, \"'2025'\""
+    expected = "a text on one line; quote numbers and special words twice, \"'2025'\""
 
     def read(self, value: Any) -> str:
         """The text."""
-        if not isinstance(value, str) or not value.strip():
+        if not isinstance(value, str) or not value.strip() or not value.isprintable():
             raise ValueError(value)
         return value
 

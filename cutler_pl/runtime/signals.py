@@ -31,8 +31,8 @@ Launched = Callable[[], list["subprocess.Popen[Any]"]]
 class StoppedBySignal(SystemExit):
     """The process was told to end; `rest` says how to go on."""
 
-    def __init__(self, signum: int, rest: str = GOES_ON) -> None:
-        super().__init__(128 + signum)
+    def __init__(self, signum: int, rest: str = GOES_ON, *, code: int | None = None) -> None:
+        super().__init__(128 + signum if code is None else code)
         self.signum = signal.Signals(signum)
         self.rest = rest
 
@@ -54,6 +54,7 @@ class _Handling:
         self._finished = threading.Event()
         self._read, self._write = os.pipe()
         os.set_blocking(self._write, False)
+        self.signals = list(STOP_SIGNALS)
         self._before = {signum: signal.getsignal(signum) for signum in STOP_SIGNALS}
         self._wakeup_before = signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
         self.install()
@@ -61,8 +62,13 @@ class _Handling:
         self._thread.start()
 
     def install(self) -> None:
-        for signum in STOP_SIGNALS:
+        for signum in self.signals:
             signal.signal(signum, self._on_signal)
+
+    def add(self, signum: signal.Signals) -> None:
+        self._before.setdefault(signum, signal.getsignal(signum))
+        self.signals = list(self._before)
+        self.install()
 
     def remove(self) -> None:
         signal.set_wakeup_fd(self._wakeup_before)
@@ -127,7 +133,7 @@ class _Handling:
     def _watch(self) -> None:
         """Pass the first signal on, and end the process where the main thread has not in time."""
         while number := os.read(self._read, 1):
-            if number[0] in STOP_SIGNALS:
+            if number[0] in self.signals:
                 break
         else:
             return
@@ -167,10 +173,19 @@ def handled() -> Iterator[None]:
         here.pass_on(stop.signum)
         here.wait()
         here.say(stop.signum, stop.rest)
+        _end_loader_processes()
         raise SystemExit(stop.code) from None
     finally:
         if here.received is None:
             release()
+
+
+def _end_loader_processes() -> None:
+    """End processes whose iterators are still referenced: Python would wait for them, and they outlive one SIGTERM."""
+    if hasattr(signal, "SIGCHLD"):
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler raises where a loader process is killed
+    for child in multiprocessing.active_children():
+        child.kill()
 
 
 def release() -> None:
@@ -208,9 +223,20 @@ def deferred(grace: float) -> Iterator[None]:
     try:
         yield
     finally:
-        here.is_deferred, here.grace = False, GRACE_SECONDS
+        waited = 0.0 if here.received is None else time.monotonic() - here.since
+        here.is_deferred, here.grace = False, GRACE_SECONDS + waited
     if here.received is not None:
         raise StoppedBySignal(here.received)
+
+
+def handle_also(name: str) -> None:
+    """Handle a further signal as those two, such as the one that a scheduler sends before it ends a job.
+
+    Args:
+        name: Its name; one that the system does not have is left out.
+    """
+    if _handling is not None and hasattr(signal, name):
+        _handling.add(signal.Signals[name])
 
 
 def install() -> None:
@@ -230,27 +256,29 @@ def in_loader_process(number: int = 0) -> None:
 
     A second SIGTERM ends it. For `worker_init_fn`, after torch has set a handler of its own.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for name in ("SIGINT", "SIGUSR1"):
+        if hasattr(signal, name):
+            signal.signal(signal.Signals[name], signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))
 
 
 def _before_fork() -> None:
     if _handling is not None:
-        signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+        signal.pthread_sigmask(signal.SIG_BLOCK, _handling.signals)
 
 
 def _after_fork_in_parent() -> None:
     if _handling is not None:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _handling.signals)
 
 
 def _after_fork_in_child() -> None:
     global _handling
     if _handling is not None:
-        _handling = None
+        blocked, _handling = _handling.signals, None
         signal.set_wakeup_fd(-1)
         in_loader_process()
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, blocked)
 
 
 if hasattr(os, "register_at_fork"):

@@ -13,13 +13,14 @@ import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 
 from cutler_pl.errors import OutputWriteError
-from cutler_pl.runtime.files import atomic_write
+from cutler_pl.runtime.files import atomic_write, write_text
 from cutler_pl.runtime.logging import get_logger
 
 log = get_logger(__name__)
 
 LAST = "last.ckpt"
 SET_ASIDE = "set_aside"
+_VALIDATED = "validated_step.txt"
 _NAME = re.compile(r"step_(\d+)\.ckpt")
 
 
@@ -76,6 +77,17 @@ class CheckpointFolder:
         link.symlink_to(to.name)
         link.replace(self.last)
         sync_folder(self.path)
+
+    def validated(self) -> int | None:
+        """The step that was validated last; None where none was."""
+        try:
+            return int((self.path / _VALIDATED).read_text(encoding="utf-8"))
+        except (FileNotFoundError, ValueError):
+            return None
+
+    def note_validated(self, step: int) -> None:
+        """Note that a step is validated."""
+        write_text(self.path / _VALIDATED, f"{step}\n")
 
     def remove_old(self, *, keep: int, newest: Path) -> None:
         """Delete all checkpoints but the newest `keep`."""

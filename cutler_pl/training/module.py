@@ -18,6 +18,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from cutler_pl.errors import ConfigError, TrainingDivergedError
 from cutler_pl.models.detections import CompactPrediction
+from cutler_pl.runtime import signals
 from cutler_pl.runtime.distributed import world_size
 from cutler_pl.runtime.logging import get_logger
 from cutler_pl.runtime.seeding import generator
@@ -83,6 +84,7 @@ class DetectorModule(L.LightningModule):
         self._last_losses: dict[str, Tensor] = {}
         self._running_means = RunningMeans()
         self._norm_statistics: NormStatistics | None = None
+        self.stopped_by = 0  # the signal after which all ranks end, once they have agreed
         self._built: tuple[Optimizer, LRScheduler | None] | None = None
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
@@ -184,9 +186,12 @@ class DetectorModule(L.LightningModule):
         if norms and getattr(self.trainer.precision_plugin, "scaler", None) is None:
             # A loss scaler skips an overflowing step itself and lowers its factor: that is no divergence.
             finite = finite & torch.cat(norms).isfinite().all()
+        self.stopped_by = signals.requested() or 0
         if world_size() > 1:
-            finite = finite.to(torch.int32)
-            torch.distributed.all_reduce(finite, op=torch.distributed.ReduceOp.MIN)
+            agreed = torch.stack([finite.to(torch.int32), torch.full_like(finite, -self.stopped_by, dtype=torch.int32)])
+            torch.distributed.all_reduce(agreed, op=torch.distributed.ReduceOp.MIN)
+            is_finite, stopped_by = agreed.tolist()
+            finite, self.stopped_by = torch.tensor(is_finite), -stopped_by
         if bool(finite):
             self.nonfinite_in_a_row = 0
             return True

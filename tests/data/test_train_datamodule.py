@@ -180,7 +180,9 @@ def test_precise_bn_batches_lack_copy_paste(make_folder: Callable[..., Any]) -> 
     assert data.next_step == 0
 
 
-def test_state_warns_of_changed_batch_size(make_folder: Callable[..., Any], caplog: pytest.LogCaptureFixture) -> None:
+def test_changed_batch_size_goes_on_with_next_image(
+    make_folder: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
     folder = make_folder([(24, 40)] * 5)
     data = datamodule(folder)
     for batch in islice(data.train_dataloader(), 3):
@@ -189,10 +191,29 @@ def test_state_warns_of_changed_batch_size(make_folder: Callable[..., Any], capl
     assert json.loads(json.dumps(state)) == {"next_step": 3, "next_image": 6, "batch_size": 2, "num_images": 5}
 
     resumed = datamodule(folder, batch_size=4)
-    with caplog.at_level(logging.WARNING):
+    with caplog.at_level(logging.INFO):
         resumed.load_state_dict(state)
-    assert next(iter(resumed.train_dataloader())).step == 3
-    assert "batch_size 4, interrupted with 2" in caplog.text
+    assert "steps of 4 images from here on, of 2 before" in caplog.text
+    following = [t["image_id"] for batch in islice(data.train_dataloader(), 2) for t in batch.targets]
+    (batch,) = islice(resumed.train_dataloader(), 1)
+    assert batch.step == 3
+    assert sorted(t["image_id"] for t in batch.targets) == sorted(following)
+
+
+def test_changed_images_are_warned_of(make_folder: Callable[..., Any], caplog: pytest.LogCaptureFixture) -> None:
+    data = datamodule(make_folder([(24, 40)] * 5))
+    with caplog.at_level(logging.WARNING):
+        data.load_state_dict(data.state_dict() | {"num_images": 7})
+    assert "resumed with 5 images, interrupted with 7" in caplog.text
+
+
+def test_partial_groups_are_said_once(make_folder: Callable[..., Any], caplog: pytest.LogCaptureFixture) -> None:
+    folder = make_folder([(24, 40)] * 4)
+    datamodule(folder, batch_size=3).train_dataloader()
+    assert caplog.text.count("the 3 images of a process are no multiple of data.group_size=2 and are one group") == 1
+    caplog.clear()
+    datamodule(folder, batch_size=4).train_dataloader()
+    assert caplog.text == ""
 
 
 def test_classes_are_one_or_of_file(make_folder: Callable[..., Any]) -> None:

@@ -166,3 +166,12 @@ def test_safetensors_header_in_a_subprocess(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code, *map(str, paths)], capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stdout.split()) == (0, ["1"] * len(paths)), done.stderr
+
+
+def test_fuzz_readers_of_checkpoints(tmp_path: Path) -> None:
+    """`python tests/fuzz.py --minutes 5 checkpoints` runs longer."""
+    fuzz = Path(__file__).resolve().parents[1] / "fuzz.py"
+    words = [sys.executable, str(fuzz), "--examples", "30", "--folder", str(tmp_path), "checkpoints"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("seed 0: 30 cases per reader")

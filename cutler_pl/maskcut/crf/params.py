@@ -1,10 +1,11 @@
 """Constants of the refinements; deviations in pixels and in 8-bit grey levels."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cutler_pl.runtime.ranges import Integer, Number, Share, check_fields
 
+CrfName = Literal["auto", "cuda", "numba", "guided", "none"]
 Sigma = Annotated[float, Number(min=0.1, max=10_000)]
 Weight = Annotated[float, Number(min=0, max=10_000)]
 

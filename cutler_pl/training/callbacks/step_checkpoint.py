@@ -1,5 +1,6 @@
 """Checkpoints by steps, from which a killed run resumes exactly."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from cutler_pl.runtime.logging import get_logger
 from cutler_pl.runtime.ranges import Count, check_arguments
 from cutler_pl.training.checkpoint_folder import CheckpointFolder
+from cutler_pl.training.missed_validation import validate_within_training, validation_is_due
 
 log = get_logger(__name__)
 
@@ -17,8 +19,9 @@ class StepCheckpoint(Checkpoint):
     """Writes `step_<number>.ckpt` every `every_n_steps` steps and at the last step, and the link `last.ckpt` to it.
 
     Lightning runs checkpoint callbacks after all others. Unlike `ModelCheckpoint`, the file stores no folder: a moved
-    run resumes as well. Where steps were dropped since the last checkpoint, older ones stay. A training that goes on
-    at an earlier step than the folder's newest moves the later ones into `set_aside/`.
+    run resumes as well. Where a validation follows, a checkpoint is written before it, and a resumed training makes up
+    one that was interrupted. Where steps were dropped since the last checkpoint, older ones stay. A training that goes
+    on at an earlier step than the folder's newest moves the later ones into `set_aside/`.
 
     Args:
         save_top_k: Number of latest checkpoints to keep; None for all.
@@ -33,6 +36,7 @@ class StepCheckpoint(Checkpoint):
         self.every_n_steps = every_n_steps
         self.save_top_k = save_top_k
         self._saved_at: int | None = None
+        self._validates = False  # after the step of the checkpoint
         self._dropped = 0
 
     @property
@@ -46,16 +50,38 @@ class StepCheckpoint(Checkpoint):
         self._dropped = _dropped(pl_module)
         if trainer.is_global_zero:
             self.folder.prepare(trainer.global_step)
+        if self._validates and self.folder.validated() != trainer.global_step:
+            log.info("the validation of step %d was interrupted and is made up", trainer.global_step)
+            validate_within_training(trainer)
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
-        """Write at the interval and at the last step."""
+        """Write at the interval, at the last step, and before a validation."""
         step = trainer.global_step
-        if step % self.every_n_steps == 0 or step == trainer.max_steps:
+        if step % self.every_n_steps == 0 or step == trainer.max_steps or validation_is_due(trainer):
             self.save(trainer)
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Note that the step is validated."""
+        if trainer.is_global_zero and not trainer.sanity_checking:
+            self.folder.note_validated(trainer.global_step)
+
+    def state_dict(self) -> dict[str, bool]:
+        """Whether a validation follows the checkpoint."""
+        return {"validates": self._validates}
+
+    def load_state_dict(self, state_dict: dict[str, bool]) -> None:
+        """Know whether a validation followed."""
+        self._validates = state_dict["validates"]
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write where training ends early, by time for instance."""
         self.save(trainer)
+
+    @classmethod
+    def misses_validation(cls, content: Mapping[str, Any], folder: CheckpointFolder) -> bool:
+        """Whether a validation was to follow a checkpoint, and has not ended."""
+        state = content.get("callbacks", {}).get(cls.__qualname__, {})
+        return bool(state.get("validates")) and folder.validated() != content["global_step"]
 
     def save(self, trainer: L.Trainer) -> None:
         """Write the checkpoint of the step that has just ended, once; all ranks call it in the same step."""
@@ -63,6 +89,7 @@ class StepCheckpoint(Checkpoint):
         if step == self._saved_at or getattr(trainer, "fast_dev_run", False):
             return
         self._saved_at = step
+        self._validates = validation_is_due(trainer)
         path = self.folder.at(step)
         trainer.save_checkpoint(path, weights_only=False)  # with everything a resumed run needs
         dropped = _dropped(trainer.lightning_module)

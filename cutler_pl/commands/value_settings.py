@@ -1,0 +1,212 @@
+"""What each plain setting of each command is: settings that no `_target_` owns, and to whom the others belong.
+
+A name may hold patterns: `*` is one part of it, `**` at the end any number of parts.
+"""
+
+from collections.abc import Mapping
+from typing import Any, get_args
+
+from cutler_pl.commands.registry import COMMANDS
+from cutler_pl.data.loader import LoaderParams
+from cutler_pl.data.training_set import TrainingSet
+from cutler_pl.data.transforms import TrainTransformParams
+from cutler_pl.datasets.catalog import CATALOG
+from cutler_pl.evaluation import EvalParams
+from cutler_pl.maskcut.crf.params import CrfName
+from cutler_pl.maskcut.params import MaskCutParams, SolverName
+from cutler_pl.models.config import DetectorConfig
+from cutler_pl.pseudo_masks.options import JobShard, RunOptions
+from cutler_pl.runtime.ranges import (
+    COUNT,
+    FLAG,
+    SHARE,
+    AnyOf,
+    Choice,
+    Integer,
+    ListOf,
+    Number,
+    Rule,
+    Text,
+    optional,
+    rules_of,
+)
+from cutler_pl.self_training import RoundOptions
+
+
+class Group(Rule):
+    """Settings below a name."""
+
+    expected = "settings below this name, or an option of the group"
+
+    def read(self, value: Any) -> Any:
+        """The settings."""
+        if not isinstance(value, Mapping):
+            raise ValueError(value)  # noqa: TRY004  # `check` makes the error of it
+        return value
+
+
+class Free(Rule):
+    """A path, or what belongs to another package or is checked where it is used; anything below it, too."""
+
+    expected = "anything"
+
+    def read(self, value: Any) -> Any:
+        """The value."""
+        return value
+
+
+Rules = Mapping[str, Rule]
+
+
+def fields_of(prefix: str, *owners: Any) -> Rules:
+    """The rules of parameter classes under the names of their settings."""
+    return {f"{prefix}{name}": rule for owner in owners for name, rule in rules_of(owner).items()}
+
+
+_GROUP, FREE, _TEXT = Group(), Free(), Text()
+_SEED = Integer()
+_ON_ERROR = Choice(("raise", "skip"))
+_DETECTOR = rules_of(DetectorConfig)
+_RUN = rules_of(RunOptions)
+_EXAMPLES = Integer(0, 1000)
+_PRECISIONS = ("64-true", "32-true", "16-true", "bf16-true", "16-mixed", "bf16-mixed", 64, 32, 16, "64", "32", "16")
+_FLAGS = ("sync_batchnorm", "use_distributed_sampler", "enable_checkpointing", "enable_model_summary", "detect_anomaly")
+
+_ALL: Rules = {"name": _TEXT, "paths": _GROUP, "paths.*": FREE, "local": FREE}
+_TRAINER: Rules = {
+    "trainer": _GROUP,
+    "trainer.accelerator": Choice(("auto", "cpu", "gpu", "cuda", "mps")),
+    "trainer.devices": AnyOf((Choice(("auto", -1)), Integer(1, 1024), ListOf(Integer(0, 1023)))),
+    "trainer.num_nodes": Integer(1, 65_536),
+    "trainer.precision": Choice(_PRECISIONS),
+    "trainer.max_steps": Integer(-1),
+    "trainer.max_epochs": optional(Integer(-1)),
+    "trainer.log_every_n_steps": COUNT,
+    "trainer.val_check_interval": optional(AnyOf((COUNT, Number(above=0, max=1)))),
+    "trainer.check_val_every_n_epoch": optional(COUNT),
+    "trainer.num_sanity_val_steps": Integer(-1),
+    "trainer.limit_val_batches": AnyOf((Integer(0), SHARE)),
+    "trainer.accumulate_grad_batches": COUNT,
+    **{f"trainer.{name}": FLAG for name in _FLAGS},
+    "trainer.**": FREE,
+    "callbacks.progress.refresh_rate": Integer(),
+    **{name: optional(_GROUP) for name in ("callbacks", "callbacks.*", "logger", "logger.*")},
+}
+_MODEL: Rules = {
+    "model": optional(_GROUP),
+    "model.detector": _GROUP,
+    "model.detector.name": _TEXT,
+    "model.init": FREE,
+    "model.init_from": optional(_TEXT),
+    "model.reset_head": FLAG,
+    "num_classes": optional(_DETECTOR["num_classes"]),
+}
+_MASKCUT: Rules = {
+    "maskcut": optional(_GROUP),
+    **fields_of("maskcut.", MaskCutParams),
+    "maskcut.fixed_size": _RUN["fixed_size"],
+    "maskcut.solver": Choice(get_args(SolverName)),
+    "maskcut.features": _GROUP,
+}
+_INFERENCE: Rules = {
+    **_ALL,
+    **_TRAINER,
+    **_MODEL,
+    **{name: optional(_DETECTOR[name]) for name in ("score_threshold", "nms_threshold")},
+    **{name: optional(_DETECTOR[name]) for name in ("max_detections", "min_size_test", "max_size_test")},
+    "batch_size": COUNT,
+    "num_workers": Integer(),
+}
+_RECIPE: Rules = {
+    **_ALL,
+    **_MASKCUT,
+    "seed": _SEED,
+    "recipe": _GROUP,
+    **{f"recipe.{name}": COUNT for name in ("max_images", "steps", "steps_round_1")},
+    **{f"recipe.{name}": Integer(1, 1_000_000) for name in ("train_scenes", "test_scenes")},
+    "recipe.min_score": SHARE,
+    "recipe.closing_lines": ListOf(_TEXT, 0),
+    "recipe.stages": _GROUP,
+    "recipe.stages.*": _GROUP,
+    "recipe.stages.*.pipeline": Choice(tuple(COMMANDS)),
+    "recipe.stages.*.overrides": optional(_GROUP),
+    "recipe.stages.*.overrides.**": FREE,  # the command of the stage checks them
+    "recipe.stages.*.call": _GROUP,
+    "recipe.*": FREE,  # a recipe's own names of folders and files
+}
+VALUE_SETTINGS: dict[str, Rules] = {
+    "quickstart": _RECIPE,
+    "maskcut": {
+        **_ALL,
+        **_TRAINER,
+        **_MASKCUT,
+        **{name: _RUN[name] for name in ("batch_size", "num_workers", "threads", "max_failure_rate")},
+        "overlays": FLAG,
+        "job": _GROUP,
+        **fields_of("job.", JobShard),
+        "crf": _GROUP,
+        "crf.backend": Choice(get_args(CrfName)),
+        "crf.params": _GROUP,
+        "crf.guided": _GROUP,
+        "annotation": _GROUP,
+    },
+    "merge_shards": {**_ALL, "allow_missing": FLAG},
+    "train": {
+        **_ALL,
+        **_TRAINER,
+        **_MODEL,
+        "seed": _SEED,
+        "resume": FREE,
+        "label_percent": Number(above=0, max=100),
+        "label_schedule": optional(_GROUP),
+        "label_schedule.**": FREE,  # checked as the settings of optimizer and scheduler
+        "data": _GROUP,
+        **fields_of("data.", LoaderParams, TrainTransformParams, TrainingSet),
+        "data.seed": _SEED,
+        "data.datamodule": _GROUP,
+        "data.validation": optional(_GROUP),
+        **{f"data.datamodule.{name}": _GROUP for name in ("training_set", "transforms", "loader", "augment")},
+        "data.datamodule.validation": optional(_GROUP),
+        "augment": _GROUP,
+        "augment.*": optional(_GROUP),
+        "optimizer": _GROUP,
+        "scheduler": _GROUP,
+    },
+    "self_train": {**_INFERENCE, **fields_of("", RoundOptions)},
+    "predict": {**_INFERENCE, "overlays": FLAG, "overlay_score": SHARE},
+    "evaluate": {
+        **_INFERENCE,
+        "dataset": FREE,  # a number is a name, too; `plan` says what names can be
+        "label_percent": optional(Number(above=0, max=100)),
+        "method": _TEXT,
+        "on_error": _ON_ERROR,
+        "num_examples": _EXAMPLES,
+        "eval": _GROUP,
+        **fields_of("eval.", EvalParams),
+        "eval.datasets": optional(AnyOf((ListOf(_TEXT, 0), _TEXT))),
+        "eval.ap_max_dets": optional(COUNT),
+        "eval.per_category": FLAG,
+    },
+    "export": {**_ALL, **_MODEL, "max_detections": optional(_DETECTOR["max_detections"])},
+    "recipe": _RECIPE,
+    "prepare_dataset": {
+        **_ALL,
+        "name": Choice(tuple(CATALOG)),
+        **dict.fromkeys(("overwrite", "check_images", "fetch"), FLAG),
+        "marked": optional(Choice(("keep", "ignore", "drop"))),
+        "splits": optional(ListOf(_TEXT)),
+        "max_failure_rate": SHARE,
+        "num_examples": _EXAMPLES,
+        "mirror": _TEXT,
+    },
+    "make_coco_splits": {
+        **_ALL,
+        "percents": ListOf(Number(min=1e-6, max=100)),
+        "seed": _SEED,
+        **dict.fromkeys(("nested", "overwrite"), FLAG),
+    },
+    "weights": _ALL,
+    "convert_checkpoint": {**_ALL, **_MODEL, "format": Choice(("detectron2", "cutler_pl", "torchvision"))},
+    "doctor": {},
+    "completion": {},
+}
