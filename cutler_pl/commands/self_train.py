@@ -37,7 +37,8 @@ def run(cfg: DictConfig) -> Path:
     """
     given = cfg.predictions is not None
     require(cfg, *(() if given else ("checkpoint", "images")), "annotations", "output")
-    options = RoundOptions(threshold=cfg.threshold, keep_score=0.0 if given else cfg.keep_score, on_error=cfg.on_error)
+    keep_score = 0.0 if given else float(cfg.keep_score)
+    options = RoundOptions(threshold=float(cfg.threshold), keep_score=keep_score, on_error=cfg.on_error)
     if given:
         _check_recorded(Path(cfg.predictions), options)
     with rank_zero_lock(cfg.output, purpose="self_train"):
@@ -67,8 +68,8 @@ def _predict(cfg: DictConfig, output: Path, options: RoundOptions) -> Path:
     if len(images.done_ids):
         log.info("%s: %d of %d images are done already", predictions, len(images.done_ids), len(images.index))
     model, metadata = load_for_prediction(cfg)
-    settings = {"min_score": options.keep_score, "resume": True}
-    write_predictions(cfg, model, images, predictions, category_ids=metadata.category_ids, **settings)
+    ids, keep_score = metadata.category_ids, options.keep_score
+    write_predictions(cfg, model, images, predictions, category_ids=ids, min_score=keep_score, resume=True)
     return predictions
 
 
@@ -84,7 +85,7 @@ def _parameters(cfg: DictConfig, images: InstanceIndex, options: RoundOptions) -
         KEEP_SCORE: options.keep_score,
         **inference_options(cfg),
         "num_classes": cfg.num_classes,
-        "model": None if cfg.model is None else plain(cfg.model),
+        "model": None if cfg.get("model") is None else plain(cfg.model),
     }
 
 

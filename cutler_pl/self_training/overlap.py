@@ -120,8 +120,8 @@ def _replaced(
         meet = _meet(old_boxes[rows], new_boxes[columns])
         if not meet.any():
             continue
-        near = [old[row] for row, met in zip(rows, meet.any(axis=1).tolist(), strict=True) if met]
-        others = [new[column] for column, met in zip(columns, meet.any(axis=0).tolist(), strict=True) if met]
+        near = [old[rows[i]] for i in np.flatnonzero(meet.any(axis=1))]
+        others = [new[columns[i]] for i in np.flatnonzero(meet.any(axis=0))]
         overlaps = rle.iou([a["segmentation"] for a in near], [r["segmentation"] for r in others]).max(axis=1)
         ids |= {a["id"] for a, overlap in zip(near, overlaps, strict=True) if overlap >= REPLACE_IOU}
     return ids
@@ -137,5 +137,6 @@ def _rows_by_image(records: Iterable[Mapping[str, Any]]) -> dict[int, list[int]]
 def _meet(boxes: _Boxes, others: _Boxes) -> Bool[np.ndarray, "_ _"]:
     """Which boxes (xyxy) have common pixels."""
     first, second = boxes[:, None], others[None]
-    common: np.ndarray = (first[..., :2] < second[..., 2:]) & (second[..., :2] < first[..., 2:])
-    return common.all(axis=-1)
+    apart = (first[..., :2] >= second[..., 2:]) | (second[..., :2] >= first[..., 2:])
+    meet: np.ndarray = np.logical_not(np.any(apart, axis=-1))
+    return meet
