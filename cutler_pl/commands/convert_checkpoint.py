@@ -7,6 +7,7 @@ from omegaconf import DictConfig
 from cutler_pl.commands.instantiate import load_detector_from
 from cutler_pl.errors import ConfigError
 from cutler_pl.models.checkpoint import detector_config, load_backbone
+from cutler_pl.runtime.locks import output_lock
 from cutler_pl.runtime.logging import get_logger
 from cutler_pl.weights.files import WRITABLE, write_state
 from cutler_pl.weights.load import to_detectron2
@@ -22,10 +23,16 @@ def run(cfg: DictConfig) -> Path:
     Raises:
         ConfigError: The ending of `output` does not exist.
         CheckpointError: The source cannot be had, or is no detector.
+        OutputLockedError: Another run writes `output`.
     """
     output = Path(cfg.output)
     if output.suffix not in WRITABLE:
         raise ConfigError(f"output={output}: the ending says what is written; choose one of {' '.join(WRITABLE)}")
+    with output_lock(output, purpose="convert_checkpoint"):
+        return _convert(cfg, output)
+
+
+def _convert(cfg: DictConfig, output: Path) -> Path:
     if cfg.format == TORCHVISION:
         state = load_backbone(str(cfg.source))
         write_state(output, state, bare=True)

@@ -15,6 +15,7 @@ from cutler_pl.errors import ConfigError, OutputWriteError
 from cutler_pl.images import read_image
 from cutler_pl.models.export import Deviation, compare_onnx, export_onnx, require_export_packages
 from cutler_pl.runtime.files import atomic_write
+from cutler_pl.runtime.locks import output_lock
 from cutler_pl.runtime.logging import get_logger
 from cutler_pl.runtime.seeding import generator
 from cutler_pl.runtime.version import VERSION
@@ -34,6 +35,7 @@ def run(cfg: DictConfig) -> Path:
         ConfigError: A value is missing, or the ending of `output` is not .onnx.
         OptionalDependencyError: The extra `export` is not installed.
         OutputWriteError: `output` cannot be written.
+        OutputLockedError: Another run writes `output`.
         CheckpointError: The checkpoint cannot be read or does not fit the model.
         ImageReadError: `image` cannot be read.
     """
@@ -41,6 +43,11 @@ def run(cfg: DictConfig) -> Path:
     output = Path(cfg.output)
     _check_output(output)
     require_export_packages()
+    with output_lock(output, purpose="export"):
+        return _export(cfg, output)
+
+
+def _export(cfg: DictConfig, output: Path) -> Path:
     image = _generated_image() if cfg.image is None else torch.from_numpy(read_image(cfg.image)).permute(2, 0, 1)
     # the comparison is with sums in the original's order
     options: dict[str, Any] = {"channels_last": False, "compile_backbone": False}

@@ -9,12 +9,14 @@ from omegaconf import DictConfig
 from cutler_pl.coco.stream import read_records
 from cutler_pl.coco.validation import image_error
 from cutler_pl.commands.console import print_table
+from cutler_pl.commands.overwrites import refuse_replacing
 from cutler_pl.datasets.catalog import CATALOG
 from cutler_pl.datasets.released_annotations import extract_member
 from cutler_pl.datasets.splits import draw_images, listed_images, read_images, write_splits
 from cutler_pl.errors import AnnotationError, ConfigError, DatasetNotFoundError
 from cutler_pl.reports.tables import Table
 from cutler_pl.runtime.files import atomic_write
+from cutler_pl.runtime.locks import file_lock
 from cutler_pl.runtime.logging import get_logger
 
 log = get_logger(__name__)
@@ -27,18 +29,27 @@ def run(cfg: DictConfig) -> list[Path]:
         ConfigError: Settings contradict one another, or a file exists.
         DatasetNotFoundError: A file is missing.
         AnnotationError: A file has another format.
+        OutputLockedError: Another run writes into the output folder.
     """
     _check(cfg)
     whole = CATALOG["coco_100"].annotations
     source = Path(cfg.annotations) if cfg.annotations else Path(cfg.paths.datasets) / whole
     folder = Path(cfg.output) if cfg.output else (Path(cfg.paths.datasets) / whole).parent
     files = {float(percent): folder / f"{percent:g}perc_{source.name}" for percent in cfg.percents}
+    with file_lock(folder, purpose="make_coco_splits"):
+        return _make_splits(cfg, source, files)
+
+
+def _make_splits(cfg: DictConfig, source: Path, files: Mapping[float, Path]) -> list[Path]:
+    folder = next(iter(files.values())).parent
     released = Path(cfg.released) if cfg.released else None
     existing = [path for path in files.values() if path.exists()]
     if not cfg.overwrite and existing and folder != released:
         raise ConfigError(
             f"{existing[0]}: the file exists; give another output=<folder>, or replace it by overwrite=true"
         )
+    inputs = {"annotations": source} | {key: Path(cfg[key]) for key in ("lists", "released") if cfg[key]}
+    refuse_replacing(files.values(), inputs)
     if released is not None:
         chosen, annotations = _copy_released(released, files)
     else:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError
 
+from cutler_pl.commands.overwrites import check_overwrites
 from cutler_pl.errors import ConfigError, CutlerError, DatasetNotFoundError
 
 
@@ -51,6 +52,7 @@ PATH_SETTINGS: dict[str, tuple[PathSetting, ...]] = {
         PathSetting("data.validation.annotations", Kind.FILE),
         PathSetting("data.index_dir", Kind.OUTPUT_FOLDER),
         PathSetting("model.init", Kind.WEIGHTS),
+        PathSetting("resume", Kind.WEIGHTS),
         PathSetting("paths.output_dir", Kind.OUTPUT_FOLDER, optional=False),
     ),
     "self_train": (
@@ -93,6 +95,7 @@ PATH_SETTINGS: dict[str, tuple[PathSetting, ...]] = {
     "completion": (),
 }
 
+_OUTPUTS = ("output", "paths.output_dir")
 _ABSENT = "???"
 _MAX_NAME_BYTES, _MAX_PATH_BYTES = 255, 4000
 _SYSTEM = ("/dev", "/proc", "/sys")
@@ -113,10 +116,11 @@ def check_paths(command: str, cfg: DictConfig) -> None:
             continue
         if error := _error(setting, value):
             raise error
-    if command in ("maskcut", "predict"):
-        _check_figures(cfg)
-    if command == "self_train":
-        _check_annotations(cfg)
+    given = [setting for setting, value in values.items() if value is not None and value != _ABSENT]
+    outputs = [setting.name for setting in given if setting.name in _OUTPUTS]
+    if outputs:
+        inputs = [setting.name for setting in given if setting.kind not in (Kind.OUTPUT_FOLDER, Kind.OUTPUT_FILE)]
+        check_overwrites(command, cfg, inputs=inputs, output=outputs[0])
 
 
 def _value(cfg: DictConfig, setting: PathSetting) -> Any:
@@ -200,24 +204,3 @@ def _output_error(setting: PathSetting, path: Path) -> CutlerError | None:
     if not above.is_dir():
         return ConfigError(f"{given}: lies below {above}, which is a file; choose another place")
     return None
-
-
-def _check_figures(cfg: DictConfig) -> None:
-    """No figure may be taken for an image by the next run, or replace an image of this one."""
-    if any(OmegaConf.is_missing(cfg, key) for key in ("input", "output")) or not cfg.overlays:
-        return
-    given, output = Path(cfg.input).resolve(), Path(cfg.output).resolve()
-    way_out = "choose an output outside of it, or overlays=false"
-    if given.is_dir() and output.is_relative_to(given):
-        raise ConfigError(
-            f"output={cfg.output} lies in input={cfg.input}: the next run would take the figures for images; {way_out}"
-        )
-    if any(given.is_relative_to(output / folder) for folder in ("overlays", "steps")):
-        raise ConfigError(f"input={cfg.input} holds the figures of output={cfg.output}; {way_out}")
-
-
-def _check_annotations(cfg: DictConfig) -> None:
-    if any(OmegaConf.is_missing(cfg, key) for key in ("annotations", "output")):
-        return
-    if (Path(cfg.output) / "annotations.json").resolve() == Path(cfg.annotations).resolve():
-        raise ConfigError(f"output={cfg.output}: the run would replace its own annotations=; choose another folder")

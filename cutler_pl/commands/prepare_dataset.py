@@ -5,6 +5,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from cutler_pl.commands.console import print_table
+from cutler_pl.commands.overwrites import refuse_replacing
 from cutler_pl.commands.run_metadata import record_run
 from cutler_pl.commands.settings import require
 from cutler_pl.datasets.catalog import CATALOG, download_hint
@@ -14,6 +15,7 @@ from cutler_pl.errors import ConfigError
 from cutler_pl.reports.dataset import write_contact_sheet
 from cutler_pl.reports.tables import Table
 from cutler_pl.runtime.files import write_json
+from cutler_pl.runtime.locks import output_lock
 from cutler_pl.runtime.logging import get_logger
 
 log = get_logger(__name__)
@@ -29,6 +31,7 @@ def run(cfg: DictConfig) -> Path:
         ConfigError: Settings are missing or contradict one another, or the dataset is not converted here.
         DatasetNotFoundError: A part of the download is missing, or the released file cannot be downloaded.
         AnnotationError: A file has another format.
+        OutputLockedError: Another run writes the file.
         TooManyFailuresError: More is missing or invalid than `max_failure_rate` accepts.
     """
     require(cfg, "name")
@@ -39,7 +42,13 @@ def run(cfg: DictConfig) -> Path:
     output = Path(cfg.output) if cfg.output else datasets / CATALOG[cfg.name].annotations
     if not cfg.overwrite and output.exists():
         raise ConfigError(f"{output}: the file exists; give output=<another file>, or replace it by overwrite=true")
+    with output_lock(output, purpose="prepare_dataset"):
+        return _convert(cfg, output, datasets)
+
+
+def _convert(cfg: DictConfig, output: Path, datasets: Path) -> Path:
     download = open_download(cfg.name, Path(cfg.root), datasets=datasets, options=_options(cfg))
+    refuse_replacing([output], {"annotations": download.source.annotations})
     folder = output.with_name(f"{output.stem}_report")
     report = write_records(
         download.records,

@@ -11,7 +11,9 @@ from typing import Any
 
 from cutler_pl.errors import OutputWriteError
 
-_CANNOT_WRITE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM})
+_CANNOT_WRITE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM})
+_BAD_PLACE = frozenset({errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL})
+_LONG_NAME_BYTES = 200  # a file system has 255
 
 
 def is_file(path: str | Path) -> bool:
@@ -28,9 +30,35 @@ def file_digest(path: str | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def hidden_beside(path: Path, suffix: str) -> Path:
+    """A path in the folder of a file, of a hidden name made from its name, which no file system finds too long."""
+    name = path.name
+    if len(os.fsencode(name)) > _LONG_NAME_BYTES:
+        name = hashlib.sha256(os.fsencode(name)).hexdigest()
+    return path.with_name(f".{name}.{suffix}")
+
+
+def make_folder(folder: Path, *, of: str | Path) -> None:
+    """Create the folder of an output, and those above it.
+
+    Raises:
+        OutputWriteError: It cannot be created; the sentence names the output.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise OutputWriteError(f"{of}: lies below a file, as if that were a folder; choose another place") from error
+    except OSError as error:
+        raise OutputWriteError(f"{of}: cannot be written ({error.strerror}); choose another place") from error
+
+
 @contextmanager
-def wrap_os_errors(path: str | Path) -> Iterator[None]:
+def wrap_os_errors(path: str | Path, *, also: frozenset[int] = frozenset()) -> Iterator[None]:
     """Convert the errors of a full or read-only disk into one that names the file and the way out.
+
+    Args:
+        path: The file that is written.
+        also: Further error numbers of its place.
 
     Raises:
         OutputWriteError: There is no space or no permission.
@@ -38,7 +66,7 @@ def wrap_os_errors(path: str | Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in _CANNOT_WRITE:
+        if error.errno not in _CANNOT_WRITE | also:
             raise
         way_out = "free space or choose another output folder, then run the same command again"
         raise OutputWriteError(f"{path}: cannot be written ({error.strerror}); {way_out}") from error
@@ -51,15 +79,16 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     Readers see the old file or the new one, never a part of either. Parent folders are created.
 
     Raises:
-        OutputWriteError: There is no space or no permission.
+        OutputWriteError: There is no space or no permission, or the path is not one of a file.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = hidden_beside(path, f"{os.getpid()}.tmp")
+    make_folder(path.parent, of=path)
     with wrap_os_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield temporary
-            temporary.replace(path)
+            with wrap_os_errors(path, also=_BAD_PLACE):
+                temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
 

@@ -1,4 +1,7 @@
-"""One run per output folder: a file lock that the system releases when its process dies."""
+"""One run per output: a file lock that the system releases when its process dies.
+
+`CUTLER_PL_LOCKS=off` does without, for network file systems that have no locks.
+"""
 
 import errno
 import math
@@ -12,19 +15,25 @@ from filelock import FileLock, Timeout
 
 from cutler_pl.errors import OutputLockedError
 from cutler_pl.runtime.distributed import global_rank
-from cutler_pl.runtime.logging import get_logger
+from cutler_pl.runtime.files import hidden_beside, make_folder, wrap_os_errors
 
 LOCK_NAME = ".lock"
+LOCKS_VARIABLE = "CUTLER_PL_LOCKS"
 
 _POLL_SECONDS = 0.2
-_NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP})
-
-log = get_logger(__name__)
+_NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL})
+_BAD_PLACE = frozenset({errno.EISDIR, errno.ELOOP, errno.ENOTDIR})
 
 
 @contextmanager
 def file_lock(
-    folder: str | Path, *, purpose: str, name: str = LOCK_NAME, part: str | None = None, timeout: float = 0.0
+    folder: str | Path,
+    *,
+    purpose: str,
+    name: str = LOCK_NAME,
+    part: str | None = None,
+    timeout: float = 0.0,
+    output: Path | None = None,
 ) -> Iterator[None]:
     """Hold the lock of a folder, which is created if needed; the lock file stays after release.
 
@@ -34,20 +43,23 @@ def file_lock(
         name: Lock file.
         part: One part of the folder, such as a job of an array; others may be held at the same time, the folder not.
         timeout: Seconds to wait for the holder of the folder; `math.inf` waits without limit.
+        output: What errors name; the folder by default.
 
     Raises:
-        OutputLockedError: Another live process holds the lock.
+        OutputLockedError: Another live process holds the lock, or the file system has no locks.
+        OutputWriteError: The lock file cannot be written.
     """
     whole = Path(folder) / name
-    whole.parent.mkdir(parents=True, exist_ok=True)
+    output = output or Path(folder)
+    make_folder(whole.parent, of=folder)
     with ExitStack() as held:
         if part is not None:  # the lock of the whole folder is held for the moment of entering only
-            with _acquired(whole, purpose, timeout):
-                held.enter_context(_acquired(whole.with_name(f"{name}-{part}"), purpose, 0.0))
+            with _acquired(whole, output, purpose, timeout):
+                held.enter_context(_acquired(whole.with_name(f"{name}-{part}"), output, purpose, 0.0))
         else:
-            held.enter_context(_acquired(whole, purpose, timeout))
+            held.enter_context(_acquired(whole, output, purpose, timeout))
             for other in whole.parent.glob(f"{name}-*"):
-                with _acquired(other, purpose, 0.0):
+                with _acquired(other, output, purpose, 0.0):
                     pass
         yield
 
@@ -62,22 +74,46 @@ def rank_zero_lock(folder: str | Path, *, purpose: str) -> AbstractContextManage
 
 
 @contextmanager
-def _acquired(path: Path, purpose: str, timeout: float) -> Iterator[None]:
+def output_lock(file: str | Path, *, purpose: str) -> Iterator[None]:
+    """`file_lock` for a command that writes a single file: by a hidden file beside it, which goes at the end.
+
+    Raises:
+        OutputLockedError: Another live process writes the same file.
+        OutputWriteError: Nothing can be written there.
+    """
+    lock = hidden_beside(Path(file), "lock")
+    with file_lock(lock.parent, purpose=purpose, name=lock.name, output=Path(file)):
+        try:
+            yield
+        finally:
+            with suppress(OSError):  # Windows keeps a file that is open
+                lock.unlink()
+
+
+@contextmanager
+def _acquired(path: Path, output: Path, purpose: str, timeout: float) -> Iterator[None]:
+    if os.environ.get(LOCKS_VARIABLE, "").lower() in ("off", "0"):
+        yield
+        return
     lock = FileLock(path, fallback_to_soft=False)
     this_process = f"(process {os.getpid()}) on {platform.node()}"
     try:
-        lock.acquire(timeout=-1 if math.isinf(timeout) else timeout, poll_interval=_POLL_SECONDS)
+        with wrap_os_errors(path, also=_BAD_PLACE):
+            lock.acquire(timeout=-1 if math.isinf(timeout) else timeout, poll_interval=_POLL_SECONDS)
     except Timeout as error:
         owner = _owner(path)
         if owner.endswith(this_process):
             owner = f"this very process, for {owner.removesuffix(this_process).strip()},"
         raise OutputLockedError(
-            f"{path.parent}: {owner} is writing there; wait for it or choose another output folder"
+            f"{output}: {owner} is writing there; wait for it or choose another output folder"
         ) from error
     except OSError as error:
         if error.errno not in _NO_LOCKS:
             raise
-        log.warning("%s: this file system has no locks; make sure that only one run writes there", path.parent)
+        raise OutputLockedError(
+            f"{output}: this file system has no locks ({error.strerror}); make sure that no other run writes "
+            f"there, then set {LOCKS_VARIABLE}=off in the environment"
+        ) from error
     try:
         with suppress(OSError):  # Windows keeps others from the content of a locked file
             path.write_text(f"{purpose} {this_process}", encoding="utf-8")

@@ -116,3 +116,54 @@ def test_self_train_keeps_its_annotations(places: Path) -> None:
     overrides = [f"annotations={places}/folder/annotations.json", f"output={places}/folder", "checkpoint=a.ckpt"]
     with pytest.raises(CutlerError, match="replace its own annotations="):
         check_paths("self_train", compose("self_train", overrides=[*overrides, f"images={places}"]))
+
+
+def refused(command: str, *overrides: str) -> str:
+    with pytest.raises(CutlerError) as caught:
+        check_paths(command, compose(command, overrides=[*EXTRA.get(command, []), *overrides]))
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("link", ["same", "symlink", "hard link"])
+def test_output_over_input_is_refused(tmp_path: Path, link: str) -> None:
+    """A file to be written is no file that is read, under whatever name."""
+    source = tmp_path / "source"
+    for name in ("config.yaml", "run.json", "annotations.json", "a.pth"):
+        (tmp_path / "out").mkdir(exist_ok=True)
+        (tmp_path / "out" / name).write_text("{}")
+    (tmp_path / "images").mkdir()
+
+    def linked(name: str) -> Path:
+        output = tmp_path / "out" / name
+        source.unlink(missing_ok=True)
+        if link == "symlink":
+            source.symlink_to(output)
+        elif link == "hard link":
+            source.hardlink_to(output)
+        return output if link == "same" else source
+
+    images = f"images={tmp_path}/images"
+    cases = {
+        "convert_checkpoint": ["source={}", f"output={tmp_path}/out/a.pth"],
+        "export": ["checkpoint={}", f"output={tmp_path}/out/a.pth"],
+        "predict": ["checkpoint={}", f"input={tmp_path}/images", f"output={tmp_path}/out"],
+        "self_train": ["annotations={}", "checkpoint=a.ckpt", images, f"output={tmp_path}/out"],
+        "evaluate": ["annotations={}", "predictions=null", images, f"output={tmp_path}/out"],
+        "merge_shards": ["sources=[{}]", f"output={tmp_path}/out"],
+        "prepare_dataset": ["name=coco", "annotations={}", f"output={tmp_path}/out/a.pth"],
+        "train": ["data.annotations={}", f"data.{images}", f"paths.output_dir={tmp_path}/out"],
+    }
+    names = {"predict": "run.json", "self_train": "annotations.json", "evaluate": "config.yaml"}
+    names |= {"merge_shards": "annotations.json", "train": "config.yaml"}
+    for command, overrides in cases.items():
+        given = linked(names.get(command, "a.pth"))
+        sentence = refused(command, *(override.format(given) for override in overrides))
+        assert "would replace its own" in sentence, command
+        assert "choose another output" in sentence
+
+
+def test_merging_the_output_again_is_refused(tmp_path: Path) -> None:
+    """The folder of the original's JSON files is not the output: the next merge would read it."""
+    (tmp_path / "annotations.json").write_text("{}")
+    sentence = refused("merge_shards", f"sources=[{tmp_path}]", f"output={tmp_path}")
+    assert "one of sources=" in sentence

@@ -90,6 +90,21 @@ def test_other_system_errors_pass_unchanged(tmp_path: Path) -> None:
         tmp_path.read_text()
 
 
+@pytest.mark.parametrize("length", [240, 255])
+def test_long_name_is_written(tmp_path: Path, length: int) -> None:
+    write_text(tmp_path / ("ü" * (length // 2)), "a")
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize("name", ["file/a.json", "file/b/a.json", "folder", "x" * 256])
+def test_impossible_place_is_named(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").write_text("old")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(OutputWriteError, match=f"{tmp_path}/{name}: .*choose another"):
+        write_json(tmp_path / name, [])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
+
+
 def test_json_on_one_line(tmp_path: Path) -> None:
     """JSON ends in one newline."""
     write_json(tmp_path / "x.json", {"b": [1, 2.5, None, True], "a": "ü\udce9"})

@@ -1,3 +1,5 @@
+import errno
+import os
 import subprocess
 import sys
 import threading
@@ -5,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from cutler_pl.errors import OutputLockedError
-from cutler_pl.runtime.locks import file_lock
+from cutler_pl.errors import OutputLockedError, OutputWriteError
+from cutler_pl.runtime.locks import file_lock, output_lock
 
 HOLD = """
 import os, sys, time
-from cutler_pl.runtime.locks import file_lock
+from cutler_pl.runtime.locks import file_lock, output_lock
 with file_lock(sys.argv[1], purpose="recipe"):
     if "fork" in sys.argv and os.fork() == 0:  # as the workers of a data loader are
         time.sleep(5)
@@ -93,3 +95,46 @@ def test_waiting_process_inherits_lock(tmp_path: Path) -> None:
         with file_lock(tmp_path, purpose="second", timeout=30.0):
             assert holder.poll() is not None
             assert (tmp_path / ".lock").read_text().startswith("second")
+
+
+def test_file_is_locked_beside_it(tmp_path: Path) -> None:
+    output = tmp_path / "new" / "model.onnx"
+    with output_lock(output, purpose="export"):
+        assert [path.name for path in output.parent.iterdir()] == [".model.onnx.lock"]
+        with pytest.raises(OutputLockedError, match=r"model\.onnx: "), output_lock(output, purpose="export"):
+            pass
+        with output_lock(output.with_name("other.onnx"), purpose="export"):
+            pass
+    assert not list(output.parent.iterdir())
+
+
+def test_dead_process_does_not_block(tmp_path: Path) -> None:
+    """Its lock file stays and says nothing."""
+    (tmp_path / ".lock").write_text("maskcut (process 1) on elsewhere")
+    (tmp_path / ".a.onnx.lock").write_text("export (process 1) on elsewhere")
+    with file_lock(tmp_path, purpose="x"), output_lock(tmp_path / "a.onnx", purpose="x"):
+        pass
+
+
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS])
+def test_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    """A refusal that names the way out, which works."""
+
+    def fail(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr("fcntl.flock", fail)
+    expected = f"{tmp_path}: this file system has no locks .*CUTLER_PL_LOCKS=off"
+    with pytest.raises(OutputLockedError, match=expected), file_lock(tmp_path, purpose="x"):
+        pass
+    monkeypatch.setenv("CUTLER_PL_LOCKS", "off")
+    with file_lock(tmp_path, purpose="x"), output_lock(tmp_path / "a", purpose="x"):
+        pass
+
+
+def test_place_that_holds_no_lock(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "out" / ".lock").mkdir(parents=True)
+    for folder in (tmp_path / "file", tmp_path / "file" / "below", tmp_path / "out"):
+        with pytest.raises(OutputWriteError, match=str(folder)), file_lock(folder, purpose="x"):
+            pass
