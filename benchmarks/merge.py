@@ -6,7 +6,8 @@
 The annotations of the round before are three masks an image, the predictions are spread evenly, two thirds of them
 above the threshold and half of them near an annotation. The merge has a process of its own; peak memory is that of the
 whole process, imports included, as the system reports it. Two sizes are run, a quarter and the whole, so that growth
-can be told from the start; what is printed for ImageNet's size is extrapolated from the difference.
+can be told from the start; what is printed for ImageNet's size is extrapolated from the difference. Disk is what the
+file system has less meanwhile, whoever takes it.
 """
 
 import argparse
@@ -125,10 +126,11 @@ def main() -> None:
     large = run(options.images, options.predictions, options.folder)
     if options.images < IMAGENET:
         share = (IMAGENET - options.images) / (large["images"] - small["images"])
-        at = {name: large[name] + share * (large[name] - small[name]) for name in ("seconds", "peak", "disk")}
+        at = {name: large[name] + share * (large[name] - small[name]) for name in ("seconds", "cpu", "disk")}
         print(
             f"extrapolated in a straight line to {IMAGENET:,} images and about {IMAGENET_PREDICTIONS:,} predictions: "
-            f"{at['seconds']:.0f} s, peak {at['peak']:,.0f} MiB, {at['disk'] / 1e9:.1f} GB of disk"
+            f"{at['seconds']:.0f} s ({at['cpu']:.0f} s CPU), {at['disk'] / 1e9:.1f} GB of disk; peak memory "
+            f"{small['peak']:,.0f} MiB for a quarter, {large['peak']:,.0f} MiB for the whole"
         )
 
 

@@ -9,12 +9,14 @@ from cutler_pl.coco.io import read_results
 from cutler_pl.coco.sorted_records import Groups, SortedRecords
 from cutler_pl.coco.stream import is_list, read_list, writing_coco
 from cutler_pl.coco.validation import InvalidRecords, OnError
+from cutler_pl.runtime.garbage import paused_gc
 from cutler_pl.self_training.merge import Counts, chosen_name, first_free_id
 from cutler_pl.self_training.overlap import annotation_of, merge_images
 from cutler_pl.self_training.previous import PreviousRound
 from cutler_pl.self_training.select import selected
 
 
+@paused_gc()
 def merge_files(
     previous: str | Path, predictions: str | Path, output: str | Path, threshold: float, *, on_error: OnError = "raise"
 ) -> Counts:
