@@ -1,14 +1,18 @@
 """A COCO file as memory-mapped arrays: built once, then shared by all loader processes.
 
 As Python objects, a JSON file of 1.3 million images takes minutes and many gigabytes in each process. The index is
-valid for one size and modification time of the file: a changed file is indexed again.
+valid for one content of the file (`index_identity`): a changed file is indexed again.
 """
 
 import json
 import math
 import os
+import platform
 import shutil
 import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -17,15 +21,21 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
 from cutler_pl.coco.file_names import NAMES_WAY_OUT, leads_out
+from cutler_pl.coco.index_identity import FileState, has_same_content, is_noted, record_source
 from cutler_pl.coco.index_writer import CHECK_NAMES, METADATA_FILE, write_index
 from cutler_pl.coco.json_text import shown
 from cutler_pl.coco.packed_masks import NO_MASK, decode_segmentation
 from cutler_pl.coco.packed_strings import PackedStrings
 from cutler_pl.coco.schema import Segmentation
-from cutler_pl.errors import AnnotationError, DatasetNotFoundError
-from cutler_pl.runtime.files import is_file
+from cutler_pl.errors import AnnotationError, DatasetNotFoundError, OutputLockedError
+from cutler_pl.runtime.files import file_digest, is_file
 from cutler_pl.runtime.locks import file_lock
+from cutler_pl.runtime.logging import get_logger
 
+_log = get_logger(__name__)
+
+_BUILDING = ".building"
+_LONGEST_BUILD = 3600.0  # seconds
 FORMAT = 2
 """Raised with the checks of the records, since an index is not checked again."""
 _ARRAYS: dict[str, tuple[type[np.generic], str, tuple[int, ...]]] = {
@@ -166,24 +176,46 @@ def open_index(annotations: str | Path, *, index_dir: str | Path | None = None) 
     path = Path(annotations)
     if not is_file(path):
         raise DatasetNotFoundError(f"no such annotation file: {annotations}")
-    state = path.stat()
     root = index_root(path, index_dir=index_dir)
-    folder = root / f"v{FORMAT}-{state.st_size:x}-{state.st_mtime_ns:x}"
-    if not folder.is_dir():
-        with file_lock(root, purpose="index", timeout=math.inf):
-            if not folder.is_dir():
-                _build(path, folder)
+    state = FileState.of(path)
+    folder = root / f"v{FORMAT}-{state.name}"
+    if not is_noted(folder, state):
+        with _only_builder(path, root):
+            state = FileState.of(path)
+            folder = root / f"v{FORMAT}-{state.name}"
+            if not is_noted(folder, state) and not has_same_content(folder, path, state):
+                _build(path, folder, state)
     return InstanceIndex(folder)
+
+
+@contextmanager
+def _only_builder(path: Path, root: Path) -> Iterator[None]:
+    """Hold the lock of a node, then that of the indices: where the file system has no locks, each node builds one."""
+    with ExitStack() as held:
+        for folder in (_temporary_folder() / _address(root), root):
+            try:
+                held.enter_context(file_lock(folder, purpose="index"))
+            except OutputLockedError:
+                _log.info("%s: another process builds or checks its index; this one waits", path)
+                held.enter_context(file_lock(folder, purpose="index", timeout=math.inf))
+        yield
 
 
 def index_root(annotations: Path, *, index_dir: str | Path | None = None) -> Path:
     """Folder of the indices of a COCO file: never in the home folder unless the file or `index_dir` is."""
     if index_dir is None and _is_writable(annotations.resolve().parent):
         return annotations.resolve().parent / f".{annotations.name}.index"
+    root = _temporary_folder() if index_dir is None else Path(index_dir)
+    return root / f"{annotations.name}.{_address(annotations)}.index"
+
+
+def _temporary_folder() -> Path:
     user = os.getuid() if hasattr(os, "getuid") else "user"  # the temporary folder of Windows belongs to one user
-    root = Path(tempfile.gettempdir()) / f"cutler_pl-{user}" if index_dir is None else Path(index_dir)
-    address = sha256(str(annotations.resolve()).encode()).hexdigest()[:12]
-    return root / f"{annotations.name}.{address}.index"
+    return Path(tempfile.gettempdir()) / f"cutler_pl-{user}"
+
+
+def _address(path: Path) -> str:
+    return sha256(str(path.resolve()).encode(errors="surrogateescape")).hexdigest()[:12]
 
 
 def _is_writable(folder: Path) -> bool:
@@ -191,12 +223,23 @@ def _is_writable(folder: Path) -> bool:
     return bool(folder.stat().st_mode & 0o222) and os.access(folder, os.W_OK)
 
 
-def _build(path: Path, folder: Path) -> None:
+def _build(path: Path, folder: Path, state: FileState) -> None:
     """Write the index under a temporary name, then rename it; the lock is held."""
-    temporary = folder.with_name(".building")
+    temporary = folder.with_name(f"{_BUILDING}-{platform.node()}")
     for outdated in folder.parent.iterdir():
-        if outdated.is_dir():
+        if outdated.is_dir() and (outdated == temporary or not _may_be_of_another_node(outdated)):
             shutil.rmtree(outdated)
     temporary.mkdir()
     write_index(path, temporary)
-    temporary.replace(folder)
+    record_source(temporary, file_digest(path), state)
+    if FileState.of(path) != state:
+        raise AnnotationError(f"{path}: changed while it was indexed; start again when it is complete")
+    if folder.is_dir():  # of another node meanwhile, where the file system has no locks
+        shutil.rmtree(temporary)
+    else:
+        temporary.replace(folder)
+
+
+def _may_be_of_another_node(folder: Path) -> bool:
+    """Whether an index is perhaps just being built by another node, where the file system has no locks."""
+    return folder.name.startswith(f"{_BUILDING}-") and time.time() - folder.stat().st_mtime < _LONGEST_BUILD

@@ -5,7 +5,7 @@ What depends on all of them (swapped sizes, categories, the order by image) foll
 """
 
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -19,7 +19,7 @@ from cutler_pl.coco.packed_masks import POLYGONS, decode_segmentation, encode_se
 from cutler_pl.coco.packed_strings import PackedStrings
 from cutler_pl.coco.records import fill_defaults, swapped_sizes, with_file_name
 from cutler_pl.coco.schema import Image
-from cutler_pl.coco.stream import read_batches
+from cutler_pl.coco.stream import images_first
 from cutler_pl.coco.validation import InvalidRecords
 from cutler_pl.runtime.files import write_json
 from cutler_pl.runtime.limits import OUTLINE
@@ -55,7 +55,7 @@ def write_index(path: Path, folder: Path) -> None:
     images, categories = _Images(invalid), dict[int, str]()
     rows_file, masks_file = folder / "rows.tmp", folder / "masks.tmp"
     with rows_file.open("wb") as rows, masks_file.open("wb") as masks:
-        for key, batch in _images_first(path):
+        for key, batch in images_first(path):
             if key == "images":
                 images.add(batch)
             elif key == "categories":
@@ -63,7 +63,7 @@ def write_index(path: Path, folder: Path) -> None:
                     if (error := validation.category_error(record)) or record["id"] in categories:
                         invalid.add(error or f"category id {record['id']} occurs more than once")
                     categories[record["id"]] = record["name"]
-            else:
+            elif key == "annotations" and batch:
                 _append(batch, images, invalid, rows, masks)
     table = _Table(rows_file)
     with masks_file.open("rb", buffering=0) as masks:
@@ -140,18 +140,6 @@ class _Images:
         for i in np.flatnonzero(~known).tolist():
             self._invalid.add(f"annotation {records[i]['id']} is for the unknown image {records[i]['image_id']}")
         return self._order[found]
-
-
-def _images_first(path: Path) -> Iterator[tuple[str, list[Any]]]:
-    """Batches of images, categories and annotations; a file with annotations before its images is read twice."""
-    seen, early = set(), False
-    for key, batch in read_batches(path):
-        seen.add(key)
-        early |= key == "annotations" and "images" not in seen
-        if key in ("images", "categories") or (key == "annotations" and "images" in seen):
-            yield key, batch
-    if early:
-        yield from (item for item in read_batches(path) if item[0] == "annotations")
 
 
 def _append(batch: list[Any], images: _Images, invalid: InvalidRecords, rows: BinaryIO, masks: BinaryIO) -> None:

@@ -5,7 +5,7 @@
 the masks tells: they are corrected. Everything else that is wrong is an error, or listed by `on_error="skip"`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -80,21 +80,11 @@ def load_coco(
         else:
             categories[record["id"]] = record
 
-    annotations = _check_annotations(raw["annotations"], images, categories, invalid)
+    annotations = check_annotations(raw["annotations"], images, categories, invalid)
     swapped = records.fix_swapped_sizes(images, annotations)
     if swapped:
         _log.info("%s: swapped width and height of %d of %d images", source_name, swapped, len(images))
-    kept, bounds = [], Bounds.current()
-    for annotation in annotations:
-        image = images[annotation["image_id"]]
-        if error := validation.mask_size_mismatch(annotation, image):
-            invalid.add(f"{annotation_label(annotation)} {error}")
-        elif not keep_empty_boxes and validation.is_empty(annotation, image):
-            invalid.note(f"{annotation_label(annotation)} has no area inside its image: {annotation['bbox']!r}")
-        elif error := validation.far_from_image(annotation, image, bounds):
-            invalid.add(f"{annotation_label(annotation)} {error}")
-        else:
-            kept.append(records.fill_defaults(annotation, image))
+    kept = fit_annotations(annotations, images, invalid, keep_empty_boxes=keep_empty_boxes)
     invalid.report()
     coco = {**raw, "images": list(images.values()), "annotations": kept, "categories": [*categories.values()]}
     return CocoFile(cast(Coco, coco), swapped, invalid.reasons, source_name)
@@ -127,16 +117,33 @@ def load_predictions(
     """
     raw, invalid = read_results(source, ground_truth["images"], on_error=on_error, source_name=source_name)
     images = {image["id"]: image for image in ground_truth["images"]}
-    categories = {category["id"] for category in ground_truth["categories"]}
+    categories = None if any_category else {category["id"] for category in ground_truth["categories"]}
+    results = check_results(enumerate(raw), images, categories, invalid)
+    invalid.report()
+    return PredictionFile(results, invalid.reasons)
 
+
+def check_results(
+    numbered: Iterable[tuple[int, Any]],
+    images: Mapping[int, Image],
+    categories: Collection[int] | None,
+    invalid: InvalidRecords,
+) -> list[Result]:
+    """The valid ones of detections of these images, as results, where `load_predictions` reads a whole file.
+
+    Args:
+        numbered: Each with its number in the file, for messages.
+        images: Checked records by id.
+        categories: Known ids; None for any.
+    """
     formed, bounds = [], Bounds.current()
-    for number, record in enumerate(raw):
+    for number, record in numbered:
         label = result_label(number, record)
         if error := validation.result_error(record):
             invalid.add(f"{label} {error}")
         elif record["image_id"] not in images:
             invalid.add(f"{label} is for the unknown image {record['image_id']}")
-        elif not any_category and record["category_id"] not in categories:
+        elif categories is not None and record["category_id"] not in categories:
             invalid.add(f"{label} has the unknown category {record['category_id']}")
         else:
             image = images[record["image_id"]]
@@ -146,9 +153,7 @@ def load_predictions(
             else:
                 formed.append(record)
     formed = validation.with_valid_rles(formed, invalid, detection_label)
-    results = [records.to_result(record, images[record["image_id"]]) for record in formed]
-    invalid.report()
-    return PredictionFile(results, invalid.reasons)
+    return [records.to_result(record, images[record["image_id"]]) for record in formed]
 
 
 def read_results(
@@ -196,9 +201,10 @@ def _kind_of(raw: Any) -> str:
     return "none" if raw is None else f"a {type(raw).__name__}"
 
 
-def _check_annotations(
-    given: list[Any], images: Mapping[int, Image], categories: Mapping[int, Any], invalid: InvalidRecords
+def check_annotations(
+    given: Iterable[Any], images: Mapping[int, Image], categories: Mapping[int, Any], invalid: InvalidRecords
 ) -> list[dict[str, Any]]:
+    """The well-formed annotations of known images and categories, each id once."""
     seen: set[int] = set()
     formed = []
     for record in given:
@@ -214,3 +220,25 @@ def _check_annotations(
             seen.add(record["id"])
             formed.append(record)
     return validation.with_valid_rles(formed, invalid, annotation_label)
+
+
+def fit_annotations(
+    annotations: Iterable[dict[str, Any]],
+    images: Mapping[int, Image],
+    invalid: InvalidRecords,
+    *,
+    keep_empty_boxes: bool = False,
+) -> list[dict[str, Any]]:
+    """Those of the well-formed annotations that fit their images, of correct sizes; with missing fields filled in."""
+    kept, bounds = [], Bounds.current()
+    for annotation in annotations:
+        image = images[annotation["image_id"]]
+        if error := validation.mask_size_mismatch(annotation, image):
+            invalid.add(f"{annotation_label(annotation)} {error}")
+        elif not keep_empty_boxes and validation.is_empty(annotation, image):
+            invalid.note(f"{annotation_label(annotation)} has no area inside its image: {annotation['bbox']!r}")
+        elif error := validation.far_from_image(annotation, image, bounds):
+            invalid.add(f"{annotation_label(annotation)} {error}")
+        else:
+            kept.append(records.fill_defaults(annotation, image))
+    return kept

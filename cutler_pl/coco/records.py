@@ -65,25 +65,44 @@ def swapped_sizes(
     owners: Int[np.ndarray, " objects"],
     mask_sizes_hw: Int[np.ndarray, "objects 2"],
 ) -> Bool[np.ndarray, " images"]:
-    """Which images have width and height swapped: those with masks of the swapped size and none of their own.
-
-    Where all images that can be judged are swapped, so are those without annotations.
+    """Which images have width and height swapped; see `SizeEvidence`.
 
     Args:
         sizes_hw: Height and width of each image.
         owners: Position of each object's image.
         mask_sizes_hw: Height and width of each object's run-length mask; 0, 0 without one.
     """
-    masked, fits, fits_swapped, annotated = np.zeros((4, len(sizes_hw)), dtype=bool)
-    annotated[owners] = True
-    masked[owners[mask_sizes_hw[:, 0] > 0]] = True
-    fits[owners[(mask_sizes_hw == sizes_hw[owners]).all(axis=1)]] = True
-    fits_swapped[owners[(mask_sizes_hw[:, ::-1] == sizes_hw[owners]).all(axis=1)]] = True
-    oblong = sizes_hw[:, 0] != sizes_hw[:, 1]
-    swapped: np.ndarray = oblong & fits_swapped & ~fits
-    if swapped.any() and np.array_equal(swapped, oblong & masked):
-        swapped |= oblong & ~annotated
-    return swapped
+    evidence = SizeEvidence(sizes_hw)
+    evidence.add(owners, mask_sizes_hw)
+    return evidence.swapped()
+
+
+class SizeEvidence:
+    """What masks tell of the sizes of their images, collected in parts.
+
+    Swapped are images with masks of the swapped size and none of their own. Where all images that can be judged are
+    swapped, so are those without annotations.
+    """
+
+    def __init__(self, sizes_hw: Int64[np.ndarray, "images 2"]) -> None:
+        self._sizes_hw = sizes_hw
+        self._masked, self._fits, self._fits_swapped, self._annotated = np.zeros((4, len(sizes_hw)), dtype=bool)
+
+    def add(self, owners: Int[np.ndarray, " objects"], mask_sizes_hw: Int[np.ndarray, "objects 2"]) -> None:
+        """Take objects, as of `swapped_sizes`."""
+        sizes_hw = self._sizes_hw[owners]
+        self._annotated[owners] = True
+        self._masked[owners[mask_sizes_hw[:, 0] > 0]] = True
+        self._fits[owners[(mask_sizes_hw == sizes_hw).all(axis=1)]] = True
+        self._fits_swapped[owners[(mask_sizes_hw[:, ::-1] == sizes_hw).all(axis=1)]] = True
+
+    def swapped(self) -> Bool[np.ndarray, " images"]:
+        """Whether the size of each image is swapped, by all that was taken."""
+        oblong = self._sizes_hw[:, 0] != self._sizes_hw[:, 1]
+        swapped: np.ndarray = oblong & self._fits_swapped & ~self._fits
+        if swapped.any() and np.array_equal(swapped, oblong & self._masked):
+            swapped |= oblong & ~self._annotated
+        return swapped
 
 
 def fill_defaults(annotation: dict[str, Any], image: Image) -> dict[str, Any]:

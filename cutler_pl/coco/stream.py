@@ -48,8 +48,6 @@ class Batch(list[Any]):
 
 def read_batches(path: str | Path, *, require: Collection[str] = LISTS) -> Iterator[tuple[str, Any]]:
     """As `read_records`, but with the elements of a list in batches, of about a megabyte where all are objects."""
-    if not is_file(path):
-        raise DatasetNotFoundError(f"no such annotation file: {path}")
     lists = set()
     with _opened(path) as file:
         text = _JsonReader(file, str(path))
@@ -71,6 +69,37 @@ def read_batches(path: str | Path, *, require: Collection[str] = LISTS) -> Itera
     for key in require:
         if key not in lists:
             raise _missing(path, key)
+
+
+def images_first(path: str | Path) -> Iterator[tuple[str, Any]]:
+    """As `read_batches`, with the annotations after all images: a file that has them before is read twice."""
+    seen, early = set(), False
+    for key, batch in read_batches(path):
+        seen.add(key)
+        early |= key == "annotations" and "images" not in seen
+        if key != "annotations" or "images" in seen:
+            yield key, batch
+    if early:
+        yield from (item for item in read_batches(path) if item[0] == "annotations")
+
+
+def read_list(path: str | Path) -> Iterator[Batch]:
+    """The elements of a JSON list, such as COCO results, in batches as of `read_batches`.
+
+    Raises:
+        DatasetNotFoundError: There is no such file.
+        AnnotationError: The file is no JSON list.
+    """
+    with _opened(path) as file:
+        text = _JsonReader(file, str(path))
+        yield from _elements(text)
+        text.take("", "the end of the file")
+
+
+def is_list(path: str | Path) -> bool:
+    """Whether a JSON file begins as a list; raises as `read_list` does."""
+    with _opened(path) as file:
+        return _JsonReader(file, str(path)).peek() == "["
 
 
 class CocoWriter(NamedTuple):
@@ -130,6 +159,8 @@ def list_writer(file: TextIO) -> WriteRecord:
 
 @contextmanager
 def _opened(path: str | Path) -> Iterator[TextIO]:
+    if not is_file(path):
+        raise DatasetNotFoundError(f"no such annotation file: {path}")
     try:
         with Path(path).open(encoding="utf-8-sig") as file:
             yield file
@@ -143,6 +174,8 @@ def _missing(path: str | Path, key: str, found: str = "") -> AnnotationError:
 
 def _elements(text: "_JsonReader") -> Iterator[Batch]:
     text.take("[", "a list")
+    if text.peek() == "]":
+        yield Batch()
     while text.peek() != "]":
         batch = text.objects() or Batch([text.value()])
         yield batch

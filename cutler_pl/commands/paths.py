@@ -56,8 +56,9 @@ PATH_SETTINGS: dict[str, tuple[PathSetting, ...]] = {
         PathSetting("paths.output_dir", Kind.OUTPUT_FOLDER, optional=False),
     ),
     "self_train": (
-        _CHECKPOINT,
-        PathSetting("images", Kind.FOLDER, optional=False),
+        PathSetting("checkpoint", Kind.WEIGHTS),
+        PathSetting("predictions", Kind.FILE),
+        PathSetting("images", Kind.FOLDER),
         PathSetting("annotations", Kind.FILE, optional=False),
         _OUTPUT,
     ),

@@ -101,6 +101,8 @@ def write_predictions(
     *,
     category_ids: Sequence[int],
     on_image: OnImage | None = None,
+    min_score: float = 0.0,
+    resume: bool = False,
 ) -> Mapping[int, tuple[int, int]]:
     """Write the results file and, beside it, `failures.jsonl`.
 
@@ -109,6 +111,8 @@ def write_predictions(
         results: COCO results file to write.
         category_ids: Category id of label 1, 2, …
         on_image: Called with each image and its results.
+        min_score: Least score of the detections that are written.
+        resume: Keep what an interrupted run has written.
 
     Returns:
         On rank 0, height and width of every readable image by id.
@@ -116,7 +120,7 @@ def write_predictions(
     Raises:
         DatasetNotFoundError: None of the images can be read.
     """
-    writer = PredictionWriter(results, category_ids=category_ids, on_image=on_image)
+    writer = PredictionWriter(results, category_ids=category_ids, on_image=on_image, min_score=min_score, resume=resume)
     trainer = build_trainer(cfg, callbacks=[writer])
     trainer.predict(DetectorModule(model), datamodule=datamodule, return_predictions=False)
     failures = dict(sorted(gather(list(datamodule.failures.items()))))

@@ -47,6 +47,6 @@ def renamed_option(option: str) -> str | None:
 
 def require(cfg: DictConfig, *keys: str) -> None:
     """Raise `ConfigError` naming every setting of `keys` that has no value."""
-    missing = [key for key in keys if OmegaConf.select(cfg, key, default="???") == "???"]
+    missing = [key for key in keys if OmegaConf.select(cfg, key, default="???") in ("???", None)]
     if missing:
         raise ConfigError(f"needed and not given: {' '.join(f'{key}=<value>' for key in missing)}")

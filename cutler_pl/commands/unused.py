@@ -171,7 +171,14 @@ UNUSED: dict[str, tuple[Unused, ...]] = {
         Unused(("model.reset_head",), "model.init=scratch loads no head", _is("model.init", "scratch")),
         Unused(("callbacks.coco_evaluator",), "data/validation=none has no images", _unset("data.validation")),
     ),
-    "self_train": (*_RUN, *_DETECTOR),
+    "self_train": (
+        *_RUN, *_DETECTOR,
+        Unused(
+            (*_NO_DETECTOR, "checkpoint", "images", "keep_score"),
+            "predictions= are merged as they are",
+            _set("predictions"),
+        ),
+    ),
     "predict": (*_RUN, *_DETECTOR, Unused(("overlay_score",), "overlays=false draws nothing", _unset("overlays"))),
     "evaluate": (
         _OUTPUT_DIR, _LOGGER, _TRAINING, *_DETECTOR,

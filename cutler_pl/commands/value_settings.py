@@ -30,6 +30,7 @@ from cutler_pl.runtime.ranges import (
     optional,
     rules_of,
 )
+from cutler_pl.self_training import RoundOptions
 
 
 class Group(Rule):
@@ -171,7 +172,7 @@ VALUE_SETTINGS: dict[str, Rules] = {
         "optimizer": _GROUP,
         "scheduler": _GROUP,
     },
-    "self_train": {**_INFERENCE, "threshold": SHARE, "on_error": _ON_ERROR},
+    "self_train": {**_INFERENCE, **fields_of("", RoundOptions)},
     "predict": {**_INFERENCE, "overlays": FLAG, "overlay_score": SHARE},
     "evaluate": {
         **_INFERENCE,

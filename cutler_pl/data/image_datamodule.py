@@ -1,6 +1,6 @@
 """Images at their own size, each once: what validation, evaluation and prediction read.
 
-Rank r of n reads images r, r + n, …; none is read twice, so that ranks may differ by one image.
+Rank r of n reads images r, r + n, … of those to be done; none is read twice, so that ranks may differ by one image.
 """
 
 from abc import ABC, abstractmethod
@@ -68,7 +68,7 @@ class ImageDataModule(L.LightningDataModule, ABC):
     """Base of the datamodules that read images at their own size.
 
     Steps receive `(images, metas)`: a list of uint8 RGB tensors and a list of `ImageMeta`. Unreadable images are
-    recorded in `failures` and left out, so that a batch may be smaller or empty.
+    recorded in `failures` and left out, so that a batch may be smaller or empty. Images of `done_ids` are left out.
     """
 
     @check_arguments("")
@@ -77,6 +77,7 @@ class ImageDataModule(L.LightningDataModule, ABC):
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.failures = Failures()
+        self.done_ids: Int64[np.ndarray, " done"] = np.empty(0, dtype=np.int64)
 
     @abstractmethod
     def image_files(self) -> ImageFiles:
@@ -85,7 +86,8 @@ class ImageDataModule(L.LightningDataModule, ABC):
     def predict_dataloader(self) -> SizedLoader[ImagesAndMeta]:
         """Batches of this rank's share of the images; an empty one for a rank without images, so that it takes part."""
         dataset = self.image_files()
-        share = range(global_rank(), len(dataset), world_size())
+        to_do = np.flatnonzero(~np.isin(dataset.image_ids, self.done_ids))
+        share = to_do[global_rank() :: world_size()].tolist()
         batches: Iterable[list[int]] = BatchSampler(share, self.batch_size, drop_last=False) if share else [[]]
         loader = DataLoader(dataset, batch_sampler=batches, collate_fn=list, **loader_settings(self.num_workers))
         return SizedLoader(loader, self._collect)

@@ -4,10 +4,8 @@
 Unlike in pycocotools, a ground-truth annotation with id 0 counts.
 """
 
-import gc
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, get_args
@@ -18,6 +16,7 @@ from cutler_pl.coco.validation import OnError
 from cutler_pl.evaluation.detections import Detections, load_detections
 from cutler_pl.evaluation.engine import Engine
 from cutler_pl.evaluation.metrics import IouType, PrecisionRecall
+from cutler_pl.runtime.garbage import paused_gc
 from cutler_pl.runtime.logging import get_logger
 from cutler_pl.runtime.ranges import COUNT, Choice, ListOf, check_fields
 
@@ -99,19 +98,7 @@ def evaluate_coco(
     return {iou_type: {key: curve.summary()[key] for key in keys} for iou_type, curve in curves.items()}
 
 
-@contextmanager
-def _paused_gc() -> Iterator[None]:
-    """Pause garbage collection, which halves the time to read large JSON files."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
-
-
-@_paused_gc()
+@paused_gc()
 def compare(
     ground_truth: str | Path | Mapping[str, Any],
     predictions: str | Path | Sequence[Mapping[str, Any]] | Mapping[str, Any],

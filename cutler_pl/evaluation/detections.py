@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from mmap import ACCESS_READ, mmap
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -139,7 +140,8 @@ def _chunks(source: Any) -> Iterator[Sequence[Any]]:
             raise TypeError("not a list of results")
         yield source
         return
-    content = memoryview(Path(source).read_bytes())
+    with Path(source).open("rb") as file:
+        content = memoryview(mmap(file.fileno(), 0, access=ACCESS_READ))  # unmapped with the last chunk
     bracket = re.match(rb"\s*\[", content)
     if bracket is None:
         raise ValueError("not a list of results")

@@ -4,7 +4,7 @@ import multiprocessing
 import os
 import pickle
 import time
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cutler_pl.coco import load_coco, rle
+from cutler_pl.coco import index, index_identity, load_coco, rle
 from cutler_pl.coco.index import InstanceIndex, index_root, open_index
 from cutler_pl.coco.packed_strings import PackedStrings
 from cutler_pl.errors import AnnotationError, DatasetNotFoundError
+from cutler_pl.runtime.locks import file_lock
 
 POLYGON = [[1.0, 1.0, 5.0, 1.0, 5.0, 4.25], [6.0, 6.0, 9.0, 6.0, 9.0, 8.0, 6.0, 8.0]]
 
@@ -120,6 +121,80 @@ def test_rebuild_index_of_changed_file(tmp_path: Path, caplog: pytest.LogCapture
     assert len(second) == 2
     assert not first.folder.exists()
     assert first.file_names[2] == "leer.jpg"  # who has the old one open keeps it
+
+
+def same_size_and_time(path: Path, coco: dict[str, Any], *, replace: bool) -> None:
+    """Write other content of the same size and modification time, into the file or in its place."""
+    before = path.stat()
+    target = path.with_suffix(".new") if replace else path
+    write(target, coco)
+    os.utime(target, ns=(before.st_atime_ns, before.st_mtime_ns))
+    target.replace(path)
+    after = path.stat()
+    assert (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns)
+
+
+@pytest.mark.parametrize("replace", [False, True])
+def test_changed_content_of_same_size_and_time(tmp_path: Path, replace: bool) -> None:
+    path = write(tmp_path / "x.json", small_coco())
+    open_index(path)
+    coco = small_coco()
+    coco["images"][2]["file_name"] = "voll.jpg"
+    same_size_and_time(path, coco, replace=replace)
+    assert open_index(path).file_names[2] == "voll.jpg"
+
+
+def test_copy_keeps_index_by_its_digest(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file put back as it was is read once for its digest, and not indexed again."""
+    caplog.set_level(logging.INFO)
+    path = write(tmp_path / "x.json", small_coco())
+    first = open_index(path).folder
+    same_size_and_time(path, small_coco(), replace=True)
+    digests = []
+    digest = index_identity.file_digest
+    monkeypatch.setattr(index_identity, "file_digest", lambda path: digests.append(path) or digest(path))
+    assert [open_index(path).folder for _ in range(3)] == [first] * 3
+    assert digests == [path]
+    assert caplog.text.count("indexed 3 images") == 1
+
+
+def test_index_without_digest_is_built_anew(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """An index of an earlier version does not say what it was built from."""
+    caplog.set_level(logging.INFO)
+    path = write(tmp_path / "x.json", small_coco())
+    (open_index(path).folder / index_identity.SOURCE_NAME).unlink()
+    assert len(open_index(path)) == 3
+    assert caplog.text.count("indexed 3 images") == 2
+
+
+def test_file_that_changes_during_build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path / "x.json", small_coco())
+    digest = index.file_digest
+
+    def grow(path: Path) -> str:
+        path.write_text(path.read_text() + " ")
+        return digest(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(index, "file_digest", grow)
+        with pytest.raises(AnnotationError, match="changed while it was indexed"):
+            open_index(path)
+    assert len(open_index(path)) == 3
+
+
+def test_waiting_process_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    path = write(tmp_path / "x.json", small_coco())
+    with ThreadPoolExecutor(1) as pool:
+        with file_lock(index_root(path), purpose="index"):
+            waiting = pool.submit(open_index, path)
+            while "this one waits" not in caplog.text:
+                assert not waiting.done()
+                time.sleep(0.01)
+        assert len(waiting.result()) == 3
+    assert f"{path}: another process builds or checks its index; this one waits" in caplog.text
 
 
 def test_a_build_that_was_killed_is_done_again(tmp_path: Path) -> None:

@@ -46,7 +46,13 @@ def test_evaluate_checkpoint(command: Command, checkpoint: Path, given: tuple[st
 def test_self_train(command: Command, checkpoint: Path, given: tuple[str, str], tmp_path: Path) -> None:
     out = tmp_path / "out"
     outcome = command(
-        "scripts/self_train.py", f"checkpoint={checkpoint}", *given, f"output={out}", "threshold=0.0", *REST
+        "scripts/self_train.py",
+        f"checkpoint={checkpoint}",
+        *given,
+        f"output={out}",
+        "threshold=0.0",
+        "keep_score=0",
+        *REST,
     )
     assert outcome.code == 0, outcome.err
     coco = load_coco(out / "annotations.json").coco

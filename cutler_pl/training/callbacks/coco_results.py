@@ -1,20 +1,27 @@
 """Detections of all ranks in one COCO results file, in constant memory.
 
 Each rank appends one record per image to its own part file; one rank merges the parts by image id. The file does not
-depend on the number of ranks or the order of the images. Parts lie beside the results, in a folder all ranks share.
+depend on the number of ranks or the order of the images. Parts lie beside the results, in a folder all ranks share;
+a run that resumes keeps them.
 """
 
 import shutil
+from array import array
 from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
+
+import numpy as np
+from jaxtyping import Int64
 
 from cutler_pl.coco.parts import ImageResults, PartFiles, PartWriter, is_image_results
 from cutler_pl.coco.schema import Result
+from cutler_pl.coco.sorted_records import SortedRecords
 from cutler_pl.coco.stream import list_writer
 from cutler_pl.models.detections import CompactPrediction
 from cutler_pl.models.predictions import to_coco_results
 from cutler_pl.runtime.files import atomic_write
+
+_KEY = "image_id"
 
 
 class RankResults:
@@ -22,15 +29,27 @@ class RankResults:
 
     Args:
         category_ids: Category id of label 1, 2, …; None where labels are category ids.
+        min_score: Least score of the detections that are written.
+        resume: Keep the parts of an interrupted run, of however many ranks.
 
     Attributes:
         images, written: Images seen and detections written by this rank.
         sizes_hw: Height and width by image id, of all ranks, after the merge.
     """
 
-    def __init__(self, path: str | Path, *, rank: int = 0, category_ids: Sequence[int] | None = None) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        rank: int = 0,
+        category_ids: Sequence[int] | None = None,
+        min_score: float = 0.0,
+        resume: bool = False,
+    ) -> None:
         self.path = Path(path)
-        self.folder = self.path.with_name(f".{self.path.name}.parts")
+        self.folder = parts_folder(self.path)
+        self.min_score = min_score
+        self.resume = resume
         self.category_ids = None if category_ids is None else list(category_ids)
         self.images = self.written = 0
         self.sizes_hw: dict[int, tuple[int, int]] = {}
@@ -40,12 +59,13 @@ class RankResults:
     def open(self) -> None:
         """Start this rank's part."""
         self.close()
-        self._part(self._rank).unlink(missing_ok=True)
+        if not self.resume:
+            self._part(self._rank).unlink(missing_ok=True)
         self._writer = PartWriter(self._part(self._rank))
         self.images = self.written = 0
 
     def add(self, image_id: int, prediction: CompactPrediction) -> list[Result]:
-        """Append the detections of one image, best first, and return them.
+        """Append the detections of one image from `min_score` up, best first, and return them.
 
         Raises:
             RuntimeError: `open` was not called.
@@ -53,7 +73,8 @@ class RankResults:
         """
         if self._writer is None:
             raise RuntimeError("open() comes before add()")
-        results = to_coco_results(prediction, image_id, category_ids=self.category_ids)
+        found = to_coco_results(prediction, image_id, category_ids=self.category_ids)
+        results = [result for result in found if result["score"] >= self.min_score]
         self.images += 1
         self.written += len(results)
         height, width = prediction["size_hw"]
@@ -74,24 +95,40 @@ class RankResults:
         Returns:
             Number of images with detections.
         """
-        parts = PartFiles([self._part(rank) for rank in range(world_size)], key="image_id", is_valid=is_image_results)
-        with_detections = 0
-        index = parts.index()
-        if not index and self.path.exists():
-            shutil.rmtree(self.folder)
-            return 0
-        with atomic_write(self.path) as temporary, temporary.open("w", encoding="ascii", newline="\n") as file:
-            file.write("[")
-            put = list_writer(file)
-            for record in parts.read(index.values()):
-                image = cast(ImageResults, record)
-                self.sizes_hw[image["image_id"]] = (image["height"], image["width"])
-                with_detections += bool(image["results"])
-                for result in image["results"]:
-                    put(result)
-            file.write("\n]\n")
+        paths = sorted(self.folder.glob("*.jsonl")) if self.resume else [self._part(rank) for rank in range(world_size)]
+        with_detections, last = 0, None
+        with SortedRecords(self.folder) as images:
+            for _, record in PartFiles(paths, key=_KEY, is_valid=is_image_results):
+                images.add(record[_KEY], record)
+            if not images and self.path.exists():
+                shutil.rmtree(self.folder)
+                return 0
+            with atomic_write(self.path) as temporary, temporary.open("w", encoding="ascii", newline="\n") as file:
+                file.write("[")
+                put = list_writer(file)
+                for image_id, image in images:
+                    if image_id == last:
+                        continue
+                    last = image_id
+                    self.sizes_hw[image_id] = (image["height"], image["width"])
+                    with_detections += bool(image["results"])
+                    for result in image["results"]:
+                        put(result)
+                file.write("\n]\n")
         shutil.rmtree(self.folder)
         return with_detections
 
     def _part(self, rank: int) -> Path:
         return self.folder / f"{rank:05d}.jsonl"
+
+
+def parts_folder(results: str | Path) -> Path:
+    """Folder of the part files of a results file."""
+    return Path(results).with_name(f".{Path(results).name}.parts")
+
+
+def recorded_images(results: str | Path) -> Int64[np.ndarray, " images"]:
+    """Ids of the images in the parts that an interrupted run left."""
+    paths = sorted(parts_folder(results).glob("*.jsonl"))
+    ids = array("q", (record[_KEY] for _, record in PartFiles(paths, key=_KEY, is_valid=is_image_results)))
+    return np.unique(np.array(ids, dtype=np.int64))

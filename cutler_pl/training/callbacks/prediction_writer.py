@@ -25,6 +25,8 @@ class PredictionWriter(L.Callback):
     Args:
         path: The results file, in a folder that all ranks share.
         category_ids: Category id of label 1, 2, …; by default those of the checkpoint, else the labels.
+        min_score: Least score of the detections that are written.
+        resume: Keep the parts of an interrupted run.
         on_image: Called with each image and its results, to draw them for instance.
     """
 
@@ -33,10 +35,14 @@ class PredictionWriter(L.Callback):
         path: str | Path,
         *,
         category_ids: Sequence[int] | None = None,
+        min_score: float = 0.0,
+        resume: bool = False,
         on_image: OnImage | None = None,
     ) -> None:
         self.path = Path(path)
         self.category_ids = category_ids
+        self.min_score = min_score
+        self.resume = resume
         self.on_image = on_image
         self.sizes_hw: dict[int, tuple[int, int]] = {}  # of every image by id, on rank 0 after the run
         self._part: RankResults | None = None
@@ -44,7 +50,9 @@ class PredictionWriter(L.Callback):
     def on_predict_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Open this rank's part."""
         ids = self.category_ids if self.category_ids is not None else stored_category_ids(pl_module)
-        self._part = RankResults(self.path, rank=trainer.global_rank, category_ids=ids)
+        self._part = RankResults(
+            self.path, rank=trainer.global_rank, category_ids=ids, min_score=self.min_score, resume=self.resume
+        )
         self._part.open()
 
     def on_predict_batch_end(
