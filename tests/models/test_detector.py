@@ -132,7 +132,7 @@ def test_training_lowers_the_loss_on_one_batch():
     optimizer = torch.optim.SGD(detector.parameters(), lr=0.02, momentum=0.9)
     totals = []
     for step in range(5):
-        detector.reseed(0, step)
+        detector.reseed([(0, step, place) for place in range(len(images))])
         total = sum(detector(images, targets).values())
         totals.append(total.item())
         optimizer.zero_grad()
@@ -152,7 +152,7 @@ def test_reseeding_repeats_a_step():
     detector, images, targets = _detector(norm="gn"), _images(), _targets(*TWO_AND_ONE)
 
     def step(*key: int) -> dict[str, torch.Tensor]:
-        detector.reseed(*key)
+        detector.reseed([(*key, place) for place in range(len(images))])
         return detector(images, targets)
 
     first, other, again = step(1, 2), step(1, 3), step(1, 2)
