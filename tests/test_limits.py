@@ -6,6 +6,7 @@ import pickletools
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from file_server import serving
@@ -111,7 +112,12 @@ def _named(limit: Limit) -> str:
     return limit.option
 
 
-@pytest.mark.parametrize("limit", LIMITS, ids=_named)
+def _of_time(limit: Limit) -> Any:
+    """The limit; `UNFOLDING` unfolds half a gigabyte for a minute."""
+    return pytest.param(limit, marks=pytest.mark.slow if limit is limits.UNFOLDING else ())
+
+
+@pytest.mark.parametrize("limit", [_of_time(limit) for limit in LIMITS], ids=_named)
 def test_limit_is_an_option(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: Limit) -> None:
     number, case = CASES[limit]
     monkeypatch.setenv(limit.option, str(number))
