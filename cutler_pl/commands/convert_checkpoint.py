@@ -20,12 +20,10 @@ def run(cfg: DictConfig) -> Path:
     """Convert as `conf/convert_checkpoint.yaml` describes; returns the file written.
 
     Raises:
-        ConfigError: `format` or the ending of `output` does not exist.
+        ConfigError: The ending of `output` does not exist.
         CheckpointError: The source cannot be had, or is no detector.
     """
     output = Path(cfg.output)
-    if cfg.format not in (DETECTRON2, OURS, TORCHVISION):
-        raise ConfigError(f"format={cfg.format} does not exist; choose {DETECTRON2}, {OURS} or {TORCHVISION}")
     if output.suffix not in WRITABLE:
         raise ConfigError(f"output={output}: the ending says what is written; choose one of {' '.join(WRITABLE)}")
     if cfg.format == TORCHVISION:

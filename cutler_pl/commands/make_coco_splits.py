@@ -4,7 +4,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from omegaconf import DictConfig, ListConfig
+from omegaconf import DictConfig
 
 from cutler_pl.coco.stream import read_records
 from cutler_pl.coco.validation import image_error
@@ -53,11 +53,6 @@ def run(cfg: DictConfig) -> list[Path]:
 
 
 def _check(cfg: DictConfig) -> None:
-    if not isinstance(cfg.percents, ListConfig) or not cfg.percents:
-        raise ConfigError(f"percents={cfg.percents}: expected a list, such as 'percents=[1,10]'")
-    for percent in cfg.percents:
-        if isinstance(percent, bool) or not isinstance(percent, int | float) or not 0 < percent <= 100:
-            raise ConfigError(f"percents={cfg.percents}: {percent!r} is no share in percent, from 0 to 100")
     if cfg.lists and cfg.released:
         raise ConfigError("lists= and released= both say which images are taken; give one of them")
 

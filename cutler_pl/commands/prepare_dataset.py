@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from omegaconf import DictConfig, ListConfig
+from omegaconf import DictConfig
 
 from cutler_pl.commands.console import print_table
 from cutler_pl.commands.run_metadata import record_run
@@ -17,8 +17,6 @@ from cutler_pl.runtime.files import write_json
 from cutler_pl.runtime.logging import get_logger
 
 log = get_logger(__name__)
-
-_MARKED_POLICIES = ("keep", "ignore", "drop")
 
 
 def run(cfg: DictConfig) -> Path:
@@ -35,8 +33,6 @@ def run(cfg: DictConfig) -> Path:
     """
     require(cfg, "name")
     datasets = Path(cfg.paths.datasets)
-    if cfg.name not in CATALOG:
-        raise ConfigError(f"there is no dataset {cfg.name!r}; choose among {' '.join(CATALOG)}")
     if cfg.fetch:
         return _fetch(cfg, datasets)
     _check(cfg)
@@ -66,12 +62,6 @@ def _check(cfg: DictConfig) -> None:
         raise ConfigError(f"name={cfg.name} is not converted from another format: {download_hint(cfg.name)}")
     if cfg.root is None:
         raise ConfigError("needed and not given: root=<folder of the original download>, or fetch=true")
-    if cfg.marked not in (None, *_MARKED_POLICIES):
-        raise ConfigError(f"marked={cfg.marked} must be one of {' '.join(_MARKED_POLICIES)}")
-    if not 0 <= cfg.max_failure_rate <= 1:
-        raise ConfigError(f"max_failure_rate={cfg.max_failure_rate} must lie in 0..1")
-    if cfg.splits is not None and not isinstance(cfg.splits, ListConfig):
-        raise ConfigError(f"splits={cfg.splits}: expected a list, such as 'splits=[{cfg.splits}]'")
 
 
 def _options(cfg: DictConfig) -> Options:

@@ -21,12 +21,13 @@ def stage_folder(name: str, *, _root_: DictConfig) -> str:
 
 
 def run_folder(name: str, words: Sequence[str]) -> str:
-    """`<name>` where the words of the command line give it, else `<name>/<run id>`; the same on all ranks.
+    """`<name>` where the words of the command line give it or another folder, else `<name>/<run id>`, on all ranks.
 
     Raises:
         ConfigError: The ranks of this run have no common name.
     """
-    return name if any(word.startswith("name=") for word in words) else f"{name}/{run_id()}"
+    given = any(word.startswith(("name=", "paths.output_dir=")) for word in words)
+    return name if given else f"{name}/{run_id()}"
 
 
 def register_resolvers() -> None:

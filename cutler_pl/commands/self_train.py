@@ -8,7 +8,6 @@ from cutler_pl.coco.io import save_coco
 from cutler_pl.commands.predict import annotated_images, load_for_prediction, write_predictions
 from cutler_pl.commands.run_metadata import record_run
 from cutler_pl.commands.settings import require
-from cutler_pl.errors import ConfigError
 from cutler_pl.runtime.distributed import global_rank
 from cutler_pl.runtime.files import write_text
 from cutler_pl.runtime.locks import rank_zero_lock
@@ -22,15 +21,13 @@ def run(cfg: DictConfig) -> Path:
     """Write `<output>/annotations.json` for the next round, as `conf/self_train.yaml` describes.
 
     Raises:
-        ConfigError: The threshold is outside 0..1.
+        ConfigError: A value is needed and not given.
         CheckpointError: The checkpoint cannot be read.
         DatasetNotFoundError: Images or annotations are missing.
         AnnotationError: Annotations or predictions break the format.
         OutputLockedError: Another run writes into the output folder.
     """
     require(cfg, "checkpoint", "images", "annotations", "output")
-    if not 0.0 <= cfg.threshold <= 1.0:
-        raise ConfigError(f"threshold={cfg.threshold} must lie in 0..1; the original uses 0.7 and then 0.65")
     with rank_zero_lock(cfg.output, purpose="self_train"):
         return _next_round(cfg, Path(cfg.output))
 

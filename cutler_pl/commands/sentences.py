@@ -51,6 +51,12 @@ def explain(error: BaseException, command: str) -> str | None:
     if full := next((cause for cause in chain if _is_disk_full(cause)), None):
         where = f"{full.filename}: " if isinstance(full, OSError) and full.filename else ""
         return f"{where}the disk or the quota is full; free space, then run the same command again"
+    if any(isinstance(cause, RuntimeError) and "DataLoader worker" in str(cause) for cause in chain):
+        return (
+            "a loader process was killed, most often for want of memory; lower num_workers or the batch size, or give "
+            "the run more memory (in containers also /dev/shm), then run the same command again; a training goes on by "
+            "resume=auto"
+        )
     if isinstance(error, OSError | RuntimeError) and not isinstance(error, HydraException):
         return None
     for cause in chain:

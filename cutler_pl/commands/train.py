@@ -13,6 +13,7 @@ from cutler_pl.commands.instantiate import build_detector_from, build_trainer
 from cutler_pl.commands.run_metadata import plain, record_run
 from cutler_pl.commands.run_settings import run_settings
 from cutler_pl.commands.settings import require
+from cutler_pl.commands.train_summary import summary
 from cutler_pl.errors import CheckpointError, ConfigError, TrainingDivergedError
 from cutler_pl.models.checkpoint import detector_config
 from cutler_pl.models.resume import check_resume
@@ -59,21 +60,28 @@ def _train(cfg: DictConfig, datamodule: Any, output: Path) -> Path | None:
     folder = CheckpointFolder(output / "checkpoints")
     point = find_resume_point(cfg.resume, folder)
     trainer = build_trainer(cfg, plugins=[AtomicCheckpointIO()])
+    way_on = f"go on by: {command_to_go_on(output)}"
     callbacks: list[L.Callback] = cast(Any, trainer).callbacks
     for checkpoint in [callback for callback in callbacks if isinstance(callback, StepCheckpoint)]:
-        stop = StopOnSignal(checkpoint, way_on=f"go on by: {command_to_go_on(output)}")
+        stop = StopOnSignal(checkpoint, way_on=way_on)
         callbacks.insert(callbacks.index(checkpoint), stop)  # Lightning runs checkpoint callbacks last
     module = _module(cfg, datamodule.training_set, trainer, point)
-    if (ended := _is_finished(trainer.max_steps, point)) is not None:
-        if point is not None and StepCheckpoint.misses_validation(point.content, folder):
+    if point is not None and 0 <= trainer.max_steps <= point.step:
+        if StepCheckpoint.misses_validation(point.content, folder):
             log.info("the validation of step %d was interrupted and is made up", point.step)
             validate_finished(trainer, module, point.content, datamodule=datamodule, ckpt_path=point.path)
-        log.info(ended)
-        return None if point is None else point.path
+        end = "the training is finished, %s is at step %d of %d; a larger trainer.max_steps goes on"
+        log.info(end, point.path, point.step, trainer.max_steps)
+        return point.path
+
+    if trainer.max_steps == 0:
+        log.info("trainer.max_steps=0: nothing is trained, and nothing is written")
+        return None
 
     if trainer.is_global_zero:
         record_run(output, cfg)
-        log.info("training for %d steps, output in %s", trainer.max_steps, output)
+        for line in summary(cfg, trainer, module.model, datamodule.training_set, way_on=way_on):
+            log.info("%s", line)
     for logger in trainer.loggers:
         logger.log_hyperparams(plain(cfg))
     start: dict[str, Any] = {} if point is None else {"ckpt_path": point.path, "weights_only": True}
@@ -118,18 +126,6 @@ def _module(cfg: DictConfig, training_set: Any, trainer: L.Trainer, point: Resum
         run_settings=settings,
         seed=cfg.seed,
         group_size=cfg.data.group_size,
-    )
-
-
-def _is_finished(max_steps: int, point: ResumePoint | None) -> str | None:
-    """Why there is nothing to train; None if there is something."""
-    if point is None:
-        return "trainer.max_steps=0: nothing is trained and no checkpoint is written" if max_steps == 0 else None
-    if max_steps < 0 or point.step < max_steps:
-        return None
-    return (
-        f"the training is finished, {point.path} is at step {point.step} of {max_steps}; a larger trainer.max_steps "
-        "goes on"
     )
 
 

@@ -153,7 +153,6 @@ VALUE_SETTINGS: dict[str, Rules] = {
     "train": {
         **_ALL,
         **_TRAINER,
-        "trainer.max_steps": AnyOf((COUNT, Choice((-1,)))),
         **_MODEL,
         "seed": _SEED,
         "resume": FREE,
@@ -176,7 +175,7 @@ VALUE_SETTINGS: dict[str, Rules] = {
     "predict": {**_INFERENCE, "overlays": FLAG, "overlay_score": SHARE},
     "evaluate": {
         **_INFERENCE,
-        "dataset": optional(_TEXT),
+        "dataset": FREE,  # a number is a name, too; `plan` says what names can be
         "label_percent": optional(Number(above=0, max=100)),
         "method": _TEXT,
         "on_error": _ON_ERROR,

@@ -31,6 +31,6 @@ def check_resume(path: Any) -> dict[str, Any]:
             f"resume: {path} is no checkpoint of an interrupted training, {', '.join(wrong or ['global_step'])} is "
             "missing or of another kind; give weights alone as model.init=<file>"
         )
-    state = {key: value for key, value in content["state_dict"].items() if isinstance(value, Tensor)}
+    state = {str(key): value for key, value in content["state_dict"].items() if isinstance(value, Tensor)}
     check_numbers(state, name=f"resume: {path}")
     return content

@@ -8,6 +8,7 @@ import os
 import re
 import time
 from datetime import timedelta
+from functools import cache
 from typing import Any
 
 from cutler_pl.errors import ConfigError
@@ -66,14 +67,20 @@ def _of_rank_zero() -> str:
 
 
 def _broadcast(value: str) -> str:
-    import torch.distributed as dist
-
-    shared, rank, _ = next(dist.rendezvous("env://", timeout=_WAIT))  # type: ignore[attr-defined]
-    store: Any = dist.PrefixStore("cutler_pl", shared)  # type: ignore[attr-defined]
-    if rank == 0:  # a run that torchrun has started again keeps its name
+    store = _shared_store()
+    if int(os.environ["RANK"]) == 0:  # a run that torchrun has started again keeps its name
         return str(store.compare_set(RUN_ID, "", value).decode())
     store.wait([RUN_ID], _WAIT)
     return str(store.get(RUN_ID).decode())
+
+
+@cache
+def _shared_store() -> Any:
+    """The store of all ranks; kept, since rank 0 may serve it."""
+    import torch.distributed as dist
+
+    store, _, _ = next(dist.rendezvous("env://", timeout=_WAIT))  # type: ignore[attr-defined]
+    return dist.PrefixStore("cutler_pl", store)  # type: ignore[attr-defined]
 
 
 def _as_name(text: str) -> str:

@@ -173,10 +173,19 @@ def handled() -> Iterator[None]:
         here.pass_on(stop.signum)
         here.wait()
         here.say(stop.signum, stop.rest)
+        _end_loader_processes()
         raise SystemExit(stop.code) from None
     finally:
         if here.received is None:
             release()
+
+
+def _end_loader_processes() -> None:
+    """End processes whose iterators are still referenced: Python would wait for them, and they outlive one SIGTERM."""
+    if hasattr(signal, "SIGCHLD"):
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler raises where a loader process is killed
+    for child in multiprocessing.active_children():
+        child.kill()
 
 
 def release() -> None:

@@ -4,6 +4,7 @@ Usage statistics of MLflow and error reports of an offline W&B run are off unles
 """
 
 import os
+import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 from lightning.pytorch.loggers import MLFlowLogger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
+from cutler_pl.runtime.distributed import global_rank
 from cutler_pl.runtime.files import write_text
 from cutler_pl.runtime.imports import require
 from cutler_pl.runtime.logging import get_logger
@@ -74,8 +76,12 @@ def mlflow_logger(*, tracking_uri: str, run_id_file: str | Path, experiment_name
     )
 
 
-def wandb_logger(*, save_dir: str | Path, offline: bool, project: str, **options: Any) -> WandbLogger:
+def wandb_logger(
+    *, save_dir: str | Path, offline: bool, project: str, run_id_file: str | Path, **options: Any
+) -> WandbLogger:
     """Weights & Biases logger; `offline` keeps everything in `save_dir/wandb`, for `wandb sync` later.
+
+    A training resumed into the same folder continues its run, whose id is in `run_id_file`.
 
     Raises:
         OptionalDependencyError: wandb is not installed.
@@ -84,6 +90,11 @@ def wandb_logger(*, save_dir: str | Path, offline: bool, project: str, **options
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     require("wandb", extra=_EXTRA, purpose="logger=wandb")
     Path(save_dir).mkdir(parents=True, exist_ok=True)
+    if "id" not in options and global_rank() == 0:
+        file = Path(run_id_file)
+        if not file.is_file():
+            write_text(file, secrets.token_hex(4) + "\n")
+        options |= {"id": file.read_text(encoding="utf-8").strip(), "resume": "allow"}
     return WandbLogger(save_dir=save_dir, offline=offline, project=project, **options)
 
 

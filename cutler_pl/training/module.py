@@ -11,6 +11,7 @@ from typing import Any, cast
 import lightning as L
 import torch
 from jaxtyping import Float
+from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -176,6 +177,11 @@ class DetectorModule(L.LightningModule):
         align_batch_progress(checkpoint, self.trainer.accumulate_grad_batches)
         self.nonfinite_steps, self.nonfinite_in_a_row = checkpoint.get("nonfinite_steps", (0, 0))
         self._running_means.load_state_dict(checkpoint.get("running_means", {}), device=self.device)
+        callbacks: list[L.Callback] = cast(Any, self.trainer).callbacks
+        if self.trainer.state.fn == "fit" and not any(isinstance(one, WeightAveraging) for one in callbacks):
+            checkpoint["state_dict"] = checkpoint.pop("current_model_state", checkpoint["state_dict"])
+        keys = {callback.state_key for callback in callbacks}  # Lightning warns of callbacks that are off now
+        checkpoint["callbacks"] = {key: state for key, state in checkpoint.get("callbacks", {}).items() if key in keys}
         if self._build_optimizer is not None:
             self._built = self._build()
             carry_over(checkpoint, *self._built)

@@ -178,7 +178,7 @@ def test_checkpoint_of_another_model_is_refused(command: Command, scenes: tuple[
 @pytest.mark.parametrize(
     ("setting", "group", "said"),
     [
-        ("trainer.precision=foo", "trainer", "Precision 'foo' is invalid"),
+        ("trainer.strategy=foo", "trainer", "invalid strategy name"),
         ("+callbacks.progress.colour=red", "callbacks.progress", "unexpected keyword argument 'colour'"),
     ],
 )

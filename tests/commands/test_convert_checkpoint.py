@@ -10,6 +10,7 @@ import torchvision
 from hydra import compose, initialize_config_dir
 
 from cutler_pl.commands import convert_checkpoint
+from cutler_pl.commands.values import check_values
 from cutler_pl.errors import CheckpointError, ConfigError
 from cutler_pl.models import build_detector, load_detector
 from cutler_pl.models.checkpoint import detector_config
@@ -23,6 +24,7 @@ TINY = {"backbone": "resnet18", "fpn_channels": 8, "box_head_dim": 8, "mask_head
 def convert(**overrides: object) -> Path:
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         cfg = compose("convert_checkpoint", [f"{k}={v}" for k, v in overrides.items()])
+    check_values("convert_checkpoint", cfg)
     return convert_checkpoint.run(cfg)
 
 
@@ -40,7 +42,7 @@ def test_round_trip_of_weights_is_exact(tmp_path: Path, architecture: str, num_c
 
 def test_refuse_invalid_settings(tmp_path: Path) -> None:
     """Refused before anything is read."""
-    with pytest.raises(ConfigError, match="format=caffe"):
+    with pytest.raises(ConfigError, match="format=caffe: expected one of detectron2"):
         convert(source="missing", output=tmp_path / "a.pth", format="caffe")
     with pytest.raises(ConfigError, match=r"\.pth \.pkl \.safetensors"):
         convert(source="missing", output=tmp_path / "a.bin")

@@ -232,3 +232,21 @@ def test_experiment_names_and_seeds_count(tmp_path: Path) -> None:
     assert (cfg.name, cfg.seed) == ("other", 3)
     assert (composed(tmp_path=tmp_path).name, composed(tmp_path=tmp_path).seed) == ("train", 0)
     assert composed("experiment=semi_5pct", "debug=default", tmp_path=tmp_path).name == "debug"
+
+
+@pytest.mark.parametrize("name", [name for name in EXPERIMENTS if name.startswith(("cutler_", "self_train", "semi"))])
+def test_precise_statistics_of_all_recipes_take_200_batches(name: str, tmp_path: Path) -> None:
+    """At every interval and at the end: none is so short that fewer would be measured."""
+    cfg = composed(f"experiment={name}", *given(name), tmp_path=tmp_path)
+    callback, steps = instantiate(cfg.callbacks.precise_bn), cfg.trainer.max_steps
+    assert callback.max_share == 0.1
+    every = callback.every_n_steps
+    for step in (*range(every, steps, every), steps):
+        assert callback.batches_at(step) == 200
+        callback.load_state_dict({"measured_at": step})
+
+
+def test_averaging_comes_before_measuring(tmp_path: Path) -> None:
+    cfg = composed("experiment=cutler_cascade", "callbacks=ema", tmp_path=tmp_path)
+    assert next(iter(cfg.callbacks)) == "ema"
+    assert "ema" not in composed("experiment=cutler_cascade", tmp_path=tmp_path).callbacks

@@ -7,6 +7,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from cutler_pl.commands import make_coco_splits
+from cutler_pl.commands.values import check_values
 from cutler_pl.datasets.catalog import CATALOG, SEMI_PERCENTS
 from cutler_pl.errors import AnnotationError, ConfigError, DatasetNotFoundError
 from cutler_pl.runtime.config_tree import config_dir
@@ -17,6 +18,12 @@ CONFIG_DIR = config_dir()
 def config(*overrides: str) -> DictConfig:
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         return compose("make_coco_splits", overrides=list(overrides))
+
+
+def checked_run(cfg: DictConfig) -> list[Path]:
+    """As `launch` does."""
+    check_values("make_coco_splits", cfg)
+    return make_coco_splits.run(cfg)
 
 
 @pytest.fixture
@@ -85,15 +92,15 @@ def test_keep_existing_files(datasets: Path) -> None:
 @pytest.mark.parametrize(
     ("overrides", "sentence"),
     [
-        (["percents=5"], r"expected a list, such as 'percents=\[1,10\]'"),
-        (["percents=[0]"], "0 is no share in percent"),
-        (["percents=[five]"], "'five' is no share in percent"),
+        (["percents=5"], "percents=5: expected a list"),
+        (["percents=[0]"], r"percents=\[0\]: expected a list .*each a number"),
+        (["percents=[five]"], r"percents=\[five\]: expected a list .*each a number"),
         (["lists=a", "released=b"], "give one of them"),
     ],
 )
 def test_refuse_invalid_settings(datasets: Path, overrides: list[str], sentence: str) -> None:
     with pytest.raises(ConfigError, match=sentence):
-        make_coco_splits.run(config(f"paths.datasets='{datasets}'", *overrides))
+        checked_run(config(f"paths.datasets='{datasets}'", *overrides))
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

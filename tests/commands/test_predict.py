@@ -100,8 +100,8 @@ def test_settings_of_inference_act(command: Command, checkpoint: Path, folder: P
     [
         ("num_classes=80", "num_classes=80, but .*small.ckpt was trained with 2; leave num_classes out"),
         ("model=mask_rcnn", "but .*small.ckpt was trained with"),
-        ("min_size_test=0", "min_size_test must be at least 1, found 0"),
-        ("nms_threshold=7", "nms_threshold must lie in 0 to 1, found 7"),
+        ("min_size_test=0", "min_size_test=0: expected an integer from 1"),
+        ("nms_threshold=7", "nms_threshold=7: expected a number from 0 to 1"),
     ],
 )
 def test_settings_against_the_checkpoint_are_errors(

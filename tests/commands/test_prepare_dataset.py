@@ -12,6 +12,7 @@ from PIL import Image
 
 from cutler_pl.coco import load_coco
 from cutler_pl.commands import prepare_dataset
+from cutler_pl.commands.values import check_values
 from cutler_pl.datasets.catalog import CATALOG, resolve
 from cutler_pl.datasets.converters import CONVERTED, Options, open_download
 from cutler_pl.errors import ConfigError, DatasetNotFoundError
@@ -23,6 +24,12 @@ CONFIG_DIR = config_dir()
 def config(*overrides: str) -> DictConfig:
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         return compose("prepare_dataset", overrides=list(overrides))
+
+
+def checked_run(cfg: DictConfig) -> Path:
+    """As `launch` does."""
+    check_values("prepare_dataset", cfg)
+    return prepare_dataset.run(cfg)
 
 
 def settings(tmp_path: Path, name: str, root: Path, *more: str) -> DictConfig:
@@ -101,18 +108,18 @@ def test_print_skipped_by_reason(tmp_path: Path, kitti: Path, capsys: pytest.Cap
 @pytest.mark.parametrize(
     ("overrides", "sentence"),
     [
-        (["name=nothing"], "there is no dataset 'nothing'; choose among coco"),
+        (["name=nothing"], "name=nothing: expected one of coco, coco_80"),
         (["name=coco_semi_10"], "name=coco_semi_10 is not converted .*make_coco_splits"),
         (["root=null"], "root=<folder of the original download>, or fetch=true"),
-        (["marked=maybe"], "marked=maybe must be one of keep ignore drop"),
-        (["max_failure_rate=2"], "max_failure_rate=2 must lie in"),
-        (["splits=train"], r"expected a list, such as 'splits=\[train\]'"),
+        (["marked=maybe"], "marked=maybe: expected one of keep, ignore, drop"),
+        (["max_failure_rate=2"], "max_failure_rate=2: expected a number from 0 to 1"),
+        (["splits=train"], "splits=train: expected a list"),
         (["fetch=true"], "it goes with neither root= nor output="),
     ],
 )
 def test_refuse_invalid_settings(tmp_path: Path, kitti: Path, overrides: list[str], sentence: str) -> None:
     with pytest.raises(ConfigError, match=sentence):
-        prepare_dataset.run(settings(tmp_path, "kitti", kitti, *overrides))
+        checked_run(settings(tmp_path, "kitti", kitti, *overrides))
 
 
 @pytest.mark.parametrize("name", CONVERTED)

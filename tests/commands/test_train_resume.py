@@ -1,5 +1,6 @@
 """Trainings that find themselves again: `resume=`, the output folder, changed settings, damaged checkpoints."""
 
+import csv
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from cutler_pl.commands.sentences import explain
 from cutler_pl.datasets.scenes import SceneParams, write_scenes
 from cutler_pl.runtime.locks import file_lock
 
@@ -67,7 +69,14 @@ def sentence(outcome: Any) -> str:
 
 def test_auto_goes_on_to_the_same_weights(train: Train, tmp_path: Path) -> None:
     run, whole = tmp_path / "run" / "checkpoints", tmp_path / "whole" / "checkpoints"
-    assert train(place=f"paths.output_dir={tmp_path}/whole").code == 0
+    whole_run = train(place=f"paths.output_dir={tmp_path}/whole")
+    assert whole_run.code == 0
+    for line in (
+        "4 steps of 2 images, 2.0 passes over 4 images; 1 class: fg", "learning rate 0.04 (optimizer.lr)",
+        "precision 32-true, 1 process on the CPU", "a checkpoint every 2 steps, about", "no validation",
+        "after an interruption go on by: python",
+    ):  # fmt: skip
+        assert line in whole_run.err
     first = train("resume=auto", "trainer.max_steps=2")
     assert first.code == 0, first.err
     assert f"resume=auto: no checkpoint in {run}, the training starts anew" in first.err
@@ -169,3 +178,26 @@ def test_name_is_the_folder(train: Train, tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("PBS_JOBID", "12.server")
     assert train("trainer.max_steps=1", place="").code == 0
     assert (tmp_path / "outputs" / "quickstart" / "pbs_12.server" / "checkpoints" / "last.ckpt").exists()
+
+
+def test_killed_loader_is_explained() -> None:
+    error = RuntimeError("DataLoader worker (pid(s) 7) exited unexpectedly")
+    assert "a loader process was killed" in str(explain(error, "train"))
+
+
+def test_interrupted_last_validation_is_made_up(train: Train, scenes: list[str], tmp_path: Path) -> None:
+    """Logged at its step, of a training that has no steps left."""
+    validation = ["data/validation=folder", *(word.replace("data.", "data.validation.") for word in scenes)]
+    assert train(*validation, "trainer.val_check_interval=4").code == 0
+    run = tmp_path / "run"
+    logged = (run / "logs" / "version_0" / "metrics.csv").read_text().splitlines()
+    (run / "checkpoints" / "validated_step.txt").unlink()
+    (run / "val_predictions.json").rename(tmp_path / "before.json")
+    outcome = train("resume=auto", *validation, "trainer.val_check_interval=4")
+    assert outcome.code == 0, outcome.err
+    assert "the validation of step 4 was interrupted and is made up" in outcome.err
+    assert "the training is finished" in outcome.err
+    assert (run / "val_predictions.json").read_bytes() == (tmp_path / "before.json").read_bytes()
+    again = (run / "logs" / "version_1" / "metrics.csv").read_text().splitlines()
+    whole, made_up = (next(row for row in csv.DictReader(lines) if row["val/bbox/AP"]) for lines in (logged, again))
+    assert {name: whole[name] for name in made_up if made_up[name]} == {n: v for n, v in made_up.items() if v}

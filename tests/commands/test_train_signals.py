@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from cutler_pl.datasets.scenes import SceneParams, write_scenes
+from cutler_pl.runtime.locks import file_lock
 from tests.commands.test_train_resume import SMALL
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -150,20 +151,15 @@ def test_slurm_job_is_requeued(folder: Path, tmp_path: Path, accepted: bool) -> 
 
 
 def test_two_ranks_save_one_checkpoint(folder: Path) -> None:
-    """Lightning starts the second; both end after the same step. A second training gets one sentence."""
+    """Lightning starts the second; both end after the same step."""
     ddp = ("trainer=ddp_cpu",)
     whole = start(folder, "ddp_whole", *ddp)
     _, err = whole.communicate(timeout=300)
     assert whole.returncode == 0, err
     run = start(folder, "ddp", *ddp)
     wait_for(folder / "ddp" / "checkpoints" / "step_0000003.ckpt", run)
-    second = start(folder, "ddp", *ddp)
-    _, refused = second.communicate(timeout=120)
     os.kill(run.pid, signal.SIGTERM)
     _, err = run.communicate(timeout=120)
-    assert second.returncode == 1
-    assert len([line for line in refused.splitlines() if line.startswith("error: ")]) == 1
-    assert "is writing there" in refused
     assert run.returncode == 143, err
     assert err.count("stopped by SIGTERM") == 1
     assert f"step {steps(folder / 'ddp')[-1]} is saved" in err
@@ -172,3 +168,27 @@ def test_two_ranks_save_one_checkpoint(folder: Path) -> None:
     assert again.returncode == 0, err
     first, other = load(folder / "ddp_whole"), load(folder / "ddp")
     assert all(torch.equal(value, other["state_dict"][key]) for key, value in first["state_dict"].items())
+
+
+def test_killed_loader_process_is_one_sentence(folder: Path) -> None:
+    run = start(folder, "loader")
+    wait_for(folder / "loader" / "checkpoints" / "step_0000003.ckpt", run)
+    for worker in Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text().split():
+        os.kill(int(worker), signal.SIGKILL)
+    _, err = run.communicate(timeout=120)
+    assert run.returncode == 1, err
+    assert "Traceback" not in err
+    assert err.count("error: a loader process was killed") == 1
+    assert steps(folder / "loader")[0] == 3
+
+
+@pytest.mark.parametrize("launcher", ["lightning", "torchrun"])
+def test_ranks_of_a_second_training_get_one_sentence(folder: Path, launcher: str) -> None:
+    ranks = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": "29655"}
+    with file_lock(folder / "locked", purpose="train"):
+        run = start(folder, "locked", "trainer=ddp_cpu", **(ranks if launcher == "torchrun" else {}))
+        _, err = run.communicate(timeout=120)
+    assert run.returncode == 1
+    assert len([line for line in err.splitlines() if line.startswith("error: ")]) == 1
+    assert "is writing there" in err
+    assert "Traceback" not in err

@@ -92,5 +92,5 @@ def test_write_scores_on_request() -> None:
 
 @pytest.mark.parametrize("min_area", [-0.1, 1.0])
 def test_refuse_impossible_min_area(min_area: float) -> None:
-    with pytest.raises(ConfigError, match=r"annotation.min_area is .*0 ≤ min_area < 1"):
+    with pytest.raises(ConfigError, match=r"annotation\.min_area=.*: expected a number of at least 0 and below 1"):
         AnnotationParams(min_area=min_area)

@@ -63,3 +63,10 @@ def test_resume_from_something_else(tmp_path: Path) -> None:
     torch.save({"state_dict": {"w": torch.zeros(1)}}, path)
     with pytest.raises(CheckpointError, match=r"optimizer_states, lr_schedulers, loops is missing.*model\.init"):
         check_resume(path)
+
+
+def test_resume_from_weights_without_names(tmp_path: Path) -> None:
+    content = {"state_dict": {1: torch.zeros(1, dtype=torch.int8)}, "optimizer_states": [], "lr_schedulers": []}
+    torch.save(content | {"loops": {}, "global_step": 3}, tmp_path / "a.ckpt")
+    with pytest.raises(CheckpointError, match=r"resume: .*: 1 is of type int8"):
+        check_resume(tmp_path / "a.ckpt")

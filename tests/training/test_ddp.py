@@ -72,4 +72,8 @@ def test_ranks_share_predictions_and_metrics(ran: Path) -> None:
     metrics = of_rank(ran, 0)["metrics"]
     assert metrics == of_rank(ran, 1)["metrics"]
     assert metrics["val/segm/AR100"] == pytest.approx(100.0)
-    assert sorted(path.name for path in (ran / "checkpoints").iterdir()) == ["last.ckpt", "step_0000004.ckpt"]
+    assert sorted(path.name for path in (ran / "checkpoints").iterdir()) == [
+        "last.ckpt",
+        "step_0000004.ckpt",
+        "validated_step.txt",
+    ]

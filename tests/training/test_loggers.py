@@ -27,7 +27,7 @@ def test_missing_package_names_the_extra(name: str, tmp_path: Path, monkeypatch:
     monkeypatch.setattr(imports.importlib, "import_module", missing)
     make: dict[str, Callable[[], object]] = {
         "mlflow": lambda: mlflow_logger(tracking_uri="sqlite:///x", run_id_file=tmp_path / "id", experiment_name="x"),
-        "wandb": lambda: wandb_logger(save_dir=tmp_path, offline=True, project="x"),
+        "wandb": lambda: wandb_logger(save_dir=tmp_path, offline=True, project="x", run_id_file=tmp_path / "id"),
     }
     with pytest.raises(OptionalDependencyError, match=rf"logger={name} needs .*'{name}'.*cutler_pl\[tracking\]"):
         make[name]()
@@ -93,9 +93,11 @@ def test_wandb_records_offline(
     for name in ("CACHE", "CONFIG", "DATA"):
         monkeypatch.setenv(f"WANDB_{name}_DIR", str(tmp_path / name))
     monkeypatch.setenv("WANDB_SILENT", "true")
-    logger = wandb_logger(save_dir=tmp_path, offline=True, project="test", name="a")
+    options = {"save_dir": tmp_path, "offline": True, "project": "test", "run_id_file": tmp_path / "wandb_id.txt"}
+    logger = wandb_logger(**options, name="a")
     make_trainer(max_steps=2, logger=logger).fit(make_module(), datamodule=stand_in_data())
     logger.experiment.finish()
+    assert wandb_logger(**options, name="a").version == logger.version  # a resumed training goes on in its run
     wandb.teardown()  # else the last bytes are written when this process ends
     (folder,) = (tmp_path / "wandb").glob("offline-run-*")
     (record,) = folder.glob("*.wandb")

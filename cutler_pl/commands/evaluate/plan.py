@@ -129,10 +129,6 @@ def _check(cfg: DictConfig) -> None:
         raise ConfigError("checkpoint= needs images=<folder>, the images to predict on")
     if cfg.eval.ap_max_dets is not None and cfg.eval.ap_max_dets not in cfg.eval.max_dets:
         raise ConfigError(f"eval.ap_max_dets={cfg.eval.ap_max_dets} must be one of eval.max_dets={cfg.eval.max_dets}")
-    if cfg.on_error not in ("raise", "skip"):
-        raise ConfigError(f"on_error={cfg.on_error} must be raise or skip")
-    if cfg.num_examples < 0:
-        raise ConfigError(f"num_examples={cfg.num_examples} must not be negative; 0 draws no images")
     if cfg.dataset is not None and not _NAME.fullmatch(str(cfg.dataset)):
         raise ConfigError(
             f"dataset={cfg.dataset} names a folder of the output: begin with a letter or digit, and use "

@@ -4,28 +4,34 @@ Source: Wu and Johnson, "Rethinking 'Batch' in BatchNorm", section 3. The origin
 every evaluation sees such statistics.
 """
 
+import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from itertools import islice
+from math import ceil
 from typing import Any, TypeVar, cast
 
 import lightning as L
 import torch
 from jaxtyping import Float64
 from lightning.fabric.utilities.apply_func import move_data_to_device
+from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from cutler_pl.errors import ConfigError
 from cutler_pl.runtime.distributed import world_size
 from cutler_pl.runtime.logging import get_logger
-from cutler_pl.runtime.ranges import Count, check_arguments
+from cutler_pl.runtime.ranges import Count, Share, check_arguments
+from cutler_pl.training.callbacks.ema_weights import averaged_weights
+from cutler_pl.training.callbacks.throughput import Throughput
 from cutler_pl.types import Target
 
 log = get_logger(__name__)
 Batch = TypeVar("Batch")
+_LINE_SECONDS = 10.0
 
 
 class PreciseBatchNorm(L.Callback):
@@ -37,20 +43,41 @@ class PreciseBatchNorm(L.Callback):
     Args:
         num_batches: Batches per rank.
         every_n_steps: Interval in steps, that of validation; None for validations and the end only.
+        max_share: At most so many batches per step of an interval, so that a short run does not measure longer than it
+            trains; None for `num_batches` always.
 
     Raises:
         ConfigError: A number is below 1.
     """
 
     @check_arguments("callbacks.precise_bn.")
-    def __init__(self, *, num_batches: Count = 200, every_n_steps: Count | None = None) -> None:
+    def __init__(
+        self, *, num_batches: Count = 200, every_n_steps: Count | None = None, max_share: Share | None = None
+    ) -> None:
         self.num_batches = num_batches
         self.every_n_steps = every_n_steps
+        self.max_share = max_share
         self._measured_at: int | None = None
 
-    def on_train_start(self, *_: Any) -> None:
-        """Reset."""
+    def setup(self, *_: Any, **__: Any) -> None:
+        """Begin with nothing measured."""
         self._measured_at = None
+
+    def state_dict(self) -> dict[str, int | None]:
+        """The step of the statistics."""
+        return {"measured_at": self._measured_at}
+
+    def load_state_dict(self, state_dict: Mapping[str, int | None]) -> None:
+        """Know which step the statistics of a checkpoint are of."""
+        self._measured_at = state_dict["measured_at"]
+
+    def batches_at(self, step: int) -> int:
+        """Batches to measure at a step: not more than `max_share` allows for the interval before it."""
+        if self.max_share is None:
+            return self.num_batches
+        since = step - (self._measured_at or 0)
+        interval = max(since, min(self.every_n_steps or step, step))  # the last one of a training may be shorter
+        return max(1, min(self.num_batches, ceil(self.max_share * interval)))
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
         """Measure at the interval and at the last step."""
@@ -71,7 +98,7 @@ class PreciseBatchNorm(L.Callback):
     def _measure(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if self._measured_at == trainer.global_step:
             return
-        self._measured_at = trainer.global_step
+        num_batches, self._measured_at = self.batches_at(trainer.global_step), trainer.global_step
         datamodule = cast(Any, trainer).datamodule
         if not hasattr(datamodule, "precise_bn_dataloader"):
             raise ConfigError(
@@ -85,10 +112,29 @@ class PreciseBatchNorm(L.Callback):
             images, targets = move_data_to_device(batch, pl_module.device)
             run_normalised_part(model, images, targets)
 
-        with trainer.precision_plugin.train_step_context():
-            used = update_statistics(model, datamodule.precise_bn_dataloader(), forward, num_batches=self.num_batches)
+        log.info("measuring batch normalisation at step %d over %d batches", trainer.global_step, num_batches)
+        batches = _with_progress(datamodule.precise_bn_dataloader(), num_batches, quiet=not trainer.is_global_zero)
+        with trainer.precision_plugin.train_step_context(), averaged_weights(trainer, pl_module):
+            used = update_statistics(model, batches, forward, num_batches=num_batches)
+        seconds = time.perf_counter() - started
         message = "batch normalisation measured at step %d: %d batches on each rank, %.1f s"
-        log.info(message, trainer.global_step, used, time.perf_counter() - started)
+        log.info(message, trainer.global_step, used, seconds)
+        for callback in cast(Any, trainer).callbacks:
+            if isinstance(callback, Throughput):
+                callback.leave_out(seconds)
+
+
+def _with_progress(batches: Iterable[Batch], total: int, *, quiet: bool) -> Iterator[Batch]:
+    """The first batches, with a bar in a terminal, else with a line every ten seconds."""
+    if sys.stderr.isatty():
+        yield from Tqdm(islice(batches, total), total=total, desc="batch normalisation", leave=False, disable=quiet)
+        return
+    said = time.perf_counter()
+    for number, batch in enumerate(islice(batches, total)):
+        if time.perf_counter() - said > _LINE_SECONDS:
+            said = time.perf_counter()
+            log.info("batch normalisation: %d of %d batches", number, total)
+        yield batch
 
 
 def run_normalised_part(model: nn.Module, images: Sequence[Tensor], targets: Sequence[Target]) -> None:

@@ -11,7 +11,8 @@ from cutler_pl.runtime.ranges import Count, check_arguments
 class Throughput(L.Callback):
     """Logs `train/images_per_s` over all ranks and `train/data_wait`, the share of the time without a batch.
 
-    Validation and the first steps (workers start, kernels are chosen) do not count; other callbacks count as waiting.
+    Validation, precise batch normalisation and the first steps (workers start, kernels are chosen) do not count; other
+    callbacks count as waiting.
 
     Args:
         every_n_steps: Length of a window in steps; that of the Trainer's `log_every_n_steps`.
@@ -57,12 +58,19 @@ class Throughput(L.Callback):
             return
         elapsed = now - self._window_start
         pl_module.log("train/images_per_s", self._images * trainer.world_size / elapsed, prog_bar=True, batch_size=1)
-        pl_module.log("train/data_wait", self._waited / elapsed, batch_size=1)
+        pl_module.log("train/data_wait", self._waited / elapsed, prog_bar=True, batch_size=1)
         self._restart(now)
 
     def on_validation_end(self, *_: Any) -> None:
         """Start a new window after validation."""
         self._restart(None)
+
+    def leave_out(self, seconds: float) -> None:
+        """Do not count some seconds that have just passed."""
+        if self._window_start is not None:
+            self._window_start += seconds
+        if self._step_end is not None:
+            self._step_end += seconds
 
     def _restart(self, now: float | None) -> None:
         self._window_start = self._step_end = now

@@ -8,6 +8,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from cutler_pl.commands import evaluate
+from cutler_pl.commands.values import check_values
 from cutler_pl.datasets.catalog import ZERO_SHOT
 from cutler_pl.errors import AnnotationError, ConfigError, DatasetNotFoundError
 from cutler_pl.runtime.config_tree import config_dir
@@ -19,6 +20,12 @@ ROOT = CONFIG_DIR.parent
 def config(*overrides: str) -> DictConfig:
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         return compose("evaluate", overrides=list(overrides))
+
+
+def checked_run(cfg: DictConfig) -> Path:
+    """As `launch` does."""
+    check_values("evaluate", cfg)
+    return evaluate.run(cfg)
 
 
 @pytest.fixture
@@ -80,8 +87,8 @@ def test_each_category_is_measured_where_asked_for(files: tuple[Path, Path], tmp
         (["checkpoint=a.ckpt"], "found both"),
         (["predictions=null", "checkpoint=a.ckpt"], "checkpoint= needs images=<folder>"),
         (["eval.ap_max_dets=50"], "eval.ap_max_dets=50 must be one of"),
-        (["on_error=ignore"], "on_error=ignore must be raise or skip"),
-        (["num_examples=-1"], "num_examples=-1 must not be negative"),
+        (["on_error=ignore"], "on_error=ignore: expected raise or skip"),
+        (["num_examples=-1"], "num_examples=-1: expected an integer from 0"),
         (["annotations=null"], "give annotations=<json> of your own data, or datasets of the catalogue"),
         (["eval=zero_shot_11"], "annotations= measures one file, but eval.datasets names 11"),
         (["annotations=null", "eval.datasets=[coco,voc]"], "one file, but there are 2 datasets"),
@@ -93,7 +100,7 @@ def test_settings_that_do_not_go_together_are_refused(
     files: tuple[Path, Path], tmp_path: Path, overrides: list[str], sentence: str
 ) -> None:
     with pytest.raises(ConfigError, match=sentence):
-        evaluate.run(settings(files, tmp_path, *overrides))
+        checked_run(settings(files, tmp_path, *overrides))
 
 
 def test_missing_files_are_named_with_their_setting(files: tuple[Path, Path], tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
 import copy
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from cutler_pl.errors import ConfigError
 from cutler_pl.models import build_detector
+from cutler_pl.training.callbacks import Throughput
 from cutler_pl.training.callbacks.precise_bn import PreciseBatchNorm, run_normalised_part, update_statistics
 
 Make = Callable[..., Any]
@@ -171,3 +173,40 @@ def test_data_without_batches_for_it_is_an_error(make_module: Make, make_trainer
     trainer = make_trainer(max_steps=1, callbacks=[PreciseBatchNorm()])
     with pytest.raises(ConfigError, match=r"callbacks\.precise_bn=null"):
         trainer.fit(make_module(), datamodule=Without())
+
+
+@pytest.mark.parametrize(
+    ("step", "measured_at", "every", "expected"),
+    [
+        (20, None, 5000, 2),  # 20 steps of training: 2 batches, not 200
+        (5000, None, 5000, 200),
+        (36_000, 35_000, 5000, 200),  # the last interval of a training may be shorter
+        (260, None, None, 26),
+        (3, None, 5000, 1),
+        (110, 100, 100, 10),
+    ],
+)
+def test_short_runs_measure_less(step: int, measured_at: int | None, every: int | None, expected: int) -> None:
+    callback = PreciseBatchNorm(num_batches=200, every_n_steps=every, max_share=0.1)
+    callback.load_state_dict({"measured_at": measured_at})
+    assert callback.batches_at(step) == expected
+    assert PreciseBatchNorm(num_batches=200, every_n_steps=every).batches_at(step) == 200
+
+
+def test_measuring_is_announced_and_not_counted(
+    make_module: Make, make_trainer: Make, stand_in_data: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Not into the images per second."""
+    left_out = []
+
+    class Counting(Throughput):
+        def leave_out(self, seconds: float) -> None:
+            left_out.append(seconds)
+
+    callbacks = [PreciseBatchNorm(num_batches=3), Counting()]
+    with caplog.at_level(logging.INFO, "cutler_pl"):
+        make_trainer(callbacks=callbacks, max_steps=2).fit(make_module(), datamodule=stand_in_data())
+    first, second = [r.getMessage() for r in caplog.records if "batch normalisation" in r.getMessage()]
+    assert first == "measuring batch normalisation at step 2 over 3 batches"
+    assert second.startswith("batch normalisation measured at step 2: 3 batches on each rank")
+    assert len(left_out) == 1

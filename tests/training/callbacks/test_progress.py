@@ -1,3 +1,5 @@
+import logging
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +13,7 @@ Make = Callable[..., Any]
 def test_bar_shows_steps_loss_and_rate(
     make_module: Make, make_trainer: Make, stand_in_data: Make, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    callbacks = [StepProgressBar(refresh_rate=2), Throughput(every_n_steps=2, warmup_steps=1)]
+    callbacks = [StepProgressBar(refresh_rate=2, plain=False), Throughput(every_n_steps=2, warmup_steps=1)]
     trainer = make_trainer(callbacks=callbacks, enable_progress_bar=True)
     trainer.fit(make_module(), datamodule=stand_in_data())
     last = capsys.readouterr().out.replace("\r", "\n").strip().splitlines()[-1]
@@ -21,3 +23,24 @@ def test_bar_shows_steps_loss_and_rate(
     assert "images_per_s=" in last
     assert "train/" not in last
     assert "v_num" not in last
+
+
+def test_log_files_get_plain_lines(
+    make_module: Make, make_trainer: Make, stand_in_data: Make, capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    """One for every `refresh_rate` steps, also after a resume, and no bar."""
+    callbacks = [
+        Throughput(every_n_steps=2, warmup_steps=1),
+        StepProgressBar(refresh_rate=2, plain=True, seconds_between_lines=0.0),
+    ]
+    trainer = make_trainer(callbacks=callbacks, enable_progress_bar=True)
+    with caplog.at_level(logging.INFO, "cutler_pl"):
+        trainer.fit(make_module(), datamodule=stand_in_data())
+    lines = [record.getMessage() for record in caplog.records if record.getMessage().startswith("step ")]
+    assert [line.split(",")[0] for line in lines] == [f"step {step} of 8" for step in (2, 4, 6, 8)]
+    assert re.fullmatch(
+        r"step 4 of 8, loss \d+\.\d{3}, [\d.]+ images/s, \d+% of the time without data, \d:\d\d:\d\d left", lines[1]
+    )
+    assert "left" not in lines[-1]
+    assert "%|" not in capsys.readouterr().out
