@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 from torch import nn
 
 from cutler_pl.training.callbacks import StepCheckpoint
+from cutler_pl.training.optim import scaled_lr
 
 _BYTES_PER_WEIGHT = 8  # in a checkpoint: the weight and its momentum, 32-bit
 
@@ -23,7 +24,7 @@ def summary(cfg: DictConfig, trainer: L.Trainer, model: nn.Module, training_set:
     classes = _counted(len(training_set.category_ids), "class", "es")
     yield f"{steps:,} steps of {images} images{passes}; {classes}: {names}"
     yield (
-        f"learning rate {cfg.optimizer.lr:g} (optimizer.lr), precision {trainer.precision}, "
+        f"learning rate {_learning_rate(cfg.optimizer, images)}, precision {trainer.precision}, "
         f"{_counted(trainer.world_size, 'process', 'es')} on {_device(trainer)}"
     )
     weights = sum(parameter.numel() for parameter in model.parameters())
@@ -31,9 +32,17 @@ def summary(cfg: DictConfig, trainer: L.Trainer, model: nn.Module, training_set:
     every = next((one.every_n_steps for one in callbacks if isinstance(one, StepCheckpoint)), None)
     kept = "no checkpoints" if every is None else f"a checkpoint every {every:,} steps, about {_size(weights)}"
     validated = cfg.data.get("validation") is not None
-    yield f"{kept}; " + (f"validation every {trainer.val_check_interval:,} steps" if validated else "no validation")
+    yield f"{kept}; " + (f"validation every {cfg.trainer.val_check_interval:,} steps" if validated else "no validation")
     yield "time and memory are not known before the first steps; from then on each line of progress has the time left"
     yield f"output in {Path(cfg.paths.output_dir)}; after an interruption {way_on}"
+
+
+def _learning_rate(solver: DictConfig, images: int) -> str:
+    """Of steps with so many images, and the setting that it comes from."""
+    if solver.get("scale", "none") == "none":
+        return f"{solver.lr:g} (optimizer.lr)"
+    rate = scaled_lr(solver.lr, scale=solver.scale, lr_batch_size=solver.lr_batch_size, batch_size=images)
+    return f"{rate:g} (optimizer.lr={solver.lr:g} with optimizer.scale={solver.scale})"
 
 
 def _counted(number: int, noun: str, plural: str) -> str:

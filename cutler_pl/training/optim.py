@@ -62,7 +62,13 @@ def sgd(
     Raises:
         ConfigError: `head_lr_multiplier` is not 1 and no layer matches `HEAD_LAYER`.
     """
-    lr = scaled_lr(lr, scale=scale, lr_batch_size=lr_batch_size, batch_size=batch_size or lr_batch_size)
+    given, images = lr, batch_size or lr_batch_size
+    lr = scaled_lr(given, scale=scale, lr_batch_size=lr_batch_size, batch_size=images)
+    line = f"learning rate {lr:g} with optimizer.scale={scale}: {given:g} is for {lr_batch_size} images per step"
+    if images != lr_batch_size:
+        line += f", this run has {images}"
+        line += "" if scale == "linear" else f"; optimizer.scale=linear gives {given * images / lr_batch_size:g}"
+    log.info("%s", line)
     groups: dict[tuple[float, float], dict[str, Any]] = {}
     found_head = False
     for module_name, module, parameter_name, parameter in _trainable(model):
@@ -81,15 +87,8 @@ def sgd(
 
 
 def scaled_lr(lr: float, *, scale: Scale, lr_batch_size: int, batch_size: int) -> float:
-    """The learning rate of a run with `batch_size` images per step, with a line in the log; arguments as for `sgd`."""
-    scaled = lr * batch_size / lr_batch_size
-    used = scaled if scale == "linear" else lr
-    line = f"learning rate {used:g} with optimizer.scale={scale}: {lr:g} is for {lr_batch_size} images per step"
-    if batch_size != lr_batch_size:
-        line += f", this run has {batch_size}"
-        line += "" if used == scaled else f"; optimizer.scale=linear gives {scaled:g}"
-    log.info("%s", line)
-    return used
+    """The learning rate of a run with `batch_size` images per step; arguments as for `sgd`."""
+    return lr * batch_size / lr_batch_size if scale == "linear" else lr
 
 
 def _trainable(model: nn.Module) -> Iterator[tuple[str, nn.Module, str, nn.Parameter]]:

@@ -14,7 +14,8 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from cutler_pl.data import EvalDataModule
-from cutler_pl.training.callbacks import CocoEvaluator, PreciseBatchNorm, StepCheckpoint
+from cutler_pl.training.callbacks import CocoEvaluator, PreciseBatchNorm, StepCheckpoint, precise_bn
+from cutler_pl.training.optim import sgd
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 
@@ -178,3 +179,20 @@ def test_debug_options_change_an_experiment(name: str, tmp_path: Path) -> None:
         assert (data.training_set.max_images, data.loader.batch_size) == (2, 2)
     if name == "profiler":
         assert instantiate(cfg.trainer.profiler).dirpath == str(tmp_path)
+
+
+@pytest.mark.parametrize(("trainer", "synchronised"), [("default", True), ("ddp", True), ("ddp_cpu", False)])
+def test_batch_norm_is_synchronised_on_gpus(trainer: str, synchronised: bool, tmp_path: Path) -> None:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        overrides = ["experiment=cutler_cascade", f"trainer={trainer}", f"paths.output_dir={tmp_path}"]
+        cfg = compose("train", overrides=overrides)
+    assert (cfg.trainer.sync_batchnorm, cfg.model.detector.norm) == (synchronised, "bn")
+
+
+def test_synchronised_layers_are_measured() -> None:
+    """Precise batch normalisation and the weight decay of norms know them."""
+    layers = torch.nn.SyncBatchNorm.convert_sync_batchnorm(Layers())
+    assert type(layers.norm) is nn.SyncBatchNorm
+    assert [type(layer) for layer in precise_bn._layers(layers)] == [nn.SyncBatchNorm]
+    decays = {g["weight_decay"]: len(g["params"]) for g in sgd(layers, lr=0.1, weight_decay=0.5).param_groups}
+    assert decays == {0.5: 4, 0.0: 2}

@@ -64,6 +64,12 @@ def test_accumulation_equals_one_batch(
     assert_same(launch(split), expected)
 
 
+def test_four_times_four_equals_sixteen(alone: tuple[Run, Seen], tmp_path: Path) -> None:
+    run = replace(alone[0], batch_size=16, steps=2)
+    whole = launch(replace(run, output=str(tmp_path / "whole")))
+    assert_same(launch(replace(run, output=str(tmp_path / "split"), batch_size=4, accumulate=4)), whole)
+
+
 def test_resumed_with_other_accumulation(alone: tuple[Run, Seen], tmp_path: Path) -> None:
     """The same steps follow, in other forward passes."""
     run, expected = alone
