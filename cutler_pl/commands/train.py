@@ -41,15 +41,15 @@ def run(cfg: DictConfig) -> Path | None:
         OutputLockedError: Another run writes into the output folder.
         TrainingDivergedError: The loss is not finite any more.
     """
+    signals.handle_also("SIGUSR1")
     L.seed_everything(cfg.seed, workers=True, verbose=False)
     torch.set_float32_matmul_precision("high")
 
     _check_choices(cfg)
     datamodule = instantiate(cfg.data.datamodule)
-    datamodule.check()
     output = Path(cfg.paths.output_dir)
-    signals.handle_also("SIGUSR1")
     try:
+        datamodule.check()
         with rank_zero_lock(output, purpose="train"):
             return _train(cfg, datamodule, output)
     except signals.StoppedBySignal as stop:
@@ -69,6 +69,7 @@ def _train(cfg: DictConfig, datamodule: Any, output: Path) -> Path | None:
     if point is not None and 0 <= trainer.max_steps <= point.step:
         if StepCheckpoint.misses_validation(point.content, folder):
             log.info("the validation of step %d was interrupted and is made up", point.step)
+            StepCheckpoint.log_row(trainer, point.content)
             validate_finished(trainer, module, point.content, datamodule=datamodule, ckpt_path=point.path)
         end = "the training is finished, %s is at step %d of %d; a larger trainer.max_steps goes on"
         log.info(end, point.path, point.step, trainer.max_steps)
