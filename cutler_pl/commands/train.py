@@ -14,7 +14,7 @@ from cutler_pl.commands.run_metadata import plain, record_run
 from cutler_pl.commands.run_settings import run_settings
 from cutler_pl.commands.settings import require
 from cutler_pl.commands.train_summary import summary
-from cutler_pl.errors import CheckpointError, ConfigError, TrainingDivergedError
+from cutler_pl.errors import CheckpointError, ConfigError, CutlerError, TrainingDivergedError
 from cutler_pl.models.checkpoint import detector_config
 from cutler_pl.models.resume import check_resume
 from cutler_pl.runtime import signals
@@ -23,7 +23,7 @@ from cutler_pl.runtime.logging import get_logger
 from cutler_pl.training import DetectorModule
 from cutler_pl.training.callbacks import StepCheckpoint, StopOnSignal
 from cutler_pl.training.changed_settings import check_changes, check_model
-from cutler_pl.training.checkpoint_folder import AtomicCheckpointIO, CheckpointFolder
+from cutler_pl.training.checkpoint_folder import AtomicCheckpointIO, CheckpointFolder, step_of
 from cutler_pl.training.missed_validation import validate_finished
 from cutler_pl.training.resume import ResumePoint, find_resume_point
 
@@ -93,6 +93,11 @@ def _train(cfg: DictConfig, datamodule: Any, output: Path) -> Path | None:
         trainer.fit(module, datamodule=datamodule, **start)
     except TrainingDivergedError as error:
         raise TrainingDivergedError(f"{error}; {_way_on(cfg, folder)}") from error
+    except RuntimeError as error:  # of a collective, for instance, since another process has ended by the signal
+        if (signum := signals.requested()) is None or isinstance(error, CutlerError):
+            raise
+        saved = f"step {step_of(folder.last.resolve())}" if folder.last.exists() else "no step"
+        raise signals.StoppedBySignal(signum, f"{saved} is saved, {way_on}") from error
     if not folder.last.exists():
         log.info("trained; no checkpoint was written, as callbacks.checkpoint is off")
         return None

@@ -1,8 +1,8 @@
 """A lost process of a run ends the others within seconds, by one sentence: they would wait for it in a collective.
 
 Each rank holds a connection to rank 0. The system closes it when a process dies, in whatever way and under whatever
-launcher, and however busy the others are. A process that leaves by an error or a signal says so first, since it or
-its signal handler writes a sentence of its own.
+launcher, and however busy the others are. A process that leaves by an error says so first, since it writes a sentence
+of its own; one that leaves by a signal passes the signal on, as it may have been the only one to get it.
 """
 
 import hmac
@@ -29,6 +29,7 @@ PATIENCE = 2.0
 """Seconds in which a process may write its own sentence, after another one has failed."""
 
 _FINISHED_WORD, _FAILED_WORD, _SAID_WORD = b"f", b"e", b"s"
+_SIGNALLED = 128  # and more: the word is the exit status of a process that a signal has ended
 _CONNECT_SECONDS = 30.0
 _INTERVAL = 0.2
 _TOKEN_SIZE, _RANK_SIZE = 16, 4
@@ -69,7 +70,8 @@ class RankMonitor:
         """
         if isinstance(error, RuntimeError) and not isinstance(error, CutlerError) and self._peers:
             self._thread.join(PATIENCE + 1)
-        self._end(_FAILED_WORD)
+        signum = error.signum if isinstance(error, signals.StoppedBySignal) else signals.requested()
+        self._end(_FAILED_WORD if signum is None else bytes([_SIGNALLED + signum]))
 
     def _end(self, word: bytes) -> None:
         self._tell(word)
@@ -120,7 +122,10 @@ class RankMonitor:
                 word = _receive(peer)
             if word == _SAID_WORD:
                 end_process(None)
-            if word == _FINISHED_WORD or self._stands_down(PATIENCE if word == _FAILED_WORD else 0):
+            if word == _FINISHED_WORD or self._stands_down(PATIENCE if word else 0):
+                return
+            if word and word[0] >= _SIGNALLED:
+                follow(word[0])
                 return
             speaks = global_rank() == 1 or os.environ.get("LOCAL_RANK") == "0"
             end_process(f"rank 0 {LOST}, {GOES_ON}" if speaks and not word else None)
@@ -136,7 +141,10 @@ class RankMonitor:
                     word = _receive(peer)
                     if word == _FINISHED_WORD:
                         continue
-                    if self._stands_down(PATIENCE if word == _FAILED_WORD else 0):
+                    if self._stands_down(PATIENCE if word else 0):
+                        return
+                    if word and word[0] >= _SIGNALLED:
+                        follow(word[0])
                         return
                     say(f"rank {self._peers[peer]} {FAILED if word else LOST}, {GOES_ON}")
                     self._tell(_SAID_WORD)
@@ -160,6 +168,15 @@ def end_process(sentence: str | None) -> NoReturn:
         child.kill()
     sys.stdout.flush()
     os._exit(1)
+
+
+def follow(status: int) -> None:
+    """End this process by the signal that has ended another one, as if it had got the signal as well.
+
+    Args:
+        status: Exit status of the other process, above 128.
+    """
+    signals.receive(status - _SIGNALLED, within=3 * PATIENCE)
 
 
 def _listen() -> socket.socket:

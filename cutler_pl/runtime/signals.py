@@ -207,6 +207,24 @@ def requested() -> signal.Signals | None:
     return None if _handling is None else _handling.received
 
 
+def is_handled(signum: int) -> bool:
+    """Whether a signal ends this process by one sentence."""
+    return _handling is not None and signum in _handling.signals
+
+
+def receive(signum: int, within: float | None = None) -> None:
+    """Have this process end as if it had got a signal, from a thread: another process of its run has got it.
+
+    Args:
+        signum: The signal.
+        within: Seconds after which the process ends where it is; None for those of any signal.
+    """
+    here = _handling
+    os.kill(os.getpid(), signum)
+    if here is not None and within is not None and not here._finished.wait(within):
+        here.end(signal.Signals(signum))
+
+
 @contextmanager
 def deferred(grace: float) -> Iterator[None]:
     """Inside, the first signal is noted only: look at `requested()` at points of your own, and leave within `grace`.
