@@ -45,6 +45,7 @@ class RankMonitor:
     """
 
     def __init__(self) -> None:
+        self._is_leaving = False
         self._over = threading.Event()
         self._peers: dict[socket.socket, int] = {}
         if global_rank() == 0:
@@ -74,6 +75,7 @@ class RankMonitor:
         self._end(_FAILED_WORD if signum is None else bytes([_SIGNALLED + signum]))
 
     def _end(self, word: bytes) -> None:
+        self._is_leaving = True  # the others close their connections as soon as they are told
         self._tell(word)
         self._over.set()
 
@@ -152,7 +154,10 @@ class RankMonitor:
 
     def _stands_down(self, seconds: float) -> bool:
         """Whether this process ends by itself within some seconds, or has been told to by a signal."""
-        return self._over.wait(seconds) or signals.requested() is not None
+        self._over.wait(seconds)
+        if self._is_leaving:
+            self._over.wait()  # until all are told: this thread closes the connections
+        return self._over.is_set() or signals.requested() is not None
 
 
 def say(sentence: str) -> None:
