@@ -8,8 +8,10 @@ from jaxtyping import Int32, Int64, UInt8
 
 from cutler_pl.runtime.numba_jit import njit_cached
 
-PRECISION_BITS = 22
-_HALF = 1 << (PRECISION_BITS - 1)
+_BITS = 22
+UNIT = 1 << _BITS
+"""What a weight of 1 is as an integer."""
+_HALF = UNIT // 2
 
 
 def resize_bilinear(
@@ -43,7 +45,7 @@ def _taps(old: int, new: int) -> tuple[Int64[np.ndarray, " new"], Int32[np.ndarr
     distances = first[:, None] + np.arange(taps) - centers[:, None] + 0.5
     weights = (1 - np.abs(distances * (1 / support))).clip(0)
     sums = np.cumsum(weights, axis=1)[:, -1:]  # one after the other, as Pillow adds
-    return first, np.floor(weights / sums * (1 << PRECISION_BITS) + 0.5).astype(np.int32)
+    return first, np.floor(weights / sums * UNIT + 0.5).astype(np.int32)
 
 
 def _resize_columns(
@@ -60,9 +62,9 @@ def _resize_columns(
             i = first[x]
             if taps == 2:
                 left, right = weights[x, 0], weights[x, 1]
-                out[0, y, x] = (row[i, 0] * left + row[i + 1, 0] * right + _HALF) >> PRECISION_BITS
-                out[1, y, x] = (row[i, 1] * left + row[i + 1, 1] * right + _HALF) >> PRECISION_BITS
-                out[2, y, x] = (row[i, 2] * left + row[i + 1, 2] * right + _HALF) >> PRECISION_BITS
+                out[0, y, x] = (row[i, 0] * left + row[i + 1, 0] * right + _HALF) >> _BITS
+                out[1, y, x] = (row[i, 1] * left + row[i + 1, 1] * right + _HALF) >> _BITS
+                out[2, y, x] = (row[i, 2] * left + row[i + 1, 2] * right + _HALF) >> _BITS
             else:
                 red = green = blue = _HALF
                 for tap in range(taps):
@@ -70,9 +72,9 @@ def _resize_columns(
                     red += row[i + tap, 0] * weight
                     green += row[i + tap, 1] * weight
                     blue += row[i + tap, 2] * weight
-                out[0, y, x] = red >> PRECISION_BITS
-                out[1, y, x] = green >> PRECISION_BITS
-                out[2, y, x] = blue >> PRECISION_BITS
+                out[0, y, x] = red >> _BITS
+                out[1, y, x] = green >> _BITS
+                out[2, y, x] = blue >> _BITS
 
 
 def _resize_rows(
@@ -91,7 +93,7 @@ def _resize_rows(
                 above, below = planes[plane, i], planes[plane, i + 1]
                 upper, lower = weights[y, 0], weights[y, 1]
                 for x in range(width):
-                    row[x] = (above[x] * upper + below[x] * lower + _HALF) >> PRECISION_BITS
+                    row[x] = (above[x] * upper + below[x] * lower + _HALF) >> _BITS
             else:
                 sums[:] = _HALF
                 for tap in range(taps):
@@ -99,4 +101,4 @@ def _resize_rows(
                     for x in range(width):
                         sums[x] += source[x] * weight
                 for x in range(width):
-                    row[x] = sums[x] >> PRECISION_BITS
+                    row[x] = sums[x] >> _BITS

@@ -12,10 +12,8 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
 
-from cutler_pl.ops.pillow_filter import PRECISION_BITS, resize_bilinear
+from cutler_pl.ops.pillow_filter import UNIT, resize_bilinear
 from cutler_pl.types import ImageTensor
-
-_UNIT = 2**PRECISION_BITS
 
 
 def resized_size_hw(size_hw: tuple[int, int], *, shortest: int, longest: int) -> tuple[int, int]:
@@ -67,7 +65,7 @@ def _pillow_weights(old: int, new: int, device: torch.device) -> Float[Tensor, "
     centers = (torch.arange(new, dtype=torch.float64, device=device) + 0.5) * scale
     positions = torch.arange(old, dtype=torch.float64, device=device) + 0.5
     weights = (1 - (positions - centers[:, None]).abs() / support).clamp(min=0)
-    return (weights / weights.sum(dim=1, keepdim=True) * _UNIT + 0.5).floor()
+    return (weights / weights.sum(dim=1, keepdim=True) * UNIT + 0.5).floor()
 
 
 def _resized_size_in_graph(size_hw: tuple[int, int], *, shortest: int, longest: int) -> tuple[int, int]:
@@ -82,4 +80,4 @@ def _resized_size_in_graph(size_hw: tuple[int, int], *, shortest: int, longest: 
 
 
 def _round_to_8_bit(sums: Tensor) -> Tensor:
-    return ((sums + _UNIT / 2) / _UNIT).floor().clamp(0, 255)
+    return ((sums + UNIT / 2) / UNIT).floor().clamp(0, 255)

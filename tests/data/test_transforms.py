@@ -95,7 +95,7 @@ def test_vanished_masks_are_left_out(flip: bool) -> None:
     ]
     assert visible.tolist() == [False, True, False, False, True]
     assert np.array_equal(masks, expected)
-    masks, visible = apply_masks([], (8, 10), TransformParams((2, 3), flip))
+    masks, visible = apply_masks([], (8, 10), params)
     assert masks.shape == (0, 2, 3)
     assert visible.shape == (0,)
 
