@@ -89,10 +89,9 @@ def test_vanished_masks_are_left_out(flip: bool) -> None:
     speck[1, 1] = corner[0, 0] = True
     outside = [[20.0, 1.0, 26.0, 1.0, 26.0, 4.0]]
     given = [rle.encode(speck), SQUARE, outside, rle.encode(corner), rle.encode(square_mask())]
-    masks, visible = apply_masks(given, (8, 10), TransformParams((2, 3), flip))
-    expected = [
-        apply_mask(segmentation, (8, 10), TransformParams((2, 3), flip)) for segmentation in (given[1], given[4])
-    ]
+    params = TransformParams((2, 3), flip)
+    masks, visible = apply_masks(given, (8, 10), params)
+    expected = [apply_mask(segmentation, (8, 10), params) for segmentation in (given[1], given[4])]
     assert visible.tolist() == [False, True, False, False, True]
     assert np.array_equal(masks, expected)
     masks, visible = apply_masks([], (8, 10), params)
