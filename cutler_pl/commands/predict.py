@@ -1,6 +1,8 @@
 """Run a detector over images: COCO results, the list of the images, overlays."""
 
-from collections.abc import Mapping, Sequence
+import hashlib
+import os
+from collections.abc import Mapping, Sequence, Set
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,21 +12,24 @@ from omegaconf import DictConfig
 from cutler_pl.coco.failures import FAILURES_NAME, write_failures
 from cutler_pl.coco.schema import Category, Coco, Image, Result
 from cutler_pl.commands.instantiate import build_trainer, load_detector_from
+from cutler_pl.commands.result_cache import file_state
 from cutler_pl.commands.run_metadata import record_run
 from cutler_pl.commands.settings import require
 from cutler_pl.data import EvalDataModule, PredictDataModule
 from cutler_pl.data.image_datamodule import ImageFiles
 from cutler_pl.errors import DatasetNotFoundError
 from cutler_pl.models import Detector, DetectorMetadata
+from cutler_pl.models.checkpoint import detector_config
 from cutler_pl.runtime.distributed import gather, global_rank
-from cutler_pl.runtime.files import write_json
+from cutler_pl.runtime.files import is_file, write_json
 from cutler_pl.runtime.locks import rank_zero_lock
 from cutler_pl.runtime.logging import get_logger
+from cutler_pl.runtime.version import VERSION
 from cutler_pl.training import DetectorModule
 from cutler_pl.training.callbacks import PredictionWriter
 from cutler_pl.training.callbacks.prediction_writer import OnImage
 from cutler_pl.types import ImageTensor
-from cutler_pl.visual.figure_path import figure_path
+from cutler_pl.visual.figure_path import figure_path, names_alike
 from cutler_pl.visual.image_files import save_image
 from cutler_pl.visual.records import draw_records
 
@@ -51,15 +56,18 @@ def run(cfg: DictConfig) -> Path:
 def _predict(
     cfg: DictConfig, model: Detector, metadata: DetectorMetadata, datamodule: PredictDataModule, output: Path
 ) -> Path:
-    record_run(output, cfg)
     results = output / "predictions.json"
     names = dict(zip(metadata.category_ids, metadata.class_names, strict=True))
     folder, min_score = output / "overlays", float(cfg.overlay_score)
-    draw = partial(_draw_overlay, folder=folder, names=names, min_score=min_score) if cfg.overlays else None
+    draw = None
+    if cfg.overlays:
+        alike = names_alike(datamodule.image_files().file_names)
+        draw = partial(_draw_overlay, folder=folder, alike=alike, names=names, min_score=min_score)
     sizes_hw = write_predictions(cfg, model, datamodule, results, category_ids=metadata.category_ids, on_image=draw)
     if global_rank() == 0:
         images = _image_records(datamodule.image_files(), sizes_hw)
         categories = [Category(id=i, name=name) for i, name in names.items()]
+        record_run(output, cfg)
         write_json(output / "images.json", Coco(images=images, annotations=[], categories=categories))
         if cfg.overlays:
             log.info("%s: %d overlays, of detections scoring at least %g", folder, len(images), min_score)
@@ -102,7 +110,7 @@ def write_predictions(
     category_ids: Sequence[int],
     on_image: OnImage | None = None,
 ) -> Mapping[int, tuple[int, int]]:
-    """Write the results file and, beside it, `failures.jsonl`.
+    """Write the results file and, beside it, `failures.jsonl`; an interrupted run of the same settings goes on.
 
     Args:
         cfg: The settings of `conf/inference/base.yaml`.
@@ -118,14 +126,37 @@ def write_predictions(
     """
     writer = PredictionWriter(results, category_ids=category_ids, on_image=on_image)
     trainer = build_trainer(cfg, callbacks=[writer])
+    settings = _settings(cfg, model, datamodule.image_files(), category_ids)
+    datamodule.done = writer.go_on({**settings, "processes": trainer.world_size})
+    if datamodule.done:
+        log.info("%s: an interrupted run has done %d images, which are kept", results, len(datamodule.done))
+    before = results.exists()
     trainer.predict(DetectorModule(model), datamodule=datamodule, return_predictions=False)
     failures = dict(sorted(gather(list(datamodule.failures.items()))))
-    if trainer.is_global_zero:
+    nothing = bool(failures) and len(failures) == len(datamodule.image_files())
+    if trainer.is_global_zero and not (nothing and before):
         write_failures(results.with_name(FAILURES_NAME), failures)
-    if failures and len(failures) == len(datamodule.image_files()):
+    if nothing:
         first = next(iter(failures.values()))
         raise DatasetNotFoundError(f"none of the {len(failures)} images can be read; the first: {first}")
     return writer.sizes_hw
+
+
+def _settings(cfg: DictConfig, model: Detector, files: ImageFiles, category_ids: Sequence[int]) -> dict[str, Any]:
+    """What predictions depend on, in JSON's types: of an interrupted run they are kept while this stays the same."""
+    names = hashlib.sha256()
+    for name in (str(files.root), *files.file_names):
+        names.update(os.fsencode(name) + b"\0")
+    checkpoint = str(cfg.checkpoint)
+    return {
+        "version": VERSION,
+        "checkpoint": file_state(checkpoint) if is_file(checkpoint) else checkpoint,
+        "model": detector_config(model, category_ids=category_ids),
+        "images": names.hexdigest(),
+        "batch_size": cfg.batch_size,
+        "precision": cfg.trainer.precision,
+        "overlays": [cfg.overlays, cfg.overlay_score],
+    }
 
 
 def _image_records(files: ImageFiles, sizes_hw: Mapping[int, tuple[int, int]]) -> list[Image]:
@@ -141,10 +172,11 @@ def _draw_overlay(
     results: Sequence[Result],
     *,
     folder: Path,
+    alike: Set[str],
     names: dict[int, str],
     min_score: float,
 ) -> None:
     """Draw an image with the detections that score at least `min_score`, and their names if there are several."""
     shown = [result for result in results if result["score"] >= min_score]
     overlay = draw_records(image, shown, names=names if len(names) > 1 else None)
-    save_image(figure_path(folder, file_name), overlay)
+    save_image(figure_path(folder, file_name, alike=alike), overlay)

@@ -40,9 +40,9 @@ def _next_round(cfg: DictConfig, output: Path) -> Path:
     target = output / "annotations.json"
     if global_rank() != 0:
         return target
-    record_run(output, cfg)
     merged = merge(cfg.annotations, predictions, cfg.threshold, on_error=cfg.on_error)
     save_coco(target, merged.coco)
+    record_run(output, cfg)
     rejected = output / "rejected.txt"
     write_text(rejected, "".join(f"{reason}\n" for reason in merged.dropped))
     log.info("%d annotations for the next round in %s", len(merged.coco["annotations"]), target)

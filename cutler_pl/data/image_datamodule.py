@@ -4,7 +4,7 @@ Rank r of n reads images r, r + n, …; none is read twice, so that ranks may di
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -68,7 +68,8 @@ class ImageDataModule(L.LightningDataModule, ABC):
     """Base of the datamodules that read images at their own size.
 
     Steps receive `(images, metas)`: a list of uint8 RGB tensors and a list of `ImageMeta`. Unreadable images are
-    recorded in `failures` and left out, so that a batch may be smaller or empty.
+    recorded in `failures` and left out, so that a batch may be smaller or empty. Batches of nothing but images of
+    `done`, a set of ids, are left out.
     """
 
     @check_arguments("")
@@ -77,6 +78,7 @@ class ImageDataModule(L.LightningDataModule, ABC):
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.failures = Failures()
+        self.done: Set[int] = frozenset()
 
     @abstractmethod
     def image_files(self) -> ImageFiles:
@@ -87,6 +89,9 @@ class ImageDataModule(L.LightningDataModule, ABC):
         dataset = self.image_files()
         share = range(global_rank(), len(dataset), world_size())
         batches: Iterable[list[int]] = BatchSampler(share, self.batch_size, drop_last=False) if share else [[]]
+        if self.done:
+            ids = dataset.image_ids
+            batches = [b for b in batches if any(int(ids[place]) not in self.done for place in b)] or [[]]
         loader = DataLoader(dataset, batch_sampler=batches, collate_fn=list, **loader_settings(self.num_workers))
         return SizedLoader(loader, self._collect)
 

@@ -1,20 +1,25 @@
 """Detections of all ranks in one COCO results file, in constant memory.
 
 Each rank appends one record per image to its own part file; one rank merges the parts by image id. The file does not
-depend on the number of ranks or the order of the images. Parts lie beside the results, in a folder all ranks share.
+depend on the number of ranks or the order of the images. Parts lie beside the results, in a folder all ranks share;
+those of an interrupted run are kept by a run of the same settings.
 """
 
+import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from cutler_pl.coco.parts import ImageResults, PartFiles, PartWriter, is_image_results
 from cutler_pl.coco.schema import Result
 from cutler_pl.coco.stream import list_writer
 from cutler_pl.models.detections import CompactPrediction
 from cutler_pl.models.predictions import to_coco_results
-from cutler_pl.runtime.files import atomic_write
+from cutler_pl.runtime.files import atomic_write, write_json
+
+_SETTINGS = "settings.json"
+OnResults = Callable[[Sequence[Result]], None]
 
 
 class RankResults:
@@ -37,15 +42,31 @@ class RankResults:
         self._rank = rank
         self._writer: PartWriter | None = None
 
-    def open(self) -> None:
-        """Start this rank's part."""
+    def done(self, settings: Mapping[str, Any]) -> set[int]:
+        """Images whose detections an interrupted run of the same settings has written."""
+        try:
+            same = json.loads((self.folder / _SETTINGS).read_bytes()) == json.loads(json.dumps(settings))
+        except (OSError, ValueError):
+            return set()
+        parts = PartFiles(sorted(self.folder.glob("*.jsonl")), key="image_id", is_valid=is_image_results)
+        return {record["image_id"] for _, record in parts} if same else set()
+
+    def begin(self, settings: Mapping[str, Any], *, keep: bool) -> None:
+        """Record the settings before any rank opens its part, on one rank; parts of other settings go."""
+        if not keep and self.folder.exists():
+            shutil.rmtree(self.folder)
+        write_json(self.folder / _SETTINGS, settings)
+
+    def open(self, *, keep: bool = False) -> None:
+        """Start this rank's part, or go on with it."""
         self.close()
-        self._part(self._rank).unlink(missing_ok=True)
+        if not keep:
+            self._part(self._rank).unlink(missing_ok=True)
         self._writer = PartWriter(self._part(self._rank))
         self.images = self.written = 0
 
-    def add(self, image_id: int, prediction: CompactPrediction) -> list[Result]:
-        """Append the detections of one image, best first, and return them.
+    def add(self, image_id: int, prediction: CompactPrediction, *, first: OnResults | None = None) -> list[Result]:
+        """Append the detections of one image, best first, after calling `first` with them, and return them.
 
         Raises:
             RuntimeError: `open` was not called.
@@ -54,6 +75,8 @@ class RankResults:
         if self._writer is None:
             raise RuntimeError("open() comes before add()")
         results = to_coco_results(prediction, image_id, category_ids=self.category_ids)
+        if first is not None:
+            first(results)
         self.images += 1
         self.written += len(results)
         height, width = prediction["size_hw"]

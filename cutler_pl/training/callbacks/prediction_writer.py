@@ -1,6 +1,7 @@
 """Writes the predictions of `Trainer.predict` as one COCO results file."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,12 +41,31 @@ class PredictionWriter(L.Callback):
         self.on_image = on_image
         self.sizes_hw: dict[int, tuple[int, int]] = {}  # of every image by id, on rank 0 after the run
         self._part: RankResults | None = None
+        self._settings: Mapping[str, Any] | None = None
+        self._done: set[int] = set()
+
+    def go_on(self, settings: Mapping[str, Any]) -> set[int]:
+        """Keep what an interrupted run of the same settings has written, instead of starting anew.
+
+        Args:
+            settings: What the results depend on, in JSON's types, the number of processes included.
+
+        Returns:
+            Ids of its images, which need not be predicted on again.
+        """
+        self._settings = settings
+        self._done = RankResults(self.path).done(settings)
+        return self._done
 
     def on_predict_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Open this rank's part."""
         ids = self.category_ids if self.category_ids is not None else stored_category_ids(pl_module)
         self._part = RankResults(self.path, rank=trainer.global_rank, category_ids=ids)
-        self._part.open()
+        if self._settings is not None:
+            if trainer.is_global_zero:
+                self._part.begin(self._settings, keep=bool(self._done))
+            trainer.strategy.barrier()
+        self._part.open(keep=self._settings is not None)
 
     def on_predict_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, *_: Any
@@ -53,9 +73,8 @@ class PredictionWriter(L.Callback):
         """Append the predictions for a batch `(images, metas)`."""
         assert self._part is not None  # opened when the run started
         for image, meta, prediction in zip(*batch, outputs, strict=True):
-            results = self._part.add(int(meta.image_id), prediction)
-            if self.on_image is not None:
-                self.on_image(image, meta.file_name, results)
+            first = None if self.on_image is None else partial(self.on_image, image, meta.file_name)
+            self._part.add(int(meta.image_id), prediction, first=first)
 
     def on_predict_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Merge the parts of all ranks on rank 0, between two barriers."""
