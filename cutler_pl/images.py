@@ -126,6 +126,9 @@ def list_images(source: str | Path) -> tuple[Path, list[str]]:
         return source, names
     if source.suffix.lower() == ".txt":
         text = source.read_text(encoding="utf-8-sig", errors="surrogateescape")  # any bytes may name a file
+        if "\0" in text:
+            line = text.count("\n", 0, text.index("\0")) + 1
+            raise DatasetNotFoundError(f"{source}, line {line}: a path cannot hold the character NUL; remove it")
         names = sorted({line.strip() for line in text.split("\n")} - {""})
         if not names:
             raise DatasetNotFoundError(f"{source}: the list names no image; expected one path per line")

@@ -95,3 +95,9 @@ def test_refuse_unreadable_folder(
     monkeypatch.setattr(os, "scandir", guarded)
     with pytest.raises(DatasetNotFoundError, match=r"locked: the folder cannot be read \(Permission denied\)"):
         list_images(tmp_path)
+
+
+def test_list_with_nul_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "all.txt").write_bytes(b"a.jpg\nb\0.jpg\n")
+    with pytest.raises(DatasetNotFoundError, match=r"all\.txt, line 2: .* NUL"):
+        list_images(tmp_path / "all.txt")

@@ -23,6 +23,7 @@ from cutler_pl.commands.settings import RENAMED, renamed_option
 from cutler_pl.errors import CutlerError
 from cutler_pl.runtime import signals
 from cutler_pl.runtime.config_tree import config_dir
+from cutler_pl.runtime.logging import printable
 
 SHOW_TRACEBACKS = "CUTLER_PL_TRACEBACKS"
 _SUBMITIT = "hydra/launcher/submitit"
@@ -39,7 +40,7 @@ def one_sentence(command: str) -> Iterator[None]:
         sentence = explain(error, command)
         if sentence is None or os.environ.get(SHOW_TRACEBACKS, "0") not in ("", "0"):
             raise
-        print(f"error: {sentence}", file=sys.stderr, flush=True)
+        print(f"error: {printable(sentence)}", file=sys.stderr, flush=True)
         sys.exit(1)
 
 

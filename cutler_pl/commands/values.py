@@ -66,7 +66,7 @@ def _below(node: DictConfig, prefix: str, declared: Rules, owned: Rules, rest: R
         if value is _ABSENT:
             continue
         yield Setting(name, rule, value)
-        if isinstance(value, DictConfig) and not isinstance(rule, Free):
+        if isinstance(value, DictConfig) and ("_target_" in value or not isinstance(rule, Free)):
             below = _owned(value, name)
             yield from _below(value, f"{name}.", declared, below or {}, rest if below is None else FREE)
 

@@ -1,6 +1,7 @@
 """Loggers: information from rank 0 only, warnings and errors from every rank."""
 
 import logging
+import re
 import sys
 import warnings
 from typing import TextIO
@@ -8,6 +9,7 @@ from typing import TextIO
 from cutler_pl.runtime.distributed import global_rank
 
 ROOT_NAME = "cutler_pl"
+_CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
 
 # Warnings of Lightning about what is intended here; users cannot act on them.
 _IGNORED_WARNINGS = (
@@ -23,12 +25,24 @@ class _RankZeroFilter(logging.Filter):
         return record.levelno >= logging.WARNING or global_rank() == 0
 
 
+class _PrintableFormatter(logging.Formatter):
+    """Names of files reach a terminal without its control characters."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
+
+
 class _StderrHandler(logging.StreamHandler[TextIO]):
     """Writes to the present `sys.stderr`, which progress bars and tests replace for a while."""
 
     def emit(self, record: logging.LogRecord) -> None:
         self.stream = sys.stderr
         super().emit(record)
+
+
+def printable(text: str) -> str:
+    """A text with its control characters but line ends escaped, as in `\\x1b`."""
+    return _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", text)
 
 
 def get_logger(name: str) -> logging.Logger:
@@ -46,7 +60,7 @@ def configure_logging(level: int = logging.INFO) -> None:
     root.propagate = False
     if not any(isinstance(handler, _StderrHandler) for handler in root.handlers):
         handler = _StderrHandler()
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname).1s %(message)s", datefmt="%H:%M:%S"))
+        handler.setFormatter(_PrintableFormatter("%(asctime)s %(levelname).1s %(message)s", datefmt="%H:%M:%S"))
         root.addHandler(handler)
         # hides the list of hardware and advertisements; warnings stay
         logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)

@@ -84,3 +84,9 @@ def test_logs_of_other_packages_are_left_alone(rank: object, capsys: pytest.Capt
     assert logging.getLogger().handlers == before
     logging.getLogger("somebody_else").info("not ours")
     assert "not ours" not in capsys.readouterr().err
+
+
+def test_control_characters_are_escaped(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging()
+    get_logger("cutler_pl.tests").warning("%s", "\x1b]0;title\x07.jpg\x9b")
+    assert capsys.readouterr().err.endswith(r" W \x1b]0;title\x07.jpg\x9b" + "\n")
