@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -138,6 +139,11 @@ def test_interrupted_prediction_goes_on(
     assert outcome.code == 143
     assert not (tmp_path / "out" / "predictions.json").exists()
     stop_at = -1
+    shutil.copytree(tmp_path / "out", tmp_path / "other")
+    other = command("scripts/predict.py", *given, f"output={tmp_path}/other", "score_threshold=0.9")
+    assert other.code == 0
+    assert "an interrupted run" not in other.err
+    del predicted[1:]
     again = command("scripts/predict.py", *given, f"output={tmp_path}/out")
     assert again.code == 0, again.err
     assert "an interrupted run has done 1 images" in again.err
