@@ -1,8 +1,8 @@
 """Run the stages of a recipe (`conf/recipe/*.yaml`) one after another, each in its own folder.
 
-Finished stages are skipped; an interrupted stage starts again in an empty folder. A stage depends on its settings and
-those of the stages before it: a changed setting redoes all later stages. Settings `maskcut.*` of the command line hold
-for each MaskCut stage.
+Finished stages are skipped; an interrupted one goes on where its command can, else it starts again in an empty folder.
+A stage depends on its settings and those of the stages before it: a changed setting redoes all later stages. Settings
+`maskcut.*` of the command line hold for each MaskCut stage.
 """
 
 import hashlib
@@ -36,7 +36,11 @@ from cutler_pl.runtime.version import VERSION
 
 log = get_logger(__name__)
 
-DONE = "stage.json"
+DONE, BEGUN = "stage.json", "begun.json"
+_GO_ON: dict[str, dict[str, Any]] = {
+    "maskcut": {}, "predict": {}, "self_train": {}, "evaluate": {}, "train": {"resume": "auto"},
+}  # fmt: skip
+"""Commands that go on in the folder of an interrupted run, with the settings that this takes."""
 _BARE = re.compile(r"[\w./+-]+")
 
 
@@ -62,13 +66,13 @@ class Stage:
         call = None if self.call is None else OmegaConf.to_container(self.call, resolve=True)
         return {"name": self.name, "pipeline": self.pipeline, "overrides": dict(self.overrides), "call": call}
 
-    def run(self) -> None:
-        """Run the stage in its folder."""
+    def run(self, *, interrupted: bool = False) -> None:
+        """Run the stage in its folder, or go on with an interrupted run of it."""
         if self.call is not None:
             instantiate(self.call)
             return
         pipeline: Callable[[DictConfig], Any] = get_method(f"cutler_pl.commands.{self.pipeline}.run")
-        overrides = format_overrides(self.overrides)
+        overrides = format_overrides({**self.overrides, **(_GO_ON[str(self.pipeline)] if interrupted else {})})
         cfg = compose(str(self.pipeline), overrides=overrides)
         check_paths(str(self.pipeline), cfg)
         check_values(str(self.pipeline), cfg)
@@ -156,11 +160,13 @@ def _run_stage(stage: Stage, fingerprint: str, title: str) -> None:
         log.info("%s: finished before, kept", title)
         return
     log.info("%s: %s", title, stage.command or stage.call._target_)  # type: ignore[union-attr]
-    if stage.folder.exists():
+    begun = stage.folder / BEGUN
+    interrupted = stage.pipeline in _GO_ON and begun.is_file() and read_record(begun) == {"fingerprint": fingerprint}
+    if stage.folder.exists() and not interrupted:
         shutil.rmtree(stage.folder)
-    stage.folder.mkdir(parents=True)
+    write_json(begun, {"fingerprint": fingerprint})
     start = time.monotonic()
-    stage.run()
+    stage.run(interrupted=interrupted)
     seconds = round(time.monotonic() - start, 1)
     write_json(marker, {"fingerprint": fingerprint, "command": stage.command, "seconds": seconds})
     log.info("%s: done in %.0f s", title, seconds)
