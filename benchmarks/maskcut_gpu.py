@@ -115,6 +115,10 @@ def vits(repeats: int, batch: int = 32) -> None:
             times = milliseconds(partial(TimedVit(name, batch, dtype), pixels), batch, repeats)
             reached = 2 * teramacs / statistics.median(times) * 1000
             print(f"| {name}, {dtype} | {spread(times)} | {2000 * teramacs / rate:.2f} | {reached:.0f} |", flush=True)
+    single = TimedVit("vitb8", batch, torch.float32)
+    torch.set_float32_matmul_precision("high")
+    print(f"| vitb8, TF32 | {spread(milliseconds(partial(single, pixels), batch, repeats))} | | |", flush=True)
+    torch.set_float32_matmul_precision("highest")
     vit = TimedVit("vitb8", batch)
     for backend in (SDPBackend.FLASH_ATTENTION, SDPBackend.CUDNN_ATTENTION):
         with sdpa_kernel(backend):
