@@ -22,6 +22,7 @@ import lightning as L
 import timm
 import torch
 from maskcut_inputs import bundled_images, discs, image_features, write_images
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from cutler_pl.maskcut import MaskCutParams, maskcut, refine_masks
 from cutler_pl.maskcut.affinity import build_graph
@@ -29,6 +30,7 @@ from cutler_pl.maskcut.features import TransformerFeatures
 from cutler_pl.maskcut.ncut import LanczosSolver
 from cutler_pl.maskcut.predictor import MaskCutPredictor
 from cutler_pl.pseudo_masks.generate import generate
+from cutler_pl.pseudo_masks.observer import Observer
 from cutler_pl.pseudo_masks.options import RunOptions
 from cutler_pl.runtime.environment import run_metadata
 
@@ -105,7 +107,7 @@ def steps(repeats: int) -> None:
 
 
 def vits(repeats: int, batch: int = 32) -> None:
-    """The backbones in float32 and bfloat16, beside their floor."""
+    """The backbones in float32 and bfloat16, beside their floor; ViT-B/8 with each attention, and compiled."""
     pixels = bundled_images(batch).cuda().float() / 255
     print("\n| backbone | ms per image | floor, ms | rate, TFLOP/s |\n|---|---|---|---|")
     for name, (_, _, _, teramacs) in VITS.items():
@@ -113,6 +115,18 @@ def vits(repeats: int, batch: int = 32) -> None:
             times = milliseconds(partial(TimedVit(name, batch, dtype), pixels), batch, repeats)
             reached = 2 * teramacs / statistics.median(times) * 1000
             print(f"| {name}, {dtype} | {spread(times)} | {2000 * teramacs / rate:.2f} | {reached:.0f} |", flush=True)
+    single = TimedVit("vitb8", batch, torch.float32)
+    torch.set_float32_matmul_precision("high")
+    print(f"| vitb8, TF32 | {spread(milliseconds(partial(single, pixels), batch, repeats))} | | |", flush=True)
+    torch.set_float32_matmul_precision("highest")
+    vit = TimedVit("vitb8", batch)
+    for backend in (SDPBackend.FLASH_ATTENTION, SDPBackend.CUDNN_ATTENTION):
+        with sdpa_kernel(backend):
+            print(
+                f"| vitb8, {backend} | {spread(milliseconds(partial(vit, pixels), batch, repeats))} | | |", flush=True
+            )
+    vit.vit.compile()
+    print(f"| vitb8, compiled | {spread(milliseconds(partial(vit, pixels), batch, repeats))} | | |", flush=True)
 
 
 def profile(repeats: int, batch: int = 32) -> None:
@@ -162,6 +176,18 @@ def utilisation() -> Iterator[list[int]]:
         thread.join()
 
 
+class Noted(Observer):
+    """When each image was done."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.times: list[float] = []
+
+    def on_image(self, *_: object) -> None:
+        """Note the time."""
+        self.times.append(time.perf_counter())
+
+
 def files(repeats: int, count: int = 2048) -> None:
     """JPEG files to JSON, by the command's own run."""
     del repeats
@@ -174,19 +200,22 @@ def files(repeats: int, count: int = 2048) -> None:
             )
             predictor = MaskCutPredictor(TimedVit(backbone, batch), MaskCutParams())
             options = RunOptions(fixed_size=480, batch_size=batch, num_workers=12, threads=8, max_failure_rate=0.0)
-            for part, names_of_part in (("warm", names[: 4 * batch]), ("timed", names)):
-                torch.cuda.reset_peak_memory_stats()
-                with utilisation() as percent:
-                    start = time.perf_counter()
-                    output = Path(folder) / f"{backbone}-{part}"
-                    generate(source, names_of_part, output, predictor=predictor, trainer=trainer, options=options)
-                    spent = time.perf_counter() - start
-            busy = statistics.mean(percent) if percent else float("nan")
+            torch.cuda.reset_peak_memory_stats()
+            noted = Noted()
+            with utilisation() as percent:
+                start = time.perf_counter()
+                output = Path(folder) / backbone
+                generate(source, names, output, predictor=predictor, trainer=trainer, options=options, observer=noted)
+                spent = time.perf_counter() - start
+            first, last = noted.times[count // 4], noted.times[-1]
+            sustained = (count - count // 4) / (last - first)
+            busy = statistics.mean(percent[len(percent) // 3 :]) if percent else float("nan")
             peak = torch.cuda.max_memory_allocated() / 2**30
             print(
                 f"\n{count} JPEGs of 500×375 to JSON, {backbone}, batches of {batch}, 12 loaders, 8 threads: "
-                f"{1000 * spent / count:.2f} ms per image, {count / spent:.0f} images/s, GPU {busy:.0f} % busy, "
-                f"peak {peak:.1f} GiB, start of the loaders included",
+                f"{sustained:.0f} images/s sustained ({1000 / sustained:.2f} ms per image), {spent:.1f} s in all with "
+                f"start and merge, first image after {noted.times[0] - start:.1f} s, GPU {busy:.0f} % busy, "
+                f"peak {peak:.1f} GiB",
                 flush=True,
             )
 
