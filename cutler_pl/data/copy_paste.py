@@ -14,6 +14,7 @@ everything). Boxes come from the masks always; the original misplaces them on im
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
+from types import EllipsisType
 from typing import Annotated
 
 import torch
@@ -28,6 +29,7 @@ from cutler_pl.runtime.ranges import Number, Share, check_fields
 from cutler_pl.types import ImageTensor, Target
 
 SizeHW = tuple[int, int]
+Window = tuple[EllipsisType, slice, slice]
 Ratio = Annotated[float, Number(above=0, max=1)]
 
 
@@ -148,7 +150,7 @@ class _Pasted:
     copies: Bool[Tensor, "boxes h w"]
     labels: Int64[Tensor, " boxes"]
     kept: Bool[Tensor, " boxes"]
-    window: tuple[object, ...]
+    window: Window
 
     def target_with(self, target: Target, kept: list[int], left_over: list[int]) -> Target:
         """What is left of the target's objects, then the copies that are kept."""
@@ -196,13 +198,13 @@ def _to_device(indices: list[int], device: torch.device) -> Int64[Tensor, " chos
 def _uncovering(
     copies: Bool[Tensor, "boxes h w"],
     masks: Bool[Tensor, "gt height width"],
-    window: tuple[object, ...],
+    window: Window,
     params: CopyPasteParams,
 ) -> Bool[Tensor, " boxes"]:
     """Which copies leave enough of each of the target's objects visible."""
     if len(masks) == 0:
         return copies.new_ones(len(copies))
-    shared = mask_intersections(copies, masks[window])  # type: ignore[index]  # a tuple of slices
+    shared = mask_intersections(copies, masks[window])
     areas = masks.sum(dim=(1, 2)).float()
     ioa = shared / (areas if params.reproduce else areas.clamp(min=1))
     return ioa.amax(dim=1) < params.max_ioa  # false for NaN, which an empty mask gives in the original
