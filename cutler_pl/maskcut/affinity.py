@@ -105,11 +105,21 @@ class PackedEdges:
         self, x: Float64[Tensor, "batch patches"], images: Int64[Tensor, " batch"]
     ) -> Float64[Tensor, "batch patches"]:
         """B x, summed in float64 in a fixed order."""
-        words = self.bits.shape[1]
-        padded = F.pad(x, (0, words * _WORD_BITS - self.patches)).contiguous()
+        return self.partial_products(F.pad(x, (0, self.padded - self.patches)).contiguous(), images).sum(1)
+
+    @property
+    def padded(self) -> int:
+        """Patches, rounded up to whole words."""
+        return self.bits.shape[1] * _WORD_BITS
+
+    def partial_products(
+        self, x: Float64[Tensor, "batch padded"], images: Int64[Tensor, " batch"]
+    ) -> Float64[Tensor, "batch parts patches"]:
+        """B x in parts to be added up; x has zeros after the patches."""
         partial = x.new_empty(len(x), _PARTS, self.patches)
-        self.kernels("packed_matvec", partial.numel(), self.bits, images, padded, partial, self.patches, words, _PARTS)
-        return partial.sum(1)
+        sizes = (self.patches, self.bits.shape[1], _PARTS)
+        self.kernels("packed_matvec", partial.numel(), self.bits, images, x, partial, *sizes)
+        return partial
 
     def dense(self, image: int) -> Float32[Tensor, "patches patches"]:
         """One matrix as a dense tensor."""
@@ -145,7 +155,8 @@ class PatchGraph:
         return self.edges.kernels
 
     @cached_property
-    def _image_index(self) -> Int64[Tensor, " batch"]:
+    def image_index(self) -> Int64[Tensor, " batch"]:
+        """`images` on the graphs' device."""
         return torch.tensor(self.images, dtype=torch.int64, device=self.active.device)
 
     def select(self, indices: Sequence[int]) -> "PatchGraph":
@@ -163,7 +174,7 @@ class PatchGraph:
     def matvec(self, x: Float64[Tensor, "batch patches"]) -> Float64[Tensor, "batch patches"]:
         """B x with blanked rows and columns, in float64 accuracy."""
         active = self.active.double()
-        return active * self.edges.matvec(x * active, self._image_index)
+        return active * self.edges.matvec(x * active, self.image_index)
 
     def weights(self) -> Float64[Tensor, "batch patches patches"]:
         """W, dense: n² numbers of 8 bytes per graph."""

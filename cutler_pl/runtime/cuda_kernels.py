@@ -48,6 +48,7 @@ class CudaKernels:
     def __init__(self, source: Path) -> None:
         self._cupy = require("cupy", extra="gpu", purpose="MaskCut's fast path on a GPU")
         self._module = self._cupy.RawModule(code=source.read_text(), options=COMPILER_OPTIONS)
+        self._function = cache(self._module.get_function)
 
     def __call__(self, name: str, items: int, *arguments: Tensor | int | float) -> None:
         """Queue a kernel on torch's current stream of the tensors' device."""
@@ -57,7 +58,7 @@ class CudaKernels:
         stream = torch.cuda.current_stream(device).cuda_stream
         blocks = -(-items // THREADS)
         with self._cupy.cuda.Device(device.index), self._cupy.cuda.ExternalStream(stream):
-            self._module.get_function(name)((blocks,), (THREADS,), (np.int64(items), *map(kernel_argument, arguments)))
+            self._function(name)((blocks,), (THREADS,), (np.int64(items), *map(kernel_argument, arguments)))
 
 
 def kernel_argument(value: Tensor | int | float) -> np.generic:

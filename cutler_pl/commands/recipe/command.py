@@ -1,8 +1,8 @@
 """Run the stages of a recipe (`conf/recipe/*.yaml`) one after another, each in its own folder.
 
-Finished stages are skipped; an interrupted command goes on in its folder, an interrupted call starts again in an empty
-one. A stage depends on its settings and those of the stages before it: a changed setting redoes all later stages.
-Settings `maskcut.*` of the command line hold for each MaskCut stage.
+Finished stages are skipped; an interrupted one goes on where its command can, else it starts again in an empty folder.
+A stage depends on its settings and those of the stages before it: a changed setting redoes all later stages. Settings
+`maskcut.*` of the command line hold for each MaskCut stage.
 """
 
 import shutil
@@ -111,7 +111,7 @@ def _run_only(name: str, stages: Sequence[Stage], output: Path) -> None:
             raise ConfigError(f"only={name}: the stage {before.name} before it is not finished; run that first")
     if global_rank() != 0:
         if _state_of_rank_zero(stage, fingerprint) == "begun" and stage.pipeline is not None:
-            stage.run()
+            stage.run(interrupted=stage.can_go_on)
         return
     with file_lock(output, purpose="recipe", part=name):
         if read_marker(stage, fingerprint).state == "finished":
@@ -130,7 +130,7 @@ def _state_of_rank_zero(stage: Stage, fingerprint: str) -> State:
 
 
 def _run_stage(stage: Stage, fingerprint: str, title: str) -> None:
-    goes_on = stage.pipeline is not None and read_marker(stage, fingerprint).state == "begun"
+    goes_on = stage.can_go_on and read_marker(stage, fingerprint).state == "begun"
     what = stage.command or stage.call._target_  # type: ignore[union-attr]
     log.info("%s: %s%s", title, "interrupted before, goes on: " if goes_on else "", what)
     if not goes_on:
@@ -139,7 +139,7 @@ def _run_stage(stage: Stage, fingerprint: str, title: str) -> None:
         stage.folder.mkdir(parents=True)
         write_marker(stage, fingerprint, "begun")
     start = time.monotonic()
-    stage.run()
+    stage.run(interrupted=goes_on)
     seconds = round(time.monotonic() - start, 1)
     write_marker(stage, fingerprint, "finished", seconds=None if goes_on else seconds)
     log.info("%s: done in %.0f s", title, seconds)

@@ -25,6 +25,11 @@ _WITHOUT_EFFECT = frozenset({
     "trainer.num_nodes",
 })  # fmt: skip
 
+_GO_ON: dict[str, dict[str, Any]] = {
+    "maskcut": {}, "predict": {}, "self_train": {}, "evaluate": {}, "train": {"resume": "auto"},
+}  # fmt: skip
+"""Commands that go on in the folder of an interrupted run, with the settings that this takes."""
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -50,21 +55,26 @@ class Stage:
         overrides = {key: value for key, value in self.overrides.items() if key not in _WITHOUT_EFFECT}
         return {"name": self.name, "pipeline": self.pipeline, "overrides": overrides, "call": call}
 
-    def compose(self) -> DictConfig:
-        """The checked config of the pipeline, without its paths, which an earlier stage may have to write."""
-        overrides = format_overrides(self.overrides)
+    @property
+    def can_go_on(self) -> bool:
+        """Whether an interrupted run of it is worth keeping."""
+        return self.pipeline in _GO_ON
+
+    def compose(self, *, interrupted: bool = False) -> DictConfig:
+        """The config of the pipeline, checked except for its paths, which an earlier stage may have to write."""
+        overrides = format_overrides({**self.overrides, **(_GO_ON[str(self.pipeline)] if interrupted else {})})
         cfg = compose(str(self.pipeline), overrides=overrides)
         check_values(str(self.pipeline), cfg)
         check_used(str(self.pipeline), cfg, overrides, given=self.given)
         return cfg
 
-    def run(self) -> None:
-        """Run the stage in its folder."""
+    def run(self, *, interrupted: bool = False) -> None:
+        """Run the stage in its folder, or go on with an interrupted run of it."""
         if self.call is not None:
             instantiate(self.call)
             return
         pipeline: Callable[[DictConfig], Any] = get_method(f"cutler_pl.commands.{self.pipeline}.run")
-        cfg = self.compose()
+        cfg = self.compose(interrupted=interrupted)
         check_paths(str(self.pipeline), cfg)
         pipeline(cfg)
 

@@ -2,6 +2,7 @@
 // operation by operation, so that both give the same bits. Adams, Baek and Davis, Eurographics 2010.
 
 #define MAX_CORNERS 8
+#define AT_ONCE 16
 
 // One item per pixel of all images: the packed keys of the corners of its simplex, and its barycentric coordinates.
 extern "C" __global__ void lattice_embed(
@@ -82,8 +83,17 @@ extern "C" __global__ void lattice_splat(
     const long long lane = t % lanes, v = t / lanes % (vertices + 1), group = t / lanes / (vertices + 1);
     const float* here = values + group * pixels * lanes + lane;
     float sum = 0;
-    if (v < vertices)
-        for (long long e = starts[v]; e < starts[v + 1]; ++e) sum += weight[e] * here[pixel[e] * lanes];
+    if (v < vertices) {
+        long long e = starts[v];
+        const long long end = starts[v + 1];
+        // a vertex of a plain surface has thousands of pixels: fetch many before adding them up
+        for (; e + AT_ONCE <= end; e += AT_ONCE) {
+            float part[AT_ONCE];
+            for (int k = 0; k < AT_ONCE; ++k) part[k] = weight[e + k] * here[pixel[e + k] * lanes];
+            for (int k = 0; k < AT_ONCE; ++k) sum += part[k];
+        }
+        for (; e < end; ++e) sum += weight[e] * here[pixel[e] * lanes];
+    }
     front[t] = sum;
 }
 
