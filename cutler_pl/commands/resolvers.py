@@ -1,4 +1,4 @@
-"""Values that the config tree computes: the folders of a recipe's stages, such as `${stage:<name>}`, and that of a run."""
+"""Values that the config tree computes: folders of the stages of a recipe, such as `${stage:<name>}`, and of a run."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Page of a recipe: the masks of each round, the losses of each training, the last detector beside published numbers."""
+"""Page of a recipe: masks of each round, losses of each training, the last detector beside published numbers."""
 
 import json
 from collections import Counter
