@@ -30,6 +30,7 @@ from cutler_pl.runtime.logging import get_logger
 
 log = get_logger(__name__)
 
+_OF_THE_WHOLE = ("launch=", "launch.", "only=", "recipe.own_processes=")
 _GRACE_SECONDS = 3600.0  # for a stage in a process of its own, which has a limit itself
 _WAIT_SECONDS = 600.0  # of other ranks for rank 0, which empties the folder
 
@@ -91,7 +92,7 @@ def _run_apart(stage: Stage, title: str) -> None:
 def stage_words(stage: Stage) -> list[str]:
     """Command and settings, those of this run, for one stage alone."""
     config = HydraConfig.get()
-    kept = [word for word in config.overrides.task if not word.startswith(("launch=", "only=", "recipe.own_processes="))]
+    kept = [word for word in config.overrides.task if not word.startswith(_OF_THE_WHOLE)]
     return [str(config.job.config_name), *kept, f"only={stage.name}"]
 
 
