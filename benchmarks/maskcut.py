@@ -1,10 +1,9 @@
 """What MaskCut costs, part by part, beside what it replaces and in one run.
 
     python benchmarks/maskcut.py                      all parts on the CPU, about ten minutes on one core
-    python benchmarks/maskcut.py --parts cut crf      some of them: cut, crf, image, scaling, precision, memory, gpu
-    python benchmarks/maskcut.py --parts gpu          on a GPU with CuPy: each step beside its floor, and images to JSON
+    python benchmarks/maskcut.py --parts cut crf      some of them: cut, crf, image, scaling, precision, memory
 
-CPU seconds on one thread, median (range) of the repeats; on a GPU synchronised wall seconds. Features are generated:
+CPU seconds on one thread, median (range) of the repeats; `maskcut_gpu.py` is for a GPU. Features are generated:
 ellipses of one feature direction each, in noise. Images are those bundled with scikit-image, compilation not counted.
 """
 
@@ -24,14 +23,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import lightning as L
 import numpy as np
 import scipy.linalg
-import timm
 import torch
 from maskcut_inputs import bundled_images, discs, image_features, write_images
 
 from cutler_pl.maskcut import MaskCutParams, build_feature_extractor, maskcut, refine_masks
 from cutler_pl.maskcut.affinity import PatchGraph, build_graph
 from cutler_pl.maskcut.encoding import encode_masks
-from cutler_pl.maskcut.features import TransformerFeatures
 from cutler_pl.maskcut.ncut import LanczosSolver
 from cutler_pl.maskcut.predictor import MaskCutPredictor
 from cutler_pl.ops.masks import paired_iou
@@ -43,18 +40,13 @@ from cutler_pl.runtime.environment import run_metadata
 EPS, TAU = 1e-5, 0.15
 
 
-def seconds(work: Callable[[], object], repeats: int, *, cuda: bool = False) -> list[float]:
-    """CPU time of each repeat; synchronised wall time on a GPU."""
+def seconds(work: Callable[[], object], repeats: int) -> list[float]:
+    """CPU time of each repeat."""
     times = []
     for _ in range(repeats):
-        if cuda:
-            torch.cuda.synchronize()
-        clock = time.perf_counter if cuda else time.process_time
-        start = clock()
+        start = time.process_time()
         work()
-        if cuda:
-            torch.cuda.synchronize()
-        times.append(clock() - start)
+        times.append(time.process_time() - start)
     return times
 
 
@@ -180,62 +172,6 @@ def memory(repeats: int, count: int = 2000) -> None:
         print(f"growth from {count // 10} to {count}: {megabytes[count] - megabytes[count // 10]:.1f} MB (limit 50)")
 
 
-class TimedVit:
-    """A ViT-B/8 of random weights that is run, but returns generated features that can be cut."""
-
-    patch_size, dim = 8, 768
-
-    def __init__(self, batch: int) -> None:
-        model = timm.create_model("vit_base_patch8_224.dino", pretrained=False, num_classes=0, dynamic_img_size=True)
-        vit = TransformerFeatures(model, name="dino_vitb8", layer=-1, feature="key", pos_embed="original")
-        self.vit = vit.requires_grad_(False).eval().cuda()
-        self.features = torch.cat([image_features(60, seed, dim=768) for seed in range(8)]).cuda()
-        self.features = self.features.repeat(-(-batch // 8), 1, 1, 1)[:batch]
-
-    def __call__(self, images: torch.Tensor) -> torch.Tensor:
-        """The ViT's time, and features of ellipses."""
-        with torch.autocast("cuda", dtype=torch.bfloat16):
-            self.vit(images)
-        return self.features[: len(images)]
-
-
-def gpu(repeats: int, batch: int = 32, files: int = 1024) -> None:
-    """Each step of a batch on the GPU beside its floor, then images on disk to JSON."""
-    vit, pixels = TimedVit(batch), bundled_images(batch).cuda()
-    solver = LanczosSolver()
-    graph = build_graph(vit.features, tau=TAU, eps=EPS)
-    masks = discs().expand(batch, -1, -1, -1).contiguous().cuda()
-    steps: list[tuple[str, Callable[[], object], float, str]] = [
-        ("ViT-B/8, bf16", lambda: vit(pixels.float() / 255), 1.0, "1.01 TFLOP at 989 TFLOP/s"),
-        ("affinity, float32", lambda: build_graph(vit.features, tau=TAU, eps=EPS), 0.30, "20 GFLOP at 67 TFLOP/s"),
-        ("one round's eigenvector", lambda: solver(graph), 0.01, "20 × 1.6 MB at 3.35 TB/s"),
-        ("three rounds", lambda: maskcut(vit.features, MaskCutParams()), 0.33, "affinity + 3 eigenvectors"),
-        ("CRF, 3 masks", lambda: refine_masks(pixels, masks), 0.15, "0.5 GB at 3.35 TB/s"),
-    ]
-    print(f"\nBatch of {batch}\n\n| step | ms per image | floor, ms | what the floor is |\n|---|---|---|---|")
-    for name, work, floor, why in steps:
-        work()
-        times = [1000 * t / batch for t in seconds(work, repeats, cuda=True)]
-        print(f"| {name} | {spread(times)} | {floor:.2f} | {why} |")
-    with tempfile.TemporaryDirectory() as folder:
-        source = Path(folder) / "images"
-        names = write_images(source, files, size_wh=(500, 375))
-        trainer = L.Trainer(accelerator="gpu", devices=1, logger=False, enable_checkpointing=False)
-        start = time.perf_counter()
-        generate(
-            source,
-            names,
-            Path(folder) / "out",
-            predictor=MaskCutPredictor(vit, MaskCutParams()),
-            trainer=trainer,
-            options=RunOptions(fixed_size=480, batch_size=batch, num_workers=12, threads=8, max_failure_rate=0.0),
-        )
-        spent = time.perf_counter() - start
-        print(
-            f"\n{files} JPEGs of 500×375 to JSON: {1000 * spent / files:.2f} ms per image, {files / spent:.0f} images/s"
-        )
-
-
 PARTS: dict[str, Callable[[int], None]] = {
     "cut": cut,
     "crf": crf,
@@ -243,21 +179,18 @@ PARTS: dict[str, Callable[[int], None]] = {
     "scaling": scaling,
     "precision": precision,
     "memory": memory,
-    "gpu": gpu,
 }
 
 
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    on_cpu = [name for name in PARTS if name != "gpu"]
-    parser.add_argument("--parts", nargs="+", choices=list(PARTS), default=on_cpu)
+    parser.add_argument("--parts", nargs="+", choices=list(PARTS), default=list(PARTS))
     parser.add_argument("--repeats", type=int, default=3)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     metadata = run_metadata()
-    on_gpu = "gpu" in arguments.parts
-    processor = torch.cuda.get_device_name() if on_gpu else platform.processor() or platform.machine()
+    processor = platform.processor() or platform.machine()
     print(f"commit {metadata['commit']}  torch {torch.__version__}  scipy {metadata['packages']['scipy']}  {processor}")
     for name in arguments.parts:
         PARTS[name](arguments.repeats)

@@ -1,13 +1,13 @@
 """The merge of a self-training round on generated files: seconds, peak memory, and disk for temporary files.
 
     python benchmarks/merge.py                       50,000 images, 200,000 predictions, in the temporary folder
-    python benchmarks/merge.py --images 1280000 --predictions 5000000 --folder <dir>
+    python benchmarks/merge.py --images 1281167 --predictions 5000000 --folder <dir>
 
 The annotations of the round before are three masks an image, the predictions are spread evenly, two thirds of them
 above the threshold and half of them near an annotation. The merge has a process of its own; peak memory is that of the
-whole process, imports included, as the system reports it. Two sizes are run, a quarter and the whole, so that growth
-can be told from the start; what is printed for ImageNet's size is extrapolated from the difference. Disk is what the
-file system has less meanwhile, whoever takes it.
+whole process, imports included, as the system reports it. Below ImageNet's size, two sizes are run, a quarter and the
+whole, so that growth can be told from the start; what is printed for ImageNet's size is extrapolated from the
+difference. Disk is what the file system has less meanwhile, whoever takes it.
 """
 
 import argparse
@@ -122,9 +122,11 @@ def main() -> None:
     options = parser.parse_args()
     metadata = run_metadata()
     print(f"commit {metadata['commit']}, {os.cpu_count()} CPU cores, {platform.platform()}")
-    small = run(options.images // 4, options.predictions // 4, options.folder)
-    large = run(options.images, options.predictions, options.folder)
-    if options.images < IMAGENET:
+    if options.images >= IMAGENET:
+        run(options.images, options.predictions, options.folder)
+    else:
+        small = run(options.images // 4, options.predictions // 4, options.folder)
+        large = run(options.images, options.predictions, options.folder)
         share = (IMAGENET - options.images) / (large["images"] - small["images"])
         at = {name: large[name] + share * (large[name] - small[name]) for name in ("seconds", "cpu", "disk")}
         print(

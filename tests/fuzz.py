@@ -35,7 +35,7 @@ from hypothesis import strategies as st
 
 from cutler_pl.coco import load_coco, load_predictions, save_coco
 from cutler_pl.coco.index import open_index
-from cutler_pl.data.transforms import TransformParams, apply_mask
+from cutler_pl.data.transforms import TransformParams, apply_masks
 from cutler_pl.datasets.converters.coco_json import read_coco
 from cutler_pl.datasets.converters.records import Source
 from cutler_pl.datasets.splits import read_images, write_splits
@@ -73,7 +73,7 @@ def _index(path: Path) -> None:
         size_hw = index.size_hw(i)
         for segmentation in index.objects(i).segmentations:
             if segmentation is not None and max(size_hw) < 10_000:
-                apply_mask(segmentation, size_hw, TransformParams((133, 200)))
+                apply_masks([segmentation], size_hw, TransformParams((133, 200)))
 
 
 def _convert(path: Path) -> None:

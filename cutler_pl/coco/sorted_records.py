@@ -4,7 +4,7 @@ import heapq
 import marshal
 import struct
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from itertools import groupby
 from pathlib import Path
@@ -53,9 +53,11 @@ class SortedRecords:
 
     def __iter__(self) -> Iterator[tuple[int, Any]]:
         """Go through all records by key; not twice at a time."""
-        self._entries.sort()
-        for key, _, data in heapq.merge(*map(_read_run, self._runs), self._entries):
-            yield key, marshal.loads(data)
+        return self._sorted(_read_run)
+
+    def drain(self) -> Iterator[tuple[int, Any]]:
+        """Go through all records by key, once: each run's disk space is free as soon as it is read to its end."""
+        return self._sorted(_drain_run)
 
     def close(self) -> None:
         """Remove the files."""
@@ -68,6 +70,11 @@ class SortedRecords:
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+    def _sorted(self, read: Callable[[BinaryIO], Iterator[_Entry]]) -> Iterator[tuple[int, Any]]:
+        self._entries.sort()
+        for key, _, data in heapq.merge(*map(read, self._runs), self._entries):
+            yield key, marshal.loads(data)
 
     def _write_run(self) -> None:
         self._entries.sort()
@@ -83,13 +90,14 @@ class SortedRecords:
 
 
 class Groups:
-    """The records of `SortedRecords` in groups of keys, asked for in ascending order.
+    """Records by key in groups of keys, asked for in ascending order.
 
     Args:
+        records: What `SortedRecords` gives.
         size: Number of successive keys of a group: group g has the keys from g × size on.
     """
 
-    def __init__(self, records: SortedRecords, size: int) -> None:
+    def __init__(self, records: Iterable[tuple[int, Any]], size: int) -> None:
         self._groups = groupby(records, key=lambda entry: entry[0] // size)
         self._next = next(self._groups, None)
 
@@ -107,3 +115,8 @@ def _read_run(file: BinaryIO) -> Iterator[_Entry]:
     while header := file.read(_HEADER.size):
         key, number, length = _HEADER.unpack(header)
         yield key, number, file.read(length)
+
+
+def _drain_run(file: BinaryIO) -> Iterator[_Entry]:
+    yield from _read_run(file)
+    file.close()

@@ -2,6 +2,8 @@
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
 
@@ -38,6 +40,20 @@ class _CurrentFolder(SearchPathPlugin):
             search_path.append("current folder", f"file://{own}")
 
 
+@contextmanager
+def _no_empty_folder() -> Iterator[None]:
+    """Remove the folder that Hydra made for a run that fails before it writes anything, and empty ones above it."""
+    try:
+        yield
+    except BaseException:
+        folder, here = Path(HydraConfig.get().runtime.output_dir).resolve(), Path.cwd()
+        with suppress(OSError):  # not empty
+            while not here.is_relative_to(folder):
+                folder.rmdir()
+                folder = folder.parent
+        raise
+
+
 def launch(name: str, arguments: list[str]) -> None:
     """Compose a command's config from settings and options of Hydra, and call its `run`.
 
@@ -57,7 +73,7 @@ def launch(name: str, arguments: list[str]) -> None:
 
     def task(cfg: DictConfig) -> None:
         sys.argv = typed  # Lightning starts the other processes of a run with the same words
-        with one_sentence(name):  # before Hydra sees the error
+        with one_sentence(name), _no_empty_folder():  # before Hydra sees the error
             check_paths(name, cfg)
             check_values(name, cfg)
             check_used(name, cfg, HydraConfig.get().overrides.task)

@@ -1,5 +1,6 @@
 """Pseudo-masks of images, with figures on request."""
 
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import cast
@@ -23,7 +24,7 @@ from cutler_pl.pseudo_masks.options import JobShard, RunOptions
 from cutler_pl.pseudo_masks.output_folder import OutputFolder
 from cutler_pl.reports.maskcut import draw_overlay, draw_steps, write_maskcut_page
 from cutler_pl.runtime.logging import get_logger
-from cutler_pl.visual.figure_path import figure_path
+from cutler_pl.visual.figure_path import figure_path, names_alike
 from cutler_pl.visual.image_files import save_image
 
 log = get_logger(__name__)
@@ -70,7 +71,7 @@ def run(cfg: DictConfig) -> Path:
         max_failure_rate=cfg.max_failure_rate,
         shard=JobShard(int(cfg.job.index), int(cfg.job.count)),
     )
-    observer = _Figures(cfg, output) if cfg.overlays else _RunRecord(cfg, output)
+    observer = _Figures(cfg, output, names) if cfg.overlays else _RunRecord(cfg, output)
     report = generate(
         root, names, output, predictor=predictor, trainer=build_trainer(cfg), options=options, observer=observer
     )
@@ -95,11 +96,18 @@ class _Figures(_RunRecord):
 
     preview_side = 1024
 
+    def __init__(self, cfg: DictConfig, output: Path, names: Sequence[str]) -> None:
+        super().__init__(cfg, output)
+        self._alike = names_alike(names)
+
     def is_complete(self, name: str) -> bool:
-        return all(figure_path(self._output / folder, name).is_file() for folder in ("overlays", "steps"))
+        return all(self._path(folder, name).is_file() for folder in ("overlays", "steps"))
 
     def on_image(self, masks: ImageMasks, record: ShardRecord, preview: np.ndarray | None) -> None:
         assert preview is not None  # asked for by preview_side
         objects = [rle.decode(cast(RLE, annotation["segmentation"])) for annotation in record["annotations"]]
-        save_image(figure_path(self._output / "overlays", masks.name), draw_overlay(preview, objects))
-        save_image(figure_path(self._output / "steps", masks.name), draw_steps(preview, masks))
+        save_image(self._path("overlays", masks.name), draw_overlay(preview, objects))
+        save_image(self._path("steps", masks.name), draw_steps(preview, masks))
+
+    def _path(self, folder: str, name: str) -> Path:
+        return figure_path(self._output / folder, name, alike=self._alike)

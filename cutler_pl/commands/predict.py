@@ -1,6 +1,6 @@
 """Run a detector over images: COCO results, the list of the images, overlays."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 from cutler_pl.coco.failures import FAILURES_NAME, write_failures
 from cutler_pl.coco.schema import Category, Coco, Image, Result
 from cutler_pl.commands.instantiate import build_trainer, load_detector_from
+from cutler_pl.commands.interrupted_predictions import keep_interrupted
 from cutler_pl.commands.run_metadata import record_run
 from cutler_pl.commands.settings import require
 from cutler_pl.data import EvalDataModule, PredictDataModule
@@ -24,7 +25,7 @@ from cutler_pl.training import DetectorModule
 from cutler_pl.training.callbacks import PredictionWriter
 from cutler_pl.training.callbacks.prediction_writer import OnImage
 from cutler_pl.types import ImageTensor
-from cutler_pl.visual.figure_path import figure_path
+from cutler_pl.visual.figure_path import figure_path, names_alike
 from cutler_pl.visual.image_files import save_image
 from cutler_pl.visual.records import draw_records
 
@@ -51,15 +52,20 @@ def run(cfg: DictConfig) -> Path:
 def _predict(
     cfg: DictConfig, model: Detector, metadata: DetectorMetadata, datamodule: PredictDataModule, output: Path
 ) -> Path:
-    record_run(output, cfg)
     results = output / "predictions.json"
     names = dict(zip(metadata.category_ids, metadata.class_names, strict=True))
     folder, min_score = output / "overlays", float(cfg.overlay_score)
-    draw = partial(_draw_overlay, folder=folder, names=names, min_score=min_score) if cfg.overlays else None
-    sizes_hw = write_predictions(cfg, model, datamodule, results, category_ids=metadata.category_ids, on_image=draw)
+    draw = None
+    if cfg.overlays:
+        alike = names_alike(datamodule.image_files().file_names)
+        draw = partial(_draw_overlay, folder=folder, alike=alike, names=names, min_score=min_score)
+    ids = metadata.category_ids
+    keep_interrupted(cfg, model, datamodule, results, category_ids=ids)
+    sizes_hw = write_predictions(cfg, model, datamodule, results, category_ids=ids, on_image=draw)
     if global_rank() == 0:
         images = _image_records(datamodule.image_files(), sizes_hw)
         categories = [Category(id=i, name=name) for i, name in names.items()]
+        record_run(output, cfg)
         write_json(output / "images.json", Coco(images=images, annotations=[], categories=categories))
         if cfg.overlays:
             log.info("%s: %d overlays, of detections scoring at least %g", folder, len(images), min_score)
@@ -102,9 +108,8 @@ def write_predictions(
     category_ids: Sequence[int],
     on_image: OnImage | None = None,
     min_score: float = 0.0,
-    resume: bool = False,
 ) -> Mapping[int, tuple[int, int]]:
-    """Write the results file and, beside it, `failures.jsonl`.
+    """Write the results file and, beside it, `failures.jsonl`; what an interrupted run has left in the parts is kept.
 
     Args:
         cfg: The settings of `conf/inference/base.yaml`.
@@ -112,7 +117,6 @@ def write_predictions(
         category_ids: Category id of label 1, 2, …
         on_image: Called with each image and its results.
         min_score: Least score of the detections that are written.
-        resume: Keep what an interrupted run has written.
 
     Returns:
         On rank 0, height and width of every readable image by id.
@@ -120,13 +124,15 @@ def write_predictions(
     Raises:
         DatasetNotFoundError: None of the images can be read.
     """
-    writer = PredictionWriter(results, category_ids=category_ids, on_image=on_image, min_score=min_score, resume=resume)
+    writer = PredictionWriter(results, category_ids=category_ids, on_image=on_image, min_score=min_score, resume=True)
     trainer = build_trainer(cfg, callbacks=[writer])
+    before = results.exists()
     trainer.predict(DetectorModule(model), datamodule=datamodule, return_predictions=False)
     failures = dict(sorted(gather(list(datamodule.failures.items()))))
-    if trainer.is_global_zero:
+    nothing = bool(failures) and len(failures) == len(datamodule.image_files())
+    if trainer.is_global_zero and not (nothing and before):
         write_failures(results.with_name(FAILURES_NAME), failures)
-    if failures and len(failures) == len(datamodule.image_files()):
+    if nothing:
         first = next(iter(failures.values()))
         raise DatasetNotFoundError(f"none of the {len(failures)} images can be read; the first: {first}")
     return writer.sizes_hw
@@ -145,10 +151,11 @@ def _draw_overlay(
     results: Sequence[Result],
     *,
     folder: Path,
+    alike: Set[str],
     names: dict[int, str],
     min_score: float,
 ) -> None:
     """Draw an image with the detections that score at least `min_score`, and their names if there are several."""
     shown = [result for result in results if result["score"] >= min_score]
     overlay = draw_records(image, shown, names=names if len(names) > 1 else None)
-    save_image(figure_path(folder, file_name), overlay)
+    save_image(figure_path(folder, file_name, alike=alike), overlay)

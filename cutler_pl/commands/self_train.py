@@ -69,7 +69,7 @@ def _predict(cfg: DictConfig, output: Path, options: RoundOptions) -> Path:
         log.info("%s: %d of %d images are done already", predictions, len(images.done_ids), len(images.index))
     model, metadata = load_for_prediction(cfg)
     ids, keep_score = metadata.category_ids, options.keep_score
-    write_predictions(cfg, model, images, predictions, category_ids=ids, min_score=keep_score, resume=True)
+    write_predictions(cfg, model, images, predictions, category_ids=ids, min_score=keep_score)
     return predictions
 
 
@@ -93,8 +93,8 @@ def _next_round(cfg: DictConfig, predictions: Path, output: Path, options: Round
     target = output / "annotations.json"
     if global_rank() != 0:
         return target
-    record_run(output, cfg)
     merged = merge_files(cfg.annotations, predictions, target, options.threshold, on_error=options.on_error)
+    record_run(output, cfg)
     rejected = output / "rejected.txt"
     write_text(rejected, "".join(f"{reason}\n" for reason in merged.dropped))
     log.info("%d annotations for the next round in %s", merged.total, target)

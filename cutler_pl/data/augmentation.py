@@ -6,13 +6,14 @@ group, in the global batch: not on the number of ranks.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from cutler_pl.data.copy_paste import CopyPasteParams, copy_paste
+from cutler_pl.data.copy_paste import CopyPasteParams, Paste, apply_plan, draw_plan
 from cutler_pl.errors import ConfigError
 from cutler_pl.ops.boxes import masks_to_boxes
 from cutler_pl.ops.groups import effective_group_size
@@ -77,15 +78,13 @@ class BatchAugmentation:
             images, targets = [image for image, _ in pairs], [target for _, target in pairs]
         if self.copy_paste is None:
             return images, targets
-        pasted_images: list[ImageTensor] = []
-        pasted_targets: list[Target] = []
+        plan: list[Paste | None] = []
         size = effective_group_size(len(images), group_size)
         for start in range(0, len(images), size):
             group, rng = slice(start, start + size), generator(seed, _COPY_PASTE, step, place + start)
-            pasted = copy_paste(images[group], targets[group], self.copy_paste, rng)
-            pasted_images += pasted[0]
-            pasted_targets += pasted[1]
-        return pasted_images, pasted_targets
+            drawn = draw_plan(images[group], targets[group], self.copy_paste, rng)
+            plan += [paste and replace(paste, source=start + paste.source) for paste in drawn]
+        return apply_plan(images, targets, plan, self.copy_paste)
 
 
 def _build(name: str, given: Any) -> Any:

@@ -13,11 +13,13 @@ everything). Boxes come from the masks always; the original misplaces them on im
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
+from types import EllipsisType
 from typing import Annotated
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from cutler_pl.errors import ConfigError
@@ -27,6 +29,7 @@ from cutler_pl.runtime.ranges import Number, Share, check_fields
 from cutler_pl.types import ImageTensor, Target
 
 SizeHW = tuple[int, int]
+Window = tuple[EllipsisType, slice, slice]
 Ratio = Annotated[float, Number(above=0, max=1)]
 
 
@@ -114,12 +117,20 @@ def draw_plan(
 def apply_plan(
     images: Sequence[ImageTensor], targets: Sequence[Target], plan: Sequence[Paste | None], params: CopyPasteParams
 ) -> tuple[list[ImageTensor], list[Target]]:
-    """Paste as `draw_plan` chose."""
+    """Paste as `draw_plan` chose, with one host–device synchronisation."""
     new_images, new_targets = list(images), list(targets)
-    for i, paste in enumerate(plan):
-        if paste is not None:
-            source = images[paste.source], targets[paste.source]
-            new_images[i], new_targets[i] = _paste(images[i], targets[i], *source, paste, params)
+    pasted = [
+        (i, _paste(images[i], targets[i], images[paste.source], targets[paste.source], paste, params))
+        for i, paste in enumerate(plan)
+        if paste is not None
+    ]
+    flags = [flags for _, one in pasted for flags in (one.kept, one.left_over)]
+    found = iter(torch.cat(flags).tolist() if flags else [])
+    for i, one in pasted:
+        kept, left_over = (_indices(list(islice(found, len(flags)))) for flags in (one.kept, one.left_over))
+        if kept:
+            new_images[i] = one.image
+            new_targets[i] = one.target_with(targets[i], kept, left_over)
     return new_images, new_targets
 
 
@@ -128,23 +139,43 @@ def scaled_size(size_hw: SizeHW, ratio: float) -> SizeHW:
     return max(int(ratio * size_hw[0]), 1), max(int(ratio * size_hw[1]), 1)
 
 
+@dataclass(frozen=True)
+class _Pasted:
+    """An image with its copies, before the host knows which of them are kept."""
+
+    image: ImageTensor
+    masks: Bool[Tensor, "gt height width"]
+    """Of the target's objects, without what copies cover."""
+    left_over: Bool[Tensor, " gt"]
+    copies: Bool[Tensor, "boxes h w"]
+    labels: Int64[Tensor, " boxes"]
+    kept: Bool[Tensor, " boxes"]
+    window: Window
+
+    def target_with(self, target: Target, kept: list[int], left_over: list[int]) -> Target:
+        """What is left of the target's objects, then the copies that are kept."""
+        rows, old = (_to_device(indices, self.masks.device) for indices in (kept, left_over))
+        new_masks = self.masks.new_zeros((len(kept), *self.masks.shape[1:]))
+        new_masks[self.window] = self.copies[rows]
+        masks = torch.cat([self.masks[old], new_masks])
+        labels = torch.cat([target["labels"][old], self.labels[rows]])
+        return {**target, "masks": masks, "labels": labels, "boxes": masks_to_boxes(masks)}
+
+
 def _paste(
     image: ImageTensor, target: Target, source_image: ImageTensor, source: Target, paste: Paste, params: CopyPasteParams
-) -> tuple[ImageTensor, Target]:
+) -> _Pasted:
     (height, width), (top, left) = paste.size_hw, paste.shift_yx
     window = (..., slice(top, top + height), slice(left, left + width))  # all that can change lies inside
-    chosen = torch.tensor(paste.objects, dtype=torch.long, device=image.device)
+    chosen = _to_device(list(paste.objects), image.device)
 
     share = _scale(source["masks"][chosen], paste.size_hw)
     copies = share > 0 if params.reproduce else share >= 0.5
-    keep = _uncovering(copies, target["masks"], window, params)
+    kept = _uncovering(copies, target["masks"], window, params)
     if not params.reproduce:
-        keep &= copies.any(dim=2).any(dim=1)
-    copies, chosen = copies[keep], chosen[keep]
-    if len(copies) == 0:
-        return image, target
+        kept &= copies.any(dim=2).any(dim=1)
 
-    covered = copies.any(dim=0)
+    covered = (copies & kept[:, None, None]).any(dim=0)
     pixels = _scale(source_image, paste.size_hw)
     pixels = (pixels if params.reproduce else pixels.round()).clamp(0, 255).to(torch.uint8)
     new_image = image.clone()
@@ -152,24 +183,28 @@ def _paste(
 
     masks = target["masks"].clone()
     masks[window] &= ~covered
-    left_over = masks.any(dim=2).any(dim=1)
-    new_masks = masks.new_zeros((len(copies), *image.shape[1:]))
-    new_masks[window] = copies
-    masks = torch.cat([masks[left_over], new_masks])
-    labels = torch.cat([target["labels"][left_over], source["labels"][chosen]])
-    return new_image, {**target, "masks": masks, "labels": labels, "boxes": masks_to_boxes(masks)}
+    return _Pasted(new_image, masks, masks.any(dim=2).any(dim=1), copies, source["labels"][chosen], kept, window)
+
+
+def _indices(flags: Sequence[bool]) -> list[int]:
+    return [i for i, flag in enumerate(flags) if flag]
+
+
+def _to_device(indices: list[int], device: torch.device) -> Int64[Tensor, " chosen"]:
+    """Without waiting for the device."""
+    return torch.tensor(indices, dtype=torch.int64).to(device, non_blocking=True)
 
 
 def _uncovering(
     copies: Bool[Tensor, "boxes h w"],
     masks: Bool[Tensor, "gt height width"],
-    window: tuple[object, ...],
+    window: Window,
     params: CopyPasteParams,
 ) -> Bool[Tensor, " boxes"]:
     """Which copies leave enough of each of the target's objects visible."""
     if len(masks) == 0:
         return copies.new_ones(len(copies))
-    shared = mask_intersections(copies, masks[window])  # type: ignore[index]  # a tuple of slices
+    shared = mask_intersections(copies, masks[window])
     areas = masks.sum(dim=(1, 2)).float()
     ioa = shared / (areas if params.reproduce else areas.clamp(min=1))
     return ioa.amax(dim=1) < params.max_ioa  # false for NaN, which an empty mask gives in the original

@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 from cutler_pl.coco.failures import Failure
 from cutler_pl.data.sampler import SampleKey
 from cutler_pl.data.training_set import TrainingSet
-from cutler_pl.data.transforms import TrainTransformParams, apply_boxes, apply_image, apply_mask, sample_params
+from cutler_pl.data.transforms import TrainTransformParams, apply_boxes, apply_image, apply_masks, sample_params
 from cutler_pl.errors import ImageReadError
 from cutler_pl.images import read_oriented
 from cutler_pl.ops.boxes import nonempty, xywh_to_xyxy
@@ -83,19 +83,17 @@ class InstanceDataset(Dataset[Sample]):
         )
         size_hw = pixels.shape[0], pixels.shape[1]
         params = sample_params(size_hw, self.transforms, rng)
-        boxes = apply_boxes(xywh_to_xyxy(objects.boxes_xywh[counted]), size_hw, params)
-        masks = np.zeros((len(counted), *params.size_hw), dtype=bool)
-        for i, segmentation in enumerate(segmentations):
-            if segmentation is not None:
-                masks[i] = apply_mask(segmentation, size_hw, params)
-        boxes_xyxy = torch.from_numpy(boxes.astype(np.float32))
-        visible = nonempty(boxes_xyxy, min_side=1e-5) & torch.from_numpy(masks.any(axis=(1, 2)))
+        boxes = torch.from_numpy(apply_boxes(xywh_to_xyxy(objects.boxes_xywh[counted]), size_hw, params)).float()
+        drawable = {i: segmentations[i] for i in torch.nonzero(nonempty(boxes, min_side=1e-5))[:, 0].tolist()}
+        drawable = {i: segmentation for i, segmentation in drawable.items() if segmentation is not None}
+        masks, is_drawn = apply_masks([*drawable.values()], size_hw, params)
+        visible = np.array([*drawable], dtype=np.int64)[is_drawn]
         label_of = self.training_set.labels
-        labels = torch.tensor([label_of[int(id_)] for id_ in objects.category_ids[counted]], dtype=torch.int64)
+        labels = [label_of[id_] for id_ in objects.category_ids[counted[visible]].tolist()]
         target: Target = {
-            "boxes": boxes_xyxy[visible],
-            "labels": labels[visible],
-            "masks": torch.from_numpy(masks)[visible],
+            "boxes": boxes[visible],
+            "labels": torch.tensor(labels, dtype=torch.int64),
+            "masks": torch.from_numpy(masks),
             "image_id": int(index.image_ids[image_index]),
         }
         return apply_image(torch.from_numpy(pixels).permute(2, 0, 1), params).contiguous(), target

@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Bool, Float
 
 from cutler_pl.coco import rle
+from cutler_pl.coco.mask_pixels import draw_masks
 from cutler_pl.coco.schema import Segmentation
 from cutler_pl.ops.resize import resize_image, resized_size_hw
 from cutler_pl.runtime.ranges import Integer, ListOf, Share, check_fields
@@ -56,8 +57,7 @@ def sample_params(size_hw: SizeHW, params: TrainTransformParams, rng: torch.Gene
 
 def apply_image(image: ImageTensor, params: TransformParams) -> ImageTensor:
     """Resized and flipped pixels."""
-    resized = resize_image(image, params.size_hw)
-    return resized.flip(-1) if params.flip else resized
+    return resize_image(image, params.size_hw, flip=params.flip)
 
 
 def apply_boxes(
@@ -72,21 +72,18 @@ def apply_boxes(
     return np.stack([x[:, 0], y[:, 0], x[:, 1], y[:, 1]], axis=1)
 
 
-def apply_mask(segmentation: Segmentation, size_hw: SizeHW, params: TransformParams) -> Bool[np.ndarray, "h w"]:
-    """Resized and flipped mask of one object of an image of `size_hw`."""
+def apply_masks(
+    segmentations: Sequence[Segmentation], size_hw: SizeHW, params: TransformParams
+) -> tuple[Bool[np.ndarray, "visible h w"], Bool[np.ndarray, " gt"]]:
+    """Resized and flipped masks of an image of `size_hw`: those that have pixels then, and which these are."""
     height, width = params.size_hw
-    if isinstance(segmentation, list):
-        factor = np.array([width / size_hw[1], height / size_hw[0]])
-        polygons = [(np.reshape(polygon, (-1, 2)) * factor).ravel().tolist() for polygon in segmentation]
-        mask = rle.decode(rle.to_rle(polygons, height, width))
-    else:
-        mask = _resize_nearest(rle.decode(rle.to_rle(segmentation, *size_hw)), params.size_hw)
-    return mask[:, ::-1] if params.flip else mask
+    scale_xy = width / size_hw[1], height / size_hw[0]
+    scaled = [
+        rle.to_rle(_scaled(given, scale_xy), height, width) if isinstance(given, list) else rle.to_rle(given, *size_hw)
+        for given in segmentations
+    ]
+    return draw_masks(scaled, params.size_hw, flip=params.flip)
 
 
-def _resize_nearest(mask: Bool[np.ndarray, "height width"], size_hw: SizeHW) -> Bool[np.ndarray, "h w"]:
-    """Nearest neighbour, as Pillow computes it: the pixel under each new pixel's center."""
-    scales = zip(mask.shape, size_hw, strict=True)
-    rows, columns = (((np.arange(new) + 0.5) * (old / new)).astype(np.intp) for old, new in scales)
-    resized: Bool[np.ndarray, "h w"] = mask[rows[:, None], columns]
-    return resized
+def _scaled(polygons: list[list[float]], scale_xy: tuple[float, float]) -> list[list[float]]:
+    return [(np.reshape(polygon, (-1, 2)) * scale_xy).ravel().tolist() for polygon in polygons]

@@ -86,14 +86,13 @@ class PackedEdges:
     kernels: Kernels
 
     @classmethod
-    def pack(
-        cls, similarity: Float32[Tensor, "images patches patches"], *, tau: float, kernels: Kernels
-    ) -> "PackedEdges":
+    def of(cls, directions: Float64[Tensor, "images dim patches"], *, tau: float, kernels: Kernels) -> "PackedEdges":
         """Edges where the similarity exceeds τ."""
-        images, patches, _ = similarity.shape
+        images, dim, patches = directions.shape
         words = -(-patches // _WORD_BITS)
-        bits = torch.empty(images, words, patches, dtype=torch.int32, device=similarity.device)
-        kernels("pack_edges", bits.numel(), similarity, bits, patches, words, float(tau))
+        bits = torch.empty(images, words, patches, dtype=torch.int32, device=directions.device)
+        sizes = (patches, words, dim, float(tau), _rounding_of_cosines(dim))
+        kernels("pack_edges", bits.numel(), _cosines(directions), directions, bits, *sizes)
         return cls(bits, kernels)
 
     @property
@@ -105,11 +104,21 @@ class PackedEdges:
         self, x: Float64[Tensor, "batch patches"], images: Int64[Tensor, " batch"]
     ) -> Float64[Tensor, "batch patches"]:
         """B x, summed in float64 in a fixed order."""
-        words = self.bits.shape[1]
-        padded = F.pad(x, (0, words * _WORD_BITS - self.patches)).contiguous()
+        return self.partial_products(F.pad(x, (0, self.padded - self.patches)).contiguous(), images).sum(1)
+
+    @property
+    def padded(self) -> int:
+        """Patches, rounded up to whole words."""
+        return self.bits.shape[1] * _WORD_BITS
+
+    def partial_products(
+        self, x: Float64[Tensor, "batch padded"], images: Int64[Tensor, " batch"]
+    ) -> Float64[Tensor, "batch parts patches"]:
+        """B x in parts to be added up; x has zeros after the patches."""
         partial = x.new_empty(len(x), _PARTS, self.patches)
-        self.kernels("packed_matvec", partial.numel(), self.bits, images, padded, partial, self.patches, words, _PARTS)
-        return partial.sum(1)
+        sizes = (self.patches, self.bits.shape[1], _PARTS)
+        self.kernels("packed_matvec", partial.numel(), self.bits, images, x, partial, *sizes)
+        return partial
 
     def dense(self, image: int) -> Float32[Tensor, "patches patches"]:
         """One matrix as a dense tensor."""
@@ -145,7 +154,8 @@ class PatchGraph:
         return self.edges.kernels
 
     @cached_property
-    def _image_index(self) -> Int64[Tensor, " batch"]:
+    def image_index(self) -> Int64[Tensor, " batch"]:
+        """`images` on the graphs' device."""
         return torch.tensor(self.images, dtype=torch.int64, device=self.active.device)
 
     def select(self, indices: Sequence[int]) -> "PatchGraph":
@@ -163,7 +173,7 @@ class PatchGraph:
     def matvec(self, x: Float64[Tensor, "batch patches"]) -> Float64[Tensor, "batch patches"]:
         """B x with blanked rows and columns, in float64 accuracy."""
         active = self.active.double()
-        return active * self.edges.matvec(x * active, self._image_index)
+        return active * self.edges.matvec(x * active, self.image_index)
 
     def weights(self) -> Float64[Tensor, "batch patches patches"]:
         """W, dense: n² numbers of 8 bytes per graph."""
@@ -188,14 +198,14 @@ def build_graph(
     Returns:
         The graphs, row-major patches, none blanked; a patch of zeros has no edge, not even to itself.
     """
-    similarity = _similarity(F.normalize(features.flatten(2).double(), dim=1), tau)
-    batch, patches = similarity.shape[:2]
+    directions = F.normalize(features.flatten(2).double(), dim=1)
+    batch, _, patches = directions.shape
     kernels = kernels or kernels_for(SOURCE, features.device)
     edges: Edges
     if kernels is None:
-        edges = DenseEdges(similarity.gt_(tau).float())
+        edges = DenseEdges(_similarity(directions, tau).gt_(tau).float())
     else:
-        edges = PackedEdges.pack(similarity, tau=tau, kernels=kernels)
+        edges = PackedEdges.of(directions, tau=tau, kernels=kernels)
     active = torch.ones(batch, patches, dtype=torch.bool, device=features.device)
     return PatchGraph(edges=edges, active=active, images=tuple(range(batch)), eps=eps)
 
@@ -208,11 +218,8 @@ def _similarity(
     A float32 product depends on the order of summation, and a mask may hang on a single edge. The pairs that float32
     leaves in doubt, one in ten thousand or fewer, are computed again in float64 and set to ±1.
     """
-    single = directions.float()
-    with full_float32():
-        similarity = single.transpose(1, 2) @ single
-    # of a sum of `dim` products in any order, of rounding the factors, and of rounding τ
-    error = (directions.shape[1] + 4) * 2.0**-_FLOAT32_BITS
+    similarity = _cosines(directions)
+    error = _rounding_of_cosines(directions.shape[1])
     for cosines, columns in zip(similarity, directions, strict=True):
         i, j = _places((cosines > tau - error) & (cosines < tau + error))
         rows = columns.T
@@ -220,6 +227,17 @@ def _similarity(
         exact = (rows[i] * rows[j]).sum(1) if few else (rows @ columns)[i, j]
         cosines[i, j] = torch.where(exact > tau, 1.0, -1.0)
     return similarity
+
+
+def _cosines(directions: Float64[Tensor, "batch dim patches"]) -> Float32[Tensor, "batch patches patches"]:
+    single = directions.float()
+    with full_float32():
+        return single.transpose(1, 2) @ single
+
+
+def _rounding_of_cosines(dim: int) -> float:
+    """Bound of the error: a sum of `dim` float32 products in any order, rounded factors, and a rounded τ."""
+    return (dim + 4) * 2.0**-_FLOAT32_BITS
 
 
 def _places(chosen: Bool[Tensor, "patches patches"]) -> tuple[Int64[Tensor, " pairs"], Int64[Tensor, " pairs"]]:

@@ -41,7 +41,7 @@ def encode_masks(
     dropped: Counter[str] = Counter()
     agreements = paired_iou(found.coarse, found.refined).tolist()
     for mask, agreement, ncut_value in zip(found.refined, agreements, found.ncut_values.tolist(), strict=True):
-        if not mask.any():
+        if not np.count_nonzero(mask):  # torch needs half a millisecond for it
             continue
         for component in _components(mask) if params.split_parts else (mask,):
             encoded = rle.encode(_resize(component.numpy(), size_hw))

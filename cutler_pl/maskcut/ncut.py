@@ -20,8 +20,9 @@ from jaxtyping import Bool, Float64
 from torch import Tensor
 
 from cutler_pl.errors import ConfigError
-from cutler_pl.maskcut.affinity import PatchGraph
+from cutler_pl.maskcut.affinity import PackedEdges, PatchGraph
 from cutler_pl.maskcut.eigen.ritz import RitzPairs, second_ritz_pairs
+from cutler_pl.maskcut.eigen.steps import KernelTridiagonal
 from cutler_pl.maskcut.eigen.tridiagonal import HouseholderTridiagonal, NormalisedLaplacian
 from cutler_pl.runtime.logging import get_logger
 
@@ -29,6 +30,7 @@ _log = get_logger(__name__)
 _ROUNDING = 1e-13
 _WEAK_LINK = 1e-4
 _MIN_STEPS = 3
+_FIRST_CHECK = 8
 
 
 @dataclass(frozen=True)
@@ -97,11 +99,11 @@ class LanczosSolver:
         operator = NormalisedLaplacian.of(graph)
         complete = graph.patches <= self.complete_below
         steps = min(max(self.max_steps, _MIN_STEPS), graph.patches)
-        reduction = HouseholderTridiagonal.start(operator, steps, may_restart=not complete)
+        reduction = _start(operator, steps, may_restart=not complete)
         found = RitzPairs.empty(len(graph.images), steps, graph.active.device)
         converged = torch.zeros_like(found.values, dtype=torch.bool)
         while reduction.size < steps and not converged.all():
-            size = steps if complete else min(max(reduction.size + self.check_every, _MIN_STEPS), steps)
+            size = steps if complete else min(max(reduction.size + self.check_every, _FIRST_CHECK), steps)
             while reduction.size < size:
                 reduction.step()
             pairs, converged_now = self._check_convergence(reduction, graph)
@@ -119,7 +121,7 @@ class LanczosSolver:
         return Eigenpairs(vectors.index_copy(0, failed, full.vectors), found.values.index_copy(0, failed, full.values))
 
     def _check_convergence(
-        self, reduction: HouseholderTridiagonal, graph: PatchGraph
+        self, reduction: HouseholderTridiagonal | KernelTridiagonal, graph: PatchGraph
     ) -> tuple[RitzPairs, Bool[Tensor, " batch"]]:
         """Second eigenpairs of the matrices so far, and whether they are those of the graphs."""
         size = reduction.size
@@ -137,6 +139,15 @@ class LanczosSolver:
             before = second_ritz_pairs(diagonals[:, :half], offdiagonals[:, : half - 1], kernels=graph.kernels)
             converged = converged & (~weak | ((before.values - pairs.values).abs() < _ROUNDING))
         return pairs, converged
+
+
+def _start(
+    operator: NormalisedLaplacian, capacity: int, *, may_restart: bool
+) -> HouseholderTridiagonal | KernelTridiagonal:
+    edges = operator.graph.edges
+    if isinstance(edges, PackedEdges):
+        return KernelTridiagonal.start(operator, edges, capacity, may_restart=may_restart)
+    return HouseholderTridiagonal.start(operator, capacity, may_restart=may_restart)
 
 
 @dataclass(frozen=True)

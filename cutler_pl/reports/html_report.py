@@ -19,6 +19,7 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from cutler_pl.errors import DatasetNotFoundError
+from cutler_pl.images import read_image_size
 from cutler_pl.reports.tables import NONE, Table
 from cutler_pl.runtime.files import write_text
 from cutler_pl.visual.image_files import encode_image, save_image
@@ -87,6 +88,7 @@ def write_page(path: str | Path, page: Page, *, embed: bool = False) -> None:
 
     Raises:
         DatasetNotFoundError: A figure's file is missing.
+        ImageReadError: A figure's file is damaged.
     """
     figures = _FigureStore(Path(path), embed=embed)
     text = _environment().get_template("page.html.j2").render(page=page, place=figures.place, embed=embed)
@@ -124,8 +126,8 @@ class _FigureStore:
         address = _data_address(source.read_bytes(), source.suffix) if self._embed else self._relative(source)
         if source.suffix.lower() == ".svg":
             return _PlacedFigure(address, None)
-        with Image.open(source) as image:
-            return _PlacedFigure(address, image.size)
+        height, width = read_image_size(source)
+        return _PlacedFigure(address, (width, height))
 
     def _relative(self, target: Path) -> str:
         relative = os.path.relpath(target.resolve(), self._page_path.resolve().parent)

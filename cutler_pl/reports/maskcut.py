@@ -7,15 +7,20 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 from PIL import Image
 
+from cutler_pl.errors import ImageReadError
+from cutler_pl.images import read_image_size
 from cutler_pl.maskcut.predictor import ImageMasks
 from cutler_pl.pseudo_masks.merge import MergeReport
 from cutler_pl.reports.html_report import Figure, Page, Row, Section, write_page
 from cutler_pl.reports.tables import Table
 from cutler_pl.runtime.environment import run_metadata
+from cutler_pl.runtime.logging import get_logger
 from cutler_pl.visual.contact_sheet import side_by_side
 from cutler_pl.visual.draw import draw_instances
-from cutler_pl.visual.figure_path import figure_path
+from cutler_pl.visual.figure_path import figure_path, names_alike
 from cutler_pl.visual.heatmap import draw_heatmap
+
+log = get_logger(__name__)
 
 MAX_IMAGES = 200
 """Largest number of images on a page, at equal distances."""
@@ -46,10 +51,15 @@ def draw_steps(image: UInt8[np.ndarray, "_ _ 3"], found: ImageMasks) -> UInt8[np
 
 
 def write_maskcut_page(output: Path, names: Sequence[str], report: MergeReport) -> None:
-    """Write `<output>/index.html` from the figures in `<output>/steps/`; `names` are the images of the run."""
+    """Write `<output>/index.html` from the figures in `<output>/steps/`; `names` are the images of the run.
+
+    A figure that is not there any more, or damaged, is logged and left out.
+    """
+    alike = names_alike(names)
     read = [name for name in names if name not in report.failed]
     shown = read[:: -(-len(read) // MAX_IMAGES)] if read else []
-    steps = [(name, path) for name in shown if (path := figure_path(output / "steps", name)).is_file()]
+    paths = ((name, figure_path(output / "steps", name, alike=alike)) for name in shown)
+    steps = [(name, path) for name, path in paths if _is_readable(path)]
     rows = [Row([Figure(path, alt=f"Steps of MaskCut for {name}")], title=name) for name, path in steps]
     counts = [
         ("images", report.images),
@@ -80,3 +90,12 @@ def write_maskcut_page(output: Path, names: Sequence[str], report: MergeReport) 
         metadata=run_metadata(),
     )
     write_page(output / "index.html", page)
+
+
+def _is_readable(figure: Path) -> bool:
+    try:
+        read_image_size(figure)
+    except ImageReadError as error:
+        log.warning("not on the page: %s", error)
+        return False
+    return True

@@ -11,6 +11,7 @@ import yaml
 from jaxtyping import Float, UInt8
 
 from cutler_pl.coco.records import group_by_image
+from cutler_pl.errors import ImageReadError
 from cutler_pl.evaluation import IouType, evaluate_coco
 from cutler_pl.images import read_image
 from cutler_pl.maskcut import MaskCutParams, build_feature_extractor, maskcut
@@ -106,15 +107,16 @@ def write_quickstart_page(
     captions = ["image", "eigenvector", "pseudo-masks", *detections, "ground truth"]
     names = sorted(record["file_name"] for record in truth["images"])
     root = Path(files.test_images)
-    panels = [_panels(root / name, name, columns, eigenvector) for name in _every_nth(names, scenes)]
+    panels = _readable(root, _every_nth(names, scenes), columns, eigenvector)
     strips = [side_by_side(row, titles=None if place else captions, height=240) for place, row in enumerate(panels[:4])]
-    save_image(output / "overview.jpg", np.concatenate(strips), max_side=1600)
+    if strips:
+        save_image(output / "overview.jpg", np.concatenate(strips), max_side=1600)
 
     columns = [_annotations(Path(files.maskcut)), _annotations(Path(files.self_train))]
     training_captions = [*captions[:3], "annotations of the next round"]
     names = sorted(name for name in columns[0] if name.startswith("images/"))
     root = Path(files.train_images)
-    training = [_panels(root / name, name, columns, eigenvector) for name in _every_nth(names, images)]
+    training = _readable(root, _every_nth(names, images), columns, eigenvector)
     sections = [
         Section(
             "Results",
@@ -186,6 +188,19 @@ def _by_name(coco: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> B
 
 def _every_nth(names: Sequence[str], count: int) -> Sequence[str]:
     return names[:: max(1, len(names) // count)][:count]
+
+
+def _readable(
+    root: Path, names: Sequence[str], columns: Sequence[ByName], eigenvector: Callable[[np.ndarray], np.ndarray]
+) -> list[Panels]:
+    """The panels of each image; one that cannot be read any more is logged and left out."""
+    rows = []
+    for name in names:
+        try:
+            rows.append(_panels(root / name, name, columns, eigenvector))
+        except ImageReadError as error:
+            log.warning("not on the page: %s", error)
+    return rows
 
 
 def _panels(

@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import FrameType
+from types import FrameType, TracebackType
 from typing import Any
 
 from cutler_pl.runtime.distributed import global_rank
@@ -278,6 +278,13 @@ def in_loader_process(number: int = 0) -> None:
         if hasattr(signal, name):
             signal.signal(signal.Signals[name], signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))
+    sys.excepthook = _silent_without_parent
+
+
+def _silent_without_parent(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+    """Say nothing of a connection that the parent closed: its end, not an error of the thread that shares tensors."""
+    if not issubclass(kind, ConnectionError | EOFError):
+        sys.__excepthook__(kind, error, traceback)
 
 
 def _before_fork() -> None:

@@ -44,7 +44,7 @@ def merge_files(
         for result in selected(results, threshold, unread):
             chosen.add(old.group_of(result.get("image_id")), (len(chosen), result))
         coco = stack.enter_context(writing_coco(output, old.header))
-        found = Groups(chosen, 1)
+        found = Groups(chosen.drain(), 1)
         num_annotations = greatest_id = replaced = empty = 0
         for number, group in enumerate(old.groups()):
             merged = merge_images(group.coco, [entry for _, entry in found.take(number)], unfit)
@@ -58,9 +58,9 @@ def merge_files(
             greatest_id = max([greatest_id, *(annotation["id"] for annotation in group.coco["annotations"])])
             replaced, empty = replaced + merged.replaced, empty + merged.empty
         first_id = first_free_id(greatest_id, len(new), str(previous))
-        for _, record in kept:
+        for _, record in kept.drain():
             coco.annotation(record)
-        for number, result in new:
+        for number, result in new.drain():
             coco.annotation(annotation_of(first_id + number, result))
         sources = (before, unread, unfit)
         for source in sources:

@@ -82,8 +82,8 @@ class PreviousRound:
         return self._table
 
     def groups(self) -> Iterator[Group]:
-        """Successive groups of images, with their annotations."""
-        images, annotations = Groups(self._images, _IMAGES), Groups(self._annotations, _IMAGES)
+        """Successive groups of images, with their annotations; once, since the annotations are removed meanwhile."""
+        images, annotations = Groups(self._images, _IMAGES), Groups(self._annotations.drain(), _IMAGES)
         for group in range(self.num_groups):
             records = self._image_group(images.take(group))
             given = [entry for _, entry in annotations.take(group) if entry[0] not in self._repeated]

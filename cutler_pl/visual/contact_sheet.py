@@ -9,12 +9,14 @@ from PIL import Image, ImageDraw, ImageFont
 from cutler_pl.errors import InputError
 
 _BACKGROUND = (255, 255, 255)
+_MAX_WIDTH = 4
+"""Largest width of a panel, in heights of its row."""
 
 
 def contact_sheet(
     panels: Sequence[UInt8[np.ndarray, "_ _ 3"]], titles: Sequence[str], *, columns: int = 4, height: int = 320
 ) -> UInt8[np.ndarray, "_ _ 3"]:
-    """Put images of any sizes, scaled to `height` pixels, into rows of `columns`.
+    """Put images of any sizes, scaled to `height` pixels as in `side_by_side`, into rows of `columns`.
 
     Raises:
         InputError: No images, or another number of titles.
@@ -33,7 +35,7 @@ def side_by_side(
     """Put images in one row with a title above each.
 
     Args:
-        panels: Images of any sizes, scaled to the common height.
+        panels: Images of any sizes, scaled to the common height, or less: none is wider than `_MAX_WIDTH` heights.
         titles: One per image; too long ones end in "…".
         height: Common height in pixels; by default the largest.
 
@@ -65,9 +67,9 @@ def _check(panels: Sequence[np.ndarray], titles: Sequence[str] | None) -> None:
 
 def _to_height(panel: UInt8[np.ndarray, "_ _ 3"], height: int) -> Image.Image:
     image = Image.fromarray(panel)
-    if image.height == height:
-        return image
-    return image.resize((max(1, round(image.width * height / image.height)), height), Image.Resampling.LANCZOS)
+    scale = min(height / image.height, _MAX_WIDTH * height / image.width)
+    size_wh = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    return image if size_wh == image.size else image.resize(size_wh, Image.Resampling.LANCZOS)
 
 
 def _shorten(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:

@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -126,3 +127,52 @@ def test_full_disk_is_one_sentence(error: Exception) -> None:
 @pytest.mark.parametrize("error", [OSError(errno.EIO, "Input/output error"), RuntimeError("a bug")])
 def test_bug_keeps_its_traceback(error: Exception) -> None:
     assert explain(error, "train") is None
+
+
+def test_refused_training_leaves_no_folder(command: Command, tmp_path: Path) -> None:
+    outcome = command("train.py", "experiment=quickstart", "data.images=none", "data.annotations=none.json")
+    assert outcome.code == 1
+    assert list(tmp_path.rglob("*")) == [tmp_path / "cwd"]
+
+
+def test_failed_prediction_keeps_the_record(command: Command, tmp_path: Path, checkpoint: Path) -> None:
+    """What an earlier run wrote stays, its record and its list of failures too."""
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "a.jpg").write_text("no image")
+    (tmp_path / "out").mkdir()
+    names = ("predictions.json", "failures.jsonl", "config.yaml", "run.json", "images.json")
+    for name in names:
+        (tmp_path / "out" / name).write_text("[1]")
+    outcome = command(
+        "scripts/predict.py", f"checkpoint={checkpoint}", f"input={tmp_path}/images", f"output={tmp_path}/out",
+        "trainer=cpu", "num_workers=0",
+    )  # fmt: skip
+    assert outcome.code == 1
+    assert all((tmp_path / "out" / name).read_text() == "[1]" for name in names)
+
+
+@pytest.mark.parametrize("size_hw", [(2, 5000), (5000, 2)])
+def test_elongated_images_are_drawn(
+    command: Command, tmp_path: Path, checkpoint: Path, write_image: Callable[..., Path], size_hw: tuple[int, int]
+) -> None:
+    write_image("images/long.png", size_hw)
+    given = (f"input={tmp_path}/images", "trainer=cpu", "num_workers=0")
+    found = command("scripts/predict.py", f"checkpoint={checkpoint}", f"output={tmp_path}/out", *given)
+    assert found.code == 0, found.err
+    height, width = size_hw
+    image = {"id": 1, "file_name": "long.png", "height": height, "width": width}
+    box = {"bbox": [0, 0, width, height], "area": 2 * 5000, "iscrowd": 0}
+    coco = {"images": [image], "annotations": [{"id": 1, "image_id": 1, "category_id": 3, **box}]}
+    coco["categories"] = [{"id": 3, "name": "cat"}]  # type: ignore[list-item]
+    (tmp_path / "truth.json").write_text(json.dumps(coco))
+    (tmp_path / "found.json").write_text(json.dumps([{"image_id": 1, "category_id": 3, "score": 0.5, **box}]))
+    measured = command(
+        "scripts/evaluate.py", f"annotations={tmp_path}/truth.json", f"predictions={tmp_path}/found.json",
+        f"images={tmp_path}/images", f"output={tmp_path}/page", "eval.iou_types=[bbox]",
+    )  # fmt: skip
+    assert measured.code == 0, measured.err
+    masks = command(
+        "scripts/maskcut.py", *given, f"output={tmp_path}/cut", "maskcut=patch_descriptors", "overlays=true",
+        "maskcut.fixed_size=96",
+    )  # fmt: skip
+    assert masks.code == 0, masks.err

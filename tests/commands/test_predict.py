@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +12,9 @@ import pytest
 from cutler_pl import images
 from cutler_pl.coco.failures import read_failures
 from cutler_pl.coco.io import load_coco, load_predictions
+from cutler_pl.coco.parts import PartWriter
 from cutler_pl.data import image_datamodule
+from cutler_pl.runtime.signals import StoppedBySignal
 
 from .conftest import LATIN_1, SMALL, Command
 
@@ -113,3 +116,40 @@ def test_settings_against_the_checkpoint_are_errors(
     assert outcome.code == 1
     assert re.search(message, outcome.err.splitlines()[-1])
     assert not (tmp_path / "o").exists()
+
+
+def test_interrupted_prediction_goes_on(
+    command: Command, checkpoint: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is done is not done again; other settings start anew; the result is that of an uninterrupted run."""
+    given = (f"checkpoint={checkpoint}", f"input={folder}", "trainer=cpu", "num_workers=0")
+    assert command("scripts/predict.py", *given, f"output={tmp_path}/whole").code == 0
+    predicted: list[int] = []
+    append = PartWriter.append
+
+    def stop_at_second(writer: PartWriter, records: list[dict[str, int]]) -> None:
+        if len(predicted) == stop_at:
+            raise StoppedBySignal(15)
+        predicted.extend(record["image_id"] for record in records)
+        append(writer, records)
+
+    monkeypatch.setattr(PartWriter, "append", stop_at_second)
+    stop_at = 1
+    outcome = command("scripts/predict.py", *given, f"output={tmp_path}/out")
+    assert outcome.code == 143
+    assert not (tmp_path / "out" / "predictions.json").exists()
+    stop_at = -1
+    shutil.copytree(tmp_path / "out", tmp_path / "other")
+    other = command("scripts/predict.py", *given, f"output={tmp_path}/other", "score_threshold=0.9")
+    assert other.code == 0
+    assert "an interrupted run" not in other.err
+    del predicted[1:]
+    again = command("scripts/predict.py", *given, f"output={tmp_path}/out")
+    assert again.code == 0, again.err
+    assert "an interrupted run has done 1 images" in again.err
+    assert len(predicted) == len(set(predicted))
+    for name in ("predictions.json", "images.json", "failures.jsonl"):
+        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    overlays = [sorted(p.name for p in (tmp_path / out / "overlays").rglob("*.jpg")) for out in ("out", "whole")]
+    assert overlays[0] == overlays[1]
+    assert not list((tmp_path / "out").glob(".predictions*"))

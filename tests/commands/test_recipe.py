@@ -146,3 +146,27 @@ def test_damaged_mark_redoes_stage(tmp_path: Path, content: str) -> None:
     (tmp_path / "stages/1_a/result.txt").unlink()
     recipe.run(make(tmp_path, "a"))
     assert results(tmp_path) == {"1_a": "a"}
+
+
+def test_interrupted_command_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stage of a command that can go on keeps its folder; a changed one does not."""
+    seen: list[tuple[bool, bool]] = []
+
+    def run(stage: recipe.Stage, *, interrupted: bool = False) -> None:
+        seen.append((interrupted, (stage.folder / "half.txt").exists()))
+        (stage.folder / "half.txt").write_text("")
+        if len(seen) < 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(recipe.Stage, "run", run)
+
+    def begin(name: str) -> None:
+        stages = {"masks": {"pipeline": "maskcut", "overrides": {"input": name}}}
+        content = {"output": str(tmp_path), "stages": stages, "closing_lines": []}
+        recipe.run(OmegaConf.create({"seed": 0, "recipe": content}))
+
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            begin("a")
+    begin("b")
+    assert seen == [(False, False), (True, True), (False, False)]

@@ -59,11 +59,11 @@ def test_resume_image_by_image(
 
     add, seen = RankResults.add, []
 
-    def failing(self: RankResults, image_id: int, prediction: Any) -> Any:
+    def failing(self: RankResults, image_id: int, prediction: Any, **options: Any) -> Any:
         if len(seen) == 2:
             raise OutputWriteError("the disk is full")
         seen.append(image_id)
-        return add(self, image_id, prediction)
+        return add(self, image_id, prediction, **options)
 
     with monkeypatch.context() as patch:
         patch.setattr(RankResults, "add", failing)
@@ -75,9 +75,9 @@ def test_resume_image_by_image(
 
     done: list[int] = []
 
-    def recording(self: RankResults, image_id: int, prediction: Any) -> Any:
+    def recording(self: RankResults, image_id: int, prediction: Any, **options: Any) -> Any:
         done.append(image_id)
-        return add(self, image_id, prediction)
+        return add(self, image_id, prediction, **options)
 
     monkeypatch.setattr(RankResults, "add", recording)
     assert command(SCRIPT, *words, f"output={killed}").code == 0

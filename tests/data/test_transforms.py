@@ -11,12 +11,13 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from cutler_pl.coco import rle
+from cutler_pl.coco.schema import Segmentation
 from cutler_pl.data.transforms import (
     TrainTransformParams,
     TransformParams,
     apply_boxes,
     apply_image,
-    apply_mask,
+    apply_masks,
     sample_params,
 )
 from cutler_pl.runtime.seeding import generator
@@ -28,6 +29,13 @@ def square_mask() -> np.ndarray:
     mask = np.zeros((8, 10), dtype=bool)
     mask[1:4, 2:6] = True
     return mask
+
+
+def apply_mask(segmentation: Segmentation, size_hw: tuple[int, int], params: TransformParams) -> np.ndarray:
+    """Of an object that has pixels."""
+    masks, visible = apply_masks([segmentation], size_hw, params)
+    assert visible.all()
+    return masks[0]
 
 
 def tensor(pixels: np.ndarray) -> torch.Tensor:
@@ -72,6 +80,23 @@ def test_masks_resize_as_pillow_nearest(size_hw: tuple[int, int]) -> None:
     mask = np.random.default_rng(0).random((8, 10)) < 0.5
     expected = np.asarray(Image.fromarray(mask.astype(np.uint8)).resize(size_hw[::-1], Image.Resampling.NEAREST)) > 0
     assert np.array_equal(apply_mask(rle.encode(mask), (8, 10), TransformParams(size_hw)), expected)
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_vanished_masks_are_left_out(flip: bool) -> None:
+    """Of run lengths that fall between the new pixels, of polygons outside the image, and of none at all."""
+    speck, corner = np.zeros((2, 8, 10), dtype=bool)
+    speck[1, 1] = corner[0, 0] = True
+    outside = [[20.0, 1.0, 26.0, 1.0, 26.0, 4.0]]
+    given = [rle.encode(speck), SQUARE, outside, rle.encode(corner), rle.encode(square_mask())]
+    params = TransformParams((2, 3), flip)
+    masks, visible = apply_masks(given, (8, 10), params)
+    expected = [apply_mask(segmentation, (8, 10), params) for segmentation in (given[1], given[4])]
+    assert visible.tolist() == [False, True, False, False, True]
+    assert np.array_equal(masks, expected)
+    masks, visible = apply_masks([], (8, 10), params)
+    assert masks.shape == (0, 2, 3)
+    assert visible.shape == (0,)
 
 
 @settings(deadline=None)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -25,10 +26,20 @@ MODELS = {"cascade": "cascade_imagenet", "maskrcnn": "mask_rcnn_imagenet"}
 FEATURE_ATOL = SCORE_ATOL = 2e-3
 BOX_ATOL_PIXELS = 0.2
 QUICK = ("cascade_synth0", "cascade_demo1", "maskrcnn_synth0")
+NAMES = [stem.removeprefix("infer_") for stem in golden_set.names("detector/infer_*.json")]
 CASES = [
-    pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow])
-    for name in (stem.removeprefix("infer_") for stem in golden_set.names("detector/infer_*.json"))
+    *(pytest.param((name, "cpu"), marks=[] if name in QUICK else [pytest.mark.slow], id=name) for name in NAMES),
+    *(pytest.param((name, "cuda"), marks=pytest.mark.gpu, id=f"{name}-cuda") for name in NAMES),
 ]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _no_tf32() -> Iterator[None]:
+    """The numbers are those of float32."""
+    allowed = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    yield
+    torch.backends.cudnn.allow_tf32 = allowed
 
 
 @pytest.fixture(scope="module")
@@ -48,12 +59,15 @@ def detectors(golden_detector):
 @pytest.fixture(scope="module", params=CASES)
 def case(request, golden_dir: Path, detectors) -> SimpleNamespace:
     """One prediction, with what the backbone and the RPN said on the way, and the golden numbers beside it."""
-    model, photo = request.param.split("_")
+    name, device = request.param
+    if device == "cuda" and not torch.cuda.is_available():  # module fixtures come before the skip of a test
+        pytest.skip("needs a CUDA device")
+    model, photo = name.split("_")
     folder = golden_dir / "detector"
-    arrays = np.load(folder / f"infer_{request.param}.npz")
-    facts = json.loads((folder / f"infer_{request.param}.json").read_text())
-    image = _image(golden_dir, photo)
-    detector, seen = detectors(model), {}
+    arrays = np.load(folder / f"infer_{name}.npz")
+    facts = json.loads((folder / f"infer_{name}.json").read_text())
+    image = _image(golden_dir, photo).to(device)
+    detector, seen = detectors(model).to(device), {}
     hooks = [
         detector.backbone.body.register_forward_hook(lambda *call: seen.update(maps=call[2])),
         detector.backbone.register_forward_pre_hook(lambda _, inputs: seen.update(pixels=inputs[0])),
@@ -65,7 +79,14 @@ def case(request, golden_dir: Path, detectors) -> SimpleNamespace:
     for hook in hooks:
         hook.remove()
     return SimpleNamespace(
-        model=model, detector=detector, arrays=arrays, facts=facts, image=image, prediction=prediction, **seen
+        model=model,
+        device=device,
+        detector=detector,
+        arrays=arrays,
+        facts=facts,
+        image=image,
+        prediction=prediction,
+        **seen,
     )
 
 
@@ -79,15 +100,17 @@ def _image(golden_dir: Path, photo: str) -> torch.Tensor:
 
 def _assert_close(ours: torch.Tensor, golden: np.ndarray, atol: float = FEATURE_ATOL) -> None:
     if golden.size:
-        deviations.note({BOX_ATOL_PIXELS: "pixels"}.get(atol, "values"), np.abs(ours.numpy() - golden).max(), atol)
-    np.testing.assert_allclose(ours.numpy(), golden, rtol=0, atol=atol)
+        deviations.note(
+            {BOX_ATOL_PIXELS: "pixels"}.get(atol, "values"), np.abs(ours.cpu().numpy() - golden).max(), atol
+        )
+    np.testing.assert_allclose(ours.cpu().numpy(), golden, rtol=0, atol=atol)
 
 
 def test_resized_pixels_are_bit_equal_to_the_original(case):
     size = resized_size_hw(tuple(case.facts["orig_hw"]), shortest=800, longest=1333)
     assert list(size) == case.facts["resized_hw"]
     resized = resize_image(case.image, size)
-    assert hashlib.sha256(resized.numpy().tobytes()).hexdigest() == case.facts["resized_uint8_chw"]["sha256"]
+    assert hashlib.sha256(resized.cpu().numpy().tobytes()).hexdigest() == case.facts["resized_uint8_chw"]["sha256"]
 
 
 def test_normalised_batch_has_the_same_values(case):
@@ -114,7 +137,7 @@ def test_anchors_logits_and_deltas_of_every_level(case):
         assert len(anchors) == height * width * 3
         if case.model != "cascade":
             continue
-        assert torch.equal(anchors[:12], torch.from_numpy(case.arrays[f"anchors_p{i + 2}_first12"]))
+        assert torch.equal(anchors[:12].cpu(), torch.from_numpy(case.arrays[f"anchors_p{i + 2}_first12"]))
         shape = (height, width, -1)
         _assert_close(logits.view(shape).permute(2, 0, 1)[:, :16, :16], case.arrays[f"rpn_logits_p{i + 2}_slice"])
         _assert_close(deltas.view(shape).permute(2, 0, 1)[:, :16, :16], case.arrays[f"rpn_deltas_p{i + 2}_slice"])
@@ -122,27 +145,29 @@ def test_anchors_logits_and_deltas_of_every_level(case):
 
 def test_best_proposals(case):
     proposals = case.detector.rpn.propose(
-        case.rpn, clip_bounds([tuple(case.facts["resized_hw"])], torch.device("cpu"))
+        case.rpn, clip_bounds([tuple(case.facts["resized_hw"])], torch.device(case.device))
     )[0]
     assert len(proposals.boxes) == case.facts["n_proposals"]
-    best = box_iou(torch.from_numpy(case.arrays["rpn_boxes_top100"]), proposals.boxes).max(dim=1)
+    best = box_iou(torch.from_numpy(case.arrays["rpn_boxes_top100"]), proposals.boxes.cpu()).max(dim=1)
     assert (best.values > 0.99).sum() >= 98
     matched = best.values > 0.99
     _assert_close(
-        proposals.logits[best.indices[matched]], case.arrays["rpn_logits_top100"][matched.numpy()], atol=FEATURE_ATOL
+        proposals.logits.cpu()[best.indices[matched]],
+        case.arrays["rpn_logits_top100"][matched.numpy()],
+        atol=FEATURE_ATOL,
     )
 
 
 def test_each_stage_on_fixed_proposals(case):
     """Each stage gets the golden boxes: the number of samples in a cell jumps where a box is a whole number wide."""
-    boxes, stages = torch.from_numpy(case.arrays["fixed_proposals"]), case.detector.roi_heads.stages
+    boxes, stages = torch.from_numpy(case.arrays["fixed_proposals"]).to(case.device), case.detector.roi_heads.stages
     with torch.inference_mode():
         for k in range(len(stages)):
             prefix = f"stage{k}_" if case.model == "cascade" else ""
             if case.model == "cascade":
                 golden_boxes = case.arrays[f"{prefix}in_boxes"]
                 _assert_close(boxes, golden_boxes, BOX_ATOL_PIXELS)
-                boxes = torch.from_numpy(golden_boxes)
+                boxes = torch.from_numpy(golden_boxes).to(case.device)
             output = stages(case.features, to_rois([boxes]), k)
             _assert_close(output.logits, case.arrays[f"{prefix}cls_logits"])
             _assert_close(output.deltas, case.arrays[f"{prefix}deltas"])
@@ -152,7 +177,7 @@ def test_each_stage_on_fixed_proposals(case):
 
 
 def test_mask_logits_on_fixed_boxes(case):
-    boxes = torch.from_numpy(case.arrays["mask_fixed_boxes"])
+    boxes = torch.from_numpy(case.arrays["mask_fixed_boxes"]).to(case.device)
     with torch.inference_mode():
         logits = case.detector.roi_heads.mask_logits(case.features, to_rois([boxes]))
     _assert_close(logits[:, 0], case.arrays["mask_fixed_logits"], atol=5e-3)
@@ -160,7 +185,7 @@ def test_mask_logits_on_fixed_boxes(case):
 
 def test_detections_and_masks(case):
     golden = torch.from_numpy(case.arrays["det_boxes_orig"])
-    ours = case.prediction
+    ours = {key: value.cpu() if isinstance(value, torch.Tensor) else value for key, value in case.prediction.items()}
     assert len(ours["boxes"]) == case.facts["n_after_postprocess"] == len(golden)
     assert (ours["labels"] == 1).all()
     best = box_iou(golden, ours["boxes"]).max(dim=1)

@@ -149,21 +149,41 @@ def test_one_training_step(golden, arrays, batch, detector_of) -> None:
     check_backward("cascade_bnTrain_drop1", golden, arrays, batch, detector_of)
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("case", ["cascade_bnTrain_drop1", "cascade_bnEval_drop1"])
+def test_one_training_step_on_a_gpu(
+    case: str, golden, arrays, batch, detector_of, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    check_backward(case, golden, arrays, batch, detector_of, device="cuda")
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("case", [param.values[0] for param in STEP_CASES])
+def test_losses_of_a_step_on_a_gpu(case: str, golden, batch, detector_of, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    on_gpu = {key: value.cuda() for key, value in batch.items()}
+    with torch.no_grad():
+        losses = losses_on_fixed_proposals(detector_of(case).cuda(), on_gpu, *inputs(on_gpu, case))
+    assert_losses(losses, golden[case]["rpn_firstk_losses"] | golden[case]["roi_losses"])
+
+
 @pytest.mark.slow
 def test_losses_gradients_and_one_step_with_fixed_statistics(golden, arrays, batch, detector_of) -> None:
     check_backward("cascade_bnEval_drop1", golden, arrays, batch, detector_of)
 
 
-def check_backward(case: str, golden, arrays, batch, detector_of) -> None:
+def check_backward(case: str, golden, arrays, batch, detector_of, device: str = "cpu") -> None:
     """Compare a step whose backbone is float64, the same on every CPU, as float32 is not (see SLICE_NOISE).
 
     The heads stay float32: they move gradients by 2e-4 at most.
     """
-    expected, detector = golden[case], detector_of(case, channels_last=False)
+    expected, detector = golden[case], detector_of(case, channels_last=False).to(device)
     detector.backbone.double()
     parameters = {to_detectron2_key(key, cascade=True): p for key, p in detector.named_parameters()}
     optimizer = sgd(detector, lr=expected["step_lr"], weight_decay=5e-5)
 
+    batch = {key: value.to(device) for key, value in batch.items()}
     losses = losses_on_fixed_proposals(detector, batch, *inputs(batch))
     assert_losses(losses, expected["rpn_firstk_losses"] | expected["roi_losses"])
     sum(losses.values()).backward()
@@ -202,7 +222,7 @@ def compare_slices(found: Mapping[str, Tensor], arrays: Mapping[str, np.ndarray]
     assert keys
     for key in keys:
         expected, allowed = arrays[prefix + key], SLICE_NOISE[case].get(key, GRADIENT_RTOL)
-        difference = np.linalg.norm(found[key].flatten()[:256].numpy() - expected) / np.linalg.norm(expected)
+        difference = np.linalg.norm(found[key].flatten()[:256].cpu().numpy() - expected) / np.linalg.norm(expected)
         deviations.note(f"slices of {what}, share of what is allowed", difference / allowed, 1.0)
         assert difference <= allowed, key
 

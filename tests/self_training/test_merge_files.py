@@ -132,6 +132,19 @@ def test_records_by_key_then_as_added(
         groups = Groups(found, size)
         taken = [entry for group in range(-5 // size, 5 // size + 1) for entry in groups.take(group)]
         assert taken == expected
+        assert list(found.drain()) == expected
+
+
+def test_draining_frees_each_run_once_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sorted_records, "_RUN_BYTES", 600)
+    with SortedRecords(tmp_path) as found:
+        for key in range(20):
+            found.add(key, "x" * 300)
+        runs = list(found._runs)
+        assert len(runs) > 5
+        open_runs = [sum(not run.closed for run in runs) for _ in found.drain()]
+    assert open_runs[0] == len(runs)
+    assert open_runs[-1] <= 2
 
 
 def test_memory_does_not_grow_with_annotations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

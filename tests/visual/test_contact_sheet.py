@@ -60,3 +60,10 @@ def test_titles_above_shortened() -> None:
 def test_refuse_missing_panels_or_titles(panels: int, titles: list[str] | None) -> None:
     with pytest.raises(InputError, match=f"found {panels} images"):
         side_by_side([_image()] * panels, titles)
+
+
+def test_elongated_image_fits_its_row() -> None:
+    """An image of 2×5000 scaled to a height of 420 would be a million pixels wide."""
+    sheet = side_by_side([panel(2, 5000), panel(5000, 2)], ["wide", "high"], height=420)
+    assert sheet.shape[0] < 480
+    assert sheet.shape[1] < 4 * 420 + 60

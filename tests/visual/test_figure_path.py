@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cutler_pl.visual.figure_path import figure_path
+from cutler_pl.visual.figure_path import figure_path, names_alike
 
 PARTS = st.sampled_from(["..", ".", "", "a", "a.jpg", "a.png", "a.png.jpg", "a.jpg.jpg", "elsewhere", "ä" * 120, "b:c"])
 NAMES = st.lists(PARTS, min_size=1, max_size=4).map("/".join)
@@ -36,3 +36,13 @@ def test_two_images_share_no_figure(first: str, second: str) -> None:
     assert one.is_relative_to(FOLDER)
     if first != second:
         assert not one.is_relative_to(other)
+
+
+def test_names_that_a_file_system_takes_for_one() -> None:
+    """Case and the form of characters do not count on macOS and Windows: such names lie below `elsewhere`."""
+    names = ["A.png", "a.png", "b.png", "caf\u00e9.png", "cafe\u0301.png"]
+    alike = names_alike(names)
+    assert alike == {*names} - {"b.png"}
+    figures = {figure_path(FOLDER, name, alike=alike).name.casefold() for name in names}
+    assert len(figures) == len(names)
+    assert figure_path(FOLDER, "b.png", alike=alike) == FOLDER / "b.png.jpg"

@@ -6,6 +6,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from cutler_pl.commands.evaluate.plan import FailedDatasets, Plan, Task
+from cutler_pl.commands.interrupted_predictions import keep_interrupted
 from cutler_pl.commands.predict import annotated_images, inference_options, load_for_prediction, write_predictions
 from cutler_pl.commands.result_cache import file_state, read_cached, write_cached
 from cutler_pl.data import EvalDataModule
@@ -50,7 +51,9 @@ def predict_all(cfg: DictConfig, plan: Plan, failed: FailedDatasets) -> None:
             category_ids = matched_category_ids(metadata, datamodules[task.name], task)
             if global_rank() == 0:
                 (task.folder / FINISHED).unlink(missing_ok=True)
-            write_predictions(cfg, model, datamodules[task.name], task.predictions, category_ids=category_ids)
+            datamodule = datamodules[task.name]
+            keep_interrupted(cfg, model, datamodule, task.predictions, category_ids=category_ids)
+            write_predictions(cfg, model, datamodule, task.predictions, category_ids=category_ids)
             if global_rank() == 0:
                 write_cached(task.folder / FINISHED, settings[task.name])
 

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from cutler_pl.maskcut.affinity import PatchGraph
 
-_BREAKDOWN = 1e-12
+BREAKDOWN = 1e-12
+"""A shorter rest of a column ends a block of the tridiagonal form."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +64,7 @@ class HouseholderTridiagonal:
         """No column yet, and memory for `capacity` of them."""
         batch, patches = operator.root_inverse.shape
         zeros = operator.root_inverse.new_zeros
-        fixed = torch.Generator().manual_seed(patches)
-        restart = torch.randn(patches, dtype=torch.float64, generator=fixed).to(operator.root_inverse.device)
+        restart = restart_vector(patches).to(operator.root_inverse.device)
         return cls(
             operator, may_restart, restart, zeros(batch, patches, capacity), zeros(batch, capacity, capacity), [], []
         )
@@ -98,7 +98,7 @@ class HouseholderTridiagonal:
         unit[:, j] = 1
         column = self._rotate_back(self.operator(self.rotate(unit)))
         x = column[:, j + 1 :]
-        broken = (torch.linalg.vector_norm(x, dim=1) < _BREAKDOWN) & self.may_restart
+        broken = (torch.linalg.vector_norm(x, dim=1) < BREAKDOWN) & self.may_restart
         v, scale, below = _reflection(torch.where(broken[:, None], self.restart[j + 1 :], x))
         self.V[:, j + 1 :, j] = v
         V = self.V[:, :, :j]
@@ -111,6 +111,12 @@ class HouseholderTridiagonal:
     def tridiagonals(self) -> tuple[Float64[Tensor, "batch k"], Float64[Tensor, "batch k"]]:
         """Diagonal and subdiagonal of T; the last entry of the subdiagonal belongs to the column still to come."""
         return torch.stack(self.diagonal, 1), torch.stack(self.offdiagonal, 1)
+
+
+def restart_vector(patches: int) -> Float64[Tensor, " patches"]:
+    """A vector without any symmetry, the same in every run."""
+    fixed = torch.Generator().manual_seed(patches)
+    return torch.randn(patches, dtype=torch.float64, generator=fixed)
 
 
 def _reflection(

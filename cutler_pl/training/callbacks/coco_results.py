@@ -7,7 +7,7 @@ a run that resumes keeps them.
 
 import shutil
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,7 @@ from cutler_pl.models.predictions import to_coco_results
 from cutler_pl.runtime.files import atomic_write
 
 _KEY = "image_id"
+OnResults = Callable[[Sequence[Result]], None]
 
 
 class RankResults:
@@ -64,8 +65,8 @@ class RankResults:
         self._writer = PartWriter(self._part(self._rank))
         self.images = self.written = 0
 
-    def add(self, image_id: int, prediction: CompactPrediction) -> list[Result]:
-        """Append the detections of one image from `min_score` up, best first, and return them.
+    def add(self, image_id: int, prediction: CompactPrediction, *, first: OnResults | None = None) -> list[Result]:
+        """Append the detections of one image from `min_score` up, best first, after calling `first` with them.
 
         Raises:
             RuntimeError: `open` was not called.
@@ -75,6 +76,8 @@ class RankResults:
             raise RuntimeError("open() comes before add()")
         found = to_coco_results(prediction, image_id, category_ids=self.category_ids)
         results = [result for result in found if result["score"] >= self.min_score]
+        if first is not None:
+            first(results)
         self.images += 1
         self.written += len(results)
         height, width = prediction["size_hw"]

@@ -1,6 +1,7 @@
 """Writes the predictions of `Trainer.predict` as one COCO results file."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -61,9 +62,8 @@ class PredictionWriter(L.Callback):
         """Append the predictions for a batch `(images, metas)`."""
         assert self._part is not None  # opened when the run started
         for image, meta, prediction in zip(*batch, outputs, strict=True):
-            results = self._part.add(int(meta.image_id), prediction)
-            if self.on_image is not None:
-                self.on_image(image, meta.file_name, results)
+            draw = None if self.on_image is None else partial(self.on_image, image, meta.file_name)
+            self._part.add(int(meta.image_id), prediction, first=draw)  # an image that is recorded has its figure
 
     def on_predict_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Merge the parts of all ranks on rank 0, between two barriers."""
