@@ -38,8 +38,8 @@ SMALL = (
     "model.detector.rpn_pre_nms_train=50", "model.detector.rpn_post_nms_train=40", "data.train_sizes=[48]",
     "data.max_size=64", "data.batch_size=2", "data.num_workers=2", "data/validation=folder", "callbacks=default",
     "callbacks.precise_bn.num_batches=2", "callbacks.precise_bn.max_share=null", "callbacks.visual_samples=null",
-    "callbacks.checkpoint.every_n_steps=3", "callbacks.checkpoint.save_top_k=null", f"trainer.max_steps={STEPS}", "trainer.val_check_interval=5",
-    "trainer.log_every_n_steps=2",
+    "callbacks.checkpoint.every_n_steps=3", "callbacks.checkpoint.save_top_k=null", f"trainer.max_steps={STEPS}",
+    "trainer.val_check_interval=5", "trainer.log_every_n_steps=2",
 )  # fmt: skip
 TIMED = ("train/images_per_s", "train/data_wait")
 LONGEST_START, LONGEST_DELAY = 8.0, 0.6  # seconds in which a moment is drawn

@@ -36,6 +36,8 @@ _TOKEN_SIZE, _RANK_SIZE = 16, 4
 _KEEPALIVE = {"TCP_KEEPIDLE": 3, "TCP_KEEPINTVL": 1, "TCP_KEEPCNT": 4}  # a machine without power is lost in 7 s
 
 _log = get_logger(__name__)
+_connections: set[socket.socket] = set()
+"""Of this process: a loader process would keep them open beyond its end."""
 
 
 class RankMonitor:
@@ -96,7 +98,7 @@ class RankMonitor:
             _log.warning(message, global_rank(), host, port, error)
             return
         _keep_alive(peer)
-        self._peers[peer] = 0
+        self._add(peer, 0)
 
     def _accept_all(self, server: socket.socket, token: bytes) -> None:
         """Wait for the connections of the other ranks; strangers are turned away."""
@@ -114,9 +116,13 @@ class RankMonitor:
                 words = b""
             if hmac.compare_digest(words[:_TOKEN_SIZE], token) and len(words) == _TOKEN_SIZE + _RANK_SIZE:
                 _keep_alive(peer)
-                self._peers[peer] = int.from_bytes(words[_TOKEN_SIZE:], "big")
+                self._add(peer, int.from_bytes(words[_TOKEN_SIZE:], "big"))
             else:
                 peer.close()
+
+    def _add(self, peer: socket.socket, rank: int) -> None:
+        self._peers[peer] = rank
+        _connections.add(peer)
 
     def _watch_rank_zero(self) -> None:
         for peer in self._peers:
@@ -205,3 +211,13 @@ def _receive(peer: socket.socket) -> bytes:
         return peer.recv(1)
     except OSError:
         return b""
+
+
+def _close_in_child() -> None:
+    for peer in _connections:
+        peer.close()
+    _connections.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_close_in_child)

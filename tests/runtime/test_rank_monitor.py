@@ -39,6 +39,7 @@ def end(tmp_path: Path, *, ranks: int, ending: int, how: str) -> tuple[list[int]
     [
         (3, 2, "killed in a barrier"),
         (2, 0, "killed while others work"),
+        pytest.param(2, 1, "killed beside its child", marks=pytest.mark.slow),
         pytest.param(2, 1, "killed while others work", marks=pytest.mark.slow),
     ],
 )
