@@ -318,7 +318,7 @@ def test_jpeg_decoders_agree(
     ours = read_image(path)
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) * 3 // 4])
-    with pytest.raises(ImageReadError, match="(?i)truncated"):
+    with pytest.raises(ImageReadError, match=r"(?i)truncated"):
         read_image(path)
     path.write_bytes(whole)
     monkeypatch.delitem(sys.modules, "torchvision.io")
