@@ -59,3 +59,7 @@ class OutputWriteError(CutlerError, OSError):
 
 class TooManyFailuresError(CutlerError, RuntimeError):
     """A long job is finished, but more than the accepted share of its items failed."""
+
+
+class StageFailedError(CutlerError, RuntimeError):
+    """A stage of a recipe has failed in a process of its own, which has said why."""

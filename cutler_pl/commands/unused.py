@@ -1,6 +1,6 @@
 """Settings that a command does not read on the path its other settings choose: giving one is an error."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import fields
 from typing import Any, NamedTuple
 
@@ -27,18 +27,23 @@ class Unused(NamedTuple):
     when: Condition = lambda cfg: True
 
 
-def check_used(command: str, cfg: DictConfig, overrides: Sequence[str]) -> None:
+def check_used(
+    command: str, cfg: DictConfig, overrides: Sequence[str], *, given: Collection[str] | None = None
+) -> None:
     """Check that every override is read, or changes nothing; call it while Hydra is initialized.
 
     Args:
         cfg: What the command was composed to.
         overrides: The settings given, as on a command line.
+        given: Names of those that the user gave, where a recipe gave others; all by default.
 
     Raises:
         ConfigError: A setting is given another value than its default, and nothing would read it.
     """
     parsed = OverridesParser.create().parse_overrides(list(overrides))
     for position, override in enumerate(parsed):
+        if given is not None and override.key_or_group not in given:
+            continue
         key = override.key_or_group.replace("/", ".")
         reason = _reason(command, cfg, override, key)
         if reason is None:
@@ -193,7 +198,11 @@ UNUSED: dict[str, tuple[Unused, ...]] = {
         Unused(("eval.per_category",), "eval.class_agnostic=true has one category", _set("eval.class_agnostic")),
     ),
     "export": (*_PATHS, *_DETECTOR),
-    "recipe": (*_PATHS, Unused(("recipe.max_images",), "recipe.images is not given", _unset("recipe.images"))),
+    "recipe": (
+        _OUTPUT_DIR,
+        Unused(("paths.datasets",), "no dataset of the catalogue is used", _no_part_of("paths.datasets")),
+        Unused(("recipe.max_images",), "recipe.images is not given", _unset("recipe.images")),
+    ),
     "prepare_dataset": (
         _OUTPUT_DIR,
         Unused(

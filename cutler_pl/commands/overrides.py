@@ -1,0 +1,26 @@
+"""Settings as overrides of a command line."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+_BARE = re.compile(r"[\w./+-]+")
+
+
+def format_overrides(overrides: Mapping[str, Any]) -> list[str]:
+    """Settings as Hydra overrides, quoted where Hydra's grammar needs it."""
+    return [f"{key}={_format(value)}" for key, value in overrides.items()]
+
+
+def _format(value: Any) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        return f"[{','.join(map(_format, value))}]"
+    text = str(value)
+    if not isinstance(value, str) or _BARE.fullmatch(text):
+        return text
+    # Hydra's grammar: inside quotes a backslash counts only before a quote, and is then doubled
+    return "'" + re.sub(r"(\\+)$", r"\1\1", re.sub(r"(\\*)'", r"\1\1\\'", text)) + "'"
