@@ -20,9 +20,9 @@ class StepCheckpoint(Checkpoint):
 
     Lightning runs checkpoint callbacks after all others. Unlike `ModelCheckpoint`, the file stores no folder: a moved
     run resumes as well. Where a validation follows, a checkpoint is written before it, and a resumed training makes up
-    one that was interrupted; likewise the metrics of its step are logged after it, and again on resume. Where steps were
-    dropped since the last checkpoint, older ones stay. A training that goes on at an earlier step than the folder's
-    newest moves the later ones into `set_aside/`.
+    one that was interrupted; likewise the metrics of its step are logged after it, and again on resume. Where steps
+    were dropped since the last checkpoint, older ones stay. A training that goes on at an earlier step than the
+    newest of the folder moves the later ones into `set_aside/`.
 
     Args:
         save_top_k: Number of latest checkpoints to keep; None for all.
