@@ -14,10 +14,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any
 
 from cutler_pl.runtime.distributed import global_rank
+from cutler_pl.runtime.loader_process import in_loader_process
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 GRACE_SECONDS = 8.0
@@ -267,24 +268,6 @@ def pass_on_to(launched: Launched) -> None:
     """Send a signal to further processes as well, which handle it themselves; the list is emptied then."""
     if _handling is not None:
         _handling.launched = launched
-
-
-def in_loader_process(number: int = 0) -> None:
-    """Let a loader process work until its parent ends or says so: signals reach all processes of a run at once.
-
-    A second SIGTERM ends it. For `worker_init_fn`, after torch has set a handler of its own.
-    """
-    for name in ("SIGINT", "SIGUSR1"):
-        if hasattr(signal, name):
-            signal.signal(signal.Signals[name], signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))
-    sys.excepthook = _silent_without_parent
-
-
-def _silent_without_parent(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
-    """Say nothing of a connection that the parent closed: its end, not an error of the thread that shares tensors."""
-    if not issubclass(kind, ConnectionError | EOFError):
-        sys.__excepthook__(kind, error, traceback)
 
 
 def _before_fork() -> None:
