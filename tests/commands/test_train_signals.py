@@ -175,7 +175,9 @@ def test_killed_loader_process_is_one_sentence(folder: Path) -> None:
     wait_for(folder / "loader" / "checkpoints" / "step_0000003.ckpt", run)
     for worker in Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text().split():
         os.kill(int(worker), signal.SIGKILL)
+    killed = time.monotonic()
     _, err = run.communicate(timeout=120)
+    assert time.monotonic() - killed < 30
     assert run.returncode == 1, err
     assert "Traceback" not in err
     assert err.count("error: a loader process was killed") == 1
