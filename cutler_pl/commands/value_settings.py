@@ -117,6 +117,7 @@ _INFERENCE: Rules = {
     "batch_size": COUNT,
     "num_workers": Integer(),
 }
+_RECIPE_GROUPS = ("train", "train_rounds", "self_train", "evaluate", "round", "documented")
 _RECIPE: Rules = {
     **_ALL,
     **_MASKCUT,
@@ -130,8 +131,8 @@ _RECIPE: Rules = {
     "recipe.thresholds": ListOf(SHARE, 0),
     "recipe.own_processes": FLAG,
     **{f"recipe.{name}": _TEXT for name in ("experiment", "experiment_rounds", "trainer", "eval")},
-    **{f"recipe.{name}": optional(_GROUP) for name in ("train", "train_rounds", "self_train", "evaluate", "round")},
-    **{f"recipe.{name}.**": FREE for name in ("train", "train_rounds", "self_train", "evaluate", "round")},
+    **{f"recipe.{name}": optional(_GROUP) for name in _RECIPE_GROUPS},
+    **{f"recipe.{name}.**": FREE for name in _RECIPE_GROUPS},
     "recipe.closing_lines": ListOf(_TEXT, 0),
     "recipe.stages": _GROUP,
     "recipe.stages.*": _GROUP,

@@ -19,6 +19,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig
 
 from cutler_pl.commands.going_on import part_of_recipe, requeued
+from cutler_pl.commands.recipe.dry_run import print_plan
 from cutler_pl.commands.recipe.markers import State, read_marker, write_marker
 from cutler_pl.commands.recipe.stages import Stage, fingerprints, read_stages, with_rounds
 from cutler_pl.commands.run_metadata import record_run
@@ -46,6 +47,9 @@ def run(cfg: DictConfig) -> None:
     cfg = with_rounds(cfg)
     stages = read_stages(cfg, maskcut_settings=_given("maskcut."))
     output = Path(cfg.recipe.output)
+    if cfg.get("dry_run", False):
+        print_plan(cfg, stages)
+        return
     signals.handle_also("SIGUSR1")
     try:
         with part_of_recipe():
