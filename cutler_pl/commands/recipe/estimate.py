@@ -74,7 +74,7 @@ class Estimator:
             return Amount(marker.seconds, "measured, this stage")
         if images is None:
             return Amount(None, NOT_MEASURED)
-        for name, other in self._finished.items():
+        for name, other in reversed(self._finished.items()):
             done = self._by_name[name]
             if _kind(done) == _kind(stage) and other.seconds and (of_it := self.work(done).images):
                 return Amount(images * other.seconds / of_it, f"measured here, rate of {name}")
@@ -90,7 +90,7 @@ class Estimator:
         images = self.work(stage).images
         if images is None:
             return Amount(None, NOT_MEASURED)
-        for name in self._finished:
+        for name in reversed(self._finished):
             done = self._by_name[name]
             if done.pipeline == stage.pipeline and (of_it := self.work(done).images):
                 return Amount(images * _size(done.folder) / of_it, f"measured here, rate of {name}")

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from omegaconf import DictConfig, OmegaConf
 
 from cutler_pl.commands.going_on import RECIPE
@@ -23,8 +24,10 @@ log = get_logger(__name__)
 
 _PROCESS = "cutler_pl.commands.recipe.job_process"
 _OF_THE_EXECUTOR = ("cluster", "max_num_timeout")
+_FLAGS = {"tasks_per_node": "ntasks_per_node", "timeout_min": "time", "mem_gb": "mem"}
 _RESERVE_SECONDS = 30.0  # of the time between signal and end: for requeueing
 _POLL_SECONDS = 0.2
+_MAX_CHARACTERS = 400  # of what submitit or sbatch say
 
 
 class StageJob:
@@ -52,7 +55,11 @@ class StageJob:
         command = [sys.executable, "-m", "cutler_pl", *self.words]
         environment = {**os.environ, RECIPE: self.recipe}
         self._process = subprocess.Popen(command, env=environment, preexec_fn=_ignore_signal_of_submitit)
-        os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)  # without the lock that `checkpoint` would need
+        try:  # without the lock of `Popen.wait`, which `checkpoint` would wait for
+            os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)
+        except BaseException:
+            self._process.terminate()
+            raise
         if code := self._process.wait():
             how = f"was ended by {signal.Signals(-code).name}" if code < 0 else "failed"
             raise StageFailedError(f"{self.words[-1].removeprefix('only=')} {how}; the lines above say why")
@@ -98,7 +105,7 @@ def submit(launch: DictConfig, output: Path, jobs: Sequence[tuple[Stage, StageJo
             executor.update_parameters(**_parameters(launch, stage, before))
             submitted = executor.submit(job)
         except (submitit.core.utils.FailedJobError, ValueError) as error:
-            raise ConfigError(f"launch={launch.cluster}, stage {stage.name}: {_last_line(error)}") from error
+            raise ConfigError(f"launch={launch.cluster}, stage {stage.name}: {_one_line(error)}") from error
         before = str(submitted.job_id)
         log.info("%s: job %s, log in %s", stage.name, before, submitted.paths.stderr)
         if launch.cluster == "local":
@@ -115,11 +122,14 @@ def _parameters(launch: DictConfig, stage: Stage, before: str | None) -> dict[st
     given: Mapping[str, Any] = OmegaConf.to_container(launch, resolve=True)  # type: ignore[assignment]
     found = {name: value for name, value in given.items() if value is not None and name not in _OF_THE_EXECUTOR}
     if launch.cluster == "local":
-        return found
+        return {**found, "gpus_per_node": torch.cuda.device_count()}
     if stage.pipeline is None:
         found = {name: value for name, value in found.items() if name not in ("nodes", "gpus_per_node")}
         found["tasks_per_node"] = 1
-    found |= {"name": f"cutler_{stage.name}", "srun_args": ["--kill-on-bad-exit=1"]}
+    if "mem_gb" in found:
+        found["mem_gb"] = f"{found['mem_gb']}GB"
+    found = {_FLAGS.get(name, name): value for name, value in found.items()}
+    found |= {"job_name": f"cutler_{stage.name}", "srun_args": ["--kill-on-bad-exit=1"]}
     return found if before is None else {**found, "dependency": f"afterok:{before}"}
 
 
@@ -133,8 +143,8 @@ def _finish(stage: Stage, job: Any, errors: Any) -> None:
         raise
 
 
-def _last_line(error: BaseException) -> str:
-    return next((line for line in reversed(str(error).splitlines()) if line.strip()), type(error).__name__)
+def _one_line(error: BaseException) -> str:
+    return " ".join(line.strip() for line in str(error).splitlines() if line.strip())[:_MAX_CHARACTERS]
 
 
 def _ignore_signal_of_submitit() -> None:
