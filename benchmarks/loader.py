@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torchvision.io  # noqa: F401  # as every detector loads it, and then its decoder is used
 from PIL import Image, ImageOps
 from pycocotools import mask as coco_mask
 

@@ -7,6 +7,7 @@ while its detector applied it). Sizes are checked on the header, before any pixe
 import os
 import stat
 import struct
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -54,6 +55,8 @@ def read_image(
         ImageReadError: The file is missing, empty, truncated, no image, too small or too large.
     """
     with _opened(path, max_pixels) as image:
+        if (pixels := _decode_jpeg(path, image, upright=upright)) is not None:
+            return pixels
         image.load()
         return upright_rgb(image) if upright else _rgb(image, orientation=1)
 
@@ -192,6 +195,26 @@ def _opened(path: str | Path, max_pixels: int | None) -> Iterator[Image.Image]:
         raise ImageReadError(
             f"{path}: not readable as an image ({_reason(error)}); replace or remove the file"
         ) from error
+
+
+def _decode_jpeg(path: str | Path, image: Image.Image, *, upright: bool) -> UInt8[np.ndarray, "height width 3"] | None:
+    """Pixels by torchvision's decoder: the same as Pillow's, without its copies; None for what Pillow is to read.
+
+    It is used where torchvision is loaded already, which takes a second.
+    """
+    if "torchvision.io" not in sys.modules or image.format != "JPEG" or image.mode not in ("RGB", "L"):
+        return None
+    if upright and _orientation(image) != 1:
+        return None
+    import torch
+    from torchvision.io import ImageReadMode, decode_jpeg
+
+    try:
+        decoded = decode_jpeg(torch.from_numpy(np.fromfile(path, dtype=np.uint8)), mode=ImageReadMode.RGB)
+    except (RuntimeError, AttributeError):  # damaged, which Pillow reads or explains; torchvision without its decoder
+        return None
+    pixels: UInt8[np.ndarray, "height width 3"] = decoded.permute(1, 2, 0).numpy()
+    return pixels if pixels.shape[1::-1] == image.size else None
 
 
 def _raise_pillows_limit(limit: int) -> None:

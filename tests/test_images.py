@@ -1,13 +1,16 @@
 import json
 import os
 import struct
+import sys
 import warnings
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torchvision.io  # noqa: F401  # whose decoder is used where it is loaded
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -290,6 +293,36 @@ def test_bug_is_not_an_image_error(write_image: Callable[..., Path], monkeypatch
     monkeypatch.setattr(images, "_to_rgb", broken)
     with pytest.raises(AttributeError, match="a bug of ours"):
         read_image(write_image("image.png"))
+
+
+@pytest.mark.parametrize("size_hw", [(48, 64), (37, 41), (8, 9)])
+@pytest.mark.parametrize(
+    "save",
+    [
+        {},
+        {"subsampling": 0},
+        {"subsampling": 2},
+        {"progressive": True},
+        {"quality": 30},
+        {"keep_rgb": True},
+        {"mode": "L"},
+    ],
+    ids=str,
+)
+def test_jpeg_decoders_agree(
+    write_image: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, size_hw: tuple[int, int], save: dict[str, Any]
+) -> None:
+    """Of torchvision, which is used where it is loaded, and of Pillow; both refuse truncated files."""
+    path = write_image("image.jpg", size_hw, **save)
+    assert "torchvision.io" in sys.modules
+    ours = read_image(path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) * 3 // 4])
+    with pytest.raises(ImageReadError, match=r"(?i)truncated"):
+        read_image(path)
+    path.write_bytes(whole)
+    monkeypatch.delitem(sys.modules, "torchvision.io")
+    assert np.array_equal(ours, read_image(path))
 
 
 @pytest.mark.real_data

@@ -14,37 +14,36 @@ from cutler_pl.runtime.numba_jit import njit_cached
 
 
 def draw_masks(
-    rles: Sequence[RLE], size_hw: tuple[int, int], *, flip: bool = False
-) -> tuple[Bool[np.ndarray, "drawn h w"], Bool[np.ndarray, " masks"]]:
+    rles: Sequence[RLE], out: UInt8[np.ndarray, "masks h w"], *, flip: bool = False
+) -> Bool[np.ndarray, " masks"]:
     """Decode masks, resized by nearest neighbour as Pillow computes it: the pixel under each new pixel's center.
 
     Args:
         rles: Compressed run lengths, of any sizes.
-        size_hw: New height and width.
+        out: Zeros; the first of them become the masks that have pixels at this size, as 0 and 1.
         flip: Mirror the masks left to right.
 
     Returns:
-        The masks that have pixels at the new size, and which of the given ones these are.
+        Which of the given masks have pixels.
 
     Raises:
         ValueError: Counts do not add up to their size.
     """
-    masks = np.zeros((len(rles), *size_hw), dtype=np.uint8)
     is_drawn = np.zeros(len(rles), dtype=bool)
     starts: dict[tuple[int, int], tuple[np.ndarray, np.ndarray]] = {}
     drawn = 0
     for i, rle in enumerate(rles):
         size = rle["size"][0], rle["size"][1]
         if size not in starts:
-            starts[size] = _new_starts(size[0], size_hw[0]), _new_starts(size[1], size_hw[1])
+            starts[size] = _new_starts(size[0], out.shape[1]), _new_starts(size[1], out.shape[2])
         counts = rle["counts"]
         code = np.frombuffer(counts.encode("latin-1") if isinstance(counts, str) else counts, dtype=np.uint8)
-        found = njit_cached(_draw)(code, *starts[size], flip, masks[drawn])
+        found = njit_cached(_draw)(code, *starts[size], flip, out[drawn])
         if found < 0:
             raise ValueError(f"run lengths do not add up to their size {size[0]}×{size[1]}")
         is_drawn[i] = found
         drawn += found
-    return masks[:drawn].view(bool), is_drawn
+    return is_drawn
 
 
 def _new_starts(old: int, new: int) -> Int64[np.ndarray, " old_and_end"]:

@@ -16,7 +16,7 @@ from jaxtyping import Int64
 from torch.utils.data import BatchSampler, DataLoader, Dataset
 
 from cutler_pl.coco.failures import Failure, Failures
-from cutler_pl.data.loader import SizedLoader, loader_settings
+from cutler_pl.data.loader import SizedLoader, loader_settings, sendable_zeros
 from cutler_pl.errors import ImageReadError
 from cutler_pl.images import read_image, read_oriented
 from cutler_pl.runtime.distributed import global_rank, world_size
@@ -60,7 +60,7 @@ class ImageFiles(Dataset[Item]):
                 pixels = read_oriented(path, (int(height), int(width)))
         except ImageReadError as error:
             return Failure(name, str(error))
-        image = torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
+        image = sendable_zeros(3, *pixels.shape[:2]).copy_(torch.from_numpy(pixels).permute(2, 0, 1))
         return image, ImageMeta(int(self.image_ids[number]), name, *pixels.shape[:2])
 
 

@@ -93,7 +93,7 @@ class InstanceDataset(Dataset[Sample]):
         target: Target = {
             "boxes": boxes[visible],
             "labels": torch.tensor(labels, dtype=torch.int64),
-            "masks": torch.from_numpy(masks),
+            "masks": masks,
             "image_id": int(index.image_ids[image_index]),
         }
         return apply_image(torch.from_numpy(pixels).permute(2, 0, 1), params).contiguous(), target

@@ -1,15 +1,18 @@
 """Loaders as plain iterables, since Lightning would put samplers of its own into a `DataLoader`."""
 
+import math
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 import torch
-from torch.utils.data import DataLoader
+from jaxtyping import UInt8
+from torch import Tensor
+from torch.utils.data import DataLoader, get_worker_info
 
+from cutler_pl.runtime.loader_process import in_loader_process
 from cutler_pl.runtime.ranges import Count, check_fields
-from cutler_pl.runtime.signals import in_loader_process
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -66,3 +69,13 @@ def loader_settings(num_workers: int) -> dict[str, Any]:
         "generator": torch.Generator().manual_seed(0),
         "worker_init_fn": in_loader_process,
     }
+
+
+def sendable_zeros(*shape: int) -> UInt8[Tensor, "..."]:
+    """Zeros that a loader process sends without a copy: in memory that it shares with its parent, as torch's own
+    collation allocates."""
+    size = math.prod(shape)
+    if size == 0 or get_worker_info() is None:
+        return torch.zeros(shape, dtype=torch.uint8)
+    storage: torch.UntypedStorage = torch.UntypedStorage._new_shared(size)  # type: ignore[no-untyped-call]
+    return torch.empty(0, dtype=torch.uint8).set_(storage).view(shape)

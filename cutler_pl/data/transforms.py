@@ -11,10 +11,12 @@ from typing import Annotated, NamedTuple
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
+from torch import Tensor
 
 from cutler_pl.coco import rle
 from cutler_pl.coco.mask_pixels import draw_masks
 from cutler_pl.coco.schema import Segmentation
+from cutler_pl.data.loader import sendable_zeros
 from cutler_pl.ops.resize import resize_image, resized_size_hw
 from cutler_pl.runtime.ranges import Integer, ListOf, Share, check_fields
 from cutler_pl.types import ImageTensor
@@ -57,7 +59,7 @@ def sample_params(size_hw: SizeHW, params: TrainTransformParams, rng: torch.Gene
 
 def apply_image(image: ImageTensor, params: TransformParams) -> ImageTensor:
     """Resized and flipped pixels."""
-    return resize_image(image, params.size_hw, flip=params.flip)
+    return resize_image(image, params.size_hw, flip=params.flip, new=sendable_zeros)
 
 
 def apply_boxes(
@@ -74,7 +76,7 @@ def apply_boxes(
 
 def apply_masks(
     segmentations: Sequence[Segmentation], size_hw: SizeHW, params: TransformParams
-) -> tuple[Bool[np.ndarray, "visible h w"], Bool[np.ndarray, " gt"]]:
+) -> tuple[Bool[Tensor, "visible h w"], Bool[np.ndarray, " gt"]]:
     """Resized and flipped masks of an image of `size_hw`: those that have pixels then, and which these are."""
     height, width = params.size_hw
     scale_xy = width / size_hw[1], height / size_hw[0]
@@ -82,7 +84,9 @@ def apply_masks(
         rle.to_rle(_scaled(given, scale_xy), height, width) if isinstance(given, list) else rle.to_rle(given, *size_hw)
         for given in segmentations
     ]
-    return draw_masks(scaled, params.size_hw, flip=params.flip)
+    masks = sendable_zeros(len(scaled), height, width)
+    visible = draw_masks(scaled, masks.numpy(), flip=params.flip)
+    return masks[: np.count_nonzero(visible)].view(torch.bool), visible
 
 
 def _scaled(polygons: list[list[float]], scale_xy: tuple[float, float]) -> list[list[float]]:

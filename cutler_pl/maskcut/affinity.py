@@ -86,14 +86,13 @@ class PackedEdges:
     kernels: Kernels
 
     @classmethod
-    def pack(
-        cls, similarity: Float32[Tensor, "images patches patches"], *, tau: float, kernels: Kernels
-    ) -> "PackedEdges":
+    def of(cls, directions: Float64[Tensor, "images dim patches"], *, tau: float, kernels: Kernels) -> "PackedEdges":
         """Edges where the similarity exceeds τ."""
-        images, patches, _ = similarity.shape
+        images, dim, patches = directions.shape
         words = -(-patches // _WORD_BITS)
-        bits = torch.empty(images, words, patches, dtype=torch.int32, device=similarity.device)
-        kernels("pack_edges", bits.numel(), similarity, bits, patches, words, float(tau))
+        bits = torch.empty(images, words, patches, dtype=torch.int32, device=directions.device)
+        sizes = (patches, words, dim, float(tau), _rounding_of_cosines(dim))
+        kernels("pack_edges", bits.numel(), _cosines(directions), directions, bits, *sizes)
         return cls(bits, kernels)
 
     @property
@@ -199,14 +198,14 @@ def build_graph(
     Returns:
         The graphs, row-major patches, none blanked; a patch of zeros has no edge, not even to itself.
     """
-    similarity = _similarity(F.normalize(features.flatten(2).double(), dim=1), tau)
-    batch, patches = similarity.shape[:2]
+    directions = F.normalize(features.flatten(2).double(), dim=1).contiguous()
+    batch, _, patches = directions.shape
     kernels = kernels or kernels_for(SOURCE, features.device)
     edges: Edges
     if kernels is None:
-        edges = DenseEdges(similarity.gt_(tau).float())
+        edges = DenseEdges(_similarity(directions, tau).gt_(tau).float())
     else:
-        edges = PackedEdges.pack(similarity, tau=tau, kernels=kernels)
+        edges = PackedEdges.of(directions, tau=tau, kernels=kernels)
     active = torch.ones(batch, patches, dtype=torch.bool, device=features.device)
     return PatchGraph(edges=edges, active=active, images=tuple(range(batch)), eps=eps)
 
@@ -219,11 +218,8 @@ def _similarity(
     A float32 product depends on the order of summation, and a mask may hang on a single edge. The pairs that float32
     leaves in doubt, one in ten thousand or fewer, are computed again in float64 and set to ±1.
     """
-    single = directions.float()
-    with full_float32():
-        similarity = single.transpose(1, 2) @ single
-    # of a sum of `dim` products in any order, of rounding the factors, and of rounding τ
-    error = (directions.shape[1] + 4) * 2.0**-_FLOAT32_BITS
+    similarity = _cosines(directions)
+    error = _rounding_of_cosines(directions.shape[1])
     for cosines, columns in zip(similarity, directions, strict=True):
         i, j = _places((cosines > tau - error) & (cosines < tau + error))
         rows = columns.T
@@ -231,6 +227,17 @@ def _similarity(
         exact = (rows[i] * rows[j]).sum(1) if few else (rows @ columns)[i, j]
         cosines[i, j] = torch.where(exact > tau, 1.0, -1.0)
     return similarity
+
+
+def _cosines(directions: Float64[Tensor, "batch dim patches"]) -> Float32[Tensor, "batch patches patches"]:
+    single = directions.float()
+    with full_float32():
+        return single.transpose(1, 2) @ single
+
+
+def _rounding_of_cosines(dim: int) -> float:
+    """Bound of the error: a sum of `dim` float32 products in any order, rounded factors, and a rounded τ."""
+    return (dim + 4) * 2.0**-_FLOAT32_BITS
 
 
 def _places(chosen: Bool[Tensor, "patches patches"]) -> tuple[Int64[Tensor, " pairs"], Int64[Tensor, " pairs"]]:

@@ -30,6 +30,7 @@ _log = get_logger(__name__)
 _ROUNDING = 1e-13
 _WEAK_LINK = 1e-4
 _MIN_STEPS = 3
+_FIRST_CHECK = 8
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ class LanczosSolver:
         found = RitzPairs.empty(len(graph.images), steps, graph.active.device)
         converged = torch.zeros_like(found.values, dtype=torch.bool)
         while reduction.size < steps and not converged.all():
-            size = steps if complete else min(max(reduction.size + self.check_every, _MIN_STEPS), steps)
+            size = steps if complete else min(max(reduction.size + self.check_every, _FIRST_CHECK), steps)
             while reduction.size < size:
                 reduction.step()
             pairs, converged_now = self._check_convergence(reduction, graph)

@@ -12,6 +12,7 @@ from torchvision.ops import roi_align
 
 from cutler_pl.models.backbone import STRIDES
 from cutler_pl.ops.boxes import box_area
+from cutler_pl.ops.counts import count_each
 from cutler_pl.ops.roi_align import roi_align_cpu
 
 POOLED_STRIDES = STRIDES[:4]
@@ -58,8 +59,7 @@ def pool_boxes(
     elif rois.device.type == "cpu":
         return roi_align_cpu(features, rois, levels, size, spatial_scales=scales)
     else:
-        order, counts = levels.argsort(stable=True), torch.bincount(levels, minlength=len(POOLED_STRIDES)).tolist()
-        chosen = list(torch.split(order, counts))
+        chosen = list(torch.split(levels.argsort(stable=True), count_each(levels, len(POOLED_STRIDES))))
     pooled = [
         roi_align(level, rois[part], size, spatial_scale=scale, sampling_ratio=0, aligned=True)
         for level, part, scale in zip(features, chosen, scales, strict=True)

@@ -12,6 +12,7 @@ from cutler_pl.models.matcher import IGNORED, NEGATIVE, POSITIVE, Match, Matcher
 from cutler_pl.models.sampler import Sampler, sample_indices
 from cutler_pl.models.targets import PaddedTargets
 from cutler_pl.ops.boxes import box_iou
+from cutler_pl.ops.counts import count_each
 
 
 class LabeledProposals(NamedTuple):
@@ -43,8 +44,7 @@ class LabeledProposals(NamedTuple):
 
     def per_image(self, batch: int) -> list[int]:
         """Number of proposals of each of so many images."""
-        counts: list[int] = torch.bincount(self.images, minlength=batch).tolist()
-        return counts
+        return count_each(self.images, batch)
 
 
 def stage_matcher(iou: float) -> Matcher:

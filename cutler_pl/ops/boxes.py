@@ -18,7 +18,8 @@ def xywh_to_xyxy(boxes: _Boxes) -> _Boxes:
 
 def masks_to_boxes(masks: Bool[Tensor, "boxes height width"]) -> Float[Tensor, "boxes 4"]:
     """Tight boxes of masks; an empty mask has the box 0, 0, 0, 0."""
-    return torch.stack([*_extent(masks.any(dim=1)), *_extent(masks.any(dim=2))])[[0, 2, 1, 3]].T.float()
+    (left, right), (top, bottom) = _extent(masks.any(dim=1)), _extent(masks.any(dim=2))
+    return torch.stack([left, top, right, bottom]).T.float()
 
 
 def _extent(used: Bool[Tensor, "boxes side"]) -> tuple[Tensor, Tensor]:

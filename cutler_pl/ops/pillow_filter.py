@@ -15,24 +15,22 @@ _HALF = UNIT // 2
 
 
 def resize_bilinear(
-    image: UInt8[np.ndarray, "height width 3"], size_hw: tuple[int, int], *, flip: bool = False
-) -> UInt8[np.ndarray, "3 h w"]:
-    """Resize, columns before rows, and flip left to right.
+    image: UInt8[np.ndarray, "height width 3"], out: UInt8[np.ndarray, "3 h w"], *, flip: bool = False
+) -> None:
+    """Fill `out` with the resized image, columns before rows.
 
     Args:
         image: RGB in any memory layout.
-        size_hw: New height and width.
-        flip: Mirror the result.
+        out: The new planes.
+        flip: Mirror the result left to right.
     """
-    height, width = size_hw
+    height, width = out.shape[1:]
     first_column, column_weights = _taps(image.shape[1], width)
     if flip:
         first_column, column_weights = first_column[::-1].copy(), column_weights[::-1].copy()
     columns_done = np.empty((3, image.shape[0], width), dtype=np.uint8)
     njit_cached(_resize_columns)(image, first_column, column_weights, columns_done)
-    resized = np.empty((3, height, width), dtype=np.uint8)
-    njit_cached(_resize_rows)(columns_done, *_taps(image.shape[0], height), resized)
-    return resized
+    njit_cached(_resize_rows)(columns_done, *_taps(image.shape[0], height), out)
 
 
 def _taps(old: int, new: int) -> tuple[Int64[np.ndarray, " new"], Int32[np.ndarray, "new taps"]]:

@@ -6,6 +6,8 @@ the axes by cost, which changes pixels. On the CPU the filter is compiled (`pill
 products.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
@@ -14,6 +16,8 @@ from torch import Tensor
 
 from cutler_pl.ops.pillow_filter import UNIT, resize_bilinear
 from cutler_pl.types import ImageTensor
+
+NewTensor = Callable[..., Tensor]
 
 
 def resized_size_hw(size_hw: tuple[int, int], *, shortest: int, longest: int) -> tuple[int, int]:
@@ -28,14 +32,25 @@ def resized_size_hw(size_hw: tuple[int, int], *, shortest: int, longest: int) ->
     return height, width
 
 
-def resize_image(image: ImageTensor, size_hw: tuple[int, int], *, flip: bool = False) -> ImageTensor:
-    """Resize 8-bit RGB on its device, and flip it left to right; an image that stays as it is is returned itself."""
+def resize_image(
+    image: ImageTensor, size_hw: tuple[int, int], *, flip: bool = False, new: NewTensor | None = None
+) -> ImageTensor:
+    """Resize 8-bit RGB on its device, and flip it left to right; an image that stays as it is is returned itself.
+
+    Args:
+        image: RGB, in any memory layout.
+        size_hw: New height and width.
+        flip: Mirror the result.
+        new: Allocates the 8-bit tensor of a given shape that the result of the CPU is written to.
+    """
     if torch.compiler.is_exporting():
         return resize_by_matrices(image, size_hw)
     if image.shape[1:] == size_hw:
         return image.flip(-1) if flip else image
     if image.device.type == "cpu":
-        return torch.from_numpy(resize_bilinear(image.permute(1, 2, 0).numpy(), size_hw, flip=flip))
+        resized = image.new_empty((3, *size_hw)) if new is None else new(3, *size_hw)
+        resize_bilinear(image.permute(1, 2, 0).numpy(), resized.numpy(), flip=flip)
+        return resized
     resized = resize_by_matrices(image, size_hw)
     return resized.flip(-1) if flip else resized
 

@@ -4,9 +4,10 @@ In every `.cu` file the first parameter is the number of items; tensors arrive a
 floats as `double`. Kernels use no shared memory, so that the tests run the same source on a CPU.
 """
 
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -49,6 +50,7 @@ class CudaKernels:
         self._cupy = require("cupy", extra="gpu", purpose="MaskCut's fast path on a GPU")
         self._module = self._cupy.RawModule(code=source.read_text(), options=COMPILER_OPTIONS)
         self._function = cache(self._module.get_function)
+        self._stream = cache(self._wrap_stream)
 
     def __call__(self, name: str, items: int, *arguments: Tensor | int | float) -> None:
         """Queue a kernel on torch's current stream of the tensors' device."""
@@ -57,8 +59,26 @@ class CudaKernels:
         device = next(a.device for a in arguments if isinstance(a, Tensor))
         stream = torch.cuda.current_stream(device).cuda_stream
         blocks = -(-items // THREADS)
-        with self._cupy.cuda.Device(device.index), self._cupy.cuda.ExternalStream(stream):
+        with self._cupy.cuda.Device(device.index), self._stream(stream):
             self._function(name)((blocks,), (THREADS,), (np.int64(items), *map(kernel_argument, arguments)))
+
+    def _wrap_stream(self, pointer: int) -> Any:
+        streams = self._cupy.cuda
+        if pointer == 0:
+            return streams.Stream.null
+        if hasattr(streams.Stream, "from_external"):  # CuPy 14
+            return streams.Stream.from_external(_Stream(pointer))
+        return streams.ExternalStream(pointer)
+
+
+@dataclass(frozen=True)
+class _Stream:
+    """A stream of torch's in the CUDA stream protocol."""
+
+    pointer: int
+
+    def __cuda_stream__(self) -> tuple[int, int]:
+        return 0, self.pointer
 
 
 def kernel_argument(value: Tensor | int | float) -> np.generic:

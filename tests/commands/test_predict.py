@@ -1,9 +1,12 @@
 """`predict` on folders with odd names, with a small detector that has not been trained."""
 
 import json
+import multiprocessing
 import os
 import re
 import shutil
+import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -74,6 +77,23 @@ def test_nothing_readable_is_an_error(command: Command, checkpoint: Path, tmp_pa
     assert outcome.code == 1
     assert "none of the 1 images can be read" in outcome.err
     assert json.loads((tmp_path / "out/predictions.json").read_text()) == []
+
+
+def test_killed_loader_process_is_one_sentence(
+    command: Command, checkpoint: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Within seconds; whoever kills it, often the system for want of memory."""
+    monkeypatch.setattr(image_datamodule, "read_image", lambda _: os.kill(os.getpid(), signal.SIGKILL))
+    start = time.monotonic()
+    outcome = command(
+        "scripts/predict.py", f"checkpoint={checkpoint}", f"input={folder}", f"output={tmp_path}/out", "trainer=cpu",
+        "num_workers=1", "overlays=false",
+    )  # fmt: skip
+    assert outcome.code == 1
+    assert outcome.err.count("error: a loader process was killed") == 1
+    assert "Traceback" not in outcome.err
+    assert time.monotonic() - start < 30
+    assert not multiprocessing.active_children()
 
 
 def test_settings_of_inference_act(command: Command, checkpoint: Path, folder: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch.utils.data import DataLoader
 
 from cutler_pl.data.instances import InstanceDataset, Sample, collate, collate_plain
 from cutler_pl.data.sampler import SampleKey
@@ -70,6 +71,22 @@ def test_drop_crowds_and_vanished_objects(make_folder: Callable[..., Any]) -> No
     assert target is not None
     assert len(target["labels"]) == 1
     assert bool(target["masks"].any())
+
+
+def test_loader_processes_share_pixels_and_masks(make_folder: Callable[..., Any]) -> None:
+    """They are allocated where the parent reads them, so that sending copies nothing."""
+    folder = make_folder([(24, 40)] * 2)
+    data, keys = dataset(folder.images, folder.annotations), [[SampleKey(0, 0, 0)], [SampleKey(0, 0, 1)]]
+    for workers in (0, 1):
+        loader = DataLoader(data, batch_sampler=keys, collate_fn=are_shared, num_workers=workers)
+        assert list(loader) == [[workers == 1] * 2] * 2
+
+
+def are_shared(samples: list[Sample]) -> list[bool]:
+    (sample,) = samples
+    assert sample.image is not None
+    assert sample.target is not None
+    return [sample.image.is_shared(), sample.target["masks"].is_shared()]
 
 
 def test_labels_follow_the_category_table(make_folder: Callable[..., Any]) -> None:

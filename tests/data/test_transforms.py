@@ -35,7 +35,7 @@ def apply_mask(segmentation: Segmentation, size_hw: tuple[int, int], params: Tra
     """Of an object that has pixels."""
     masks, visible = apply_masks([segmentation], size_hw, params)
     assert visible.all()
-    return masks[0]
+    return masks[0].numpy()
 
 
 def tensor(pixels: np.ndarray) -> torch.Tensor:
@@ -93,7 +93,7 @@ def test_vanished_masks_are_left_out(flip: bool) -> None:
     masks, visible = apply_masks(given, (8, 10), params)
     expected = [apply_mask(segmentation, (8, 10), params) for segmentation in (given[1], given[4])]
     assert visible.tolist() == [False, True, False, False, True]
-    assert np.array_equal(masks, expected)
+    assert np.array_equal(masks.numpy(), expected)
     masks, visible = apply_masks([], (8, 10), params)
     assert masks.shape == (0, 2, 3)
     assert visible.shape == (0,)

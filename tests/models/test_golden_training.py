@@ -151,7 +151,10 @@ def test_one_training_step(golden, arrays, batch, detector_of) -> None:
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("case", ["cascade_bnTrain_drop1", "cascade_bnEval_drop1"])
-def test_one_training_step_on_a_gpu(case: str, golden, arrays, batch, detector_of) -> None:
+def test_one_training_step_on_a_gpu(
+    case: str, golden, arrays, batch, detector_of, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
     check_backward(case, golden, arrays, batch, detector_of, device="cuda")
 
 

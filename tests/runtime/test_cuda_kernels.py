@@ -89,6 +89,8 @@ class FakeCupy:
     def __init__(self) -> None:
         self.cuda = self
         self.launched: list[tuple] = []
+        self.streams: list[object] = []
+        self.Stream = SimpleNamespace(null=nullcontext(), from_external=self._wrap)
 
     def RawModule(self, code: str, options: tuple[str, ...]) -> "FakeCupy":  # noqa: N802
         assert "__global__" in code
@@ -99,7 +101,12 @@ class FakeCupy:
         return nullcontext()
 
     def ExternalStream(self, pointer: int) -> nullcontext[None]:  # noqa: N802
-        assert pointer == 11
+        """CuPy 13; deprecated since."""
+        self.streams.append(pointer)
+        return nullcontext()
+
+    def _wrap(self, stream: Any) -> nullcontext[None]:
+        self.streams.append(stream.__cuda_stream__())
         return nullcontext()
 
     def get_function(self, name: str):
@@ -118,6 +125,21 @@ def test_a_launch_covers_all_items(monkeypatch: pytest.MonkeyPatch) -> None:
     ((name, grid, block, arguments),) = cupy.launched
     assert (name, grid, block) == ("components_start", (3,), (256,))
     assert [a.item() for a in arguments] == [600, tensor.data_ptr(), 3]
+
+
+@pytest.mark.parametrize(("pointer", "is_old", "streams"), [(0, False, []), (11, False, [(0, 11)]), (11, True, [11])])
+def test_launches_go_to_torchs_stream(
+    pointer: int, is_old: bool, streams: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cupy = FakeCupy()
+    if is_old:
+        del cupy.Stream.from_external
+    monkeypatch.setattr(cuda_kernels, "require", lambda *_, **__: cupy)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: SimpleNamespace(cuda_stream=pointer))
+    run = CudaKernels(SOURCES[0])
+    for _ in range(2):
+        run("components_start", 1, torch.zeros(1))
+    assert cupy.streams == streams
 
 
 def test_twin_needs_no_system_compiler(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

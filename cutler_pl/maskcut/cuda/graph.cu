@@ -2,8 +2,10 @@
 // second eigenpair of small tridiagonal matrices.
 
 // bits[image][word][i] holds edges 32 word .. 32 word + 31 of patch i. One item per word; neighbours in i read neighbouring memory.
+// A similarity within `error` of tau is computed again, from the directions[image][dim][patch].
 extern "C" __global__ void pack_edges(
-    long long count, const float* similarity, unsigned* bits, long long patches, long long words, double tau) {
+    long long count, const float* similarity, const double* directions, unsigned* bits, long long patches, long long words,
+    long long dim, double tau, double error) {
     const long long t = blockIdx.x * (long long)blockDim.x + threadIdx.x;
     if (t >= count) return;
     const long long i = t % patches, word = t / patches % words, image = t / patches / words;
@@ -11,7 +13,14 @@ extern "C" __global__ void pack_edges(
     unsigned packed = 0;
     for (int b = 0; b < 32; ++b) {
         const long long j = 32 * word + b;
-        if (j < patches && column[j * patches] > (float)tau) packed |= 1u << b;
+        if (j >= patches) break;
+        double cosine = column[j * patches];
+        if (fabs(cosine - tau) < error) {
+            const double* of_image = directions + image * dim * patches;
+            cosine = 0;
+            for (long long k = 0; k < dim; ++k) cosine += of_image[k * patches + i] * of_image[k * patches + j];
+        }
+        if (cosine > tau) packed |= 1u << b;
     }
     bits[t] = packed;
 }
