@@ -15,6 +15,7 @@ from cutler_pl.evaluation import EvalParams
 from cutler_pl.maskcut.crf.params import CrfName
 from cutler_pl.maskcut.params import MaskCutParams, SolverName
 from cutler_pl.models.config import DetectorConfig
+from cutler_pl.ops.tiles import TileParams
 from cutler_pl.pseudo_masks.options import JobShard, RunOptions
 from cutler_pl.runtime.ranges import (
     COUNT,
@@ -114,6 +115,8 @@ _INFERENCE: Rules = {
     **_MODEL,
     **{name: optional(_DETECTOR[name]) for name in ("score_threshold", "nms_threshold")},
     **{name: optional(_DETECTOR[name]) for name in ("max_detections", "min_size_test", "max_size_test")},
+    "tile": optional(rules_of(TileParams)["tile"]),
+    "overlap": rules_of(TileParams)["overlap"],
     "batch_size": COUNT,
     "num_workers": Integer(),
 }
