@@ -137,9 +137,7 @@ def test_dry_run_prints_plan_and_writes_nothing(command: Command, tmp_path: Path
     assert "8 not measured" in rows["all"]
 
 
-def test_dry_run_names_sources_of_its_rates(
-    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_dry_run_names_sources_of_its_rates(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Finished stages of the same output measure; without them, the documented rates are for a GPU."""
     write_data(tmp_path)
     settings = [word for word in words(tmp_path) if not word.startswith("recipe.trainer")]

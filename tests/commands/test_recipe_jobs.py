@@ -106,9 +106,7 @@ def wait_until(ready: Callable[[], object]) -> None:
 
 
 @pytest.mark.slow
-def test_job_told_to_end_saves_and_is_requeued(
-    command: Command, launch: Command, tmp_path: Path, slurm: Slurm
-) -> None:
+def test_job_told_to_end_saves_and_is_requeued(command: Command, launch: Command, tmp_path: Path, slurm: Slurm) -> None:
     """SLURM signals all processes of a job; the requeued one goes on at the saved step."""
     write_data(tmp_path)
     assert command("scripts/recipe.py", *words(tmp_path, steps=40), "only=masks_0").code == 0
