@@ -35,7 +35,7 @@ PROGRAM = """
 import os, sys, time
 from torch.optim.optimizer import register_optimizer_step_post_hook
 def stop(*_):
-    print("first step", time.time() - float(os.environ["STARTED"]), file=sys.stderr, flush=True)
+    print("first step", time.time() - float(os.environ["STARTED"]), time.process_time(), file=sys.stderr, flush=True)
     os._exit(0)
 register_optimizer_step_post_hook(stop)
 from cutler_pl.cli import main
@@ -92,10 +92,8 @@ def main() -> None:
         build = f"from cutler_pl.coco.index import open_index; open_index({str(path)!r})"
         subprocess.run([sys.executable, "-c", build], check=True, env=environment)
         built = time.time() - start
-        print(
-            f"{path.stat().st_size / 1e6:,.0f} MB, {options.images:,} images; index built in {built:.0f} s", flush=True
-        )
-        seconds = []
+        print(f"{path.stat().st_size:,} bytes, {options.images:,} images; index built in {built:.0f} s", flush=True)
+        found = []
         for number in range(options.repeats):
             settings = [
                 *SMALL, f"data.images='{folder}/images'", f"data.annotations='{path}'",
@@ -105,8 +103,10 @@ def main() -> None:
                 [sys.executable, "-c", PROGRAM, "train", *settings], check=True, cwd=folder, text=True,
                 stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, env={**environment, "STARTED": str(time.time())},
             )  # fmt: skip
-            seconds.append(float(run.stderr.rpartition("first step ")[2]))
-        print(f"first step after {median(seconds):.1f} s ({min(seconds):.1f} to {max(seconds):.1f})")
+            found.append([float(word) for word in run.stderr.rpartition("first step ")[2].split()])
+    for column, what in enumerate(("seconds", "CPU seconds, without loader processes")):
+        seconds = [row[column] for row in found]
+        print(f"first step after {median(seconds):.1f} ({min(seconds):.1f} to {max(seconds):.1f}) {what}")
 
 
 if __name__ == "__main__":
