@@ -35,7 +35,7 @@ def one_sentence(command: str) -> Iterator[None]:
     try:
         yield
     except (CutlerError, HydraException, OmegaConfBaseException, OSError, RuntimeError) as error:
-        if signals.requested():
+        if signals.requested() and not isinstance(error, CutlerError):
             raise  # a consequence of the signal, which `signals.handled` answers
         sentence = explain(error, command)
         if sentence is None or os.environ.get(SHOW_TRACEBACKS, "0") not in ("", "0"):

@@ -14,7 +14,7 @@ from cutler_pl.commands.run_metadata import plain, record_run
 from cutler_pl.commands.run_settings import run_settings
 from cutler_pl.commands.settings import require
 from cutler_pl.commands.train_summary import summary
-from cutler_pl.errors import CheckpointError, ConfigError, TrainingDivergedError
+from cutler_pl.errors import CheckpointError, ConfigError, CutlerError, TrainingDivergedError
 from cutler_pl.models.checkpoint import detector_config
 from cutler_pl.models.resume import check_resume
 from cutler_pl.runtime import signals
@@ -23,7 +23,7 @@ from cutler_pl.runtime.logging import get_logger
 from cutler_pl.training import DetectorModule
 from cutler_pl.training.callbacks import StepCheckpoint, StopOnSignal
 from cutler_pl.training.changed_settings import check_changes, check_model
-from cutler_pl.training.checkpoint_folder import AtomicCheckpointIO, CheckpointFolder
+from cutler_pl.training.checkpoint_folder import AtomicCheckpointIO, CheckpointFolder, step_of
 from cutler_pl.training.missed_validation import validate_finished
 from cutler_pl.training.resume import ResumePoint, find_resume_point
 
@@ -41,15 +41,15 @@ def run(cfg: DictConfig) -> Path | None:
         OutputLockedError: Another run writes into the output folder.
         TrainingDivergedError: The loss is not finite any more.
     """
+    signals.handle_also("SIGUSR1")
     L.seed_everything(cfg.seed, workers=True, verbose=False)
     torch.set_float32_matmul_precision("high")
 
     _check_choices(cfg)
     datamodule = instantiate(cfg.data.datamodule)
-    datamodule.check()
     output = Path(cfg.paths.output_dir)
-    signals.handle_also("SIGUSR1")
     try:
+        datamodule.check()
         with rank_zero_lock(output, purpose="train"):
             return _train(cfg, datamodule, output)
     except signals.StoppedBySignal as stop:
@@ -69,6 +69,7 @@ def _train(cfg: DictConfig, datamodule: Any, output: Path) -> Path | None:
     if point is not None and 0 <= trainer.max_steps <= point.step:
         if StepCheckpoint.misses_validation(point.content, folder):
             log.info("the validation of step %d was interrupted and is made up", point.step)
+            StepCheckpoint.log_row(trainer, point.content)
             validate_finished(trainer, module, point.content, datamodule=datamodule, ckpt_path=point.path)
         end = "the training is finished, %s is at step %d of %d; a larger trainer.max_steps goes on"
         log.info(end, point.path, point.step, trainer.max_steps)
@@ -92,6 +93,11 @@ def _train(cfg: DictConfig, datamodule: Any, output: Path) -> Path | None:
         trainer.fit(module, datamodule=datamodule, **start)
     except TrainingDivergedError as error:
         raise TrainingDivergedError(f"{error}; {_way_on(cfg, folder)}") from error
+    except RuntimeError as error:  # of a collective, for instance, since another process has ended by the signal
+        if (signum := signals.requested()) is None or isinstance(error, CutlerError):
+            raise
+        saved = f"step {step_of(folder.last.resolve())}" if folder.last.exists() else "no step"
+        raise signals.StoppedBySignal(signum, f"{saved} is saved, {way_on}") from error
     if not folder.last.exists():
         log.info("trained; no checkpoint was written, as callbacks.checkpoint is off")
         return None

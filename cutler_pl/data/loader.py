@@ -11,8 +11,8 @@ from jaxtyping import UInt8
 from torch import Tensor
 from torch.utils.data import DataLoader, get_worker_info
 
+from cutler_pl.runtime.loader_process import in_loader_process
 from cutler_pl.runtime.ranges import Count, check_fields
-from cutler_pl.runtime.signals import in_loader_process
 
 T_co = TypeVar("T_co", covariant=True)
 

@@ -198,7 +198,7 @@ def build_graph(
     Returns:
         The graphs, row-major patches, none blanked; a patch of zeros has no edge, not even to itself.
     """
-    directions = F.normalize(features.flatten(2).double(), dim=1)
+    directions = F.normalize(features.flatten(2).double(), dim=1).contiguous()
     batch, _, patches = directions.shape
     kernels = kernels or kernels_for(SOURCE, features.device)
     edges: Edges

@@ -51,6 +51,9 @@ class LaunchMonitor:
                     self._end(rank, status, started)
 
     def _end(self, rank: int, status: int, started: "list[subprocess.Popen[Any]]") -> None:
+        if signals.is_handled(signum := -status if status < 0 else status - 128):
+            signals.receive(signum)
+            return
         if status > 0:
             time.sleep(PATIENCE)  # this process has the same error as a rule, and says so
         if self._over.is_set() or signals.requested() is not None:

@@ -1,8 +1,8 @@
 """A lost process of a run ends the others within seconds, by one sentence: they would wait for it in a collective.
 
 Each rank holds a connection to rank 0. The system closes it when a process dies, in whatever way and under whatever
-launcher, and however busy the others are. A process that leaves by an error or a signal says so first, since it or
-its signal handler writes a sentence of its own.
+launcher, and however busy the others are. A process that leaves by an error says so first, since it writes a sentence
+of its own; one that leaves by a signal passes the signal on, as it may have been the only one to get it.
 """
 
 import hmac
@@ -29,12 +29,15 @@ PATIENCE = 2.0
 """Seconds in which a process may write its own sentence, after another one has failed."""
 
 _FINISHED_WORD, _FAILED_WORD, _SAID_WORD = b"f", b"e", b"s"
+_SIGNALLED = 128  # and more: the word is the exit status of a process that a signal has ended
 _CONNECT_SECONDS = 30.0
 _INTERVAL = 0.2
 _TOKEN_SIZE, _RANK_SIZE = 16, 4
 _KEEPALIVE = {"TCP_KEEPIDLE": 3, "TCP_KEEPINTVL": 1, "TCP_KEEPCNT": 4}  # a machine without power is lost in 7 s
 
 _log = get_logger(__name__)
+_connections: set[socket.socket] = set()
+"""Of this process: a loader process would keep them open beyond its end."""
 
 
 class RankMonitor:
@@ -44,6 +47,7 @@ class RankMonitor:
     """
 
     def __init__(self) -> None:
+        self._is_leaving = False
         self._over = threading.Event()
         self._peers: dict[socket.socket, int] = {}
         if global_rank() == 0:
@@ -69,9 +73,11 @@ class RankMonitor:
         """
         if isinstance(error, RuntimeError) and not isinstance(error, CutlerError) and self._peers:
             self._thread.join(PATIENCE + 1)
-        self._end(_FAILED_WORD)
+        signum = error.signum if isinstance(error, signals.StoppedBySignal) else signals.requested()
+        self._end(_FAILED_WORD if signum is None else bytes([_SIGNALLED + signum]))
 
     def _end(self, word: bytes) -> None:
+        self._is_leaving = True  # the others close their connections as soon as they are told
         self._tell(word)
         self._over.set()
 
@@ -92,7 +98,7 @@ class RankMonitor:
             _log.warning(message, global_rank(), host, port, error)
             return
         _keep_alive(peer)
-        self._peers[peer] = 0
+        self._add(peer, 0)
 
     def _accept_all(self, server: socket.socket, token: bytes) -> None:
         """Wait for the connections of the other ranks; strangers are turned away."""
@@ -110,9 +116,13 @@ class RankMonitor:
                 words = b""
             if hmac.compare_digest(words[:_TOKEN_SIZE], token) and len(words) == _TOKEN_SIZE + _RANK_SIZE:
                 _keep_alive(peer)
-                self._peers[peer] = int.from_bytes(words[_TOKEN_SIZE:], "big")
+                self._add(peer, int.from_bytes(words[_TOKEN_SIZE:], "big"))
             else:
                 peer.close()
+
+    def _add(self, peer: socket.socket, rank: int) -> None:
+        self._peers[peer] = rank
+        _connections.add(peer)
 
     def _watch_rank_zero(self) -> None:
         for peer in self._peers:
@@ -120,7 +130,10 @@ class RankMonitor:
                 word = _receive(peer)
             if word == _SAID_WORD:
                 end_process(None)
-            if word == _FINISHED_WORD or self._stands_down(PATIENCE if word == _FAILED_WORD else 0):
+            if word == _FINISHED_WORD or self._stands_down(PATIENCE if word else 0):
+                return
+            if word and word[0] >= _SIGNALLED:
+                follow(word[0])
                 return
             speaks = global_rank() == 1 or os.environ.get("LOCAL_RANK") == "0"
             end_process(f"rank 0 {LOST}, {GOES_ON}" if speaks and not word else None)
@@ -136,7 +149,10 @@ class RankMonitor:
                     word = _receive(peer)
                     if word == _FINISHED_WORD:
                         continue
-                    if self._stands_down(PATIENCE if word == _FAILED_WORD else 0):
+                    if self._stands_down(PATIENCE if word else 0):
+                        return
+                    if word and word[0] >= _SIGNALLED:
+                        follow(word[0])
                         return
                     say(f"rank {self._peers[peer]} {FAILED if word else LOST}, {GOES_ON}")
                     self._tell(_SAID_WORD)
@@ -144,7 +160,10 @@ class RankMonitor:
 
     def _stands_down(self, seconds: float) -> bool:
         """Whether this process ends by itself within some seconds, or has been told to by a signal."""
-        return self._over.wait(seconds) or signals.requested() is not None
+        self._over.wait(seconds)
+        if self._is_leaving:
+            self._over.wait()  # until all are told: this thread closes the connections
+        return self._over.is_set() or signals.requested() is not None
 
 
 def say(sentence: str) -> None:
@@ -160,6 +179,15 @@ def end_process(sentence: str | None) -> NoReturn:
         child.kill()
     sys.stdout.flush()
     os._exit(1)
+
+
+def follow(status: int) -> None:
+    """End this process by the signal that has ended another one, as if it had got the signal as well.
+
+    Args:
+        status: Exit status of the other process, above 128.
+    """
+    signals.receive(status - _SIGNALLED, within=3 * PATIENCE)
 
 
 def _listen() -> socket.socket:
@@ -183,3 +211,13 @@ def _receive(peer: socket.socket) -> bytes:
         return peer.recv(1)
     except OSError:
         return b""
+
+
+def _close_in_child() -> None:
+    for peer in _connections:
+        peer.close()
+    _connections.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_close_in_child)

@@ -14,10 +14,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any
 
 from cutler_pl.runtime.distributed import global_rank
+from cutler_pl.runtime.loader_process import in_loader_process
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 GRACE_SECONDS = 8.0
@@ -207,6 +208,24 @@ def requested() -> signal.Signals | None:
     return None if _handling is None else _handling.received
 
 
+def is_handled(signum: int) -> bool:
+    """Whether a signal ends this process by one sentence."""
+    return _handling is not None and signum in _handling.signals
+
+
+def receive(signum: int, within: float | None = None) -> None:
+    """Have this process end as if it had got a signal, from a thread: another process of its run has got it.
+
+    Args:
+        signum: The signal.
+        within: Seconds after which the process ends where it is; None for those of any signal.
+    """
+    here = _handling
+    os.kill(os.getpid(), signum)
+    if here is not None and within is not None and not here._finished.wait(within):
+        here.end(signal.Signals(signum))
+
+
 @contextmanager
 def deferred(grace: float) -> Iterator[None]:
     """Inside, the first signal is noted only: look at `requested()` at points of your own, and leave within `grace`.
@@ -249,24 +268,6 @@ def pass_on_to(launched: Launched) -> None:
     """Send a signal to further processes as well, which handle it themselves; the list is emptied then."""
     if _handling is not None:
         _handling.launched = launched
-
-
-def in_loader_process(number: int = 0) -> None:
-    """Let a loader process work until its parent ends or says so: signals reach all processes of a run at once.
-
-    A second SIGTERM ends it. For `worker_init_fn`, after torch has set a handler of its own.
-    """
-    for name in ("SIGINT", "SIGUSR1"):
-        if hasattr(signal, name):
-            signal.signal(signal.Signals[name], signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))
-    sys.excepthook = _silent_without_parent
-
-
-def _silent_without_parent(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
-    """Say nothing of a connection that the parent closed: its end, not an error of the thread that shares tensors."""
-    if not issubclass(kind, ConnectionError | EOFError):
-        sys.__excepthook__(kind, error, traceback)
 
 
 def _before_fork() -> None:

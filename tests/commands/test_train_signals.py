@@ -170,6 +170,28 @@ def test_two_ranks_save_one_checkpoint(folder: Path) -> None:
     assert all(torch.equal(value, other["state_dict"][key]) for key, value in first["state_dict"].items())
 
 
+@pytest.mark.parametrize("step", [3, 4], ids=["while it trains", "while it validates"])
+def test_signal_to_one_rank_alone_stops_both(folder: Path, step: int) -> None:
+    name = f"alone_{step}"
+    run = start(folder, name, "trainer=ddp_cpu")
+    wait_for(folder / name / "checkpoints" / f"step_000000{step}.ckpt", run)
+    os.kill(second_rank(run.pid), signal.SIGTERM)
+    _, err = run.communicate(timeout=120)
+    assert run.returncode == 143, err
+    assert [line for line in err.splitlines() if line.startswith(("stopped", "error", "Error", "Traceback"))] == [
+        line for line in err.splitlines() if line.startswith(f"stopped by SIGTERM; step {steps(folder / name)[-1]} is")
+    ]
+    assert err.count("stopped by SIGTERM") == 1
+
+
+def second_rank(pid: int) -> int:
+    """The process that a run's first one has started, among its loader processes."""
+    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        if b"LOCAL_RANK=1" in Path(f"/proc/{child}/environ").read_bytes().split(b"\0"):
+            return int(child)
+    raise AssertionError("there is no second rank")
+
+
 def test_killed_loader_process_is_one_sentence(folder: Path) -> None:
     run = start(folder, "loader")
     wait_for(folder / "loader" / "checkpoints" / "step_0000003.ckpt", run)

@@ -11,6 +11,8 @@ from cuda_twin import CpuTwin
 
 from cutler_pl.maskcut.affinity import SOURCE, PackedEdges, build_graph
 from cutler_pl.maskcut.eigen.ritz import second_ritz_pairs
+from cutler_pl.maskcut.eigen.steps import KernelTridiagonal
+from cutler_pl.maskcut.eigen.tridiagonal import HouseholderTridiagonal, NormalisedLaplacian
 from cutler_pl.maskcut.ncut import LanczosSolver
 
 
@@ -73,3 +75,32 @@ def test_packed_eigenvectors_equal_dense(twin: CpuTwin) -> None:
         pairs.append(LanczosSolver()(replace(graph, edges=counted[-1])))
     torch.testing.assert_close(pairs[1].vectors, pairs[0].vectors, rtol=0, atol=1e-10)
     assert counted[0].matvecs == counted[1].matvecs
+
+
+def test_doubtful_edges_are_settled_in_float64(twin: CpuTwin) -> None:
+    """Two directions whose cosine is a billionth above or below τ."""
+    angle = np.arccos(0.5)
+    for shift, is_edge in ((-1e-9, True), (1e-9, False)):
+        features = torch.tensor([[1.0, 0.0], [np.cos(angle + shift), np.sin(angle + shift)]], dtype=torch.float64)
+        graph = build_graph(features.T.reshape(1, 2, 1, 2), tau=0.5, eps=1e-5, kernels=twin)
+        assert bool(graph.edges.dense(0)[0, 1]) == is_edge
+
+
+@pytest.mark.parametrize("may_restart", [True, False])
+def test_reduction_by_kernels_equals_torchs(may_restart: bool, twin: CpuTwin) -> None:
+    """For noise, and for a graph whose Krylov space ends early."""
+    plain = torch.zeros(1, 6, 4, 5)
+    plain[:, 0, :, :2] = plain[:, 1, :, 2:] = 1
+    features = torch.cat([torch.randn(2, 6, 4, 5), plain])
+    dense, packed = (NormalisedLaplacian.of(build_graph(features, tau=0.15, eps=0.1, kernels=k)) for k in (None, twin))
+    expected = HouseholderTridiagonal.start(dense, 12, may_restart=may_restart)
+    assert isinstance(packed.graph.edges, PackedEdges)
+    found = KernelTridiagonal.start(packed, packed.graph.edges, 12, may_restart=may_restart)
+    images = slice(None) if may_restart else slice(2)  # without a restart, rounding decides what follows the end
+    for _ in range(12):
+        expected.step()
+        found.step()
+        for ours, theirs in zip(found.tridiagonals(), expected.tridiagonals(), strict=True):
+            torch.testing.assert_close(ours[images], theirs[images], rtol=0, atol=1e-12)
+    y = torch.randn(3, 20, dtype=torch.float64)
+    torch.testing.assert_close(found.rotate(y)[images], expected.rotate(y)[images], rtol=0, atol=1e-12)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from cutler_pl.runtime import signals
 from cutler_pl.runtime.rank_monitor import GOES_ON, LOST
 
 RANK = Path(__file__).with_name("monitored_rank.py")
@@ -38,6 +39,7 @@ def end(tmp_path: Path, *, ranks: int, ending: int, how: str) -> tuple[list[int]
     [
         (3, 2, "killed in a barrier"),
         (2, 0, "killed while others work"),
+        pytest.param(2, 1, "killed beside its child", marks=pytest.mark.slow),
         pytest.param(2, 1, "killed while others work", marks=pytest.mark.slow),
     ],
 )
@@ -63,6 +65,15 @@ def test_error_of_one_rank_ends_others(tmp_path: Path) -> None:
     assert lines[0] == "error: rank 1's own sentence"
     assert len(lines) == 2
     assert lines[1].startswith("error: rank 1 ended with an error of its own, so")
+
+
+@pytest.mark.parametrize("ending", [0, 2])
+def test_signal_of_one_rank_ends_others(tmp_path: Path, ending: int) -> None:
+    """As if all had got it, by one sentence."""
+    statuses, lines, seconds = end(tmp_path, ranks=3, ending=ending, how="signalled")
+    assert statuses == [143, 143, 143], lines
+    assert seconds < 10
+    assert lines == ([f"stopped by SIGTERM; {signals.GOES_ON}"] if ending else [])
 
 
 def test_finished_ranks_are_not_lost(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A training under Lightning's own launcher of which a process is killed: one sentence, within 10 seconds."""
+"""A training of two processes of which one is killed: one sentence, within 10 seconds."""
 
 import os
 import signal
@@ -23,11 +23,11 @@ pytestmark = [
 
 
 @contextmanager
-def training(data: Path, folder: Path) -> Iterator[tuple["subprocess.Popen[bytes]", int, Path]]:
+def training(data: Path, folder: Path, *launcher: str) -> Iterator[tuple["subprocess.Popen[bytes]", int, Path]]:
     """A training of two processes: the first, the number of the second, and what they write to standard error."""
     images, annotations = images_of_one_size(data, folder)
     command = [
-        sys.executable, "train.py", "experiment=quickstart", "trainer=ddp_cpu", "callbacks.progress=null",
+        sys.executable, *launcher, "train.py", "experiment=quickstart", "trainer=ddp_cpu", "callbacks.progress=null",
         f"data.images='{images}'", f"data.annotations='{annotations}'", "data.num_workers=1", "trainer.max_steps=5000",
         "data.batch_size=4", "trainer.log_every_n_steps=1", f"paths.output_dir='{folder / 'run'}'",
     ]  # fmt: skip
@@ -48,12 +48,12 @@ def training(data: Path, folder: Path) -> Iterator[tuple["subprocess.Popen[bytes
 def started_by(pid: int) -> list[int]:
     """Second processes of a run that the main thread of a process has started."""
     path = Path(f"/proc/{pid}/task/{pid}/children")
-    return [int(child) for child in path.read_text().split() if is_second(int(child))] if path.exists() else []
+    return [int(child) for child in path.read_text().split() if is_rank(1, int(child))] if path.exists() else []
 
 
-def is_second(pid: int) -> bool:
+def is_rank(rank: int, pid: int) -> bool:
     try:
-        return b"LOCAL_RANK=1" in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        return f"LOCAL_RANK={rank}".encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
     except OSError:
         return False
 
@@ -99,6 +99,21 @@ def test_killed_first_process(data_dir: Path, tmp_path: Path, trained: bool) -> 
             assert time.monotonic() - start < 10, log.read_text()[-3000:]
             time.sleep(0.2)
         assert sentences(log) == [f"error: rank 0 {LOST}, {GOES_ON}"]
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_killed_process_under_torchrun(data_dir: Path, tmp_path: Path, rank: int) -> None:
+    """Which ends the others by a signal, and adds a report of its own."""
+    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
+    with training(data_dir, tmp_path, *launcher) as (first, _, log):
+        wait_for(lambda: any(tmp_path.glob("run/**/metrics.csv")), first, log)
+        started = map(int, Path(f"/proc/{first.pid}/task/{first.pid}/children").read_text().split())
+        (pid,) = (pid for pid in started if is_rank(rank, pid))
+        os.kill(pid, signal.SIGKILL)
+        start = time.monotonic()
+        assert first.wait(timeout=60) == 1, log.read_text()[-3000:]
+        assert time.monotonic() - start < 10
+        assert sentences(log) == [f"error: rank {rank} {LOST}, {GOES_ON}"]
 
 
 def sentences(log: Path) -> list[str]:

@@ -17,7 +17,6 @@ from cutler_pl.maskcut.crf.packing import lattice_scale, pack_coordinates
 from cutler_pl.runtime.cuda_kernels import Kernels
 
 SOURCE = Path(__file__).parents[1] / "cuda" / "lattice.cu"
-_LANES_AT_ONCE = 3  # as in SOURCE
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,8 +77,7 @@ class DeviceLattice:
         front = values.new_empty(values.shape[0], vertices + 1, lanes)
         back = torch.empty_like(front)
         entries = (self.starts, self.pixel, self.sorted_weights)
-        items = values.shape[0] * (vertices + 1) * -(-lanes // _LANES_AT_ONCE)
-        self.kernels("lattice_splat", items, values, *entries, front, vertices, pixels, lanes)
+        self.kernels("lattice_splat", front.numel(), values, *entries, front, vertices, pixels, lanes)
         for direction in self.neighbours:
             self.kernels("lattice_blur", front.numel(), front, direction, back, vertices, lanes)
             front, back = back, front

@@ -3,7 +3,6 @@
 
 #define MAX_CORNERS 8
 #define AT_ONCE 16
-#define LANES_AT_ONCE 3
 
 // One item per pixel of all images: the packed keys of the corners of its simplex, and its barycentric coordinates.
 extern "C" __global__ void lattice_embed(
@@ -74,41 +73,28 @@ extern "C" __global__ void lattice_embed(
     }
 }
 
-// Each vertex gathers from its pixels, in the order of pixels. One item per vertex, group and LANES_AT_ONCE lanes; the row
-// after the last vertex of a group is the zero that absent neighbours read.
+// Each vertex gathers from its pixels, in the order of pixels. One item per vertex, group and lane; the row after the
+// last vertex of a group is the zero that absent neighbours read.
 extern "C" __global__ void lattice_splat(
     long long count, const float* values, const long long* starts, const int* pixel, const float* weight, float* front,
     long long vertices, long long pixels, long long lanes) {
     const long long t = blockIdx.x * (long long)blockDim.x + threadIdx.x;
     if (t >= count) return;
-    const long long blocks = (lanes + LANES_AT_ONCE - 1) / LANES_AT_ONCE, lane = t % blocks * LANES_AT_ONCE;
-    const long long v = t / blocks % (vertices + 1), group = t / blocks / (vertices + 1);
-    const int width = (int)(lanes - lane < LANES_AT_ONCE ? lanes - lane : LANES_AT_ONCE);
+    const long long lane = t % lanes, v = t / lanes % (vertices + 1), group = t / lanes / (vertices + 1);
     const float* here = values + group * pixels * lanes + lane;
-    float* out = front + (group * (vertices + 1) + v) * lanes + lane;
-    float sum[LANES_AT_ONCE];
-    for (int l = 0; l < LANES_AT_ONCE; ++l) sum[l] = 0;
+    float sum = 0;
     if (v < vertices) {
         long long e = starts[v];
         const long long end = starts[v + 1];
         // a vertex of a plain surface has thousands of pixels: fetch many before adding them up
         for (; e + AT_ONCE <= end; e += AT_ONCE) {
-            float part[AT_ONCE][LANES_AT_ONCE];
-            for (int k = 0; k < AT_ONCE; ++k) {
-                const float* from = here + pixel[e + k] * lanes;
-                for (int l = 0; l < LANES_AT_ONCE; ++l) part[k][l] = l < width ? weight[e + k] * from[l] : 0.0f;
-            }
-            for (int k = 0; k < AT_ONCE; ++k)
-                for (int l = 0; l < LANES_AT_ONCE; ++l) sum[l] += part[k][l];
+            float part[AT_ONCE];
+            for (int k = 0; k < AT_ONCE; ++k) part[k] = weight[e + k] * here[pixel[e + k] * lanes];
+            for (int k = 0; k < AT_ONCE; ++k) sum += part[k];
         }
-        for (; e < end; ++e) {
-            const float* from = here + pixel[e] * lanes;
-            for (int l = 0; l < LANES_AT_ONCE; ++l)
-                if (l < width) sum[l] += weight[e] * from[l];
-        }
+        for (; e < end; ++e) sum += weight[e] * here[pixel[e] * lanes];
     }
-    for (int l = 0; l < LANES_AT_ONCE; ++l)
-        if (l < width) out[l] = sum[l];
+    front[t] = sum;
 }
 
 // One direction of the blur; an absent neighbour counts as zero and no vertex is made.

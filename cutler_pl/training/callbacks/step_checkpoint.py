@@ -20,8 +20,9 @@ class StepCheckpoint(Checkpoint):
 
     Lightning runs checkpoint callbacks after all others. Unlike `ModelCheckpoint`, the file stores no folder: a moved
     run resumes as well. Where a validation follows, a checkpoint is written before it, and a resumed training makes up
-    one that was interrupted. Where steps were dropped since the last checkpoint, older ones stay. A training that goes
-    on at an earlier step than the folder's newest moves the later ones into `set_aside/`.
+    one that was interrupted; likewise the metrics of its step are logged after it, and again on resume. Where steps
+    were dropped since the last checkpoint, older ones stay. A training that goes on at an earlier step than the
+    newest of the folder moves the later ones into `set_aside/`.
 
     Args:
         save_top_k: Number of latest checkpoints to keep; None for all.
@@ -37,6 +38,7 @@ class StepCheckpoint(Checkpoint):
         self.save_top_k = save_top_k
         self._saved_at: int | None = None
         self._validates = False  # after the step of the checkpoint
+        self._row: dict[str, Any] | None = None  # what is logged after it
         self._dropped = 0
 
     @property
@@ -50,6 +52,7 @@ class StepCheckpoint(Checkpoint):
         self._dropped = _dropped(pl_module)
         if trainer.is_global_zero:
             self.folder.prepare(trainer.global_step)
+        _log_row(trainer, self._row)  # the run may have ended before it was logged
         if self._validates and self.folder.validated() != trainer.global_step:
             log.info("the validation of step %d was interrupted and is made up", trainer.global_step)
             validate_within_training(trainer)
@@ -65,13 +68,13 @@ class StepCheckpoint(Checkpoint):
         if trainer.is_global_zero and not trainer.sanity_checking:
             self.folder.note_validated(trainer.global_step)
 
-    def state_dict(self) -> dict[str, bool]:
-        """Whether a validation follows the checkpoint."""
-        return {"validates": self._validates}
+    def state_dict(self) -> dict[str, Any]:
+        """Whether a validation follows the checkpoint, and the metrics that are logged after it."""
+        return {"validates": self._validates, "row": self._row}
 
-    def load_state_dict(self, state_dict: dict[str, bool]) -> None:
-        """Know whether a validation followed."""
-        self._validates = state_dict["validates"]
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Know what followed."""
+        self._validates, self._row = state_dict["validates"], state_dict.get("row")
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write where training ends early, by time for instance."""
@@ -83,13 +86,18 @@ class StepCheckpoint(Checkpoint):
         state = content.get("callbacks", {}).get(cls.__qualname__, {})
         return bool(state.get("validates")) and folder.validated() != content["global_step"]
 
+    @classmethod
+    def log_row(cls, trainer: L.Trainer, content: Mapping[str, Any]) -> None:
+        """Log the metrics that were to be logged after a checkpoint."""
+        _log_row(trainer, content.get("callbacks", {}).get(cls.__qualname__, {}).get("row"))
+
     def save(self, trainer: L.Trainer) -> None:
         """Write the checkpoint of the step that has just ended, once; all ranks call it in the same step."""
         step = trainer.global_step
         if step == self._saved_at or getattr(trainer, "fast_dev_run", False):
             return
         self._saved_at = step
-        self._validates = validation_is_due(trainer)
+        self._validates, self._row = validation_is_due(trainer), _row_to_log(trainer)
         path = self.folder.at(step)
         trainer.save_checkpoint(path, weights_only=False)  # with everything a resumed run needs
         dropped = _dropped(trainer.lightning_module)
@@ -100,6 +108,21 @@ class StepCheckpoint(Checkpoint):
             log.debug("checkpoint %s", path)
         self._dropped = dropped
         trainer.strategy.barrier()
+
+
+def _row_to_log(trainer: L.Trainer) -> dict[str, Any] | None:
+    """The metrics that Lightning logs once the callbacks of a step have ended; None where none are due."""
+    connector = trainer._logger_connector
+    if trainer._results is None or not connector.should_update_logs:
+        return None
+    metrics = {name: float(value) for name, value in connector.metrics["log"].items()}
+    step = trainer.fit_loop.epoch_loop._batches_that_stepped
+    return {"step": step, "metrics": {**metrics, "epoch": trainer.current_epoch}}
+
+
+def _log_row(trainer: L.Trainer, row: Mapping[str, Any] | None) -> None:
+    if row is not None:
+        trainer._logger_connector.log_metrics(row["metrics"], step=row["step"])
 
 
 def _dropped(pl_module: L.LightningModule) -> int:

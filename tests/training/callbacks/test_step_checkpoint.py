@@ -1,10 +1,14 @@
+import csv
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import pytest
 import torch
+from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.loggers import CSVLogger
 
 from cutler_pl.errors import ConfigError
 from cutler_pl.training.callbacks import PreciseBatchNorm, StepCheckpoint
@@ -59,6 +63,39 @@ def test_checkpoint_has_statistics_of_its_step(
     make_trainer(max_steps=3, callbacks=callbacks, enable_checkpointing=True).fit(module, datamodule=stand_in_data())
     stored = torch.load(tmp_path / "c" / "last.ckpt", weights_only=True)["state_dict"]
     assert torch.equal(stored["model.norm.running_var"], module.model.norm.running_var)
+
+
+class EndsAt(Checkpoint):
+    """Ends a run after the checkpoint of a step: Lightning logs the metrics of the step afterwards."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
+        if trainer.global_step == self.step:
+            raise KeyboardInterrupt
+
+
+def test_metrics_of_a_saved_step_are_kept(
+    make_module: Make, make_trainer: Make, stand_in_data: Make, tmp_path: Path
+) -> None:
+    """Also where a run ends between its checkpoint and its row of metrics."""
+
+    def rows(name: str, *ends: Checkpoint, **options: Any) -> dict[str, dict[str, str]]:
+        callbacks = [StepCheckpoint(tmp_path / name / "c", every_n_steps=4), *ends]
+        trainer = make_trainer(
+            callbacks=callbacks, enable_checkpointing=True, log_every_n_steps=2, logger=CSVLogger(tmp_path / name)
+        )
+        with suppress(SystemExit):
+            trainer.fit(make_module(), datamodule=stand_in_data(), **options)
+        found: dict[str, dict[str, str]] = {}
+        for path in sorted((tmp_path / name).rglob("metrics.csv")):
+            found |= {row["step"]: row for row in csv.DictReader(path.read_text().splitlines())}
+        return found
+
+    assert list(rows("ended", EndsAt(4))) == ["1"]
+    resume = {"ckpt_path": tmp_path / "ended" / "c" / "last.ckpt", "weights_only": True}
+    assert rows("ended", **resume) == rows("whole")
 
 
 @pytest.mark.parametrize("settings", [{"every_n_steps": 0}, {"every_n_steps": 1, "save_top_k": 0}])
