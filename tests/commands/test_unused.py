@@ -82,6 +82,8 @@ RUNS = {
     "evaluate, predictions": ("evaluate", "predictions={in}/coco.json", *GIVEN),
     "evaluate, classes": ("evaluate", "predictions={in}/coco.json", "images={in}/images", "eval=per_class", *GIVEN),
     "make_coco_splits": ("make_coco_splits", *GIVEN, "percents=[50]"),
+    "export_labels": ("export_labels", "images={in}/images", *GIVEN, "format=coco"),
+    "export_labels, YOLO": ("export_labels", "images={in}/images", *GIVEN, "format=yolo"),
     "convert_checkpoint": ("convert_checkpoint", "source={in}/small.ckpt", "output={out}/a.pth"),
     "convert_checkpoint, ResNet": (
         "convert_checkpoint", "source={in}/small.ckpt", "output={out}/a.pth", "format=torchvision",
@@ -127,6 +129,7 @@ CASES = [
     ("maskcut", "paths.datasets=elsewhere", "catalogue"),
     ("maskcut", "+speed=9", "no such setting"),
     ("predict overlays=false", "overlay_score=0.5", "draws nothing"),
+    ("predict", "overlap=0.5", "cuts no image"),
     ("predict model=cascade_mask_rcnn", "model.init=scratch", "checkpoint"),
     ("predict model=cascade_mask_rcnn", "model.detector.roi_batch_per_image=8", "nothing is trained"),
     ("evaluate predictions=p.json annotations=a.json", "batch_size=4", "measured as they are"),
