@@ -12,7 +12,7 @@ from torch import nn
 from cutler_pl.training.callbacks import StepCheckpoint
 from cutler_pl.training.optim import scaled_lr
 
-_BYTES_PER_WEIGHT = 8  # in a checkpoint: the weight and its momentum, 32-bit
+BYTES_PER_WEIGHT = 8  # in a checkpoint: the weight and its momentum, 32-bit
 
 
 def summary(cfg: DictConfig, trainer: L.Trainer, model: nn.Module, training_set: Any, *, way_on: str) -> Iterator[str]:
@@ -55,5 +55,5 @@ def _device(trainer: L.Trainer) -> str:
 
 
 def _size(weights: int) -> str:
-    size = weights * _BYTES_PER_WEIGHT
+    size = weights * BYTES_PER_WEIGHT
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{max(1, round(size / 1e6))} MB"
