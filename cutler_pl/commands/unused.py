@@ -152,7 +152,7 @@ UNUSED: dict[str, tuple[Unused, ...]] = {
         Unused(("recipe.max_images",), "images= is not given", _unset("images")),
     ),
     "maskcut": (
-        *_RUN,
+        *_RUN, _TILES,
         Unused(("crf.params",), "crf.backend=guided has its own, crf.guided.*", _is("crf.backend", "guided")),
         Unused(_REFINEMENT, "crf.backend=none refines no mask", _is("crf.backend", "none")),
         Unused(
