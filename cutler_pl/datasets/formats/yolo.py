@@ -84,8 +84,9 @@ def _lines(image: LabeledImage, numbers: Mapping[int, int]) -> str:
 
 @lru_cache(maxsize=8)
 def _relative(length: int) -> list[str]:
-    """Text of each pixel edge, relative to the length."""
-    return [f"{edge / length:.7g}" for edge in range(length + 1)]
+    """Text of each pixel edge, relative to the length, to a hundredth of a pixel."""
+    digits = len(str(length)) + 2
+    return [f"{edge / length:.{digits}f}".rstrip("0").rstrip(".") for edge in range(length + 1)]
 
 
 def _data(labels: LabelFile) -> str:
