@@ -21,13 +21,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from index import HEIGHT, WIDTH, blobs
 
 PER_IMAGE = 10
 
 
 def generate(folder: Path, annotations: int) -> int:
     """Write `labels.json` and `images/`; return the bytes of the former."""
+    from index import HEIGHT, WIDTH, blobs  # brings torch, which the exports do without
     from PIL import Image
 
     from cutler_pl.coco import rle
@@ -87,7 +87,7 @@ def main() -> None:
     parser.add_argument("--masks", choices=("rle", "polygons"), default="rle")
     parser.add_argument("--folder", type=Path, default=None)
     args = parser.parse_args()
-    from cutler_pl.runtime.environment import run_metadata  # brings torch, which the exports do without
+    from cutler_pl.runtime.environment import run_metadata
 
     print(f"commit {run_metadata()['commit']}, Python {platform.python_version()}, {os.cpu_count()} cores")
     context = multiprocessing.get_context("spawn")
