@@ -61,12 +61,17 @@ def _draw(
     counts: Int64[np.ndarray, " runs"], height: int, left: int, top: int, pixels: UInt8[np.ndarray, "h w"]
 ) -> None:
     """Draw the runs of a mask, whose extent begins at `left`, `top`, inside the border."""
-    start = 0
-    for index, count in enumerate(counts):
-        if index % 2:
-            for pixel in range(start, start + count):
-                pixels[pixel % height - top + 1, pixel // height - left + 1] = 1
-        start += count
+    column = row = 0
+    for index, rest in enumerate(counts):
+        while rest > 0:
+            end = min(row + rest, height)
+            if index % 2:
+                for y in range(row - top + 1, end - top + 1):
+                    pixels[y, column - left + 1] = 1
+            rest -= end - row
+            row = end
+            if row == height:
+                column, row = column + 1, 0
 
 
 def _trace(

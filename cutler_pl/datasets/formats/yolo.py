@@ -9,13 +9,16 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
 import yaml
+from jaxtyping import Int32, Int64, UInt8
 
 from cutler_pl.coco.outlines import Crop, crops, rings
 from cutler_pl.datasets.formats.label_file import LabeledImage, LabelFile, clipped_box, label_name
 from cutler_pl.datasets.formats.options import PRODUCER, ExportOptions
 from cutler_pl.errors import OutputWriteError
 from cutler_pl.runtime.files import wrap_os_errors
+from cutler_pl.runtime.numba_jit import njit_cached
 
 IMAGES, LABELS, DATA = "images", "labels", "data.yaml"
 
@@ -67,9 +70,9 @@ def points(crop: Crop | None, box_xyxy: Sequence[float], size_hw: tuple[int, int
         x0, y0, x1, y1 = box_xyxy
         corners = ((x0, y0), (x1, y0), (x1, y1), (x0, y1))
         return " ".join([f"{x / width:.7g} {y / height:.7g}" for x, y in corners])
-    xs, ys = _relative(width), _relative(height)
     (ring,) = rings(crop, joined=True)
-    return " ".join([f"{xs[x]} {ys[y]}" for x, y in ring.tolist()])
+    text: bytes = njit_cached(_write_points)(ring, *_relative(width), *_relative(height)).tobytes()
+    return text.decode("ascii")
 
 
 def _lines(image: LabeledImage, numbers: Mapping[int, int]) -> str:
@@ -83,10 +86,33 @@ def _lines(image: LabeledImage, numbers: Mapping[int, int]) -> str:
 
 
 @lru_cache(maxsize=8)
-def _relative(length: int) -> list[str]:
-    """Text of each pixel edge, relative to the length, to a hundredth of a pixel."""
+def _relative(length: int) -> tuple[UInt8[np.ndarray, "edges characters"], Int64[np.ndarray, " edges"]]:
+    """Text of each pixel edge, relative to the length, to a hundredth of a pixel, and how long it is."""
     digits = len(str(length)) + 2
-    return [f"{edge / length:.{digits}f}".rstrip("0").rstrip(".") for edge in range(length + 1)]
+    texts = [f"{edge / length:.{digits}f}".rstrip("0").rstrip(".") for edge in range(length + 1)]
+    characters = np.array(texts, dtype=f"S{digits + 2}").view(np.uint8).reshape(length + 1, -1)
+    return characters, np.array([len(text) for text in texts], dtype=np.int64)
+
+
+def _write_points(
+    ring: Int32[np.ndarray, "points 2"],
+    xs: UInt8[np.ndarray, "x_edges x_characters"],
+    x_lengths: Int64[np.ndarray, " x_edges"],
+    ys: UInt8[np.ndarray, "y_edges y_characters"],
+    y_lengths: Int64[np.ndarray, " y_edges"],
+) -> UInt8[np.ndarray, " characters"]:
+    text = np.empty(len(ring) * (xs.shape[1] + ys.shape[1] + 2), dtype=np.uint8)
+    position = 0
+    for x, y in ring:
+        for character in range(x_lengths[x]):
+            text[position + character] = xs[x, character]
+        position += x_lengths[x] + 1
+        text[position - 1] = 32
+        for character in range(y_lengths[y]):
+            text[position + character] = ys[y, character]
+        position += y_lengths[y] + 1
+        text[position - 1] = 32
+    return text[: position - 1]
 
 
 def _data(labels: LabelFile) -> str:
