@@ -17,7 +17,7 @@ from cutler_pl.images import read_image
 from cutler_pl.runtime.files import wrap_os_errors
 
 FOLDER = "labelme"
-_VERSION = "5.5.0"  # of the format: the first with a description
+_FORMAT = "5.5.0"  # LabelMe's, since which shapes have a description
 
 
 def write(labels: LabelFile, folder: Path, options: ExportOptions) -> None:
@@ -32,7 +32,7 @@ def write(labels: LabelFile, folder: Path, options: ExportOptions) -> None:
         name = f"{label_name(image.record, taken, labels.source)}.json"
         place = (folder.parent / FOLDER / name).parent.resolve()
         content: dict[str, Any] = {
-            "version": _VERSION,
+            "version": _FORMAT,
             "flags": {},
             "shapes": [shape for shapes in _shapes(image, names, options) for shape in shapes],
             "imagePath": Path(os.path.relpath(image.path.resolve(), place)).as_posix(),
