@@ -101,9 +101,9 @@ def main() -> None:
             process.start()
             seconds, cpu, memory = results.get(timeout=3600)
             process.join()
-            print(
-                f"{form:12} {seconds:6.1f} s ({cpu:.1f} CPU)  {memory / 1024:6.0f} MiB  written {size(folder / 'out') / 1e6:6.0f} MB"
-            )
+            written = size(folder / "out")
+            taken = f"{seconds:6.1f} s ({cpu:.1f} CPU) {memory / 1024:6.0f} MiB"
+            print(f"{form:12} {taken}, written {written / 1e6:.0f} MB", flush=True)
             shutil.rmtree(folder / "out")
 
 
