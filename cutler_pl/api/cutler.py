@@ -11,7 +11,10 @@ from cutler_pl.api.inputs import ImageInput, Pixels, predict_inputs
 from cutler_pl.api.result import Result
 from cutler_pl.errors import InputError
 from cutler_pl.models import Detector, DetectorMetadata, load_detector
+from cutler_pl.models.detections import CompactPrediction
 from cutler_pl.models.predictions import best_first, encode_masks
+from cutler_pl.models.tiled import EncodedPrediction, TiledDetector
+from cutler_pl.ops.tiles import TileParams
 from cutler_pl.runtime.ranges import SHARE, check, optional
 
 
@@ -60,13 +63,17 @@ class CutLER:
         *,
         score_threshold: float | None = None,
         batch_size: int = 1,
+        tile: int | None = None,
+        overlap: float = 0.25,
     ) -> Result | list[Result] | Iterator[Result]:
         """Detect the objects of an image, of several, or of a folder.
 
         Args:
             images: A path, a PIL image, a uint8 array (H, W, 3), a tensor (3, H, W), a list of these, or a folder.
             score_threshold: Detections score above it; None for the detector's own.
-            batch_size: Images of a list or a folder that go through the network together.
+            batch_size: Images of a list or a folder, or tiles of an image, that go through the network together.
+            tile: Images larger than this many pixels are predicted in square tiles of this side; None for whole ones.
+            overlap: Least share of a tile's side that the next tile shows, too.
 
         Returns:
             One Result for an image, a list for a list, an iterator for a folder, whose unreadable images are
@@ -78,30 +85,28 @@ class CutLER:
             ImageReadError: A file cannot be read as an image.
         """
         score_threshold = check("score_threshold", score_threshold, optional(SHARE), error=InputError)
+        detector: Detector | TiledDetector = self.detector
+        if tile is not None:
+            detector = TiledDetector(self.detector, TileParams(tile=tile, overlap=overlap))
 
         def predict(pixels: list[Pixels], paths: list[Path | None]) -> list[Result]:
-            return self._predict(pixels, paths, score_threshold)
+            tensors = [torch.from_numpy(image).to(self.device).permute(2, 0, 1) for image in pixels]
+            predictions = detector.predict(tensors, score_threshold=score_threshold)
+            return [self._result(*one) for one in zip(predictions, pixels, paths, strict=True)]
 
         return predict_inputs(images, predict, batch_size=batch_size)
 
     __call__ = predict
 
-    def _predict(self, pixels: list[Pixels], paths: list[Path | None], score_threshold: float | None) -> list[Result]:
-        tensors = [torch.from_numpy(image).to(self.device).permute(2, 0, 1) for image in pixels]
-        predictions = self.detector.predict(tensors, score_threshold=score_threshold)
-        results = []
-        for prediction, image, path in zip(predictions, pixels, paths, strict=True):
-            index = best_first(prediction)
-            results.append(
-                Result(
-                    boxes=prediction["boxes"][index].float().cpu(),
-                    scores=prediction["scores"][index].float().cpu(),
-                    labels=prediction["labels"][index].cpu(),
-                    names=self.names,
-                    category_ids=self.category_ids,
-                    image_size_hw=prediction["size_hw"],
-                    encoded=encode_masks(prediction, index),
-                    image=image if path is None else path,
-                )
-            )
-        return results
+    def _result(self, prediction: CompactPrediction | EncodedPrediction, image: Pixels, path: Path | None) -> Result:
+        index = best_first(prediction)
+        return Result(
+            boxes=prediction["boxes"][index].float().cpu(),
+            scores=prediction["scores"][index].float().cpu(),
+            labels=prediction["labels"][index].cpu(),
+            names=self.names,
+            category_ids=self.category_ids,
+            image_size_hw=prediction["size_hw"],
+            encoded=encode_masks(prediction, index),
+            image=image if path is None else path,
+        )

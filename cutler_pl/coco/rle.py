@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float64, Int64, UInt8
 from pycocotools import mask as coco_mask
 
 from cutler_pl.coco.bounds import MAX_PIXELS, can_rasterise
-from cutler_pl.coco.schema import RLE, Segmentation
+from cutler_pl.coco.schema import RLE, Segmentation, UncompressedRLE
 from cutler_pl.errors import AnnotationError
 from cutler_pl.runtime.numba_jit import njit_cached
 
@@ -20,6 +20,24 @@ from cutler_pl.runtime.numba_jit import njit_cached
 def encode(mask: Bool[np.ndarray, "height width"] | UInt8[np.ndarray, "height width"]) -> RLE:
     """Compressed RLE of a mask; every non-zero pixel belongs to it."""
     return with_str_counts(coco_mask.encode(np.asfortranarray(mask != 0, dtype=np.uint8)))
+
+
+def encode_at(mask: Bool[np.ndarray, "h w"], top: int, left: int, *, size_hw: tuple[int, int]) -> RLE:
+    """Compressed RLE of a mask that lies in a larger image with its upper left pixel at (top, left).
+
+    Memory is that of the columns which the mask touches.
+    """
+    height, width = size_hw
+    columns = np.zeros((height, mask.shape[1]), dtype=bool)
+    columns[top : top + mask.shape[0]] = mask
+    flat = np.concatenate([[False], columns.T.reshape(-1), [False]])  # run lengths go down the columns
+    counts = np.diff(np.flatnonzero(flat[1:] != flat[:-1]), prepend=0)
+    if not len(counts):
+        return to_rle(UncompressedRLE(size=[height, width], counts=[height * width]), height, width)
+    counts[0] += left * height
+    rest = height * width - int(counts.sum())
+    runs = [*counts.tolist(), *([rest] if rest else [])]
+    return to_rle(UncompressedRLE(size=[height, width], counts=runs), height, width)
 
 
 def decode(rle: RLE) -> Bool[np.ndarray, "height width"]:

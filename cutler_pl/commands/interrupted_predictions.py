@@ -60,6 +60,7 @@ def _settings(cfg: DictConfig, model: Detector, files: ImageFiles, category_ids:
         "checkpoint": file_state(checkpoint) if is_file(checkpoint) else checkpoint,
         "model": detector_config(model, category_ids=category_ids),
         "images": images.hexdigest(),
+        "tiles": [cfg.tile, cfg.overlap],
         "precision": cfg.trainer.precision,
         "overlays": [cfg.get("overlays"), cfg.get("overlay_score")],
     }

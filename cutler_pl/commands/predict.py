@@ -17,6 +17,8 @@ from cutler_pl.data import EvalDataModule, PredictDataModule
 from cutler_pl.data.image_datamodule import ImageFiles
 from cutler_pl.errors import DatasetNotFoundError
 from cutler_pl.models import Detector, DetectorMetadata
+from cutler_pl.models.tiled import TiledDetector
+from cutler_pl.ops.tiles import TileParams
 from cutler_pl.runtime.distributed import gather, global_rank
 from cutler_pl.runtime.files import write_json
 from cutler_pl.runtime.locks import rank_zero_lock
@@ -99,6 +101,11 @@ def inference_options(cfg: DictConfig) -> dict[str, Any]:
     return {name: cfg[name] for name in names if cfg[name] is not None}
 
 
+def tiling(cfg: DictConfig) -> TileParams | None:
+    """How images are cut into tiles; None where they are not."""
+    return None if cfg.tile is None else TileParams(tile=cfg.tile, overlap=cfg.overlap)
+
+
 def write_predictions(
     cfg: DictConfig,
     model: Detector,
@@ -127,7 +134,9 @@ def write_predictions(
     writer = PredictionWriter(results, category_ids=category_ids, on_image=on_image, min_score=min_score, resume=True)
     trainer = build_trainer(cfg, callbacks=[writer])
     before = results.exists()
-    trainer.predict(DetectorModule(model), datamodule=datamodule, return_predictions=False)
+    tiles = tiling(cfg)
+    module = DetectorModule(model if tiles is None else TiledDetector(model, tiles))
+    trainer.predict(module, datamodule=datamodule, return_predictions=False)
     failures = dict(sorted(gather(list(datamodule.failures.items()))))
     nothing = bool(failures) and len(failures) == len(datamodule.image_files())
     if trainer.is_global_zero and not (nothing and before):

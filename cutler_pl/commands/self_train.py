@@ -84,6 +84,7 @@ def _parameters(cfg: DictConfig, images: InstanceIndex, options: RoundOptions) -
         "images_of_annotations": listed.hexdigest(),
         KEEP_SCORE: options.keep_score,
         **inference_options(cfg),
+        "tiles": [cfg.tile, cfg.overlap],
         "num_classes": cfg.num_classes,
         "model": None if cfg.get("model") is None else plain(cfg.model),
     }

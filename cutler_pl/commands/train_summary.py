@@ -12,7 +12,7 @@ from torch import nn
 from cutler_pl.training.callbacks import StepCheckpoint
 from cutler_pl.training.optim import scaled_lr
 
-_BYTES_IN_CHECKPOINT = 8  # of a weight and its momentum, 32-bit
+BYTES_PER_WEIGHT = 8  # in a checkpoint: the weight and its momentum, 32-bit
 _BYTES_IN_TRAINING = 12  # of its gradient, too
 
 
@@ -31,7 +31,8 @@ def summary(cfg: DictConfig, trainer: L.Trainer, model: nn.Module, training_set:
     weights = sum(parameter.numel() for parameter in model.parameters())
     callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
     every = next((one.every_n_steps for one in callbacks if isinstance(one, StepCheckpoint)), None)
-    kept = "no checkpoints" if every is None else f"a checkpoint every {every:,} steps, about {_size(_BYTES_IN_CHECKPOINT * weights)}"
+    stored = _size(BYTES_PER_WEIGHT * weights)
+    kept = "no checkpoints" if every is None else f"a checkpoint every {every:,} steps, about {stored}"
     validated = cfg.data.get("validation") is not None
     yield f"{kept}; " + (f"validation every {cfg.trainer.val_check_interval:,} steps" if validated else "no validation")
     least = _size(_BYTES_IN_TRAINING * weights)

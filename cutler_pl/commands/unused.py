@@ -135,10 +135,11 @@ _RUN = (*_PATHS, _LOGGER, _TRAINING)
 _START = Unused(("model.init", "model.init_from", "model.reset_head"), "the weights are those of the checkpoint")
 _LOSSES = Unused(tuple(f"model.detector.{name}" for name in sorted(TRAIN_OPTIONS)), "nothing is trained")
 _DETECTOR = (_START, _LOSSES)
+_TILES = Unused(("overlap",), "tile=null cuts no image", _unset("tile"))
 _REFINEMENT = tuple(f"crf.params.{field.name}" for field in fields(CrfParams) if field.name != "min_iou")
 _NO_DETECTOR = (
     "batch_size", "num_workers", "score_threshold", "nms_threshold", "max_detections", "min_size_test",
-    "max_size_test", "num_classes", "model", "trainer", "callbacks",
+    "max_size_test", "tile", "overlap", "num_classes", "model", "trainer", "callbacks",
 )  # fmt: skip
 
 UNUSED: dict[str, tuple[Unused, ...]] = {
@@ -177,16 +178,19 @@ UNUSED: dict[str, tuple[Unused, ...]] = {
         Unused(("callbacks.coco_evaluator",), "data/validation=none has no images", _unset("data.validation")),
     ),
     "self_train": (
-        *_RUN, *_DETECTOR,
+        *_RUN, *_DETECTOR, _TILES,
         Unused(
             (*_NO_DETECTOR, "checkpoint", "images", "keep_score"),
             "predictions= are merged as they are",
             _set("predictions"),
         ),
     ),
-    "predict": (*_RUN, *_DETECTOR, Unused(("overlay_score",), "overlays=false draws nothing", _unset("overlays"))),
+    "predict": (
+        *_RUN, *_DETECTOR, _TILES,
+        Unused(("overlay_score",), "overlays=false draws nothing", _unset("overlays")),
+    ),
     "evaluate": (
-        _OUTPUT_DIR, _LOGGER, _TRAINING, *_DETECTOR,
+        _OUTPUT_DIR, _LOGGER, _TRAINING, *_DETECTOR, _TILES,
         Unused(_NO_DETECTOR, "predictions= are measured as they are", _set("predictions")),
         Unused(("eval.datasets", "paths.datasets"), "annotations= replaces the catalogue", _set("annotations")),
         Unused(("images", "dataset"), "the catalogue says it of its datasets", _unset("annotations")),

@@ -15,6 +15,7 @@ from cutler_pl.evaluation import EvalParams
 from cutler_pl.maskcut.crf.params import CrfName
 from cutler_pl.maskcut.params import MaskCutParams, SolverName
 from cutler_pl.models.config import DetectorConfig
+from cutler_pl.ops.tiles import TileParams
 from cutler_pl.pseudo_masks.options import JobShard, RunOptions
 from cutler_pl.runtime.ranges import (
     COUNT,
@@ -114,9 +115,12 @@ _INFERENCE: Rules = {
     **_MODEL,
     **{name: optional(_DETECTOR[name]) for name in ("score_threshold", "nms_threshold")},
     **{name: optional(_DETECTOR[name]) for name in ("max_detections", "min_size_test", "max_size_test")},
+    "tile": optional(rules_of(TileParams)["tile"]),
+    "overlap": rules_of(TileParams)["overlap"],
     "batch_size": COUNT,
     "num_workers": Integer(),
 }
+_RECIPE_GROUPS = ("train", "train_rounds", "self_train", "evaluate", "round", "documented")
 _RECIPE: Rules = {
     **_ALL,
     **_MASKCUT,
@@ -127,11 +131,22 @@ _RECIPE: Rules = {
     **{f"recipe.{name}": COUNT for name in ("max_images", "steps", "steps_round_1")},
     **{f"recipe.{name}": Integer(1, 1_000_000) for name in ("train_scenes", "test_scenes")},
     "recipe.min_score": SHARE,
+    "recipe.num_nodes": COUNT,
+    "launch": optional(_GROUP),
+    "launch.cluster": Choice(("slurm", "local")),
+    **{f"launch.{name}": COUNT for name in ("nodes", "tasks_per_node", "cpus_per_task", "timeout_min")},
+    "launch.gpus_per_node": Integer(1),
+    "launch.mem_gb": optional(Number(above=0)),
+    "launch.signal_delay_s": COUNT,
+    "launch.max_num_timeout": Integer(0),
+    **{f"launch.{name}": optional(_TEXT) for name in ("partition", "account", "qos", "constraint")},
+    "launch.additional_parameters": optional(_GROUP),
+    "launch.additional_parameters.*": FREE,
     "recipe.thresholds": ListOf(SHARE, 0),
     "recipe.own_processes": FLAG,
     **{f"recipe.{name}": _TEXT for name in ("experiment", "experiment_rounds", "trainer", "eval")},
-    **{f"recipe.{name}": optional(_GROUP) for name in ("train", "train_rounds", "self_train", "evaluate", "round")},
-    **{f"recipe.{name}.**": FREE for name in ("train", "train_rounds", "self_train", "evaluate", "round")},
+    **{f"recipe.{name}": optional(_GROUP) for name in _RECIPE_GROUPS},
+    **{f"recipe.{name}.**": FREE for name in _RECIPE_GROUPS},
     "recipe.closing_lines": ListOf(_TEXT, 0),
     "recipe.stages": _GROUP,
     "recipe.stages.*": _GROUP,

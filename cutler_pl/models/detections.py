@@ -1,6 +1,6 @@
 """From scored boxes to detections: threshold, suppression, the best so many, and back to the pixels of the image."""
 
-from typing import NamedTuple, TypedDict
+from typing import NamedTuple, TypedDict, final
 
 import torch
 from jaxtyping import Float, Int64
@@ -19,6 +19,7 @@ class Detections(NamedTuple):
     classes: Int64[Tensor, " boxes"]
 
 
+@final
 class CompactPrediction(TypedDict):
     """Detections of one image in its pixels; masks are still small, `paste_masks` makes them full-size."""
 

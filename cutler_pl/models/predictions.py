@@ -11,6 +11,7 @@ from cutler_pl.coco import rle
 from cutler_pl.coco.schema import RLE, Result
 from cutler_pl.errors import ConfigError
 from cutler_pl.models.detections import CompactPrediction
+from cutler_pl.models.tiled import EncodedPrediction
 from cutler_pl.ops.paste import paste_masks
 
 _MASKS_AT_ONCE = 8  # full-size masks of one image in memory
@@ -21,13 +22,15 @@ def full_masks(prediction: CompactPrediction, index: Int64[Tensor, " chosen"]) -
     return paste_masks(prediction["mask_probabilities"][index], prediction["boxes"][index], prediction["size_hw"])
 
 
-def best_first(prediction: CompactPrediction) -> Int64[Tensor, " chosen"]:
+def best_first(prediction: CompactPrediction | EncodedPrediction) -> Int64[Tensor, " chosen"]:
     """Indices of the detections from the highest score down; equal scores keep the model's order."""
     return torch.sort(prediction["scores"].float(), descending=True, stable=True).indices
 
 
-def encode_masks(prediction: CompactPrediction, index: Int64[Tensor, " chosen"]) -> list[RLE]:
+def encode_masks(prediction: CompactPrediction | EncodedPrediction, index: Int64[Tensor, " chosen"]) -> list[RLE]:
     """Full-size masks of the detections with these indices as run lengths; a few dense ones are in memory at a time."""
+    if "masks" in prediction:
+        return [prediction["masks"][i] for i in index.tolist()]
     encoded: list[RLE] = []
     for start in range(0, len(index), _MASKS_AT_ONCE):
         masks = full_masks(prediction, index[start : start + _MASKS_AT_ONCE])
@@ -36,7 +39,7 @@ def encode_masks(prediction: CompactPrediction, index: Int64[Tensor, " chosen"])
 
 
 def to_coco_results(
-    prediction: CompactPrediction, image_id: int, *, category_ids: Sequence[int] | None = None
+    prediction: CompactPrediction | EncodedPrediction, image_id: int, *, category_ids: Sequence[int] | None = None
 ) -> list[Result]:
     """COCO results of one image, best first.
 

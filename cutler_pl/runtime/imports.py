@@ -1,7 +1,10 @@
 """Packages that are imported at the moment they are needed: those of the extras, and slow or noisy ones."""
 
 import importlib
+import importlib.util
+import sys
 import warnings
+from importlib.metadata import entry_points
 from types import ModuleType
 
 from cutler_pl.errors import OptionalDependencyError
@@ -40,3 +43,18 @@ def supervision() -> ModuleType:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="OpenCV .* is not installed", category=UserWarning)
         return importlib.import_module("supervision")
+
+
+def submitit(*, purpose: str) -> ModuleType:
+    """submitit, also without `pkg_resources`, by which it looks for plugins and which setuptools no longer has.
+
+    Raises:
+        OptionalDependencyError: It is not installed.
+    """
+    module = require("submitit", extra="slurm", purpose=purpose)
+    if importlib.util.find_spec("pkg_resources") is None:
+        instead = ModuleType("pkg_resources")
+        instead.iter_entry_points = lambda group: entry_points(group=group)  # type: ignore[attr-defined]
+        instead.__spec__ = importlib.util.spec_from_loader("pkg_resources", loader=None)
+        sys.modules["pkg_resources"] = instead
+    return module

@@ -11,6 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from cutler_pl.commands.recipe.markers import Marker
+from cutler_pl.commands.recipe.stages import Stage
+
 from .conftest import ROOT, Command
 from .cutler_recipe import words, write_data
 
@@ -116,3 +119,45 @@ def test_failed_stage_is_named(tmp_path: Path) -> None:
     assert err.splitlines()[-1] == (
         "error: stage 1 of 8, masks_0: failed; the same command goes on from what is finished"
     )
+
+
+def test_dry_run_prints_plan_and_writes_nothing(command: Command, tmp_path: Path) -> None:
+    write_data(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    outcome = command("scripts/recipe.py", *words(tmp_path), "dry_run=true")
+    assert outcome.code == 0, outcome.err
+    assert sorted(tmp_path.rglob("*")) == before
+    rows = {line.split()[0]: line for line in outcome.out.splitlines() if line.strip()}
+    assert [name.partition("_")[2] for name in STAGES] == [name for name in rows if "stages/" in rows[name]]
+    assert f"{tmp_path}/set/images" in rows["masks_0"]
+    assert "4 (2 steps)" in rows["train_1"]
+    assert "train_0, masks_1" in rows["train_1"]
+    assert "size of the weights" in rows["train_1"]
+    assert all("to do" in row for row in rows.values() if "stages/" in row)
+    assert "8 not measured" in rows["all"]
+
+
+def test_dry_run_names_sources_of_its_rates(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Finished stages of the same output measure; without them, the documented rates are for a GPU."""
+    write_data(tmp_path)
+    settings = [word for word in words(tmp_path) if not word.startswith("recipe.trainer")]
+    outcome = command("scripts/recipe.py", *settings, "recipe.trainer=default", "dry_run=true")
+    assert "documented, one H100" in outcome.out
+
+    def finished(stage: Stage, fingerprint: str) -> Marker:
+        seconds = {"masks_0": 8.0, "train_0": 16.0}.get(stage.name)
+        return Marker("to do") if seconds is None else Marker("finished", seconds)
+
+    monkeypatch.setattr("cutler_pl.commands.recipe.dry_run.read_marker", finished)
+    outcome = command("scripts/recipe.py", *words(tmp_path), "dry_run=true")
+    rows = {line.split()[0]: line for line in outcome.out.splitlines() if line.strip()}
+    assert "measured, this stage" in rows["masks_0"]
+    assert "16 s" in rows["train_1"]
+    assert "measured here, rate of train_0" in rows["train_1"]
+    assert "finished" in rows["train_0"]
+
+
+@pytest.mark.parametrize("setting", ["recipe.train={data.batch_size: 0}", "recipe.evaluate={nothing: 1}"])
+def test_dry_run_checks_settings_of_every_stage(command: Command, tmp_path: Path, setting: str) -> None:
+    outcome = command("scripts/recipe.py", *words(tmp_path), "dry_run=true", setting)
+    assert (outcome.code, outcome.err.count("error: ")) == (1, 1)

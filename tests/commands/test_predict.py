@@ -118,6 +118,24 @@ def test_settings_of_inference_act(command: Command, checkpoint: Path, folder: P
     assert len(found["model"]) == 5
 
 
+def test_tiles_of_a_large_image(
+    command: Command, checkpoint: Path, write_image: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Their detections lie in the pixels of the image; without tiles there are others."""
+    image, found = write_image("large.png", (150, 200)), {}
+    for name, settings in {"whole": (), "tiles": ("tile=64", "overlap=0.5", "max_detections=20")}.items():
+        words = (f"checkpoint={checkpoint}", f"input={image}", f"output={tmp_path}/{name}", *settings)
+        outcome = command("scripts/predict.py", *words, "trainer=cpu", "num_workers=0")
+        assert outcome.code == 0, outcome.err
+        found[name] = json.loads((tmp_path / name / "predictions.json").read_text())
+    assert len(found["whole"]) == 5
+    assert len(found["tiles"]) > 5
+    right, bottom = (max(r["bbox"][i] + r["bbox"][i + 2] for r in found["tiles"]) for i in (0, 1))
+    assert 64 < right <= 200
+    assert 64 < bottom <= 150
+    assert {tuple(r["segmentation"]["size"]) for r in found["tiles"]} == {(150, 200)}
+
+
 @pytest.mark.parametrize(
     ("setting", "message"),
     [

@@ -127,6 +127,7 @@ CASES = [
     ("maskcut", "paths.datasets=elsewhere", "catalogue"),
     ("maskcut", "+speed=9", "no such setting"),
     ("predict overlays=false", "overlay_score=0.5", "draws nothing"),
+    ("predict", "overlap=0.5", "cuts no image"),
     ("predict model=cascade_mask_rcnn", "model.init=scratch", "checkpoint"),
     ("predict model=cascade_mask_rcnn", "model.detector.roi_batch_per_image=8", "nothing is trained"),
     ("evaluate predictions=p.json annotations=a.json", "batch_size=4", "measured as they are"),

@@ -94,5 +94,6 @@ def _settings(cfg: DictConfig, task: Task, digest: str | None) -> dict[str, Any]
         "images": str(task.images),
         "class_agnostic": task.params.class_agnostic,
         "options": {"max_detections": task.max_detections} | inference_options(cfg),
+        "tiles": [cfg.tile, cfg.overlap],
         "precision": cfg.trainer.precision,
     }

@@ -19,6 +19,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig
 
 from cutler_pl.commands.going_on import part_of_recipe, requeued
+from cutler_pl.commands.recipe.dry_run import print_plan
+from cutler_pl.commands.recipe.jobs import job_of, submit
 from cutler_pl.commands.recipe.markers import State, read_marker, write_marker
 from cutler_pl.commands.recipe.stages import Stage, fingerprints, read_stages, with_rounds
 from cutler_pl.commands.run_metadata import record_run
@@ -46,11 +48,17 @@ def run(cfg: DictConfig) -> None:
     cfg = with_rounds(cfg)
     stages = read_stages(cfg, maskcut_settings=_given("maskcut."))
     output = Path(cfg.recipe.output)
+    if cfg.get("dry_run", False):
+        print_plan(cfg, stages)
+        return
     signals.handle_also("SIGUSR1")
     try:
         with part_of_recipe():
             if cfg.get("only") is not None:
                 _run_only(str(cfg.only), stages, output)
+                return
+            if cfg.get("launch") is not None:
+                _submit(cfg, stages, output)
                 return
             _run_all(cfg, stages, output)
     except signals.StoppedBySignal as stop:
@@ -73,6 +81,18 @@ def _run_all(cfg: DictConfig, stages: Sequence[Stage], output: Path) -> None:
                 _run_apart(stage, title)
             else:
                 _run_stage(stage, fingerprint, title)
+
+
+def _submit(cfg: DictConfig, stages: Sequence[Stage], output: Path) -> None:
+    output.mkdir(parents=True, exist_ok=True)
+    record_run(output, cfg)
+    to_do = [
+        (stage, job_of(stage_words(stage), cfg.launch))
+        for stage, its in zip(stages, fingerprints(stages), strict=True)
+        if read_marker(stage, its).state != "finished"
+    ]
+    log.info("%d of %d stages are to do", len(to_do), len(stages))
+    submit(cfg.launch, output, to_do)
 
 
 def _run_apart(stage: Stage, title: str) -> None:

@@ -9,7 +9,7 @@ from cutler_pl.runtime.files import write_json
 
 DONE = "stage.json"
 
-State = Literal["finished", "begun", "other settings", "to do"]
+State = Literal["finished", "begun", "settings differ", "to do"]
 
 
 class Marker(NamedTuple):
@@ -23,12 +23,12 @@ def read_marker(stage: Stage, fingerprint: str) -> Marker:
     """What the folder of a stage says; a damaged file is read as one of other settings."""
     path = stage.folder / DONE
     if not path.is_file():
-        return Marker("other settings" if stage.folder.exists() else "to do")
+        return Marker("settings differ" if stage.folder.exists() else "to do")
     record = read_record(path)
     if record is None or not isinstance(record.get("command"), str | None):
-        return Marker("other settings")
+        return Marker("settings differ")
     if record.get("fingerprint") != fingerprint:
-        return Marker("other settings")
+        return Marker("settings differ")
     if record.get("state") != "finished":
         return Marker("begun")
     seconds = record.get("seconds")

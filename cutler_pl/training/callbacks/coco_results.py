@@ -19,6 +19,7 @@ from cutler_pl.coco.sorted_records import SortedRecords
 from cutler_pl.coco.stream import list_writer
 from cutler_pl.models.detections import CompactPrediction
 from cutler_pl.models.predictions import to_coco_results
+from cutler_pl.models.tiled import EncodedPrediction
 from cutler_pl.runtime.files import atomic_write
 
 _KEY = "image_id"
@@ -65,7 +66,9 @@ class RankResults:
         self._writer = PartWriter(self._part(self._rank))
         self.images = self.written = 0
 
-    def add(self, image_id: int, prediction: CompactPrediction, *, first: OnResults | None = None) -> list[Result]:
+    def add(
+        self, image_id: int, prediction: CompactPrediction | EncodedPrediction, *, first: OnResults | None = None
+    ) -> list[Result]:
         """Append the detections of one image from `min_score` up, best first, after calling `first` with them.
 
         Raises:
