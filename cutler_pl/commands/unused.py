@@ -110,6 +110,10 @@ def _is(name: str, *values: object) -> Condition:
     return lambda cfg: OmegaConf.select(cfg, name) in values
 
 
+def _is_not(name: str, *values: object) -> Condition:
+    return lambda cfg: OmegaConf.select(cfg, name) not in values
+
+
 def _no_part_of(setting: str) -> Condition:
     """No other setting names it."""
     return lambda cfg: f"${{{setting}}}" not in OmegaConf.to_yaml(cfg)
@@ -226,6 +230,11 @@ UNUSED: dict[str, tuple[Unused, ...]] = {
         ),
         Unused(("nested",), "lists= says which images are taken", _set("lists")),
         Unused(("paths.datasets",), "annotations= and output= replace it", _set("annotations", "output")),
+    ),
+    "export_labels": (
+        *_PATHS,
+        Unused(("masks",), "format=yolo has polygons only", _is("format", "yolo")),
+        Unused(("image_files",), "only format=yolo has the images beside its labels", _is_not("format", "yolo")),
     ),
     "weights": _PATHS,
     "convert_checkpoint": (

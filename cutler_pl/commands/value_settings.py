@@ -11,6 +11,7 @@ from cutler_pl.data.loader import LoaderParams
 from cutler_pl.data.training_set import TrainingSet
 from cutler_pl.data.transforms import TrainTransformParams
 from cutler_pl.datasets.catalog import CATALOG
+from cutler_pl.datasets.formats import ExportOptions, FormatName
 from cutler_pl.evaluation import EvalParams
 from cutler_pl.maskcut.crf.params import CrfName
 from cutler_pl.maskcut.params import MaskCutParams, SolverName
@@ -231,6 +232,13 @@ VALUE_SETTINGS: dict[str, Rules] = {
         "percents": ListOf(Number(min=1e-6, max=100)),
         "seed": _SEED,
         **dict.fromkeys(("nested", "overwrite"), FLAG),
+    },
+    "export_labels": {
+        **_ALL,
+        **fields_of("", ExportOptions),
+        "format": Choice(get_args(FormatName)),
+        "on_error": _ON_ERROR,
+        "overwrite": FLAG,
     },
     "weights": _ALL,
     "convert_checkpoint": {**_ALL, **_MODEL, "format": Choice(("detectron2", "cutler_pl", "torchvision"))},
