@@ -39,8 +39,6 @@ def test_log_files_get_plain_lines(
         trainer.fit(make_module(), datamodule=stand_in_data())
     lines = [record.getMessage() for record in caplog.records if record.getMessage().startswith("step ")]
     assert [line.split(",")[0] for line in lines] == [f"step {step} of 8" for step in (2, 4, 6, 8)]
-    assert re.fullmatch(
-        r"step 4 of 8, loss \d+\.\d{3}, [\d.]+ img/s, \d+% data time, \d:\d\d:\d\d left", lines[1]
-    )
+    assert re.fullmatch(r"step 4 of 8, loss \d+\.\d{3}, [\d.]+ img/s, \d+% data time, \d:\d\d:\d\d left", lines[1])
     assert "left" not in lines[-1]
     assert "%|" not in capsys.readouterr().out
