@@ -11,7 +11,7 @@ import re
 import shlex
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,12 +72,25 @@ class Stage:
             instantiate(self.call)
             return
         pipeline: Callable[[DictConfig], Any] = get_method(f"cutler_pl.commands.{self.pipeline}.run")
-        overrides = format_overrides({**self.overrides, **(_GO_ON[str(self.pipeline)] if interrupted else {})})
-        cfg = compose(str(self.pipeline), overrides=overrides)
-        check_paths(str(self.pipeline), cfg)
-        check_values(str(self.pipeline), cfg)
-        check_used(str(self.pipeline), cfg, overrides)
-        pipeline(cfg)
+        pipeline(self.config(_GO_ON[str(self.pipeline)] if interrupted else {}))
+
+    def config(self, more: Mapping[str, Any]) -> DictConfig:
+        """The config of its command, with more settings; its values are checked, its paths need not exist yet."""
+        command, overrides = str(self.pipeline), format_overrides({**self.overrides, **more})
+        cfg = compose(command, overrides=overrides)
+        check_values(command, cfg)
+        check_used(command, cfg, overrides)
+        return cfg
+
+    def check(self) -> None:
+        """Check its settings."""
+        if self.pipeline is not None:
+            self.config({})
+
+    def check_paths(self) -> None:
+        """Check its paths once the stages before it are finished."""
+        if self.pipeline is not None:
+            check_paths(self.pipeline, self.config({}))
 
 
 def run(cfg: DictConfig) -> None:
@@ -88,14 +101,13 @@ def run(cfg: DictConfig) -> None:
         CutlerError: An error of a stage; the stages before it stay finished.
     """
     output = Path(cfg.recipe.output)
-    output.mkdir(parents=True, exist_ok=True)
-    stages = read_stages(cfg, maskcut_settings=_given("maskcut."))
+    stages = _with_fingerprints(read_stages(cfg, maskcut_settings=_given("maskcut.")))
     with file_lock(output, purpose="recipe"):
+        for stage, fingerprint in stages:
+            if not _is_finished(stage, fingerprint):
+                stage.check()
         record_run(output, cfg)
-        fingerprint = VERSION
-        for number, stage in enumerate(stages, start=1):
-            dependencies = json.dumps([fingerprint, stage.settings()], sort_keys=True)
-            fingerprint = hashlib.sha256(dependencies.encode()).hexdigest()
+        for number, (stage, fingerprint) in enumerate(stages, start=1):
             _run_stage(stage, fingerprint, f"stage {number} of {len(stages)}, {stage.name}")
     for line in cfg.recipe.closing_lines:
         log.info(line)
@@ -152,21 +164,35 @@ def _format(value: Any) -> str:
     return "'" + re.sub(r"(\\+)$", r"\1\1", re.sub(r"(\\*)'", r"\1\1\\'", text)) + "'"
 
 
-def _run_stage(stage: Stage, fingerprint: str, title: str) -> None:
-    marker = stage.folder / DONE
-    record = read_record(marker)
+def _with_fingerprints(stages: Sequence[Stage]) -> list[tuple[Stage, str]]:
+    """Each stage with a digest of its settings and those of all stages before it."""
+    found, fingerprint = [], VERSION
+    for stage in stages:
+        dependencies = json.dumps([fingerprint, stage.settings()], sort_keys=True)
+        fingerprint = hashlib.sha256(dependencies.encode()).hexdigest()
+        found.append((stage, fingerprint))
+    return found
+
+
+def _is_finished(stage: Stage, fingerprint: str) -> bool:
+    record = read_record(stage.folder / DONE)
     sound = record is not None and isinstance(record.get("command"), str | None)
-    if record is not None and sound and record.get("fingerprint") == fingerprint:
+    return record is not None and sound and record.get("fingerprint") == fingerprint
+
+
+def _run_stage(stage: Stage, fingerprint: str, title: str) -> None:
+    if _is_finished(stage, fingerprint):
         log.info("%s: finished before, kept", title)
         return
     log.info("%s: %s", title, stage.command or stage.call._target_)  # type: ignore[union-attr]
     begun = stage.folder / BEGUN
     interrupted = stage.pipeline in _GO_ON and begun.is_file() and read_record(begun) == {"fingerprint": fingerprint}
+    stage.check_paths()
     if stage.folder.exists() and not interrupted:
         shutil.rmtree(stage.folder)
     write_json(begun, {"fingerprint": fingerprint})
     start = time.monotonic()
     stage.run(interrupted=interrupted)
     seconds = round(time.monotonic() - start, 1)
-    write_json(marker, {"fingerprint": fingerprint, "command": stage.command, "seconds": seconds})
+    write_json(stage.folder / DONE, {"fingerprint": fingerprint, "command": stage.command, "seconds": seconds})
     log.info("%s: done in %.0f s", title, seconds)
