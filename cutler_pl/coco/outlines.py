@@ -40,9 +40,7 @@ def crops(masks: Sequence[RLE]) -> list[Crop | None]:
             continue
         left, top, right, bottom = box
         pixels = np.zeros((bottom - top + 2, right - left + 2), dtype=np.uint8)
-        counts = mask["counts"]
-        code = np.frombuffer(counts.encode("ascii") if isinstance(counts, str) else counts, dtype=np.uint8)
-        njit_cached(_decode)(code, mask["size"][0], left, top, pixels)
+        njit_cached(_draw)(run_lengths.counts(mask), mask["size"][0], left, top, pixels)
         found.append(Crop(left - 1, top - 1, pixels))
     return found
 
@@ -59,30 +57,16 @@ def rings(crop: Crop, *, joined: bool = False) -> list[Int32[np.ndarray, "points
     return np.split(points, ends[:-1])
 
 
-def _decode(
-    code: UInt8[np.ndarray, " characters"], height: int, left: int, top: int, pixels: UInt8[np.ndarray, "h w"]
+def _draw(
+    counts: Int64[np.ndarray, " runs"], height: int, left: int, top: int, pixels: UInt8[np.ndarray, "h w"]
 ) -> None:
-    """Draw valid run lengths, whose extent begins at `left`, `top`, inside the border; see `rle._scan_counts`."""
-    position = index = last = before = start = 0
-    while position < len(code):
-        value = shift = 0
-        more = True
-        while more:
-            bits = np.int64(code[position]) - 48
-            value += int(bits & 31) << shift
-            shift += 5
-            more = bits & 32 != 0
-            if not more and bits & 16:
-                value -= 1 << shift
-            position += 1
-        if index > 2:
-            value += before
+    """Draw the runs of a mask, whose extent begins at `left`, `top`, inside the border."""
+    start = 0
+    for index, count in enumerate(counts):
         if index % 2:
-            for pixel in range(start, start + value):
+            for pixel in range(start, start + count):
                 pixels[pixel % height - top + 1, pixel // height - left + 1] = 1
-        start += value
-        before, last = last, value
-        index += 1
+        start += count
 
 
 def _trace(

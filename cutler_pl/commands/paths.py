@@ -92,6 +92,7 @@ PATH_SETTINGS: dict[str, tuple[PathSetting, ...]] = {
     "export_labels": (
         PathSetting("annotations", Kind.FILE, optional=False),
         PathSetting("images", Kind.FOLDER, optional=False),
+        PathSetting("checkpoint", Kind.WEIGHTS),
         _OUTPUT,
     ),
     "weights": (PathSetting("download", Kind.WEIGHTS),),

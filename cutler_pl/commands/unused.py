@@ -152,7 +152,7 @@ UNUSED: dict[str, tuple[Unused, ...]] = {
         Unused(("recipe.max_images",), "images= is not given", _unset("images")),
     ),
     "maskcut": (
-        *_RUN,
+        *_RUN, _TILES,
         Unused(("crf.params",), "crf.backend=guided has its own, crf.guided.*", _is("crf.backend", "guided")),
         Unused(_REFINEMENT, "crf.backend=none refines no mask", _is("crf.backend", "none")),
         Unused(
@@ -235,6 +235,9 @@ UNUSED: dict[str, tuple[Unused, ...]] = {
         *_PATHS,
         Unused(("masks",), "format=yolo has polygons only", _is("format", "yolo")),
         Unused(("image_files",), "only format=yolo has the images beside its labels", _is_not("format", "yolo")),
+        Unused(("image_data",), "only format=labelme can hold images", _is_not("format", "labelme")),
+        Unused(("image_url", "model_version"), "only format=labelstudio has it", _is_not("format", "labelstudio")),
+        Unused(("checkpoint",), "only format=cvat runs a detector", _is_not("format", "cvat")),
     ),
     "weights": _PATHS,
     "convert_checkpoint": (

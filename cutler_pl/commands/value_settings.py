@@ -74,6 +74,7 @@ _EXAMPLES = Integer(0, 1000)
 _PRECISIONS = ("64-true", "32-true", "16-true", "bf16-true", "16-mixed", "bf16-mixed", 64, 32, 16, "64", "32", "16")
 _FLAGS = ("sync_batchnorm", "use_distributed_sampler", "enable_checkpointing", "enable_model_summary", "detect_anomaly")
 
+_TILES: Rules = {"tile": optional(rules_of(TileParams)["tile"]), "overlap": rules_of(TileParams)["overlap"]}
 _ALL: Rules = {"name": _TEXT, "paths": _GROUP, "paths.*": FREE, "local": FREE}
 _TRAINER: Rules = {
     "trainer": _GROUP,
@@ -116,8 +117,7 @@ _INFERENCE: Rules = {
     **_MODEL,
     **{name: optional(_DETECTOR[name]) for name in ("score_threshold", "nms_threshold")},
     **{name: optional(_DETECTOR[name]) for name in ("max_detections", "min_size_test", "max_size_test")},
-    "tile": optional(rules_of(TileParams)["tile"]),
-    "overlap": rules_of(TileParams)["overlap"],
+    **_TILES,
     "batch_size": COUNT,
     "num_workers": Integer(),
 }
@@ -168,6 +168,7 @@ VALUE_SETTINGS: dict[str, Rules] = {
         **_ALL,
         **_TRAINER,
         **_MASKCUT,
+        **_TILES,
         **{name: _RUN[name] for name in ("batch_size", "num_workers", "threads", "max_failure_rate")},
         "overlays": FLAG,
         "job": _GROUP,

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 from jaxtyping import Bool
+from mask_strategies import masks
 from polygons import fill
 
 from cutler_pl.coco import rle
@@ -20,14 +20,6 @@ def ring_lists(mask: Mask, *, joined: bool = False) -> list[np.ndarray]:
 
 def drawn(*rows: str) -> Mask:
     return np.array([[character == "#" for character in row] for row in rows])
-
-
-@st.composite
-def masks(draw: st.DrawFn) -> Mask:
-    height, width = draw(st.integers(1, 12)), draw(st.integers(1, 12))
-    pixels = draw(st.lists(st.booleans(), min_size=height * width, max_size=height * width))
-    mask = np.array(pixels).reshape(height, width)
-    return mask if draw(st.booleans()) else np.kron(mask, np.ones((2, 3), dtype=bool))
 
 
 def test_pixel_is_a_square() -> None:

@@ -1,11 +1,12 @@
-"""COCO: ids from 1, masks as compressed run lengths or as polygons."""
+"""COCO: ids from 1, masks as run lengths or as polygons."""
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from cutler_pl.coco import rle
 from cutler_pl.coco.outlines import crops, rings
-from cutler_pl.coco.schema import RLE
+from cutler_pl.coco.schema import RLE, Annotation
 from cutler_pl.coco.stream import writing_coco
 from cutler_pl.datasets.formats.label_file import LabelFile
 from cutler_pl.datasets.formats.options import PRODUCER, ExportOptions
@@ -18,8 +19,12 @@ def write(labels: LabelFile, folder: Path, options: ExportOptions) -> None:
 
     Records keep their other fields; crowd regions have run lengths, which is all that COCO has for them.
     """
-    header = {"info": {"description": f"exported by {PRODUCER}"}, **labels.header}
-    write_coco(labels, folder / FILE, options, header, lambda record: record)
+    write_coco(labels, folder / FILE, options, header(labels))
+
+
+def header(labels: LabelFile) -> dict[str, Any]:
+    """All but images, annotations and categories, as it was given."""
+    return {"info": {"description": f"exported by {PRODUCER}"}, **labels.header}
 
 
 def write_coco(
@@ -27,8 +32,10 @@ def write_coco(
     path: Path,
     options: ExportOptions,
     header: Mapping[str, Any],
-    fields: Callable[[Mapping[str, Any]], Mapping[str, Any]],
+    *,
+    fields: Callable[[Annotation], Mapping[str, Any]] = lambda record: record,
     encode: Callable[[RLE], Any] = lambda mask: mask,
+    tight_boxes: bool = False,
 ) -> None:
     """Write one file.
 
@@ -36,15 +43,16 @@ def write_coco(
         labels: What is written.
         path: The file.
         options: Form of the masks.
-        header: All but images and annotations; the categories are made here.
+        header: What else the file has.
         fields: What is kept of an annotation.
         encode: Run lengths as the file is to have them.
+        tight_boxes: Boxes are the extents of the masks, whatever boxes the annotations have.
     """
     categories = numbered(category["id"] for category in labels.categories)
-    header = {**header, "categories": [{**c, "id": categories[c["id"]]} for c in labels.categories]}
     image_ids = numbered(image["id"] for image in labels.images())
+    named = [{**category, "id": categories[category["id"]]} for category in labels.categories]
     number = 0
-    with writing_coco(path, header) as coco:
+    with writing_coco(path, {**header, "categories": named}) as coco:
         for image in labels:
             coco.image({**image.record, "id": image_ids[image.record["id"]]})
             masks = [found.mask for found in image.objects if found.mask]
@@ -59,6 +67,8 @@ def write_coco(
                     given["segmentation"] = encode(mask)
                 elif not isinstance(record["segmentation"], list):
                     given["segmentation"] = [ring.reshape(-1).tolist() for ring in rings(crop)]
+                if mask is not None and tight_boxes:
+                    given["bbox"] = rle.bbox(mask)
                 given["id"] = number
                 given["image_id"] = image_ids[record["image_id"]]
                 given["category_id"] = categories[record["category_id"]]

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cutler_pl.coco.validation import OnError
-from cutler_pl.datasets.formats import coco, yolo
+from cutler_pl.datasets.formats import coco, cvat, fiftyone, labelme, labelstudio, yolo
 from cutler_pl.datasets.formats.label_file import LabelFile
 from cutler_pl.datasets.formats.options import ExportOptions
 from cutler_pl.datasets.formats.staging import staged
@@ -22,6 +22,10 @@ class Format(NamedTuple):
 FORMATS: dict[str, Format] = {
     "coco": Format(coco.write, (coco.FILE,)),
     "yolo": Format(yolo.write, (yolo.DATA, yolo.LABELS, yolo.IMAGES)),
+    "cvat": Format(cvat.write, (cvat.FILE, cvat.LABELS, cvat.FUNCTION)),
+    "labelstudio": Format(labelstudio.write, (labelstudio.TASKS, labelstudio.CONFIG)),
+    "labelme": Format(labelme.write, (labelme.FOLDER,)),
+    "fiftyone": Format(fiftyone.write, (fiftyone.LOADER, fiftyone.FILE)),
 }
 """By the name of the tool."""
 

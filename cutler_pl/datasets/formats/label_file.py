@@ -4,7 +4,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple, cast
 
 from cutler_pl.coco import rle
@@ -163,6 +163,26 @@ class LabelFile:
                 self.left_out["crowd regions, which the format does not have"] += crowds
                 self.num_objects -= crowds
             yield image._replace(objects=objects)
+
+
+def label_name(image: Image, names: dict[str, str], source: Path) -> str:
+    """Name of an image's label file without its ending.
+
+    Args:
+        image: The record.
+        names: Image by label file, of all before; this one is added.
+        source: Where it comes from.
+
+    Raises:
+        AnnotationError: Another image has the same.
+    """
+    name = str(PurePosixPath(image["file_name"]).with_suffix(""))
+    if name in names:
+        raise AnnotationError(
+            f"{source}: {names[name]} and {image['file_name']} would have the same label file {name}; rename one"
+        )
+    names[name] = image["file_name"]
+    return name
 
 
 def clipped_box(image: Image, record: Annotation) -> tuple[float, float, float, float]:

@@ -5,16 +5,16 @@ without a mask is the ring of its box, since a data set with boxes and rings is 
 """
 
 import shutil
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import yaml
 
-from cutler_pl.coco.outlines import crops, rings
-from cutler_pl.coco.schema import Annotation, Image
-from cutler_pl.datasets.formats.label_file import LabeledImage, LabelFile, clipped_box
+from cutler_pl.coco.outlines import Crop, crops, rings
+from cutler_pl.datasets.formats.label_file import LabeledImage, LabelFile, clipped_box, label_name
 from cutler_pl.datasets.formats.options import PRODUCER, ExportOptions
-from cutler_pl.errors import AnnotationError, OutputWriteError
+from cutler_pl.errors import OutputWriteError
 from cutler_pl.runtime.files import wrap_os_errors
 
 IMAGES, LABELS, DATA = "images", "labels", "data.yaml"
@@ -31,35 +31,14 @@ def write(labels: LabelFile, folder: Path, options: ExportOptions) -> None:
     names: dict[str, str] = {}
     for image in labels.without_crowds():
         name = label_name(image.record, names, labels.source)
-        lines = [f"{numbers[record['category_id']]} {points}\n" for record, points in _objects(image)]
         path = folder / LABELS / f"{name}.txt"
         with wrap_os_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text("".join(lines), encoding="ascii")
+            path.write_text(_lines(image, numbers), encoding="ascii")
         if options.image_files != "none":
             put_image(image.path, folder / IMAGES / image.record["file_name"], options.image_files == "copy")
     with wrap_os_errors(folder / DATA):
         (folder / DATA).write_text(_data(labels), encoding="utf-8")
-
-
-def label_name(image: Image, names: dict[str, str], source: Path) -> str:
-    """Name of an image's label file without its ending.
-
-    Args:
-        image: The record.
-        names: Image by label file, of all before; this one is added.
-        source: Where it comes from.
-
-    Raises:
-        AnnotationError: Another image has the same.
-    """
-    name = str(PurePosixPath(image["file_name"]).with_suffix(""))
-    if name in names:
-        raise AnnotationError(
-            f"{source}: {names[name]} and {image['file_name']} would have the same label file {name}; rename one"
-        )
-    names[name] = image["file_name"]
-    return name
 
 
 def put_image(source: Path, target: Path, is_copied: bool) -> None:
@@ -81,22 +60,26 @@ def put_image(source: Path, target: Path, is_copied: bool) -> None:
         ) from error
 
 
-def _objects(image: LabeledImage) -> list[tuple[Annotation, str]]:
-    width, height = image.record["width"], image.record["height"]
+def points(crop: Crop | None, box_xyxy: Sequence[float], size_hw: tuple[int, int]) -> str:
+    """Points of an object relative to its image: of its mask, or of its box where it has none."""
+    height, width = size_hw
+    if crop is None:
+        x0, y0, x1, y1 = box_xyxy
+        corners = ((x0, y0), (x1, y0), (x1, y1), (x0, y1))
+        return " ".join([f"{x / width:.7g} {y / height:.7g}" for x, y in corners])
     xs, ys = _relative(width), _relative(height)
-    outlines = iter(crops([mask for _, mask in image.objects if mask]))
+    (ring,) = rings(crop, joined=True)
+    return " ".join([f"{xs[x]} {ys[y]}" for x, y in ring.tolist()])
+
+
+def _lines(image: LabeledImage, numbers: Mapping[int, int]) -> str:
+    found = iter(crops([mask for _, mask in image.objects if mask]))
+    size = image.record["height"], image.record["width"]
     lines = []
     for record, mask in image.objects:
-        crop = next(outlines) if mask else None
-        if crop is not None:
-            (ring,) = rings(crop, joined=True)
-            points = " ".join([f"{xs[x]} {ys[y]}" for x, y in ring.tolist()])
-        else:
-            x0, y0, x1, y1 = clipped_box(image.record, record)
-            corners = ((x0, y0), (x1, y0), (x1, y1), (x0, y1))
-            points = " ".join([f"{x / width:.7g} {y / height:.7g}" for x, y in corners])
-        lines.append((record, points))
-    return lines
+        ring = points(next(found) if mask else None, clipped_box(image.record, record), size)
+        lines.append(f"{numbers[record['category_id']]} {ring}\n")
+    return "".join(lines)
 
 
 @lru_cache(maxsize=8)

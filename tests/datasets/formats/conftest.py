@@ -7,9 +7,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+import torch
 
 from cutler_pl.coco import rle
 from cutler_pl.datasets.formats import export_labels
+from cutler_pl.models import build_detector
+from cutler_pl.models.checkpoint import detector_config
 
 SIZE = (24, 36)
 NAMES = ['say "cat"', "a <b> & c", "one, two", "two\nlines", "Käse 'n' : #"]
@@ -61,3 +64,16 @@ def labels(tmp_path: Path, write_image: Callable[..., Path]) -> Labels:
     path = tmp_path / "labels.json"
     path.write_text(json.dumps({"images": images, "annotations": annotations, "categories": categories}))
     return Labels(path, tmp_path / "images", masks)
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    """A small detector of two classes that has not been trained."""
+    torch.manual_seed(0)
+    options: dict[str, Any] = {"backbone": "resnet18", "fpn_channels": 16, "box_head_dim": 16, "mask_head_convs": 1}
+    options |= {"min_size_test": 64, "max_size_test": 96, "max_detections": 8, "mask_head_channels": 8}
+    model = build_detector("cascade_mask_rcnn_r50_fpn", 2, **options)
+    state = {f"model.{key}": value for key, value in model.state_dict().items()}
+    config = detector_config(model, category_ids=[4, 9], class_names=["cat", "dog"])
+    torch.save({"state_dict": state, "model_config": config}, tmp_path / "tiny.ckpt")
+    return tmp_path / "tiny.ckpt"
