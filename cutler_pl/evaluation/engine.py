@@ -1,6 +1,6 @@
 """Matching and accumulation by hotcoco, whose COCOeval agrees with pycocotools to the last digit."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import hotcoco
@@ -84,14 +84,13 @@ class Engine:
         # pycocotools divides by 2e-16 too much; rounded, a perfect detector has a precision of 1
         return np.asarray(arrays["precision"]).round(12), np.asarray(arrays["recall"])
 
-    def box_matches(self, iou_threshold: float, *, max_dets: int) -> list[dict[str, Any]]:
+    def box_matches(self, iou_threshold: float, *, max_dets: int) -> Iterator[dict[str, Any]]:
         """What pycocotools calls `evalImgs`: one record per image, by rising id, of the boxes that matched.
 
         Args:
             iou_threshold: Lowest overlap of a match.
             max_dets: Best detections of an image that count.
         """
-        matches = []
         for first in range(0, len(self._images), _BATCH_OF_BOXES):
             images = self._images[first : first + _BATCH_OF_BOXES]
             bounds = (images[0]["id"], images[-1]["id"] + 1)
@@ -103,14 +102,15 @@ class Engine:
             params.iou_thrs, params.max_dets = [iou_threshold], [max_dets]
             params.area_rng, params.area_rng_lbl = [[0.0, 1e10]], ["all"]
             evaluation.evaluate()
-            matches += [match for match in evaluation.eval_imgs if match]
-        return [match | {"image_id": self.image_ids[match["image_id"] - 1]} for match in matches]
+            for match in filter(None, evaluation.eval_imgs):
+                yield match | {"image_id": self.image_ids[match["image_id"] - 1]}
 
     def _objects(self, bounds: tuple[int, int]) -> list[dict[str, Any]]:
         """Ground truth of images from one number up to another; the id is the position in the file, from 1."""
         first, last = np.searchsorted(self._object_images, bounds)
         numbers, order = self._object_images[first:last].tolist(), self._object_order[first:last].tolist()
-        found = [(number, place, self._truth["annotations"][place]) for number, place in zip(numbers, order, strict=True)]
+        annotations = self._truth["annotations"]
+        found = [(number, place, annotations[place]) for number, place in zip(numbers, order, strict=True)]
         return [
             {
                 "id": place + 1,
