@@ -154,6 +154,8 @@ class Run:
                 time.sleep(0.02)
             time.sleep(delay * LONGEST_DELAY)
         step = self.step()
+        if self.process.poll() is not None:
+            raise SystemExit(f"{self.name} has ended before its interruption: {self.log.read_text()[-2000:]}")
         (os.killpg if whole_group else os.kill)(self.process.pid, series.signum)
         return step, "all processes" if whole_group else "the first", self.end()
 

@@ -3,11 +3,13 @@
     python benchmarks/loader.py                                     80 generated JPEGs
     python benchmarks/loader.py --images <folder> --annotations <COCO JSON>
     python benchmarks/loader.py --images <folder>                   three generated run-length masks per image
+    python benchmarks/loader.py --images <folder> --draft           Pillow's draft mode against full decoding
 
 The plain implementation takes the same steps with Pillow, numpy and pycocotools alone, as the original does: decode the
 image, turn it upright, resize it, rasterise polygons at the new size or decode run lengths and resize the mask, flip,
 make tensors. Both sides get the same draws of size and flip; their masks, boxes and labels must be equal, and pixels
 within one grey level (Pillow may resize rows before columns). One thread; the sides take turns image by image.
+`--draft` compares images of which libjpeg decodes a half, a quarter or an eighth before they are resized.
 """
 
 import argparse
@@ -42,6 +44,7 @@ from cutler_pl.data.transforms import (
 )
 from cutler_pl.datasets.scenes import SceneParams, write_scenes
 from cutler_pl.images import read_image, read_image_size, read_oriented
+from cutler_pl.ops.resize import resize_image, resized_size_hw
 from cutler_pl.runtime.environment import run_metadata
 from cutler_pl.runtime.seeding import generator
 
@@ -211,13 +214,41 @@ def generated_masks(images: Path, folder: Path) -> Path:
     return folder / "annotations.json"
 
 
+def draft(images: Path) -> None:
+    """How far draft mode is from full decoding, for some lengths of the shorter side."""
+    paths = [path for path in sorted(images.rglob("*")) if path.suffix.lower() in (".jpg", ".jpeg")]
+    print("| shorter side | images it applies to | of these within one grey level | largest difference, median |")
+    print("|---|---|---|---|")
+    for shortest in (120, 160, 240, 320):
+        largest = []
+        for path in paths:
+            whole, part = Image.open(path), Image.open(path)
+            size_hw = resized_size_hw((whole.height, whole.width), shortest=shortest, longest=SIZES.max_size)
+            part.draft("RGB", size_hw[::-1])
+            if part.size != whole.size:
+                pair = [resize_image(_tensor(image), size_hw).int() for image in (whole, part)]
+                largest.append(int((pair[0] - pair[1]).abs().max()))
+        within = sum(difference <= 1 for difference in largest)
+        print(f"| {shortest} | {len(largest)} of {len(paths)} | {within} | {median(largest) if largest else '-'} |")
+
+
+def _tensor(image: Image.Image) -> torch.Tensor:
+    return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
+
+
 def main() -> None:
     """Print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=Path)
     parser.add_argument("--annotations", type=Path)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--draft", action="store_true")
     options = parser.parse_args()
+    if options.draft:
+        if options.images is None:
+            parser.error("--draft needs --images")
+        draft(options.images)
+        return
     torch.set_num_threads(1)
     print(f"commit {run_metadata()['commit']}, {os.cpu_count()} CPU cores, {platform.platform()}")
     with tempfile.TemporaryDirectory() as name:

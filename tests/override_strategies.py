@@ -27,6 +27,7 @@ CHOSEN = {
     "export": [],
     "quickstart": [],
     "make_coco_splits": [],
+    "export_labels": ["format=coco"],
     "prepare_dataset": ["name=coco"],
     "merge_shards": [],
     "convert_checkpoint": [],

@@ -13,8 +13,10 @@ from torch import Tensor
 
 from cutler_pl.api.inputs import Pixels
 from cutler_pl.coco import rle
+from cutler_pl.coco.outlines import crops
 from cutler_pl.coco.schema import RLE
 from cutler_pl.coco.schema import Result as CocoResult
+from cutler_pl.datasets.formats.yolo import points
 from cutler_pl.errors import InputError
 from cutler_pl.images import IMAGE_SUFFIXES, read_image
 from cutler_pl.models.predictions import coco_results
@@ -132,6 +134,15 @@ class Result:
             category_ids=[self.category_ids[label] for label in self.labels.tolist()],
             masks=self.encoded,
         )
+
+    def to_yolo(self) -> str:
+        """A label file of YOLO segmentation: a line per object, of its class from 0 and one ring of relative points.
+
+        An object whose mask has no pixel is the ring of its box.
+        """
+        found = crops(self.encoded)
+        rings = [points(crop, box, self.image_size_hw) for crop, box in zip(found, self.boxes.tolist(), strict=True)]
+        return "".join(f"{label - 1} {ring}\n" for label, ring in zip(self.labels.tolist(), rings, strict=True))
 
     def to_supervision(self) -> Any:
         """`supervision.Detections` with dense masks, scores, labels, and the data `class_name`."""

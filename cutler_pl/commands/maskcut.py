@@ -14,6 +14,7 @@ from cutler_pl.coco.parts import ShardRecord
 from cutler_pl.coco.schema import RLE
 from cutler_pl.commands.instantiate import build_trainer
 from cutler_pl.commands.run_metadata import plain, record_run
+from cutler_pl.commands.tiling import tiling
 from cutler_pl.errors import ConfigError
 from cutler_pl.images import list_images
 from cutler_pl.maskcut import MaskCutParams
@@ -69,6 +70,7 @@ def run(cfg: DictConfig) -> Path:
         num_workers=cfg.num_workers,
         threads=cfg.threads,
         max_failure_rate=cfg.max_failure_rate,
+        tiles=tiling(cfg),
         shard=JobShard(int(cfg.job.index), int(cfg.job.count)),
     )
     observer = _Figures(cfg, output, names) if cfg.overlays else _RunRecord(cfg, output)
@@ -103,11 +105,13 @@ class _Figures(_RunRecord):
     def is_complete(self, name: str) -> bool:
         return all(self._path(folder, name).is_file() for folder in ("overlays", "steps"))
 
-    def on_image(self, masks: ImageMasks, record: ShardRecord, preview: np.ndarray | None) -> None:
+    def on_image(self, masks: Sequence[ImageMasks], record: ShardRecord, preview: np.ndarray | None) -> None:
         assert preview is not None  # asked for by preview_side
         objects = [rle.decode(cast(RLE, annotation["segmentation"])) for annotation in record["annotations"]]
-        save_image(self._path("overlays", masks.name), draw_overlay(preview, objects))
-        save_image(self._path("steps", masks.name), draw_steps(preview, masks))
+        save_image(self._path("overlays", record["file"]), draw_overlay(preview, objects))
+        shown = max(masks, key=lambda tile: int(tile.refined.sum()))  # the tile with the most to see
+        pixels = preview if len(masks) == 1 else shown.image.permute(1, 2, 0).numpy()
+        save_image(self._path("steps", record["file"]), draw_steps(pixels, shown))
 
     def _path(self, folder: str, name: str) -> Path:
         return figure_path(self._output / folder, name, alike=self._alike)

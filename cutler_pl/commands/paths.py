@@ -89,6 +89,12 @@ PATH_SETTINGS: dict[str, tuple[PathSetting, ...]] = {
         PathSetting("output", Kind.OUTPUT_FOLDER),
         _DATASETS,
     ),
+    "export_labels": (
+        PathSetting("annotations", Kind.FILE, optional=False),
+        PathSetting("images", Kind.FOLDER, optional=False),
+        PathSetting("checkpoint", Kind.WEIGHTS),
+        _OUTPUT,
+    ),
     "weights": (PathSetting("download", Kind.WEIGHTS),),
     "convert_checkpoint": (PathSetting("source", Kind.WEIGHTS, optional=False), _OUTPUT_FILE),
     "doctor": (),

@@ -13,12 +13,12 @@ from cutler_pl.commands.instantiate import build_trainer, load_detector_from
 from cutler_pl.commands.interrupted_predictions import keep_interrupted
 from cutler_pl.commands.run_metadata import record_run
 from cutler_pl.commands.settings import require
+from cutler_pl.commands.tiling import tiling
 from cutler_pl.data import EvalDataModule, PredictDataModule
 from cutler_pl.data.image_datamodule import ImageFiles
 from cutler_pl.errors import DatasetNotFoundError
 from cutler_pl.models import Detector, DetectorMetadata
 from cutler_pl.models.tiled import TiledDetector
-from cutler_pl.ops.tiles import TileParams
 from cutler_pl.runtime.distributed import gather, global_rank
 from cutler_pl.runtime.files import write_json
 from cutler_pl.runtime.locks import rank_zero_lock
@@ -99,11 +99,6 @@ def inference_options(cfg: DictConfig) -> dict[str, Any]:
     """The settings of `conf/inference/base.yaml` that replace those of the checkpoint."""
     names = ("score_threshold", "nms_threshold", "max_detections", "min_size_test", "max_size_test")
     return {name: cfg[name] for name in names if cfg[name] is not None}
-
-
-def tiling(cfg: DictConfig) -> TileParams | None:
-    """How images are cut into tiles; None where they are not."""
-    return None if cfg.tile is None else TileParams(tile=cfg.tile, overlap=cfg.overlap)
 
 
 def write_predictions(

@@ -110,6 +110,10 @@ def _is(name: str, *values: object) -> Condition:
     return lambda cfg: OmegaConf.select(cfg, name) in values
 
 
+def _is_not(name: str, *values: object) -> Condition:
+    return lambda cfg: OmegaConf.select(cfg, name) not in values
+
+
 def _no_part_of(setting: str) -> Condition:
     """No other setting names it."""
     return lambda cfg: f"${{{setting}}}" not in OmegaConf.to_yaml(cfg)
@@ -148,7 +152,7 @@ UNUSED: dict[str, tuple[Unused, ...]] = {
         Unused(("recipe.max_images",), "images= is not given", _unset("images")),
     ),
     "maskcut": (
-        *_RUN,
+        *_RUN, _TILES,
         Unused(("crf.params",), "crf.backend=guided has its own, crf.guided.*", _is("crf.backend", "guided")),
         Unused(_REFINEMENT, "crf.backend=none refines no mask", _is("crf.backend", "none")),
         Unused(
@@ -226,6 +230,14 @@ UNUSED: dict[str, tuple[Unused, ...]] = {
         ),
         Unused(("nested",), "lists= says which images are taken", _set("lists")),
         Unused(("paths.datasets",), "annotations= and output= replace it", _set("annotations", "output")),
+    ),
+    "export_labels": (
+        *_PATHS,
+        Unused(("masks",), "format=yolo has polygons only", _is("format", "yolo")),
+        Unused(("image_files",), "only format=yolo has the images beside its labels", _is_not("format", "yolo")),
+        Unused(("image_data",), "only format=labelme can hold images", _is_not("format", "labelme")),
+        Unused(("image_url", "model_version"), "only format=labelstudio has it", _is_not("format", "labelstudio")),
+        Unused(("checkpoint",), "only format=cvat runs a detector", _is_not("format", "cvat")),
     ),
     "weights": _PATHS,
     "convert_checkpoint": (

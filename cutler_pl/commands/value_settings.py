@@ -11,6 +11,7 @@ from cutler_pl.data.loader import LoaderParams
 from cutler_pl.data.training_set import TrainingSet
 from cutler_pl.data.transforms import TrainTransformParams
 from cutler_pl.datasets.catalog import CATALOG
+from cutler_pl.datasets.formats import ExportOptions, FormatName
 from cutler_pl.evaluation import EvalParams
 from cutler_pl.maskcut.crf.params import CrfName
 from cutler_pl.maskcut.params import MaskCutParams, SolverName
@@ -73,6 +74,7 @@ _EXAMPLES = Integer(0, 1000)
 _PRECISIONS = ("64-true", "32-true", "16-true", "bf16-true", "16-mixed", "bf16-mixed", 64, 32, 16, "64", "32", "16")
 _FLAGS = ("sync_batchnorm", "use_distributed_sampler", "enable_checkpointing", "enable_model_summary", "detect_anomaly")
 
+_TILES: Rules = {"tile": optional(rules_of(TileParams)["tile"]), "overlap": rules_of(TileParams)["overlap"]}
 _ALL: Rules = {"name": _TEXT, "paths": _GROUP, "paths.*": FREE, "local": FREE}
 _TRAINER: Rules = {
     "trainer": _GROUP,
@@ -115,8 +117,7 @@ _INFERENCE: Rules = {
     **_MODEL,
     **{name: optional(_DETECTOR[name]) for name in ("score_threshold", "nms_threshold")},
     **{name: optional(_DETECTOR[name]) for name in ("max_detections", "min_size_test", "max_size_test")},
-    "tile": optional(rules_of(TileParams)["tile"]),
-    "overlap": rules_of(TileParams)["overlap"],
+    **_TILES,
     "batch_size": COUNT,
     "num_workers": Integer(),
 }
@@ -167,6 +168,7 @@ VALUE_SETTINGS: dict[str, Rules] = {
         **_ALL,
         **_TRAINER,
         **_MASKCUT,
+        **_TILES,
         **{name: _RUN[name] for name in ("batch_size", "num_workers", "threads", "max_failure_rate")},
         "overlays": FLAG,
         "job": _GROUP,
@@ -231,6 +233,13 @@ VALUE_SETTINGS: dict[str, Rules] = {
         "percents": ListOf(Number(min=1e-6, max=100)),
         "seed": _SEED,
         **dict.fromkeys(("nested", "overwrite"), FLAG),
+    },
+    "export_labels": {
+        **_ALL,
+        **fields_of("", ExportOptions),
+        "format": Choice(get_args(FormatName)),
+        "on_error": _ON_ERROR,
+        "overwrite": FLAG,
     },
     "weights": _ALL,
     "convert_checkpoint": {**_ALL, **_MODEL, "format": Choice(("detectron2", "cutler_pl", "torchvision"))},

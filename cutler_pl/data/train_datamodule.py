@@ -18,7 +18,7 @@ from cutler_pl.data.instances import InstanceBatch, InstanceDataset, collate, co
 from cutler_pl.data.loader import EndlessLoader, LoaderParams, SizedLoader, loader_settings
 from cutler_pl.data.sampler import InfiniteBatchSampler, batch_size_per_rank
 from cutler_pl.data.training_set import MAX_FAILURE_RATE, TrainingSet
-from cutler_pl.data.transforms import TrainTransformParams
+from cutler_pl.data.transforms import TrainTransformParams, load_kernels
 from cutler_pl.errors import AnnotationError, DatasetNotFoundError, ImageReadError
 from cutler_pl.runtime.distributed import global_rank, world_size
 from cutler_pl.runtime.logging import get_logger
@@ -157,6 +157,8 @@ class TrainDataModule(L.LightningDataModule):
             landscape=sizes_hw[:, 1] > sizes_hw[:, 0],
         )
         settings = loader_settings(self.loader.num_workers)
+        if settings["num_workers"]:
+            load_kernels()
         return DataLoader(self.dataset, batch_sampler=sampler, collate_fn=collate_fn, **settings)
 
     def _count(self, batch: InstanceBatch) -> None:

@@ -91,3 +91,9 @@ def apply_masks(
 
 def _scaled(polygons: list[list[float]], scale_xy: tuple[float, float]) -> list[list[float]]:
     return [(np.reshape(polygon, (-1, 2)) * scale_xy).ravel().tolist() for polygon in polygons]
+
+
+def load_kernels() -> None:
+    """Load what is compiled, before loader processes are forked: each would need time and 40 MB of its own for it."""
+    apply_image(torch.zeros((2, 2, 3), dtype=torch.uint8).permute(2, 0, 1), TransformParams((3, 3)))
+    apply_masks([{"size": [2, 2], "counts": [4]}], (2, 2), TransformParams((3, 3)))

@@ -4,7 +4,7 @@ By default as the original does it. Optional: a score per mask, one annotation p
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from jaxtyping import Bool
@@ -12,12 +12,14 @@ from PIL import Image
 from torch import Tensor
 
 from cutler_pl.coco import rle
-from cutler_pl.coco.schema import Instance
+from cutler_pl.coco.schema import RLE, Instance
 from cutler_pl.maskcut.params import AnnotationParams
 from cutler_pl.maskcut.predictor import ImageMasks
 from cutler_pl.maskcut.scores import mask_score
 from cutler_pl.ops.components import label_components
 from cutler_pl.ops.masks import paired_iou
+from cutler_pl.ops.tile_merge import Part, merge_parts
+from cutler_pl.ops.tiles import Window
 
 
 def encode_masks(
@@ -37,27 +39,77 @@ def encode_masks(
         Annotations, and how many masks or components were dropped, by reason.
     """
     params = params or AnnotationParams()
-    annotations: list[Instance] = []
-    dropped: Counter[str] = Counter()
+    encoded = ((rle.encode(_resize(mask, size_hw)), score) for mask, score in _scored_masks(found, params))
+    return _annotate(encoded, size_hw, params)
+
+
+def encode_tiles(
+    found: Sequence[ImageMasks],
+    windows: Sequence[Window],
+    size_hw: tuple[int, int],
+    *,
+    params: AnnotationParams | None = None,
+) -> tuple[list[Instance], Counter[str]]:
+    """As `encode_masks`, for an image that was cut in tiles; an object that several tiles show is one annotation.
+
+    Args:
+        found: Masks of each tile.
+        windows: The tiles.
+        size_hw: Height and width of the image file.
+        params: Extensions of the original's annotation.
+    """
+    params = params or AnnotationParams()
+    parts = [
+        part
+        for tile, (masks, window) in enumerate(zip(found, windows, strict=True))
+        for mask, score in _scored_masks(masks, params)
+        if (part := _part(tile, window, mask, score)) is not None
+    ]
+    objects = merge_parts(parts, windows)
+    encoded = ((rle.encode_at(*one.mask(), size_hw=size_hw), one.best.score) for one in objects)
+    return _annotate(encoded, size_hw, params)
+
+
+def _scored_masks(
+    found: ImageMasks, params: AnnotationParams
+) -> Iterator[tuple[Bool[np.ndarray, "height width"], float]]:
     agreements = paired_iou(found.coarse, found.refined).tolist()
     for mask, agreement, ncut_value in zip(found.refined, agreements, found.ncut_values.tolist(), strict=True):
         if not np.count_nonzero(mask):  # torch needs half a millisecond for it
             continue
         for component in _components(mask) if params.split_parts else (mask,):
-            encoded = rle.encode(_resize(component.numpy(), size_hw))
-            area = rle.area(encoded)
-            if not area:
-                dropped["vanished when resized"] += 1
-                continue
-            if area < params.min_area * size_hw[0] * size_hw[1]:
-                dropped["below the smallest area"] += 1
-                continue
-            annotation: Instance = {"area": area, "bbox": rle.bbox(encoded), "segmentation": encoded}
+            yield component.numpy(), mask_score(ncut_value, agreement, component.double().mean().item())
+
+
+def _annotate(
+    encoded: Iterable[tuple[RLE, float]], size_hw: tuple[int, int], params: AnnotationParams
+) -> tuple[list[Instance], Counter[str]]:
+    annotations: list[Instance] = []
+    dropped: Counter[str] = Counter()
+    for mask, score in encoded:
+        area = rle.area(mask)
+        if not area:
+            dropped["vanished when resized"] += 1
+        elif area < params.min_area * size_hw[0] * size_hw[1]:
+            dropped["below the smallest area"] += 1
+        else:
+            annotation: Instance = {"area": area, "bbox": rle.bbox(mask), "segmentation": mask}
             if params.scores:
-                area_share = component.double().mean().item()
-                annotation["score"] = round(mask_score(ncut_value, agreement, area_share), 4)
+                annotation["score"] = round(score, 4)
             annotations.append(annotation)
     return annotations, dropped
+
+
+def _part(tile: int, window: Window, mask: Bool[np.ndarray, "height width"], score: float) -> Part | None:
+    """A mask of a tile in the pixels of the image; None where nothing is left of it."""
+    pixels = _resize(mask, (window.bottom - window.top, window.right - window.left))
+    rows, columns = np.flatnonzero(pixels.any(1)), np.flatnonzero(pixels.any(0))
+    if not len(rows):
+        return None
+    top, bottom, left, right = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
+    place = Window(*(int(v) for v in (window.top + top, window.left + left, window.top + bottom, window.left + right)))
+    box = (float(place.left), float(place.top), float(place.right), float(place.bottom))
+    return Part(tile, 1, score, box, place, pixels[top:bottom, left:right])
 
 
 def _components(mask: Bool[Tensor, "height width"]) -> Iterator[Bool[Tensor, "height width"]]:

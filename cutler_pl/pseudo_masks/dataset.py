@@ -21,15 +21,18 @@ from cutler_pl.data.loader import loader_settings
 from cutler_pl.errors import ImageReadError
 from cutler_pl.images import read_image
 from cutler_pl.ops.resize import resize_to_square
+from cutler_pl.ops.tiles import Window, tile_windows
 from cutler_pl.pseudo_masks.options import RunOptions
 
 
 class MaskCutBatch(NamedTuple):
-    """Images of a batch that could be read: `pixels` in RGB at the fixed size, `sizes_hw` before; and the failures."""
+    """Images of a batch that could be read: `pixels` of all tiles in RGB at the fixed size; and the failures."""
 
-    pixels: UInt8[Tensor, "batch 3 height width"]
+    pixels: UInt8[Tensor, "tiles 3 height width"]
     names: list[str]
     sizes_hw: list[tuple[int, int]]
+    windows: list[list[Window]]
+    """The tiles of each image; a single one for a whole image."""
     previews: list[UInt8[np.ndarray, "_ _ 3"] | None]
     failures: dict[str, str]
 
@@ -56,6 +59,7 @@ class MaskCutDataset(Dataset[MaskCutBatch]):
     ) -> None:
         self._root = root
         self._side = options.fixed_size
+        self._tiles = options.tiles
         self._batch_size = options.batch_size
         self._preview_side = preview_side
         self._names = PackedStrings.pack(names)  # loader processes share it without ever copying it
@@ -83,7 +87,7 @@ class MaskCutDataset(Dataset[MaskCutBatch]):
         return self._read(names) if batch.names and len(pending) < len(names) else batch
 
     def _read(self, names: Sequence[str]) -> MaskCutBatch:
-        batch = MaskCutBatch(torch.empty((0, 3, self._side, self._side), dtype=torch.uint8), [], [], [], {})
+        batch = MaskCutBatch(torch.empty((0, 3, self._side, self._side), dtype=torch.uint8), [], [], [], [], {})
         squares = []
         for name in names:
             try:
@@ -94,9 +98,13 @@ class MaskCutDataset(Dataset[MaskCutBatch]):
             except MemoryError:
                 batch.failures[name] = "not enough memory to decode the image; shrink it"
                 continue
-            squares.append(resize_to_square(pixels, self._side))
+            height, width = pixels.shape[:2]
+            whole = [Window(0, 0, height, width)]
+            windows = whole if self._tiles is None else tile_windows((height, width), self._tiles)
+            squares += [resize_to_square(pixels[w.top : w.bottom, w.left : w.right], self._side) for w in windows]
             batch.names.append(name)
-            batch.sizes_hw.append(pixels.shape[:2])
+            batch.sizes_hw.append((height, width))
+            batch.windows.append(windows)
             batch.previews.append(self._preview(pixels))
         return batch._replace(pixels=torch.stack(squares)) if squares else batch
 

@@ -68,6 +68,7 @@ def generate(
         if is_first:
             constants = {
                 "fixed_size": options.fixed_size,
+                **({} if options.tiles is None else {"tiles": asdict(options.tiles)}),
                 "cut": asdict(predictor.params),
                 "crf": asdict(predictor.backend.params),
                 "annotation": asdict(options.annotation),

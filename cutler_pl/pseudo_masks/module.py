@@ -1,7 +1,9 @@
 """The predict step of a MaskCut run, and the threads that encode masks behind it."""
 
 from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
 
 import lightning as L
 import numpy as np
@@ -9,8 +11,9 @@ from jaxtyping import UInt8
 from torch import nn
 
 from cutler_pl.coco.parts import PartWriter, ShardRecord
-from cutler_pl.maskcut.encoding import encode_masks
+from cutler_pl.maskcut.encoding import encode_masks, encode_tiles
 from cutler_pl.maskcut.predictor import ImageMasks, MaskCutPredictor
+from cutler_pl.ops.tiles import Window
 from cutler_pl.pseudo_masks.dataset import MaskCutBatch
 from cutler_pl.pseudo_masks.observer import Observer
 from cutler_pl.pseudo_masks.options import RunOptions
@@ -49,6 +52,7 @@ class MaskCutModule(L.LightningModule):
         self._folder = folder
         self._progress = progress
         self._annotation = options.annotation
+        self._batch_size = options.batch_size
         self._observer = observer
         self._pool = ThreadPoolExecutor(options.threads, thread_name_prefix="encode")
         self._writer: PartWriter | None = None
@@ -64,14 +68,16 @@ class MaskCutModule(L.LightningModule):
         Returns:
             Number of images; Lightning warns of None.
         """
-        found = self._predictor.predict(batch.names, batch.pixels)
+        found = self._predict(batch)
         self._write()
         records = [self._pool.submit(_failure, name, reason) for name, reason in batch.failures.items()]
-        for masks, name, size_hw, preview in zip(found, batch.names, batch.sizes_hw, batch.previews, strict=True):
-            if masks is None:
+        images = zip(found, batch.names, batch.sizes_hw, batch.windows, batch.previews, strict=True)
+        for tiles, name, size_hw, windows, preview in images:
+            masks = [tile for tile in tiles if tile is not None]
+            if len(masks) < len(windows):
                 records.append(self._pool.submit(_failure, name, _NO_MEMORY))
             else:
-                records.append(self._pool.submit(self._encode, masks, size_hw, preview))
+                records.append(self._pool.submit(self._encode, masks, windows, size_hw, preview))
         self._pending = records
         return len(records)
 
@@ -85,16 +91,33 @@ class MaskCutModule(L.LightningModule):
         if self._writer is not None:
             self._writer.close()
 
+    def _predict(self, batch: MaskCutBatch) -> list[list[ImageMasks | None]]:
+        """The masks of each image's tiles, of so many tiles at once as there may be images."""
+        tile_names = [name for name, windows in zip(batch.names, batch.windows, strict=True) for _ in windows]
+        found: list[ImageMasks | None] = []
+        for start in range(0, len(tile_names), self._batch_size):
+            part = slice(start, start + self._batch_size)
+            found += self._predictor.predict(tile_names[part], batch.pixels[part])
+        tiles = iter(found)
+        return [list(islice(tiles, len(windows))) for windows in batch.windows]
+
     def _encode(
-        self, masks: ImageMasks, size_hw: tuple[int, int], preview: UInt8[np.ndarray, "height width 3"] | None
+        self,
+        masks: Sequence[ImageMasks],
+        windows: Sequence[Window],
+        size_hw: tuple[int, int],
+        preview: UInt8[np.ndarray, "height width 3"] | None,
     ) -> ShardRecord:
-        annotations, dropped = encode_masks(masks, size_hw, params=self._annotation)
+        if len(windows) == 1:
+            annotations, dropped = encode_masks(masks[0], size_hw, params=self._annotation)
+        else:
+            annotations, dropped = encode_tiles(masks, windows, size_hw, params=self._annotation)
         record = ShardRecord(
-            file=masks.name,
+            file=masks[0].name,
             height=size_hw[0],
             width=size_hw[1],
             annotations=annotations,
-            dropped={**masks.dropped, **dropped},
+            dropped=dict(sum((Counter(tile.dropped) for tile in masks), dropped)),
         )
         self._observer.on_image(masks, record, preview)
         return record

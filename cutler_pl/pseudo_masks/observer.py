@@ -1,5 +1,7 @@
 """What a caller does beside a MaskCut run, such as drawing."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from jaxtyping import UInt8
 
@@ -24,6 +26,6 @@ class Observer:
         return True
 
     def on_image(
-        self, masks: ImageMasks, record: ShardRecord, preview: UInt8[np.ndarray, "height width 3"] | None
+        self, masks: Sequence[ImageMasks], record: ShardRecord, preview: UInt8[np.ndarray, "height width 3"] | None
     ) -> None:
-        """Called in a thread for each image, before the image counts as done."""
+        """Called in a thread for each image, with the masks of its tiles, before the image counts as done."""

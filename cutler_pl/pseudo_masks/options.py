@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from cutler_pl.errors import ConfigError
 from cutler_pl.maskcut.params import AnnotationParams
+from cutler_pl.ops.tiles import TileParams
 from cutler_pl.runtime.ranges import Count, Integer, Share, check_fields
 
 
@@ -38,6 +39,7 @@ class RunOptions:
         num_workers: Loader processes that decode, per process.
         threads: Threads that resize and encode masks beside the device, per process.
         max_failure_rate: Largest share of failed images that still counts as success.
+        tiles: How images larger than a tile are cut, each tile as an image of its own; None for whole images.
         annotation: What is written of a mask beyond the original's annotation.
         settings: What else the results depend on, such as the input and the features' name, in JSON's types.
         shard: Which part of a job array this is; the last part to finish merges.
@@ -48,6 +50,7 @@ class RunOptions:
     num_workers: int
     threads: Annotated[int, Integer(1, 1024)]
     max_failure_rate: Share
+    tiles: TileParams | None = None
     annotation: AnnotationParams = field(default_factory=AnnotationParams)
     settings: Mapping[str, Any] = field(default_factory=dict)
     shard: JobShard = field(default_factory=JobShard)

@@ -5,14 +5,14 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from cutler_pl.coco.grouped_file import GroupedFile
 from cutler_pl.coco.io import read_results
 from cutler_pl.coco.sorted_records import Groups, SortedRecords
-from cutler_pl.coco.stream import is_list, read_list, writing_coco
+from cutler_pl.coco.stream import images_first, is_list, read_list, writing_coco
 from cutler_pl.coco.validation import InvalidRecords, OnError
 from cutler_pl.runtime.garbage import paused_gc
 from cutler_pl.self_training.merge import Counts, chosen_name, first_free_id
 from cutler_pl.self_training.overlap import annotation_of, merge_images
-from cutler_pl.self_training.previous import PreviousRound
 from cutler_pl.self_training.select import selected
 
 
@@ -39,7 +39,7 @@ def merge_files(
     unfit = InvalidRecords(chosen_name(str(predictions), threshold), on_error)
     with ExitStack() as stack:
         images, annotations, chosen, kept, new = (stack.enter_context(SortedRecords(output.parent)) for _ in range(5))
-        old = PreviousRound(Path(previous), images, annotations, before)
+        old = GroupedFile(images_first(previous), images, annotations, before)
         results = _Counted(_results(Path(predictions), old, unread))
         for result in selected(results, threshold, unread):
             chosen.add(old.group_of(result.get("image_id")), (len(chosen), result))
@@ -90,7 +90,7 @@ class _Counted:
             yield item
 
 
-def _results(path: Path, old: PreviousRound, invalid: InvalidRecords) -> Iterator[Any]:
+def _results(path: Path, old: GroupedFile, invalid: InvalidRecords) -> Iterator[Any]:
     if is_list(path):
         for batch in read_list(path):
             yield from batch

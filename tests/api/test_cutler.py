@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from polygons import fill
 
 from cutler_pl import CutLER, Result
 from cutler_pl.coco import rle
@@ -182,6 +183,21 @@ def test_result_as_supervision(model: CutLER, pixels: np.ndarray) -> None:
     assert np.array_equal(detections.mask, result.masks.numpy())
     assert set(detections["class_name"]) <= {"cat", "dog"}
     assert len(result[:0].to_supervision()) == 0
+
+
+def test_result_as_yolo_lines(model: CutLER, pixels: np.ndarray) -> None:
+    result = model.predict(pixels)
+    lines = result.to_yolo().splitlines()
+    assert len(lines) == len(result) > 0
+    for line, label, mask in zip(lines, result.labels.tolist(), result.masks.numpy(), strict=True):
+        number, *numbers = line.split(" ")
+        assert int(number) == label - 1
+        points = np.array([float(text) for text in numbers]).reshape(-1, 2)
+        if mask.any():
+            np.testing.assert_array_equal(fill(points * pixels.shape[1::-1], mask.shape), mask)
+        else:
+            assert len(points) == 4
+    assert result[:0].to_yolo() == ""
 
 
 def test_result_is_drawn(model: CutLER, pixels: np.ndarray, tmp_path: Path) -> None:

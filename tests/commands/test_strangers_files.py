@@ -43,12 +43,13 @@ def overrides(name: str, given: tuple[Path, Path], checkpoint: Path, output: Pat
         "scripts/self_train.py": (f"checkpoint={checkpoint}", *both, f"output={output}", *REST),
         "scripts/evaluate.py": (f"checkpoint={checkpoint}", *both, f"output={output}", *REST),
         "scripts/make_coco_splits.py": (both[1], f"output={output}", "percents=[50]"),
+        "scripts/export_labels.py": (*both, f"output={output}", "format=yolo"),
         "scripts/prepare_dataset.py": ("name=coco", f"root={images.parent}", *both, f"output={output}/a.json"),
     }[name]
 
 
-READERS = ("train.py", "scripts/self_train.py", "scripts/evaluate.py", "scripts/make_coco_splits.py")
-OF_IMAGES = READERS[:3]
+OF_IMAGES = ("train.py", "scripts/self_train.py", "scripts/evaluate.py", "scripts/export_labels.py")
+READERS = (*OF_IMAGES, "scripts/make_coco_splits.py")
 
 
 def first(record: str, **fields: Any) -> Callable[[dict[str, Any]], None]:

@@ -82,6 +82,10 @@ RUNS = {
     "evaluate, predictions": ("evaluate", "predictions={in}/coco.json", *GIVEN),
     "evaluate, classes": ("evaluate", "predictions={in}/coco.json", "images={in}/images", "eval=per_class", *GIVEN),
     "make_coco_splits": ("make_coco_splits", *GIVEN, "percents=[50]"),
+    **{
+        f"export_labels, {name}": ("export_labels", "images={in}/images", *GIVEN, f"format={name}")
+        for name in ("coco", "yolo", "cvat", "labelstudio", "labelme", "fiftyone")
+    },
     "convert_checkpoint": ("convert_checkpoint", "source={in}/small.ckpt", "output={out}/a.pth"),
     "convert_checkpoint, ResNet": (
         "convert_checkpoint", "source={in}/small.ckpt", "output={out}/a.pth", "format=torchvision",

@@ -2,7 +2,7 @@ import json
 import re
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,9 +43,9 @@ class Recorder(Observer):
     ) -> None:
         self._on_image, self._is_complete = on_image, is_complete
 
-    def on_image(self, masks: ImageMasks, record: ShardRecord, preview: np.ndarray | None) -> None:
-        assert masks.name == record["file"]
-        self._on_image(masks.name)
+    def on_image(self, masks: Sequence[ImageMasks], record: ShardRecord, preview: np.ndarray | None) -> None:
+        assert {tile.name for tile in masks} == {record["file"]}
+        self._on_image(record["file"])
 
     def is_complete(self, name: str) -> bool:
         return self._is_complete(name)

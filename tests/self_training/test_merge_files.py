@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cutler_pl.coco import rle, sorted_records
+from cutler_pl.coco import grouped_file, rle, sorted_records
 from cutler_pl.coco.sorted_records import Groups, SortedRecords
 from cutler_pl.errors import AnnotationError
-from cutler_pl.self_training import merge, merge_files, previous
+from cutler_pl.self_training import merge, merge_files
 
 from .test_merge import ANNOTATIONS, HEIGHT, INVALID, PREDICTIONS, WIDTH, _build, annotation, coco, mask, prediction
 
@@ -47,7 +47,7 @@ def test_equal_the_merge_in_memory(
     chance.shuffle(before["annotations"])
     chance.shuffle(found)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(previous, "_IMAGES", size)
+        patch.setattr(grouped_file, "_IMAGES", size)
         patch.setattr(sorted_records, "_RUN_BYTES", 900)
         assert_equal(before, found, tmp_path_factory.mktemp("merge"))
 
@@ -85,7 +85,7 @@ def test_nothing_to_merge(empty: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("own_mask", [True, False])
 def test_swapped_sizes_as_in_memory(own_mask: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Sizes follow from all images: here, those of the first group tell of the others."""
-    monkeypatch.setattr(previous, "_IMAGES", 1)
+    monkeypatch.setattr(grouped_file, "_IMAGES", 1)
     before = coco(*([annotation(1, 0, 0, 10, 10)] if own_mask else []), images=3)
     for image in before["images"]:
         image.update(height=WIDTH, width=HEIGHT)
@@ -150,7 +150,7 @@ def test_draining_frees_each_run_once_read(tmp_path: Path, monkeypatch: pytest.M
 def test_memory_does_not_grow_with_annotations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sorted_records, "_RUN_BYTES", 1 << 16)
     monkeypatch.setattr("cutler_pl.coco.stream._CHUNK_CHARACTERS", 1 << 16)
-    monkeypatch.setattr(previous, "_IMAGES", 4)
+    monkeypatch.setattr(grouped_file, "_IMAGES", 4)
     peaks = []
     for count in (100, 400):
         before = coco(*(annotation(i, 0, 0, 9, 9, image_id=i) for i in range(1, count)), images=count)

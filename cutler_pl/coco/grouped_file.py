@@ -1,4 +1,4 @@
-"""The annotations of the round before, read once and sorted by image, with everything that depends on the whole file.
+"""A COCO file of any size in groups of images, checked as `load_coco` does: read once and sorted by image.
 
 In memory are about 30 bytes for each image and 8 for each annotation.
 """
@@ -6,7 +6,6 @@ In memory are about 30 bytes for each image and 8 for each annotation.
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -17,12 +16,12 @@ from cutler_pl.coco.io import check_annotations, fit_annotations
 from cutler_pl.coco.records import SizeEvidence, with_file_name
 from cutler_pl.coco.schema import Coco, Image
 from cutler_pl.coco.sorted_records import Groups, SortedRecords
-from cutler_pl.coco.stream import Batch, images_first
+from cutler_pl.coco.stream import Batch
 from cutler_pl.coco.validation import InvalidRecords
 from cutler_pl.runtime.logging import get_logger
 
 _IMAGES = 512
-"""Images that are merged at a time."""
+"""Images of a group."""
 
 _log = get_logger(__name__)
 
@@ -34,11 +33,11 @@ class Group(NamedTuple):
     given: dict[int, tuple[int, dict[str, Any]]]
 
 
-class PreviousRound:
+class GroupedFile:
     """Images and annotations of a COCO file, in groups of images.
 
     Args:
-        path: The file.
+        parts: The content, as of `images_first`.
         images, annotations: Where they are sorted.
         invalid: List of what is left out, and the rule whether to raise.
 
@@ -50,13 +49,19 @@ class PreviousRound:
         AnnotationError: The file is not COCO, or a record is invalid and the rule is to raise.
     """
 
-    def __init__(self, path: Path, images: SortedRecords, annotations: SortedRecords, invalid: InvalidRecords) -> None:
+    def __init__(
+        self,
+        parts: Iterable[tuple[str, Any]],
+        images: SortedRecords,
+        annotations: SortedRecords,
+        invalid: InvalidRecords,
+    ) -> None:
         self.header: dict[str, Any] = {}
         self._images, self._annotations, self._invalid = images, annotations, invalid
         self._image_ids, self._sizes, self._ids = array("q"), array("q"), array("q")
         self._table: ImageTable | None = None
         evidence: SizeEvidence | None = None
-        for key, part in images_first(path):
+        for key, part in parts:
             if key == "images":
                 self._add_images(part)
             elif key == "annotations":
@@ -70,7 +75,7 @@ class PreviousRound:
         self._repeated = self._find_repeated_ids()
         self._swapped = (evidence or SizeEvidence(self.table.sizes_hw)).swapped()
         if count := int(self._swapped.sum()):
-            _log.info("%s: swapped width and height of %d of %d images", path, count, len(self.table))
+            _log.info("%s: swapped width and height of %d of %d images", invalid.source_name, count, len(self.table))
 
     @property
     def table(self) -> "ImageTable":
@@ -92,9 +97,15 @@ class PreviousRound:
             coco = {"images": [*records.values()], "annotations": checked, "categories": [*self._categories.values()]}
             yield Group(cast(Coco, coco), {record["id"]: (position, record) for position, record in given})
 
-    def images(self) -> list[Image]:
+    def each_image(self) -> Iterator[Image]:
         """The image records, sizes corrected."""
-        return [*self._image_group(self._images).values()]
+        for position, image in self._images:
+            if not self.table.repeated[position]:
+                yield self._with_size(position, image)
+
+    def images(self) -> list[Image]:
+        """All of `each_image`."""
+        return [*self.each_image()]
 
     @property
     def num_groups(self) -> int:
