@@ -3,7 +3,7 @@
     python benchmarks/evaluation.py                       5,000 images × 100 detections, boxes and masks (minutes)
     python benchmarks/evaluation.py --images 200          smaller
     python benchmarks/evaluation.py --categories 80       per class instead of class-agnostic
-    python benchmarks/evaluation.py --megabytes 782       ours alone, on the ground truth of benchmarks/index.py
+    python benchmarks/evaluation.py --megabytes 782       ours alone, ground truth of benchmarks/index.py
 
 Each side runs in a process of its own, which reads the same two JSON files, so that the peak memory is its own. The
 seconds are those of the processor, over all threads and with the imports each side needs.
@@ -161,9 +161,7 @@ def main() -> None:
     if arguments.megabytes:
         with tempfile.TemporaryDirectory() as folder:
             _, seconds, peak = run_alone("ours", large_files(arguments.megabytes, Path(folder)), True)
-        print(
-            f"{arguments.megabytes} MB of ground truth, two detections per image: {seconds:.0f} s, peak {peak:.2f} GiB"
-        )
+        print(f"{arguments.megabytes} MB of ground truth: {seconds:.0f} s, peak {peak:.2f} GiB")
         return
     agnostic = arguments.categories == 1
     with tempfile.TemporaryDirectory() as folder:

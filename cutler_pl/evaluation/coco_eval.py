@@ -1,7 +1,8 @@
 """Class-agnostic and per-class COCO evaluation, with the same numbers as pycocotools.
 
 `evaluation.ground_truth` and `evaluation.detections` read and check, `evaluation.engine` matches, `evaluation.metrics`
-takes the means. Unlike in pycocotools, a ground-truth annotation with id 0 counts.
+takes the means.
+Unlike in pycocotools, a ground-truth annotation with id 0 counts.
 """
 
 from collections import Counter

@@ -33,7 +33,7 @@ class WholeCSVLogger(CSVLogger):
 
     @property
     @rank_zero_experiment
-    def experiment(self) -> ExperimentWriter:
+    def experiment(self) -> Any:
         """The writer of the file."""
         if self._experiment is None:
             self._experiment = _WholeWriter(log_dir=self.log_dir)
