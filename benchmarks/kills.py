@@ -147,7 +147,8 @@ class Run:
         delay, whole_group = rng.random(), rng.random() < 0.5
         started, first = time.monotonic(), self.step()
         if first >= target and series is KILLS:
-            time.sleep(delay * LONGEST_START)
+            while self.step() <= first and time.monotonic() < started + delay * LONGEST_START:
+                time.sleep(0.02)
         else:
             target = max(target, first + 1)
             while self.step() < target and self.process.poll() is None and time.monotonic() < started + PATIENCE:
