@@ -3,6 +3,7 @@
     python benchmarks/evaluation.py                       5,000 images × 100 detections, boxes and masks (minutes)
     python benchmarks/evaluation.py --images 200          smaller
     python benchmarks/evaluation.py --categories 80       per class instead of class-agnostic
+    python benchmarks/evaluation.py --megabytes 782       ours alone, ground truth of benchmarks/index.py
 
 Each side runs in a process of its own, which reads the same two JSON files, so that the peak memory is its own. The
 seconds are those of the processor, over all threads and with the imports each side needs.
@@ -115,6 +116,27 @@ def _run(side: str, files: tuple[Path, Path], class_agnostic: bool, pipe: Any) -
     pipe.send((metrics, time.process_time() - started, peak))
 
 
+def large_files(megabytes: int, folder: Path) -> tuple[Path, Path]:
+    """Ground truth of `benchmarks/index.py`, and two detections with masks per image."""
+    import index  # beside this file
+
+    truth, results = folder / "truth.json", folder / "results.json"
+    images = index.generate(truth, megabytes)["images"]
+    polygons = index.blobs(np.random.default_rng(1), 60)
+    masks = [coco_mask.frPyObjects([polygon], index.HEIGHT, index.WIDTH)[0] for polygon in polygons]
+    shapes = [
+        f'"bbox":{json.dumps(coco_mask.toBbox(mask).tolist())},'
+        f'"segmentation":{json.dumps({"size": mask["size"], "counts": mask["counts"].decode()})}'
+        for mask in masks
+    ]
+    with results.open("w", encoding="ascii") as file:
+        for i in range(2 * images):
+            head = f'{"," if i else "["}\n{{"image_id":{i // 2},"category_id":1,"score":{i * 7919 % 1000 / 1000},'
+            file.write(f"{head}{shapes[i % len(shapes)]}}}")
+        file.write("]\n")
+    return truth, results
+
+
 def run_alone(side: str, files: tuple[Path, Path], class_agnostic: bool) -> tuple[dict[str, list[float]], float, float]:
     """Metrics, CPU seconds and peak memory in GiB of one side in a process of its own."""
     context = multiprocessing.get_context("spawn")
@@ -134,7 +156,13 @@ def main() -> None:
     parser.add_argument("--detections", type=int, default=100, help="per image")
     parser.add_argument("--categories", type=int, default=1, help="1 is class-agnostic")
     parser.add_argument("--repeats", type=int, default=3, help="runs of our side; pycocotools runs once")
+    parser.add_argument("--megabytes", type=int, help="size of a generated ground truth, measured by our side alone")
     arguments = parser.parse_args()
+    if arguments.megabytes:
+        with tempfile.TemporaryDirectory() as folder:
+            _, seconds, peak = run_alone("ours", large_files(arguments.megabytes, Path(folder)), True)
+        print(f"{arguments.megabytes} MB of ground truth: {seconds:.0f} s, peak {peak:.2f} GiB")
+        return
     agnostic = arguments.categories == 1
     with tempfile.TemporaryDirectory() as folder:
         files = generate(arguments.images, arguments.detections, arguments.categories, Path(folder))

@@ -147,13 +147,16 @@ class Run:
         delay, whole_group = rng.random(), rng.random() < 0.5
         started, first = time.monotonic(), self.step()
         if first >= target and series is KILLS:
-            time.sleep(delay * LONGEST_START)
+            while self.step() <= first and time.monotonic() < started + delay * LONGEST_START:
+                time.sleep(0.02)
         else:
             target = max(target, first + 1)
             while self.step() < target and self.process.poll() is None and time.monotonic() < started + PATIENCE:
                 time.sleep(0.02)
             time.sleep(delay * LONGEST_DELAY)
         step = self.step()
+        if self.process.poll() is not None:
+            raise SystemExit(f"{self.name} has ended before its interruption: {self.log.read_text()[-2000:]}")
         (os.killpg if whole_group else os.kill)(self.process.pid, series.signum)
         return step, "all processes" if whole_group else "the first", self.end()
 

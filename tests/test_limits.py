@@ -81,6 +81,13 @@ def _channels(_: Path, channels: int) -> None:
     assert make_config("mask_rcnn_r50_fpn", num_classes=channels).num_classes == channels
 
 
+def _test_size(_: Path, pixels: int) -> None:
+    for option in ("min_size_test", "max_size_test"):
+        described = {"detector": {option: pixels}, "category_ids": [1], "class_names": None}
+        described_options(described, {}, name="a.ckpt")
+    assert make_config("mask_rcnn_r50_fpn", min_size_test=pixels).min_size_test == pixels
+
+
 def _download(folder: Path, size: int) -> None:
     for announces in (True, False):
         with serving() as server:
@@ -103,6 +110,7 @@ CASES: dict[Limit, tuple[int, Case]] = {
     limits.PICKLE_INSTRUCTIONS: (101, _instructions),
     limits.UNFOLDING: (3, _unfolded),
     limits.CHANNELS: (512, _channels),
+    limits.TEST_SIZE: (512, _test_size),
     limits.DOWNLOAD_BYTES: (5000, _download),
     limits.UNPACKED_BYTES: (5000, _unpacked),
 }

@@ -4,6 +4,7 @@ As Python objects, a JSON file of 1.3 million images takes minutes and many giga
 valid for one content of the file (`index_identity`): a changed file is indexed again.
 """
 
+import errno
 import json
 import math
 import os
@@ -27,7 +28,7 @@ from cutler_pl.coco.json_text import shown
 from cutler_pl.coco.packed_masks import NO_MASK, decode_segmentation
 from cutler_pl.coco.packed_strings import PackedStrings
 from cutler_pl.coco.schema import Segmentation
-from cutler_pl.errors import AnnotationError, DatasetNotFoundError, OutputLockedError
+from cutler_pl.errors import AnnotationError, CutlerError, DatasetNotFoundError, OutputLockedError, OutputWriteError
 from cutler_pl.runtime.files import file_digest, is_file
 from cutler_pl.runtime.locks import file_lock
 from cutler_pl.runtime.logging import get_logger
@@ -35,6 +36,7 @@ from cutler_pl.runtime.logging import get_logger
 _log = get_logger(__name__)
 
 _BUILDING = ".building"
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _LONGEST_BUILD = 3600.0  # seconds
 FORMAT = 2
 """Raised with the checks of the records, since an index is not checked again."""
@@ -229,15 +231,31 @@ def _build(path: Path, folder: Path, state: FileState) -> None:
     for outdated in folder.parent.iterdir():
         if outdated.is_dir() and (outdated == temporary or not _may_be_of_another_node(outdated)):
             shutil.rmtree(outdated)
-    temporary.mkdir()
-    write_index(path, temporary)
-    record_source(temporary, file_digest(path), state)
+    with _wrap_os_errors(path, temporary):
+        temporary.mkdir()
+        write_index(path, temporary)
+        record_source(temporary, file_digest(path), state)
     if FileState.of(path) != state:
         raise AnnotationError(f"{path}: changed while it was indexed; start again when it is complete")
     if folder.is_dir():  # of another node meanwhile, where the file system has no locks
         shutil.rmtree(temporary)
     else:
         temporary.replace(folder)
+
+
+@contextmanager
+def _wrap_os_errors(path: Path, temporary: Path) -> Iterator[None]:
+    """Of an index that cannot be written nothing stays, so that the disk is not fuller than before."""
+    try:
+        yield
+    except OSError as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        if isinstance(error, CutlerError) or error.errno not in _FULL:
+            raise
+        raise OutputWriteError(
+            f"{temporary.parent}: the index of {path.name} cannot be written ({error.strerror}); free space, "
+            "or give another folder, for a training data.index_dir=<folder>"
+        ) from error
 
 
 def _may_be_of_another_node(folder: Path) -> bool:

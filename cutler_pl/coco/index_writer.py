@@ -73,7 +73,7 @@ def write_index(path: Path, folder: Path) -> None:
     names = PackedStrings.pack(images.names)
     columns = {"image_ids": images.ids, "sizes_hw": images.sizes_hw, "names": names.data, "name_offsets": names.offsets}
     for name, column in columns.items():
-        np.save(folder / f"{name}.npy", column)
+        _save(folder / f"{name}.npy", column)
     num_dropped = len(table) - len(order)
     metadata = {"categories": sorted(categories.items()), "num_dropped": num_dropped}
     if any(map(may_lead_out, images.names)):
@@ -170,7 +170,7 @@ def _append(batch: list[Any], images: _Images, invalid: InvalidRecords, rows: Bi
     table["mask_length"] = [len(data) for _, data in encoded]
     table["mask_size_hw"] = [validation.mask_size(record) or (0, 0) for record in whole]
     table["has_area"] = rle.have_pixels(segmentations, sizes, are_bounded=True)
-    table.tofile(rows)
+    rows.write(table.tobytes())  # `tofile` loses what does not fit on a full disk, without an error
 
 
 def _surely_near(
@@ -247,14 +247,14 @@ def _save_columns(folder: Path, table: _Table, order: Int64[np.ndarray, " kept"]
             for start in range(0, len(order), _CHUNK):
                 file.write(np.ascontiguousarray(column[order[start : start + _CHUNK]]).tobytes())
     offsets = np.searchsorted(table["images"][order], np.arange(num_images + 1))
-    np.save(folder / "object_offsets.npy", offsets.astype(np.int64))
+    _save(folder / "object_offsets.npy", offsets.astype(np.int64))
 
 
 def _save_masks(folder: Path, table: _Table, order: Int64[np.ndarray, " kept"], masks: BinaryIO) -> None:
     lengths = table["mask_length"]
     ends = np.cumsum(lengths)
     offsets = np.concatenate([[0], np.cumsum(lengths[order])]).astype(np.int64)
-    np.save(folder / "mask_offsets.npy", offsets)
+    _save(folder / "mask_offsets.npy", offsets)
     with (folder / "mask_bytes.npy").open("wb") as file:
         _write_header(file, np.dtype(np.uint8), (int(offsets[-1]),))
         for start in range(0, len(order), _CHUNK):
@@ -263,6 +263,12 @@ def _save_masks(folder: Path, table: _Table, order: Int64[np.ndarray, " kept"], 
                 first = int(ends[run[0]] - lengths[run[0]])
                 masks.seek(first)
                 file.write(masks.read(int(ends[run[-1]]) - first))
+
+
+def _save(path: Path, column: np.ndarray) -> None:
+    with path.open("wb") as file:
+        _write_header(file, column.dtype, column.shape)
+        file.write(np.ascontiguousarray(column).tobytes())
 
 
 def _write_header(file: BinaryIO, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:

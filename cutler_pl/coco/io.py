@@ -202,10 +202,19 @@ def _kind_of(raw: Any) -> str:
 
 
 def check_annotations(
-    given: Iterable[Any], images: Mapping[int, Image], categories: Mapping[int, Any], invalid: InvalidRecords
+    given: Iterable[Any],
+    images: Mapping[int, Image],
+    categories: Mapping[int, Any],
+    invalid: InvalidRecords,
+    *,
+    seen: set[int] | None = None,
 ) -> list[dict[str, Any]]:
-    """The well-formed annotations of known images and categories, each id once."""
-    seen: set[int] = set()
+    """The well-formed annotations of known images and categories, each id once.
+
+    Args:
+        seen: Ids of those before; gets the ids of these.
+    """
+    seen = set() if seen is None else seen
     formed = []
     for record in given:
         if error := validation.annotation_error(record):

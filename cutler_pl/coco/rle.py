@@ -16,6 +16,8 @@ from cutler_pl.coco.schema import RLE, Segmentation, UncompressedRLE
 from cutler_pl.errors import AnnotationError
 from cutler_pl.runtime.numba_jit import njit_cached
 
+_SCANNED = 1 << 16  # masks whose counts are joined at a time
+
 
 def encode(mask: Bool[np.ndarray, "height width"] | UInt8[np.ndarray, "height width"]) -> RLE:
     """Compressed RLE of a mask; every non-zero pixel belongs to it."""
@@ -154,12 +156,15 @@ def scan(counts: Sequence[str | bytes], sizes: Int64[np.ndarray, "masks 2"]) -> 
     """Check and measure many masks, given by counts and sizes (height, width): much faster than one by one."""
     masks = len(counts)
     result = Scan(np.zeros(masks, dtype=bool), np.zeros(masks, np.int64), np.zeros((masks, 4), np.int64))
-    texts = [text.decode("latin-1") if isinstance(text, bytes) else text for text in counts]
-    joined = "".join(texts)
-    if not joined.isascii():
-        joined = re.sub(r"[^\x00-\x7f]", " ", joined)  # which is no code
-    code = np.frombuffer(joined.encode("ascii"), dtype=np.uint8)
-    njit_cached(_scan_counts)(code, np.cumsum(np.fromiter(map(len, texts), np.int64, masks)), sizes, *result)
+    for first in range(0, masks, _SCANNED):
+        part = slice(first, first + _SCANNED)
+        texts = [text.decode("latin-1") if isinstance(text, bytes) else text for text in counts[part]]
+        joined = "".join(texts)
+        if not joined.isascii():
+            joined = re.sub(r"[^\x00-\x7f]", " ", joined)  # which is no code
+        code = np.frombuffer(joined.encode("ascii"), dtype=np.uint8)
+        ends = np.cumsum(np.fromiter(map(len, texts), np.int64, len(texts)))
+        njit_cached(_scan_counts)(code, ends, sizes[part], *(column[part] for column in result))
     return result
 
 

@@ -21,7 +21,7 @@ from cutler_pl.runtime.version import VERSION
 COSTS = {
     "gpu": "MaskCut on a GPU runs its slower kernels of torch",
     "gpu-cuda12": "as gpu, for drivers of CUDA 12",
-    "tracking": "no logger=mlflow, logger=wandb",
+    "tracking": "no logger=mlflow, logger=wandb, logger=tensorboard",
     "slurm": "no hydra/launcher=slurm",
     "export": "no cutler export",
     "docs": "no building of the documentation",

@@ -11,15 +11,16 @@ import hydra
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
+from hydra.errors import HydraException
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig
 
 from cutler_pl.commands.config_store import register_params
 from cutler_pl.commands.paths import check_paths
-from cutler_pl.commands.sentences import SHOW_TRACEBACKS, one_sentence
+from cutler_pl.commands.sentences import SHOW_TRACEBACKS, one_sentence, wrong_group
 from cutler_pl.commands.unused import check_used
 from cutler_pl.commands.values import check_values
-from cutler_pl.errors import ConfigError
+from cutler_pl.errors import ConfigError, OutputWriteError
 from cutler_pl.runtime import signals
 from cutler_pl.runtime.config_tree import config_dir
 from cutler_pl.runtime.logging import configure_logging
@@ -71,7 +72,11 @@ def launch(name: str, arguments: list[str]) -> None:
     Plugins.instance().register(_CurrentFolder)
     typed = sys.argv
 
+    composed = False
+
     def task(cfg: DictConfig) -> None:
+        nonlocal composed
+        composed = True
         sys.argv = typed  # Lightning starts the other processes of a run with the same words
         with one_sentence(name), _no_empty_folder():  # before Hydra sees the error
             check_paths(name, cfg)
@@ -84,10 +89,14 @@ def launch(name: str, arguments: list[str]) -> None:
     sys.argv = [typed[0], *arguments]  # what Hydra reads
     try:
         hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=name)(task)()
-    except ValueError as error:
-        if str(error).startswith("Config group override"):
-            way_out = "a group such as model= takes the name of an option; ~model leaves it out"
-            raise ConfigError(f"{error}; {way_out}") from error
-        raise
+    except (TypeError, ValueError) as error:
+        if composed or (sentence := wrong_group(arguments)) is None:
+            raise
+        raise ConfigError(sentence) from error
+    except OSError as error:
+        if composed or isinstance(error, HydraException):
+            raise
+        way_out = "give another folder, hydra.run.dir=<folder> (hydra.sweep.dir for --multirun)"
+        raise OutputWriteError(f"{error.filename}: Hydra cannot write there ({error.strerror}); {way_out}") from error
     finally:
         sys.argv = typed

@@ -1,5 +1,6 @@
 """From config to objects: what the commands share."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -31,7 +32,13 @@ def build_detector_from(cfg: DictConfig, *, num_classes: int) -> Detector:
     Raises:
         CheckpointError: The start weights cannot be loaded or do not fit.
     """
-    model: Detector = instantiate(cfg.detector)(num_classes=num_classes)
+    try:
+        model: Detector = instantiate(cfg.detector)(num_classes=num_classes)
+    except ConfigError as error:
+        option = re.match(r"\w*", str(error)).group()  # type: ignore[union-attr]
+        if option not in cfg.detector:
+            raise
+        raise ConfigError(f"model.detector.{error}") from error
     if cfg.init == SCRATCH:
         log.info("start weights: none (model.init=scratch), every layer is newly initialized")
         return model

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import (
     ConfigCompositionException,
     HydraException,
@@ -27,6 +28,7 @@ from cutler_pl.runtime.logging import printable
 
 SHOW_TRACEBACKS = "CUTLER_PL_TRACEBACKS"
 _SUBMITIT = "hydra/launcher/submitit"
+_MERGING = "Error merging override "
 
 
 @contextmanager
@@ -72,8 +74,13 @@ def explain(error: BaseException, command: str) -> str | None:
             return f"there is no option {cause.missing_cfg_file} any more: use {new}"
         if isinstance(cause, MissingConfigException) and cause.options and cause.missing_cfg_file:
             return _unknown_option(cause.missing_cfg_file, cause.options)
+        if isinstance(cause, MissingConfigException):  # one of a list of options, or no command
+            path = cause.missing_cfg_file or ""
+            return _unknown_option(path, _options(path.rpartition("/")[0]))
         if isinstance(cause, ConfigKeyError | ConfigAttributeError) and isinstance(error, ConfigCompositionException):
             return _unknown_setting(str(cause.full_key), command)
+        if isinstance(cause, ConfigCompositionException) and cause.__cause__ and str(cause).startswith(_MERGING):
+            return f"{str(cause).removeprefix(_MERGING)}: {str(cause.__cause__).partition(chr(10))[0]}"
     built = next((cause for cause in chain if isinstance(cause, InstantiationException)), None)
     return _one_line(error) if built is None else _not_built(built, chain[-1])
 
@@ -87,9 +94,28 @@ def _is_disk_full(error: BaseException) -> bool:
 
 def _unknown_option(path: str, options: Sequence[str]) -> str:
     group, _, name = path.rpartition("/")
+    if not group:
+        return f"--config-name={name}: there is no such config; leave it out"
     close = difflib.get_close_matches(name, options, n=1)
     hint = f"; did you mean {close[0]}?" if close else ""
     return f"there is no option {group}={name}{hint}; choose one of {', '.join(options)}"
+
+
+def wrong_group(words: Sequence[str]) -> str | None:
+    """One line on the first word that gives a group something else than names of options; None if there is none."""
+    for override in OverridesParser.create().parse_overrides(list(words)):
+        group, value = override.key_or_group, override.value()
+        given = value if isinstance(value, list) and not override.is_delete() else [value]
+        sound = all(isinstance(item, str) for item in given) or (override.is_delete() and value is None)
+        if _is_group(group) and not override.is_sweep_override() and not sound:
+            options = ", ".join(_options(group))
+            choice = f", one of {options}" if options else ""
+            return f"{override.input_line}: expected the name of an option of this group{choice}"
+    return None
+
+
+def _options(group: str) -> list[str]:
+    return sorted(path.stem for path in (config_dir() / group).glob("*.yaml"))
 
 
 def _how_to_quote(override: str) -> str:
@@ -144,7 +170,7 @@ def _suggestion(key: str, command: str) -> str:
 
 
 def _is_group(name: str) -> bool:
-    return (config_dir() / name.split("@")[0].lstrip("+~")).is_dir()
+    return name.startswith("hydra/") or (config_dir() / name.split("@")[0].lstrip("+~")).is_dir()
 
 
 def _flat_keys(config: DictConfig, prefix: str = "") -> list[str]:

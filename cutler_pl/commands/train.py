@@ -21,7 +21,7 @@ from cutler_pl.runtime import signals
 from cutler_pl.runtime.locks import rank_zero_lock
 from cutler_pl.runtime.logging import get_logger
 from cutler_pl.training import DetectorModule
-from cutler_pl.training.callbacks import StepCheckpoint, StopOnSignal
+from cutler_pl.training.callbacks import FirstSteps, StepCheckpoint, StopOnSignal
 from cutler_pl.training.changed_settings import check_changes, check_model
 from cutler_pl.training.checkpoint_folder import AtomicCheckpointIO, CheckpointFolder, step_of
 from cutler_pl.training.missed_validation import validate_finished
@@ -65,11 +65,12 @@ def _train(cfg: DictConfig, datamodule: Any, output: Path) -> Path | None:
     for checkpoint in [callback for callback in callbacks if isinstance(callback, StepCheckpoint)]:
         stop = StopOnSignal(checkpoint, way_on=way_on)
         callbacks.insert(callbacks.index(checkpoint), stop)  # Lightning runs checkpoint callbacks last
+    callbacks.insert(0, FirstSteps())
     module = _module(cfg, datamodule.training_set, trainer, point)
     if point is not None and 0 <= trainer.max_steps <= point.step:
         if StepCheckpoint.misses_validation(point.content, folder):
             log.info("the validation of step %d was interrupted and is made up", point.step)
-            StepCheckpoint.log_row(trainer, point.content)
+            StepCheckpoint.log_row(trainer, point.content, folder)
             validate_finished(trainer, module, point.content, datamodule=datamodule, ckpt_path=point.path)
         end = "the training is finished, %s is at step %d of %d; a larger trainer.max_steps goes on"
         log.info(end, point.path, point.step, trainer.max_steps)

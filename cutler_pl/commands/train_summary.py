@@ -13,6 +13,7 @@ from cutler_pl.training.callbacks import StepCheckpoint
 from cutler_pl.training.optim import scaled_lr
 
 BYTES_PER_WEIGHT = 8  # in a checkpoint: the weight and its momentum, 32-bit
+_BYTES_IN_TRAINING = 12  # of its gradient, too
 
 
 def summary(cfg: DictConfig, trainer: L.Trainer, model: nn.Module, training_set: Any, *, way_on: str) -> Iterator[str]:
@@ -30,10 +31,12 @@ def summary(cfg: DictConfig, trainer: L.Trainer, model: nn.Module, training_set:
     weights = sum(parameter.numel() for parameter in model.parameters())
     callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
     every = next((one.every_n_steps for one in callbacks if isinstance(one, StepCheckpoint)), None)
-    kept = "no checkpoints" if every is None else f"a checkpoint every {every:,} steps, about {_size(weights)}"
+    stored = _size(BYTES_PER_WEIGHT * weights)
+    kept = "no checkpoints" if every is None else f"a checkpoint every {every:,} steps, about {stored}"
     validated = cfg.data.get("validation") is not None
     yield f"{kept}; " + (f"validation every {cfg.trainer.val_check_interval:,} steps" if validated else "no validation")
-    yield "time and memory are not known before the first steps; from then on each line of progress has the time left"
+    least = _size(_BYTES_IN_TRAINING * weights)
+    yield f"memory: {least} for weights, gradients and momentum; with the images, and time: measured in the first steps"
     yield f"output in {Path(cfg.paths.output_dir)}; after an interruption {way_on}"
 
 
@@ -54,6 +57,5 @@ def _device(trainer: L.Trainer) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else f"the {device.type.upper()}"
 
 
-def _size(weights: int) -> str:
-    size = weights * BYTES_PER_WEIGHT
+def _size(size: int) -> str:
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{max(1, round(size / 1e6))} MB"

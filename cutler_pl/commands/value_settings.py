@@ -81,6 +81,7 @@ _TRAINER: Rules = {
     "trainer.accelerator": Choice(("auto", "cpu", "gpu", "cuda", "mps")),
     "trainer.devices": AnyOf((Choice(("auto", -1)), Integer(1, 1024), ListOf(Integer(0, 1023)))),
     "trainer.num_nodes": Integer(1, 65_536),
+    "trainer.strategy": AnyOf((_TEXT, _GROUP)),
     "trainer.precision": Choice(_PRECISIONS),
     "trainer.max_steps": Integer(-1),
     "trainer.max_epochs": optional(Integer(-1)),

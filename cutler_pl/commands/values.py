@@ -18,7 +18,7 @@ from cutler_pl.commands.paths import PATH_SETTINGS
 from cutler_pl.commands.value_settings import FREE, VALUE_SETTINGS, Free, Group, Rules
 from cutler_pl.errors import ConfigError
 from cutler_pl.models.config import DetectorConfig
-from cutler_pl.runtime.ranges import FLAG, Rule, Text, check, rules_of
+from cutler_pl.runtime.ranges import FLAG, Choice, Rule, Text, check, rules_of
 
 _OWN = "cutler_pl."
 _HYDRA: Rules = {"_target_": Text(), "_partial_": FLAG, "_convert_": Text(), "_recursive_": FLAG}
@@ -49,6 +49,7 @@ def check_values(command: str, cfg: DictConfig) -> None:
             check(setting.name, setting.value, setting.rule)
     if "trainer" in cfg:
         _check_processes(cfg.trainer)
+        _check_strategy(cfg.trainer.get("strategy", "auto"))
 
 
 def settings_of(command: str, cfg: DictConfig) -> Iterator[Setting]:
@@ -117,3 +118,12 @@ def _check_processes(trainer: DictConfig) -> None:
     most = max(os.cpu_count() or 1, _CPU_PROCESSES)
     if on_cpu and isinstance(devices, int) and devices > most:
         raise ConfigError(f"trainer.devices={devices}: on a CPU these are processes; give at most {most}")
+
+
+def _check_strategy(strategy: Any) -> None:
+    if not isinstance(strategy, str) or strategy in ("auto", "ddp"):
+        return
+    from lightning.pytorch.strategies import StrategyRegistry  # slow, and hardly ever asked
+
+    known = tuple(StrategyRegistry.available_strategies())
+    check("trainer.strategy", strategy, Choice(("auto", *known)))

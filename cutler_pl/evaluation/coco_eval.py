@@ -1,6 +1,7 @@
 """Class-agnostic and per-class COCO evaluation, with the same numbers as pycocotools.
 
-`coco.io` and `evaluation.detections` read and check, `evaluation.engine` matches, `evaluation.metrics` takes the means.
+`evaluation.ground_truth` and `evaluation.detections` read and check, `evaluation.engine` matches, `evaluation.metrics`
+takes the means.
 Unlike in pycocotools, a ground-truth annotation with id 0 counts.
 """
 
@@ -10,11 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
-from cutler_pl.coco.io import load_coco
 from cutler_pl.coco.schema import Category, Coco
 from cutler_pl.coco.validation import OnError
 from cutler_pl.evaluation.detections import Detections, load_detections
 from cutler_pl.evaluation.engine import Engine
+from cutler_pl.evaluation.ground_truth import load_ground_truth
 from cutler_pl.evaluation.metrics import IouType, PrecisionRecall
 from cutler_pl.runtime.garbage import paused_gc
 from cutler_pl.runtime.logging import get_logger
@@ -116,7 +117,7 @@ def compare(
     """
     params = params or EvalParams()
     # Boxes without area stay: they count as objects nobody can find, as they do in pycocotools.
-    truth = load_coco(ground_truth, on_error=on_error, keep_empty_boxes=True)
+    truth = load_ground_truth(ground_truth, on_error=on_error)
     found, rejected = load_detections(predictions, truth.coco, on_error=on_error, any_category=params.class_agnostic)
     images = len(truth.coco["images"])
     _log.info("evaluating %d detections on %d images", len(found), images)

@@ -119,17 +119,18 @@ def build_feature_extractor(
     """
     if name == "patch_descriptors":
         if weights is not None:
-            raise ConfigError("features.weights is set, but patch_descriptors has no weights; leave it out")
+            raise ConfigError("maskcut.features.weights is set, but patch_descriptors has no weights; leave it out")
         return PatchDescriptors().to(device)
     if name not in BACKBONES:
         known = ", ".join(["patch_descriptors", *BACKBONES])
-        raise ConfigError(f"features.name: feature extractor {name!r} is unknown; choose from {known}")
+        raise ConfigError(f"maskcut.features.name={name}: there is no such feature extractor; choose one of {known}")
     backbone = BACKBONES[name]
     feature = feature or backbone.feature
     if feature not in get_args(Feature):
-        raise ConfigError(f"features.feature is {feature!r}; choose from {', '.join(get_args(Feature))}")
+        raise ConfigError(f"maskcut.features.feature={feature}: choose one of {', '.join(get_args(Feature))}")
     if pos_embed not in get_args(PositionEmbedding):
-        raise ConfigError(f"features.pos_embed is {pos_embed!r}; choose from {', '.join(get_args(PositionEmbedding))}")
+        choices = ", ".join(get_args(PositionEmbedding))
+        raise ConfigError(f"maskcut.features.pos_embed={pos_embed}: choose one of {choices}")
     build: Callable[..., TransformerFeatures] = RotaryTransformerFeatures if backbone.rotary else TransformerFeatures
     state = find_weights(name, weights, hub_id=f"timm/{backbone.timm_name}")
     with torch.device("cpu" if backbone.rotary else "meta"):  # rotary models compute buffers that no checkpoint holds
@@ -156,7 +157,8 @@ class TransformerFeatures(nn.Module):
         self.model = model
         depth = len(self.model.blocks)
         if not -depth <= layer < depth:
-            raise ConfigError(f"features.layer is {layer}; {name} has the blocks 0 to {depth - 1}, or -{depth} to -1")
+            blocks = f"0 to {depth - 1}, or -{depth} to -1"
+            raise ConfigError(f"maskcut.features.layer={layer}: {name} has the blocks {blocks}")
         self.name = name
         self.layer = layer % depth
         self.feature = feature
@@ -215,7 +217,7 @@ class RotaryTransformerFeatures(TransformerFeatures):
     def __init__(self, model: nn.Module, *, name: str, layer: int, feature: Feature, pos_embed: PositionEmbedding):
         super().__init__(model, name=name, layer=layer, feature=feature, pos_embed=pos_embed)
         if feature != "token":
-            raise ConfigError(f"features.feature is {feature!r}; {name} offers its tokens only: features.feature=token")
+            raise ConfigError(f"maskcut.features.feature={feature}: {name} offers its tokens only, so give token")
 
     def _describe(
         self, images: Float[Tensor, "batch 3 height width"], grid_hw: tuple[int, int]

@@ -7,32 +7,42 @@ from typing import Annotated, Any
 from cutler_pl.errors import ConfigError
 from cutler_pl.models.droploss import ClassificationWeights
 from cutler_pl.models.sampler import Sampler
-from cutler_pl.runtime.limits import CHANNELS
-from cutler_pl.runtime.ranges import Choice, Integer, ListOf, Number, Share, check, check_fields, rules_of
+from cutler_pl.runtime.limits import CHANNELS, TEST_SIZE, Limit
+from cutler_pl.runtime.ranges import Choice, Integer, ListOf, Number, Rule, Share, check, check_fields, rules_of
 
 NORMS = ("bn", "gn", "frozen")
 NUM_LEVELS = 5
 SIZE_DIVISOR = 32
 
 
-class _WidthRange(Integer):
-    """A whole number from 1 to 65,536, or to a higher limit `CHANNELS`."""
+@dataclass(frozen=True)
+class UpTo(Rule):
+    """A whole number from 1 to a limit, or to its default where the limit is lowered."""
+
+    limit: Limit
 
     @property
     def expected(self) -> str:
         """The range in words, with the option."""
-        return f"an integer from 1 to {max(CHANNELS.default, CHANNELS.value())} ({CHANNELS.option} raises it)"
+        return f"an integer from 1 to {self._most()} ({self.limit.option} raises it)"
 
     def read(self, value: Any) -> int:
         """The number."""
-        return Integer(1, max(CHANNELS.default, CHANNELS.value())).read(value)
+        return Integer(1, self._most()).read(value)
+
+    def _most(self) -> int:
+        return max(self.limit.default, self.limit.value())
 
 
-Width = Annotated[int, _WidthRange(1, CHANNELS.default)]
-"""Of a layer or a list."""
+MAX_NUMBER = 65_536
+Width = Annotated[int, UpTo(CHANNELS)]
+"""Of a layer."""
+Side = Annotated[int, UpTo(TEST_SIZE)]
+Length = Annotated[int, Integer(1, MAX_NUMBER)]
+"""Of a list."""
 Color = Annotated[float, Number(min=0, max=255)]
-Positive = Annotated[float, Number(above=0, max=65_536)]
-_EACH_LEVEL = ListOf(Number(above=0, max=65_536), NUM_LEVELS, NUM_LEVELS, as_tuple=True)
+Positive = Annotated[float, Number(above=0, max=MAX_NUMBER)]
+_EACH_LEVEL = ListOf(Number(above=0, max=MAX_NUMBER), NUM_LEVELS, NUM_LEVELS, as_tuple=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,22 +67,22 @@ class DetectorConfig:
 
     rpn_iou_thresholds: tuple[Share, Share] = (0.3, 0.7)
     """Anchors below the first are background, from the second on foreground, between them ignored."""
-    rpn_batch_per_image: Width = 256
+    rpn_batch_per_image: Length = 256
     """Anchors in the loss, for each image."""
     rpn_positive_fraction: Share = 0.5
     """Largest share of foreground among them."""
     rpn_nms_threshold: Share = 0.65
     """IoU above which the weaker of two proposals of a level goes; 0.7 in self-training and with labels."""
-    rpn_pre_nms_train: Width = 2000
+    rpn_pre_nms_train: Length = 2000
     """Proposals of each level that enter NMS in training."""
-    rpn_pre_nms_test: Width = 1000
+    rpn_pre_nms_test: Length = 1000
     """Proposals of each level that enter NMS in inference."""
-    rpn_post_nms_train: Width = 4000
+    rpn_post_nms_train: Length = 4000
     """Proposals of an image that leave NMS in training; 1000 in self-training, 2000 with labels."""
-    rpn_post_nms_test: Width = 1000
+    rpn_post_nms_test: Length = 1000
     """Proposals of an image that leave NMS in inference."""
 
-    roi_batch_per_image: Width = 512
+    roi_batch_per_image: Length = 512
     """Proposals in the losses of the heads, for each image."""
     roi_positive_fraction: Share = 0.25
     """Largest share of foreground among them."""
@@ -101,11 +111,11 @@ class DetectorConfig:
     """Detections must score above it; 0.05 with labels."""
     nms_threshold: Share = 0.5
     """IoU above which the weaker of two detections of a class goes."""
-    max_detections: Width = 100
+    max_detections: Length = 100
     """Most detections of an image; 300 for LVIS, 30 when predicting for self-training."""
-    min_size_test: Width = 800
+    min_size_test: Side = 800
     """Shortest side images are resized to in inference."""
-    max_size_test: Width = 1333
+    max_size_test: Side = 1333
     """Cap of the longest side then."""
     pixel_mean: tuple[Color, Color, Color] = (123.675, 116.28, 103.53)
     """Mean of red, green and blue taken off the pixels."""

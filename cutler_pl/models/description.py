@@ -10,8 +10,8 @@ from torch import Tensor
 from cutler_pl.coco.bounds import MAX_ID
 from cutler_pl.coco.json_text import shown
 from cutler_pl.errors import CheckpointError, ConfigError
-from cutler_pl.models.config import DetectorConfig, current_names, make_config
-from cutler_pl.runtime.limits import CHANNELS
+from cutler_pl.models.config import MAX_NUMBER, DetectorConfig, UpTo, current_names, make_config
+from cutler_pl.runtime.ranges import rules_of
 
 _NAME = "cascade_mask_rcnn_r50_fpn"  # the options name every difference from it
 
@@ -29,7 +29,7 @@ def described_options(
         raise _wrong(name, "detector", "options by name", given)
     options = current_names(given)
     for option, value in options.items():
-        _check_size(value, f"detector.{option}", name, limit=CHANNELS.value())
+        _check_size(value, option, name)
     layers = options.get("mask_head_convs", 0), len(options.get("stage_ious") or ())
     if any(isinstance(count, int) and count > len(state) for count in layers):
         raise CheckpointError(f"{name}: describes more layers than it holds weights; fetch or write the file again")
@@ -50,19 +50,24 @@ def _is_list(value: Any, kind: type) -> bool:
     return isinstance(value, list | tuple) and all(type(part) is kind for part in value)
 
 
-def _check_size(value: Any, field: str, name: str, *, limit: int) -> None:
-    default = {f.name: f.default for f in fields(DetectorConfig)}.get(field.removeprefix("detector."), MISSING)
+def _check_size(value: Any, option: str, name: str) -> None:
+    field = f"detector.{option}"
+    default = {f.name: f.default for f in fields(DetectorConfig)}.get(option, MISSING)
+    rule = rules_of(DetectorConfig).get(option)
+    most = rule.limit.value() if isinstance(rule, UpTo) else MAX_NUMBER
     if isinstance(value, list | tuple):
         if len(value) > 16 or any(isinstance(part, list | tuple) and len(part) > 16 for part in value):
             raise _wrong(name, field, "a short list", value)
         flat = [n for part in value for n in (part if isinstance(part, list | tuple) else [part])]
         if not all(type(n) in (int, float) and isfinite(n) for n in flat):
             raise _wrong(name, field, "numbers", value)
-        if flat and max(map(abs, flat)) > limit:
-            raise _wrong(name, field, f"numbers of at most {limit:,}", value)
-    elif isinstance(value, int | float) and not (0 <= value <= limit):
-        way_out = CHANNELS.way_out(value) if isinstance(value, int) and 0 < value < MAX_ID else ""
-        raise _wrong(name, field, f"a number from 0 to {limit:,}", value, way_out)
+        if flat and max(map(abs, flat)) > MAX_NUMBER:
+            raise _wrong(name, field, f"numbers of at most {MAX_NUMBER:,}", value)
+    elif isinstance(value, int | float) and not (0 <= value <= most):
+        way_out = ""
+        if isinstance(rule, UpTo) and isinstance(value, int) and 0 < value < MAX_ID:
+            way_out = rule.limit.way_out(value)
+        raise _wrong(name, field, f"a number from 0 to {most:,}", value, way_out)
     if default is not MISSING and default is not None and isinstance(default, tuple) != isinstance(value, list | tuple):
         raise _wrong(name, field, "a list" if isinstance(default, tuple) else "one value", value)
     if isinstance(default, bool | str) and type(value) is not type(default):

@@ -102,15 +102,18 @@ def merge_shards(
             log.warning("%s: %d damaged lines left out", ", ".join(map(str, sources)), shards.num_damaged)
         failed = {name: failed[name] for name in sorted(failed.keys() - places.keys())}
         missing = sorted((wanted or set()) - places.keys() - failed.keys())
-        if failures is not None:
-            write_failures(failures, {**failed, **dict.fromkeys(missing, NOT_PROCESSED)})
+        not_done = {**failed, **dict.fromkeys(missing, NOT_PROCESSED)}
         if missing and not allow_missing:
+            if failures is not None and not output.exists():  # else they are those of the file that stays
+                write_failures(failures, not_done)
             raise AnnotationError(
                 f"{output}: not written, {len(missing)} of {len(wanted or ())} images are in no shard "
                 f"({_shown(missing)}); run the same command again to do them, or merge with allow_missing=true"
             )
         records = (cast(ShardRecord, record) for record in shards.read(places.values()))
         annotations, without_annotations, dropped = _write_coco(output, records)
+        if failures is not None:
+            write_failures(failures, not_done)
     report = MergeReport(
         images=len(places),
         annotations=annotations,

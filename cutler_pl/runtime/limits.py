@@ -55,12 +55,14 @@ OUTLINE = Limit(f"{_PREFIX}OUTLINE", 1 << 22, "pixels along the polygons of one 
 JSON_VALUE = Limit(f"{_PREFIX}JSON_VALUE", 1 << 28, "characters of one value of a COCO file that is read in passes")
 PICKLE_INSTRUCTIONS = Limit(f"{_PREFIX}PICKLE_INSTRUCTIONS", 5_000_000, "instructions of a checkpoint's pickle")
 UNFOLDING = Limit(f"{_PREFIX}UNFOLDING", 4, "memory of a checkpoint's content, in sizes of its file")
-CHANNELS = Limit(f"{_PREFIX}CHANNELS", 1 << 16, "numbers in a checkpoint's description of its model, such as widths")
+CHANNELS = Limit(f"{_PREFIX}CHANNELS", 1 << 16, "widths of layers and classes of a checkpoint's model")
+TEST_SIZE = Limit(f"{_PREFIX}TEST_SIZE", 4096, "side in pixels that a detector resizes images to in inference")
 DOWNLOAD_BYTES = Limit(f"{_PREFIX}DOWNLOAD_BYTES", 1 << 34, "bytes of a downloaded file")
 UNPACKED_BYTES = Limit(f"{_PREFIX}UNPACKED_BYTES", 1 << 34, "bytes of a file unpacked from an archive")
 
 LIMITS = (
-    IMAGE_PIXELS, REACH, OUTLINE, JSON_VALUE, PICKLE_INSTRUCTIONS, UNFOLDING, CHANNELS, DOWNLOAD_BYTES, UNPACKED_BYTES,
+    IMAGE_PIXELS, REACH, OUTLINE, JSON_VALUE, PICKLE_INSTRUCTIONS, UNFOLDING, CHANNELS, TEST_SIZE, DOWNLOAD_BYTES,
+    UNPACKED_BYTES,
 )  # fmt: skip
 """All limits, in the order in which they are listed."""
 

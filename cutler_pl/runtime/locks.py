@@ -37,6 +37,8 @@ def file_lock(
 ) -> Iterator[None]:
     """Hold the lock of a folder, which is created if needed; the lock file stays after release.
 
+    Of a run that fails before it writes anything nothing stays, neither the lock file nor the folders made for it.
+
     Args:
         folder: Output folder.
         purpose: Command that holds the lock, such as "maskcut"; named in the error of the second process.
@@ -51,6 +53,7 @@ def file_lock(
     """
     whole = Path(folder) / name
     output = output or Path(folder)
+    created = [path for path in (whole.parent, *whole.parent.parents) if not path.exists()]
     make_folder(whole.parent, of=folder)
     with ExitStack() as held:
         if part is not None:  # the lock of the whole folder is held for the moment of entering only
@@ -61,7 +64,15 @@ def file_lock(
             for other in whole.parent.glob(f"{name}-*"):
                 with _acquired(other, output, purpose, 0.0):
                     pass
-        yield
+        try:
+            yield
+        except BaseException:
+            with suppress(OSError):
+                if part is None and all(path == whole for path in whole.parent.iterdir()):
+                    whole.unlink(missing_ok=True)  # `FileLock` looks whether the file that it has locked is still there
+                for path in created:
+                    path.rmdir()
+            raise
 
 
 def rank_zero_lock(folder: str | Path, *, purpose: str) -> AbstractContextManager[None]:

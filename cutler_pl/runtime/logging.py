@@ -1,10 +1,12 @@
 """Loggers: information from rank 0 only, warnings and errors from every rank."""
 
 import logging
+import os
 import re
 import sys
 import warnings
-from typing import TextIO
+from contextlib import nullcontext
+from typing import Any, TextIO
 
 from cutler_pl.runtime.distributed import global_rank
 
@@ -33,11 +35,21 @@ class _PrintableFormatter(logging.Formatter):
 
 
 class _StderrHandler(logging.StreamHandler[TextIO]):
-    """Writes to the present `sys.stderr`, which progress bars and tests replace for a while."""
+    """Writes to the present `sys.stderr`, which tests replace for a while; in a terminal above progress bars."""
 
     def emit(self, record: logging.LogRecord) -> None:
         self.stream = sys.stderr
-        super().emit(record)
+        tqdm = sys.modules.get("tqdm")
+        with tqdm.tqdm.external_write_mode(sys.stderr) if tqdm and is_terminal(sys.stderr) else nullcontext():
+            super().emit(record)
+
+
+def is_terminal(stream: Any) -> bool:
+    """Whether a stream is a terminal that can show a progress bar: one that knows its width."""
+    try:
+        return bool(stream.isatty()) and os.get_terminal_size(stream.fileno()).columns > 0
+    except (AttributeError, OSError, ValueError):
+        return False
 
 
 def printable(text: str) -> str:

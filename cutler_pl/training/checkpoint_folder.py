@@ -20,7 +20,8 @@ log = get_logger(__name__)
 
 LAST = "last.ckpt"
 SET_ASIDE = "set_aside"
-_VALIDATED = "validated_step.txt"
+VALIDATED, LOGGED = "validated", "logged"
+"""What a checkpoint is followed by: its validation, the metrics of its step."""
 _NAME = re.compile(r"step_(\d+)\.ckpt")
 
 
@@ -78,16 +79,16 @@ class CheckpointFolder:
         link.replace(self.last)
         sync_folder(self.path)
 
-    def validated(self) -> int | None:
-        """The step that was validated last; None where none was."""
+    def noted(self, event: str) -> int | None:
+        """The step of which an event was noted last; None where it never was."""
         try:
-            return int((self.path / _VALIDATED).read_text(encoding="utf-8"))
+            return int((self.path / f"{event}_step.txt").read_text(encoding="utf-8"))
         except (FileNotFoundError, ValueError):
             return None
 
-    def note_validated(self, step: int) -> None:
-        """Note that a step is validated."""
-        write_text(self.path / _VALIDATED, f"{step}\n")
+    def note(self, event: str, step: int) -> None:
+        """Note that something of a step is done, such as its validation."""
+        write_text(self.path / f"{event}_step.txt", f"{step}\n")
 
     def remove_old(self, *, keep: int, newest: Path) -> None:
         """Delete all checkpoints but the newest `keep`."""

@@ -1,19 +1,24 @@
-"""MLflow and Weights & Biases through Lightning's loggers, for runs that may be offline and may be resumed.
+"""Trackers through Lightning's loggers, for runs that may be offline, killed and resumed; several at once are fine.
 
 Usage statistics of MLflow and error reports of an offline W&B run are off unless the environment asks for them.
 """
 
+import csv
 import os
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from lightning.pytorch.loggers import MLFlowLogger, WandbLogger
+import numpy as np
+from lightning.fabric.loggers.logger import rank_zero_experiment
+from lightning.pytorch.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
+from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 from lightning.pytorch.utilities import rank_zero_only
+from PIL import Image
 
 from cutler_pl.runtime.distributed import global_rank
-from cutler_pl.runtime.files import write_text
+from cutler_pl.runtime.files import atomic_write, write_text
 from cutler_pl.runtime.imports import require
 from cutler_pl.runtime.logging import get_logger
 
@@ -21,6 +26,29 @@ log = get_logger(__name__)
 
 _EXTRA = "tracking"
 _MAX_VALUE = 250  # Lightning cuts a parameter's value to this length before it goes to MLflow
+
+
+class WholeCSVLogger(CSVLogger):
+    """Lightning's CSV logger; its file is replaced as a whole where new metrics add columns, so that no row is lost."""
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> Any:
+        """The writer of the file."""
+        if self._experiment is None:
+            self._experiment = _WholeWriter(log_dir=self.log_dir)
+        return cast(ExperimentWriter, self._experiment)
+
+
+class _WholeWriter(ExperimentWriter):
+    def _rewrite_with_new_header(self, fieldnames: list[str]) -> None:
+        path = Path(self.metrics_file_path)
+        with path.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        with atomic_write(path) as temporary, temporary.open("w", newline="") as file:
+            writer = csv.DictWriter(file, fieldnames=fieldnames)
+            writer.writeheader()
+            writer.writerows(rows)
 
 
 class ResumableMLFlowLogger(MLFlowLogger):
@@ -96,6 +124,35 @@ def wandb_logger(
             write_text(file, secrets.token_hex(4) + "\n")
         options |= {"id": file.read_text(encoding="utf-8").strip(), "resume": "allow"}
     return WandbLogger(save_dir=save_dir, offline=offline, project=project, **options)
+
+
+def tensorboard_logger(*, save_dir: str | Path, **options: Any) -> TensorBoardLogger:
+    """TensorBoard logger; a training resumed into the same folder adds to its run.
+
+    Raises:
+        OptionalDependencyError: TensorBoard is not installed.
+    """
+    require("tensorboard", extra=_EXTRA, purpose="logger=tensorboard")
+    return TensorBoardLogger(save_dir=save_dir, name="tensorboard", version="", default_hp_metric=False, **options)
+
+
+def log_figure(loggers: list[Logger], path: Path, *, step: int) -> None:
+    """Give an image file to the trackers that show images, under `samples/<name of the file>`.
+
+    Args:
+        loggers: Loggers of a Trainer; call it on rank 0.
+        path: The file.
+        step: Step of the training.
+    """
+    name = f"samples/{path.stem}"
+    for logger in loggers:
+        if isinstance(logger, MLFlowLogger):
+            logger.experiment.log_artifact(logger.run_id, str(path), artifact_path=f"samples/step_{step:07d}")
+        elif isinstance(logger, WandbLogger):
+            logger.log_image(name, [str(path)], step=step)
+        elif isinstance(logger, TensorBoardLogger):
+            with Image.open(path) as image:
+                logger.experiment.add_image(name, np.asarray(image), step, dataformats="HWC")
 
 
 def flatten(params: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

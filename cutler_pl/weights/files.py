@@ -3,6 +3,7 @@
 import json
 import pickle
 from collections.abc import Mapping
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -136,13 +137,16 @@ def write_state(
     with atomic_write(path) as temporary:
         if path.suffix == ".safetensors":
             texts = {key: json.dumps(value) for key, value in extra.items()}
-            safetensors.torch.save_file(state, temporary, metadata=texts or None)
+            content = safetensors.torch.save(state, metadata=texts or None)
         elif path.suffix == ".pkl":
             arrays = {key: value.numpy() for key, value in state.items()}
             # detectron2 takes a pickle with an author for one of its own, and not for Caffe2's.
-            temporary.write_bytes(pickle.dumps({"model": arrays, "__author__": "cutler_pl", **extra}, protocol=4))
+            content = pickle.dumps({"model": arrays, "__author__": "cutler_pl", **extra}, protocol=4)
         else:
-            torch.save(state if bare else {"model": state, **extra}, temporary)
+            buffer = BytesIO()
+            torch.save(state if bare else {"model": state, **extra}, buffer)
+            content = buffer.getvalue()
+        temporary.write_bytes(content)  # of a full disk the libraries' own writers have other errors
 
 
 def _load_safetensors(path: Path) -> dict[str, Any]:

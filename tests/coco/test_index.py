@@ -3,6 +3,8 @@ import logging
 import multiprocessing
 import os
 import pickle
+import resource
+import signal
 import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
@@ -16,7 +18,7 @@ from hypothesis import strategies as st
 from cutler_pl.coco import index, index_identity, load_coco, rle
 from cutler_pl.coco.index import InstanceIndex, index_root, open_index
 from cutler_pl.coco.packed_strings import PackedStrings
-from cutler_pl.errors import AnnotationError, DatasetNotFoundError
+from cutler_pl.errors import AnnotationError, DatasetNotFoundError, OutputWriteError
 from cutler_pl.runtime.locks import file_lock
 
 POLYGON = [[1.0, 1.0, 5.0, 1.0, 5.0, 4.25], [6.0, 6.0, 9.0, 6.0, 9.0, 8.0, 6.0, 8.0]]
@@ -372,3 +374,22 @@ def test_real_annotations_come_back_unchanged(data_dir: Path, tmp_path: Path, na
             segmentation = theirs["segmentation"]
             size = image["height"], image["width"]
             assert ours == (segmentation if isinstance(segmentation, list) else rle.to_rle(segmentation, *size))
+
+
+def test_full_disk_leaves_no_index(tmp_path: Path) -> None:
+    """The same command goes on afterwards."""
+    box = {"image_id": 1, "category_id": 1, "bbox": [1, 1, 5, 5], "area": 25, "iscrowd": 0}
+    image = {"id": 1, "file_name": "a.png", "height": 9, "width": 9}
+    annotations = [{**box, "id": number} for number in range(300)]
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps({"images": [image], "annotations": annotations, "categories": [{"id": 1, "name": "a"}]}))
+    limits, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5000, limits[1]))
+    try:
+        with pytest.raises(OutputWriteError, match=r"a\.json\.index: the index of a\.json cannot .*free space"):
+            open_index(path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert {file.name for file in tmp_path.rglob("*")} <= {"a.json", ".a.json.index", ".lock"}
+    assert len(open_index(path)) == 1

@@ -1,6 +1,7 @@
 """What users get wrong ends with one sentence that names the file and the way out, and a non-zero exit code."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -69,6 +70,51 @@ def test_value_that_is_needed_is_named(command: Command) -> None:
     assert "data.images" in sentence(command("train.py", "data=folder", "data.annotations=a.json"))
     line = sentence(command("scripts/predict.py", "input=a"))
     assert "checkpoint=<value> output=<value>" in line
+
+
+@pytest.mark.parametrize(
+    ("word", "found"),
+    [
+        ("paths=[0]", r"paths=\[0\]: expected the name of an option of this group, one of default$"),
+        ("paths=null", r"paths=null: expected the name of an option"),
+        ("~paths=[x]", r"~paths=\[x\]: expected the name of an option"),
+        ("hydra/job_logging=[0]", r"hydra/job_logging=\[0\]: expected the name of an option of this group$"),
+        ("model=[mask_rcnn,b]", r"there is no option model=b; choose one of cascade_mask_rcnn"),
+        ("hydra.run.dir=[0]", r"hydra.run.dir=\[0\]: Cannot convert 'list' to string"),
+        ("hydra.run.dir=/proc/x", r"/proc/x: Hydra cannot write there .*give another folder, hydra.run.dir=<folder>"),
+        ("--config-name=zzz", r"--config-name=zzz: there is no such config; leave it out$"),
+        ("trainer.strategy=abc", r"trainer.strategy=abc: expected one of auto, ddp"),
+        ("trainer.strategy=5", r"trainer.strategy=5: expected a text"),
+        ("max_detections=0", r"max_detections=0: expected an integer from 1 to 65536 or null$"),
+        ("min_size_test=5000", r"=5000: expected an integer from 1 to 4096 \(CUTLER_PL_MAX_TEST_SIZE raises it\)"),
+    ],
+)
+def test_word_of_the_wrong_kind_is_named(command: Command, word: str, found: str) -> None:
+    """What Hydra would answer by a traceback or its own words, and values out of range."""
+    given = (f"checkpoint={__file__}", f"input={Path(__file__).parent}", "output=out")
+    assert re.search(found, sentence(command("scripts/predict.py", *given, word)))
+
+
+@pytest.mark.parametrize(
+    ("setting", "found"),
+    [
+        ("model.detector.rpn_iou_thresholds=[0.7,0.3]", r"rpn_iou_thresholds=\[0.7, 0.3\]: the first is larger"),
+        ("model.detector.backbone=abc", "backbone=abc: no such network"),
+        ("model.detector.stage_ious=[0.5]", "stage_ious and stage_box_weights describe the same stages"),
+        ("model.detector.class_agnostic_boxes=false", "class_agnostic_boxes must be true in a cascade"),
+    ],
+)
+def test_detector_setting_has_its_full_name(
+    command: Command, scenes: tuple[Path, Path], setting: str, found: str
+) -> None:
+    assert re.search(f"error: model.detector.{found}", sentence(train(command, *scenes, setting)))
+
+
+def test_unknown_features_are_named(command: Command, scenes: tuple[Path, Path]) -> None:
+    words = (f"input={scenes[0]}", "output=out", "maskcut=dino_vits8", "maskcut.features.name=abc", "trainer=cpu")
+    assert "maskcut.features.name=abc: there is no such feature extractor" in sentence(
+        command("scripts/maskcut.py", *words)
+    )
 
 
 def test_missing_folder_is_named(command: Command, scenes: tuple[Path, Path], tmp_path: Path) -> None:
@@ -178,7 +224,7 @@ def test_checkpoint_of_another_model_is_refused(command: Command, scenes: tuple[
 @pytest.mark.parametrize(
     ("setting", "group", "said"),
     [
-        ("trainer.strategy=foo", "trainer", "invalid strategy name"),
+        ("+trainer.strategies=foo", "trainer", "unexpected keyword argument 'strategies'"),
         ("+callbacks.progress.colour=red", "callbacks.progress", "unexpected keyword argument 'colour'"),
     ],
 )
@@ -193,4 +239,6 @@ def test_constructor_speaks_of_its_group(
 
 
 def test_group_without_name_is_refused(command: Command) -> None:
-    assert "takes the name of an option" in sentence(command("scripts/predict.py", "model=null"))
+    assert "model=null: expected the name of an option of this group" in sentence(
+        command("scripts/predict.py", "model=null")
+    )

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from cutler_pl.commands.sentences import explain
+from cutler_pl.datasets.scenes import SceneParams, write_scenes
 from cutler_pl.runtime.locks import file_lock
 
 from .conftest import Command
@@ -129,10 +130,33 @@ def test_bug_keeps_its_traceback(error: Exception) -> None:
     assert explain(error, "train") is None
 
 
-def test_refused_training_leaves_no_folder(command: Command, tmp_path: Path) -> None:
-    outcome = command("train.py", "experiment=quickstart", "data.images=none", "data.annotations=none.json")
+@pytest.mark.parametrize(
+    ("setting", "found"),
+    [
+        ("data.images=none", "data.images=none"),
+        ("model.detector.backbone=abc", "model.detector.backbone=abc: no such network"),
+        ("resume=abc", "resume=abc: neither a file nor the word auto"),
+        ("optimizer=null", "optimizer=null: expected the name of an option"),
+    ],
+)
+def test_refused_training_leaves_no_folder(command: Command, tmp_path: Path, setting: str, found: str) -> None:
+    """Whether it is refused before it holds the lock of its folder or after."""
+    write_scenes(tmp_path / "set" / "images", 2, SceneParams(height=64, width=64), seed=0)
+    before = {*tmp_path.rglob("*")}
+    data = (f"data.images={tmp_path}/set/images", f"data.annotations={tmp_path}/set/annotations.json")
+    outcome = command("train.py", "experiment=quickstart", "data.num_workers=0", *data, setting)
     assert outcome.code == 1
-    assert list(tmp_path.rglob("*")) == [tmp_path / "cwd"]
+    assert found in outcome.err.splitlines()[-1]
+    assert {path for path in {*tmp_path.rglob("*")} - before if ".index" not in str(path)} == set()
+
+
+def test_refused_run_leaves_no_folder(command: Command, tmp_path: Path) -> None:
+    """Nor those above it, where it made them."""
+    outcome = command("scripts/merge_shards.py", f"output={tmp_path}/a/b", "sources=[none]")
+    assert outcome.code == 1
+    (tmp_path / "own").mkdir()
+    assert command("scripts/merge_shards.py", f"output={tmp_path}/own", f"sources=[{tmp_path}/cwd]").code == 1
+    assert {path.name for path in tmp_path.rglob("*")} == {"cwd", "own"}
 
 
 def test_failed_prediction_keeps_the_record(command: Command, tmp_path: Path, checkpoint: Path) -> None:

@@ -15,7 +15,7 @@ from cutler_pl.commands import prepare_dataset
 from cutler_pl.commands.values import check_values
 from cutler_pl.datasets.catalog import CATALOG, resolve
 from cutler_pl.datasets.converters import CONVERTED, Options, open_download
-from cutler_pl.errors import ConfigError, DatasetNotFoundError
+from cutler_pl.errors import ConfigError, DatasetNotFoundError, TooManyFailuresError
 from cutler_pl.runtime.config_tree import config_dir
 
 CONFIG_DIR = config_dir()
@@ -146,6 +146,21 @@ def test_too_many_errors_end_command(tmp_path: Path, command: Callable[..., Any]
     assert "accept it by max_failure_rate=1" in done.err
     assert command("scripts/prepare_dataset.py", *place, "max_failure_rate=0.5").code == 0
     assert not list((tmp_path / "cwd").iterdir()), "nothing is written where one stands"
+
+
+def test_refused_conversion_keeps_the_report(tmp_path: Path, kitti: Path) -> None:
+    """What an earlier conversion says of itself belongs to the file that stays."""
+    output = prepare_dataset.run(settings(tmp_path, "kitti", kitti))
+    report = output.with_name(f"{output.stem}_report")
+    before = {path.name: path.read_bytes() for path in report.iterdir()}
+    for path in (kitti / "training" / "label_2").iterdir():
+        path.write_text("Car 0 0 0")
+    with pytest.raises(TooManyFailuresError, match=r"all are listed in .*refused.jsonl"):
+        prepare_dataset.run(settings(tmp_path, "kitti", kitti, "overwrite=true"))
+    refused = report / "refused.jsonl"
+    assert "Car 0 0 0" in refused.read_text()
+    refused.unlink()
+    assert {path.name: path.read_bytes() for path in report.iterdir()} == before
 
 
 def test_fetching_prints_what_came(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

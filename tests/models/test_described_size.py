@@ -34,6 +34,7 @@ HUGE: dict[str, dict[str, Any]] = {
     "masks": {"mask_head_channels": 65_536},
     "timm": {"backbone": "timm/convnext_xxlarge"},
     "million classes": {"num_classes": 1_000_000},
+    "test size": {"min_size_test": 65_536, "max_size_test": 65_536},
     "no such network": {"backbone": "timm/no_such_network"},
     "address": {"backbone": "timm/hf_hub:a/b"},
 }  # fmt: skip
@@ -56,7 +57,8 @@ def test_huge_descriptions_take_no_memory(tmp_path: Path) -> None:
         assert str(path) in sentence, name
         assert kibibytes < 512 << 10, name
     assert "CUTLER_PL_MAX_CHANNELS=1000000" in found[5][0]
-    assert "describes a model that cannot be" in found[6][0]
+    assert "CUTLER_PL_MAX_TEST_SIZE=65536" in found[6][0]
+    assert "describes a model that cannot be" in found[7][0]
     assert time.monotonic() - start < 100
 
 

@@ -1,3 +1,5 @@
+import errno
+import importlib.metadata
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -6,10 +8,12 @@ from typing import Any
 import pytest
 import wandb
 from lightning.pytorch.loggers import CSVLogger
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from cutler_pl.errors import OptionalDependencyError
+from cutler_pl.errors import OptionalDependencyError, OutputWriteError
 from cutler_pl.runtime import imports
-from cutler_pl.training.loggers import flatten, mlflow_logger, wandb_logger
+from cutler_pl.training.callbacks import VisualSamples
+from cutler_pl.training.loggers import WholeCSVLogger, flatten, mlflow_logger, tensorboard_logger, wandb_logger
 
 Make = Callable[..., Any]
 
@@ -19,7 +23,14 @@ def test_nested_settings_become_one_level() -> None:
     assert flatten(nested) == {"seed": 0, "optimizer.lr": 0.1, "optimizer.groups.a": 1, "empty": {}, "sizes": [1, 2]}
 
 
-@pytest.mark.parametrize("name", ["mlflow", "wandb"])
+def test_tracking_brings_the_server_of_mlflow() -> None:
+    """`mlflow ui` needs Flask, which mlflow-skinny does not bring."""
+    extra = [line for line in importlib.metadata.requires("cutler_pl") or () if "tracking" in line]
+    assert any(line.startswith("mlflow>=") for line in extra)
+    assert any(line.startswith("Flask") for line in importlib.metadata.requires("mlflow") or ())
+
+
+@pytest.mark.parametrize("name", ["mlflow", "wandb", "tensorboard"])
 def test_missing_package_names_the_extra(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(module: str) -> None:
         raise ImportError(module)
@@ -28,6 +39,7 @@ def test_missing_package_names_the_extra(name: str, tmp_path: Path, monkeypatch:
     make: dict[str, Callable[[], object]] = {
         "mlflow": lambda: mlflow_logger(tracking_uri="sqlite:///x", run_id_file=tmp_path / "id", experiment_name="x"),
         "wandb": lambda: wandb_logger(save_dir=tmp_path, offline=True, project="x", run_id_file=tmp_path / "id"),
+        "tensorboard": lambda: tensorboard_logger(save_dir=tmp_path),
     }
     with pytest.raises(OptionalDependencyError, match=rf"logger={name} needs .*'{name}'.*cutler_pl\[tracking\]"):
         make[name]()
@@ -41,6 +53,43 @@ def test_csv_row_per_logged_step(make_module: Make, make_trainer: Make, stand_in
     names = {"train/loss", "train/loss_cls", "train/loss_mask", "train/lr", "train/nonfinite_steps", "step", "epoch"}
     assert set(header.split(",")) == names
     assert len(rows) == 2
+
+
+def test_new_columns_never_cost_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the disk is full, or the process killed, while the file is written with another header."""
+    logger = WholeCSVLogger(tmp_path, name="logs")
+    for step, name in enumerate(("train/loss", "val/AP")):
+        logger.log_metrics({name: 1.0}, step=step)
+        logger.save()
+    path = tmp_path / "logs/version_0/metrics.csv"
+    before = path.read_text()
+    assert before.splitlines() == ["step,train/loss,val/AP", "0,1.0,", "1,,1.0"]
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("csv.DictWriter.writerows", full)
+    logger.log_metrics({"val/AR": 1.0}, step=2)
+    with pytest.raises(OutputWriteError, match=r"metrics\.csv"):
+        logger.save()
+    assert path.read_text() == before
+
+
+def test_tensorboard_gets_metrics_and_figures(
+    make_module: Make, make_trainer: Make, stand_in_data: Make, tmp_path: Path
+) -> None:
+    """In one folder, also after a resume."""
+    for steps in (2, 4):
+        logger = tensorboard_logger(save_dir=tmp_path)
+        logger.log_hyperparams({"optimizer": {"lr": 0.1}})
+        samples = VisualSamples(tmp_path / "s", every_n_steps=2, num_images=1)
+        trainer = make_trainer(max_steps=steps, logger=logger, callbacks=[samples])
+        trainer.fit(make_module(), datamodule=stand_in_data())
+        logger.finalize("success")
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    assert events.Tags()["images"] == ["samples/train_0"]
+    assert {event.step for event in events.Scalars("train/loss")} == {0, 1, 2, 3}
 
 
 @pytest.fixture
@@ -66,7 +115,10 @@ def test_mlflow_resumes_in_sqlite_file(
 ) -> None:
     logger = mlflow_of("a")
     logger.log_hyperparams({"optimizer": {"lr": 0.1}, "name": "a"})
-    make_trainer(max_steps=2, logger=logger).fit(make_module(), datamodule=stand_in_data())
+    samples = VisualSamples(tmp_path / "s", every_n_steps=2, num_images=1)
+    make_trainer(max_steps=2, logger=logger, callbacks=[samples]).fit(make_module(), datamodule=stand_in_data())
+    (figure,) = (tmp_path / "artifacts").rglob("samples/step_0000002/*.jpg")
+    assert figure.name == "train_0.jpg"
 
     resumed = mlflow_of("a")
     resumed.log_hyperparams({"optimizer": {"lr": 0.2}, "name": "a", "resume": "x.ckpt"})
@@ -95,10 +147,12 @@ def test_wandb_records_offline(
     monkeypatch.setenv("WANDB_SILENT", "true")
     options = {"save_dir": tmp_path, "offline": True, "project": "test", "run_id_file": tmp_path / "wandb_id.txt"}
     logger = wandb_logger(**options, name="a")
-    make_trainer(max_steps=2, logger=logger).fit(make_module(), datamodule=stand_in_data())
+    samples = VisualSamples(tmp_path / "s", every_n_steps=2, num_images=1)
+    make_trainer(max_steps=2, logger=logger, callbacks=[samples]).fit(make_module(), datamodule=stand_in_data())
     logger.experiment.finish()
     assert wandb_logger(**options, name="a").version == logger.version  # a resumed training goes on in its run
     wandb.teardown()  # else the last bytes are written when this process ends
     (folder,) = (tmp_path / "wandb").glob("offline-run-*")
     (record,) = folder.glob("*.wandb")
     assert b"train/loss_mask" in record.read_bytes()
+    assert [path.suffix for path in folder.glob("files/media/images/samples/train_0_*")] == [".jpg"]

@@ -165,6 +165,11 @@ def test_weights_and_biases_can_be_offline() -> None:
     assert not options("+logger=none").get("logger")
 
 
+def test_several_loggers_at_once() -> None:
+    cfg = options("+scheduler=cutler_cascade", "+trainer=cpu", "+logger=[mlflow,tensorboard]")
+    assert set(cfg.logger) == {"csv", "mlflow", "tensorboard"}
+
+
 @pytest.mark.parametrize("name", ["default", "overfit", "profiler"])
 def test_debug_options_change_an_experiment(name: str, tmp_path: Path) -> None:
     with initialize_config_dir(str(CONF), version_base="1.3"):

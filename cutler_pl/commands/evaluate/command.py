@@ -72,8 +72,8 @@ def report_all(cfg: DictConfig, plan: Plan, results: Mapping[str, DatasetResult]
     )
     tasks = [task for task in plan.tasks if task.name in results]
     datasets = [EvaluatedDataset(task.name, results[task.name], task.images, task.folder) for task in tasks]
-    record_run(plan.output, cfg)
     write_report(plan.output, report)
+    record_run(plan.output, cfg)
     write_evaluation_page(plan.output, report, datasets, command=_command_line())
     print_table(metrics_table(report))
     if report.missing:

@@ -1,6 +1,6 @@
 """The predictions of an evaluation, one dataset after another, by all ranks; finished ones are reused."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -13,6 +13,7 @@ from cutler_pl.data import EvalDataModule
 from cutler_pl.errors import ConfigError
 from cutler_pl.models import Detector, DetectorMetadata
 from cutler_pl.runtime.distributed import global_rank
+from cutler_pl.runtime.files import is_file
 from cutler_pl.runtime.logging import get_logger
 from cutler_pl.runtime.version import VERSION
 
@@ -36,7 +37,7 @@ def predict_all(cfg: DictConfig, plan: Plan, failed: FailedDatasets) -> None:
     datamodules: dict[str, EvalDataModule] = {}
     # Looked up before the first prediction: every rank finds the same ones unfinished.
     for task in plan.tasks:
-        if task.predictions.is_file() and read_cached(task.folder / FINISHED, settings[task.name]) is not None:
+        if _is_finished(task, settings[task.name]):
             log.info("%s: predicted before, kept", task.name)
             continue
         with failed.caught(task):
@@ -49,13 +50,20 @@ def predict_all(cfg: DictConfig, plan: Plan, failed: FailedDatasets) -> None:
                 detectors = {task.max_detections: load_for_prediction(cfg, max_detections=task.max_detections)}
             model, metadata = detectors[task.max_detections]
             category_ids = matched_category_ids(metadata, datamodules[task.name], task)
-            if global_rank() == 0:
-                (task.folder / FINISHED).unlink(missing_ok=True)
             datamodule = datamodules[task.name]
             keep_interrupted(cfg, model, datamodule, task.predictions, category_ids=category_ids)
             write_predictions(cfg, model, datamodule, task.predictions, category_ids=category_ids)
             if global_rank() == 0:
-                write_cached(task.folder / FINISHED, settings[task.name])
+                predictions = file_state(task.predictions)
+                write_cached(task.folder / FINISHED, settings[task.name], predictions=predictions)
+
+
+def _is_finished(task: Task, settings: Mapping[str, Any]) -> bool:
+    """Whether there are predictions of these settings, and not others that came after them."""
+    finished = read_cached(task.folder / FINISHED, settings)
+    if finished is None or not is_file(task.predictions):
+        return False
+    return bool(finished.get("predictions") == file_state(task.predictions))
 
 
 def matched_category_ids(metadata: DetectorMetadata, datamodule: EvalDataModule, task: Task) -> Sequence[int]:

@@ -51,6 +51,9 @@ def run(cfg: DictConfig) -> None:
     if cfg.get("dry_run", False):
         print_plan(cfg, stages)
         return
+    for stage, fingerprint in zip(stages, fingerprints(stages), strict=True):
+        if read_marker(stage, fingerprint).state != "finished":
+            stage.check()  # before anything is written
     signals.handle_also("SIGUSR1")
     try:
         with part_of_recipe():
@@ -154,6 +157,7 @@ def _run_stage(stage: Stage, fingerprint: str, title: str) -> None:
     goes_on = stage.can_go_on and read_marker(stage, fingerprint).state == "begun"
     what = stage.command or stage.call._target_  # type: ignore[union-attr]
     log.info("%s: %s%s", title, "interrupted before, goes on: " if goes_on else "", what)
+    stage.check_paths()
     if not goes_on:
         if stage.folder.exists():
             shutil.rmtree(stage.folder)

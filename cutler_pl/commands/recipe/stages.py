@@ -68,6 +68,16 @@ class Stage:
         check_used(str(self.pipeline), cfg, overrides, given=self.given)
         return cfg
 
+    def check(self) -> None:
+        """Check its settings."""
+        if self.pipeline is not None:
+            self.compose()
+
+    def check_paths(self) -> None:
+        """Check its paths, once the stages before it are finished."""
+        if self.pipeline is not None:
+            check_paths(self.pipeline, self.compose())
+
     def run(self, *, interrupted: bool = False) -> None:
         """Run the stage in its folder, or go on with an interrupted run of it."""
         if self.call is not None:

@@ -50,7 +50,8 @@ def write_records(
     Args:
         records: Output of a converter.
         output: The file; an older one stays if the new one is refused.
-        skipped: File for one JSON line per skipped record; written in any case.
+        skipped: File for one JSON line per skipped record; `refused.jsonl` beside it if the new file is refused where
+            an older one stays.
         max_failure_rate: Share of images, and of objects, that may be left out because of an error.
 
     Raises:
@@ -58,9 +59,10 @@ def write_records(
         OutputWriteError: There is no space or no permission.
     """
     report = ConversionReport()
+    listed = skipped.with_name("refused.jsonl") if output.exists() else skipped
     header = {"info": info, "licenses": [], "categories": [FOREGROUND]}
     with writing_coco(output, header) as writer:
-        with atomic_write(skipped) as temporary, temporary.open("w", encoding="ascii") as listing:
+        with atomic_write(listed) as temporary, temporary.open("w", encoding="ascii") as listing:
             for record in records:
                 if isinstance(record, SkippedRecord):
                     report.skipped[record.kind, record.reason, record.is_error] += 1
@@ -68,7 +70,8 @@ def write_records(
                         listing.write(json.dumps(record._asdict()) + "\n")
                 else:
                     _write(record, writer, report)
-        _refuse(report, output, skipped, max_failure_rate)
+        _refuse(report, output, listed, max_failure_rate)
+    listed.replace(skipped)
     return report
 
 

@@ -2,6 +2,7 @@
 
 from cutler_pl.training.callbacks.coco_evaluator import CocoEvaluator
 from cutler_pl.training.callbacks.ema_weights import EMAWeights
+from cutler_pl.training.callbacks.first_steps import FirstSteps
 from cutler_pl.training.callbacks.precise_bn import PreciseBatchNorm
 from cutler_pl.training.callbacks.prediction_writer import PredictionWriter
 from cutler_pl.training.callbacks.progress import StepProgressBar
@@ -14,6 +15,7 @@ from cutler_pl.training.callbacks.visual_samples import VisualSamples
 __all__ = [
     "CocoEvaluator",
     "EMAWeights",
+    "FirstSteps",
     "PreciseBatchNorm",
     "PredictionWriter",
     "RankWatch",

@@ -23,7 +23,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from cutler_pl.errors import ConfigError
 from cutler_pl.runtime.distributed import world_size
-from cutler_pl.runtime.logging import get_logger
+from cutler_pl.runtime.logging import get_logger, is_terminal
 from cutler_pl.runtime.ranges import Count, Share, check_arguments
 from cutler_pl.training.callbacks.ema_weights import averaged_weights
 from cutler_pl.training.callbacks.throughput import Throughput
@@ -112,12 +112,13 @@ class PreciseBatchNorm(L.Callback):
             images, targets = move_data_to_device(batch, pl_module.device)
             run_normalised_part(model, images, targets)
 
-        log.info("measuring batch normalisation at step %d over %d batches", trainer.global_step, num_batches)
+        capped = f" (max_share of the steps, of {self.num_batches})" if num_batches < self.num_batches else ""
+        log.info("measuring batch normalisation at step %d, batches: %d%s", trainer.global_step, num_batches, capped)
         batches = _with_progress(datamodule.precise_bn_dataloader(), num_batches, quiet=not trainer.is_global_zero)
         with trainer.precision_plugin.train_step_context(), averaged_weights(trainer, pl_module):
             used = update_statistics(model, batches, forward, num_batches=num_batches)
         seconds = time.perf_counter() - started
-        message = "batch normalisation measured at step %d: %d batches on each rank, %.1f s"
+        message = "batch normalisation measured at step %d, batches of each process: %d, %.1f s"
         log.info(message, trainer.global_step, used, seconds)
         for callback in cast(Any, trainer).callbacks:
             if isinstance(callback, Throughput):
@@ -126,7 +127,7 @@ class PreciseBatchNorm(L.Callback):
 
 def _with_progress(batches: Iterable[Batch], total: int, *, quiet: bool) -> Iterator[Batch]:
     """The first batches, with a bar in a terminal, else with a line every ten seconds."""
-    if sys.stderr.isatty():
+    if is_terminal(sys.stderr):
         yield from Tqdm(islice(batches, total), total=total, desc="batch normalisation", leave=False, disable=quiet)
         return
     said = time.perf_counter()

@@ -7,9 +7,9 @@ from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import TQDMProgressBar
-from lightning.pytorch.callbacks.progress.tqdm_progress import convert_inf
+from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm, convert_inf
 
-from cutler_pl.runtime.logging import get_logger
+from cutler_pl.runtime.logging import get_logger, is_terminal
 from cutler_pl.training.accumulation import ends_step
 
 log = get_logger(__name__)
@@ -20,7 +20,7 @@ class StepProgressBar(TQDMProgressBar):
 
     Args:
         refresh_rate: Steps between two updates.
-        plain: Lines in the log instead of a bar; None where standard output is no terminal.
+        plain: Lines in the log instead of a bar; None where standard output is no terminal, or one without a width.
         seconds_between_lines: Least time between two lines.
     """
 
@@ -45,7 +45,7 @@ class StepProgressBar(TQDMProgressBar):
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Choose between bar and lines."""
         super().setup(trainer, pl_module, stage)
-        self._is_plain = not sys.stdout.isatty() if self.plain is None else self.plain
+        self._is_plain = not is_terminal(sys.stdout) if self.plain is None else self.plain
         self._start = None
         if self._is_plain:
             self.disable()
@@ -59,9 +59,16 @@ class StepProgressBar(TQDMProgressBar):
     def on_train_batch_start(self, trainer: L.Trainer, *_: Any) -> None:
         """Open the bar over the steps of the training."""
         if self._train_progress_bar is None:
-            bar = self.train_progress_bar = self.init_train_tqdm()
-            bar.initial = bar.n = trainer.global_step * trainer.accumulate_grad_batches
-            bar.total = convert_inf(self.total_train_batches)
+            self.train_progress_bar = self.init_train_tqdm()
+
+    def init_train_tqdm(self) -> Tqdm:
+        """A bar that begins at the step of the training."""
+        return Tqdm(
+            desc=self.train_description, position=2 * self.process_position, disable=self.is_disabled, leave=True,
+            dynamic_ncols=True, file=sys.stdout, smoothing=0, bar_format=self.BAR_FORMAT,
+            initial=self.trainer.global_step * self.trainer.accumulate_grad_batches,
+            total=convert_inf(self.total_train_batches),
+        )  # fmt: skip
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -81,9 +88,16 @@ class StepProgressBar(TQDMProgressBar):
             log.info("%s", self._line(trainer, now, step))
 
     def get_metrics(self, *of: Any) -> dict[str, int | str | float | dict[str, float]]:
-        """Values beside the bar, without their `train/`."""
-        metrics = super().get_metrics(*of)
-        return {name.removeprefix("train/"): value for name, value in metrics.items() if name != "v_num"}
+        """Values beside the bar: losses without their `train/`, and rates as in the lines of a log."""
+        shown: dict[str, int | str | float | dict[str, float]] = {}
+        for name, value in super().get_metrics(*of).items():
+            if name == "train/images_per_s":
+                shown["img/s"] = f"{value:.1f}"
+            elif name == "train/data_wait":
+                shown["data time"] = f"{value:.0%}"
+            elif name != "v_num":
+                shown[name.removeprefix("train/")] = value
+        return shown
 
     def _line(self, trainer: L.Trainer, now: float, step: int) -> str:
         values = {name.removeprefix("train/"): float(value) for name, value in trainer.callback_metrics.items()}
@@ -91,7 +105,7 @@ class StepProgressBar(TQDMProgressBar):
         if "loss" in values:
             parts.append(f"loss {values['loss']:.3f}")
         if "images_per_s" in values:
-            parts.append(f"{values['images_per_s']:.1f} images/s, {values['data_wait']:.0%} of the time without data")
+            parts.append(f"{values['images_per_s']:.1f} img/s, {values['data_wait']:.0%} data time")
         assert self._start is not None  # set before
         since, first = self._start
         if step > first and trainer.max_steps > step:

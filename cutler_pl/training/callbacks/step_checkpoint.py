@@ -9,7 +9,7 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from cutler_pl.runtime.logging import get_logger
 from cutler_pl.runtime.ranges import Count, check_arguments
-from cutler_pl.training.checkpoint_folder import CheckpointFolder
+from cutler_pl.training.checkpoint_folder import LOGGED, VALIDATED, CheckpointFolder
 from cutler_pl.training.missed_validation import validate_within_training, validation_is_due
 
 log = get_logger(__name__)
@@ -52,10 +52,25 @@ class StepCheckpoint(Checkpoint):
         self._dropped = _dropped(pl_module)
         if trainer.is_global_zero:
             self.folder.prepare(trainer.global_step)
-        _log_row(trainer, self._row)  # the run may have ended before it was logged
-        if self._validates and self.folder.validated() != trainer.global_step:
+        if self.folder.noted(LOGGED) != trainer.global_step:
+            _log_row(trainer, self._row)
+        self._row = None
+        if self._validates and self.folder.noted(VALIDATED) != trainer.global_step:
             log.info("the validation of step %d was interrupted and is made up", trainer.global_step)
             validate_within_training(trainer)
+
+    def on_train_batch_start(self, trainer: L.Trainer, *_: Any) -> None:
+        """Note that the metrics of the step before are logged."""
+        self._note_logged(trainer)
+
+    def on_validation_start(self, trainer: L.Trainer, *_: Any) -> None:
+        """Note that the metrics of the step are logged."""
+        self._note_logged(trainer)
+
+    def _note_logged(self, trainer: L.Trainer) -> None:
+        if self._row is not None and trainer.is_global_zero and self._saved_at == trainer.global_step:
+            self.folder.note(LOGGED, trainer.global_step)
+        self._row = None
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
         """Write at the interval, at the last step, and before a validation."""
@@ -66,7 +81,7 @@ class StepCheckpoint(Checkpoint):
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Note that the step is validated."""
         if trainer.is_global_zero and not trainer.sanity_checking:
-            self.folder.note_validated(trainer.global_step)
+            self.folder.note(VALIDATED, trainer.global_step)
 
     def state_dict(self) -> dict[str, Any]:
         """Whether a validation follows the checkpoint, and the metrics that are logged after it."""
@@ -78,18 +93,20 @@ class StepCheckpoint(Checkpoint):
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write where training ends early, by time for instance."""
+        self._note_logged(trainer)
         self.save(trainer)
 
     @classmethod
     def misses_validation(cls, content: Mapping[str, Any], folder: CheckpointFolder) -> bool:
         """Whether a validation was to follow a checkpoint, and has not ended."""
         state = content.get("callbacks", {}).get(cls.__qualname__, {})
-        return bool(state.get("validates")) and folder.validated() != content["global_step"]
+        return bool(state.get("validates")) and folder.noted(VALIDATED) != content["global_step"]
 
     @classmethod
-    def log_row(cls, trainer: L.Trainer, content: Mapping[str, Any]) -> None:
-        """Log the metrics that were to be logged after a checkpoint."""
-        _log_row(trainer, content.get("callbacks", {}).get(cls.__qualname__, {}).get("row"))
+    def log_row(cls, trainer: L.Trainer, content: Mapping[str, Any], folder: CheckpointFolder) -> None:
+        """Log the metrics that were to be logged after a checkpoint, and were not."""
+        if folder.noted(LOGGED) != content["global_step"]:
+            _log_row(trainer, content.get("callbacks", {}).get(cls.__qualname__, {}).get("row"))
 
     def save(self, trainer: L.Trainer) -> None:
         """Write the checkpoint of the step that has just ended, once; all ranks call it in the same step."""
@@ -113,7 +130,7 @@ class StepCheckpoint(Checkpoint):
 def _row_to_log(trainer: L.Trainer) -> dict[str, Any] | None:
     """The metrics that Lightning logs once the callbacks of a step have ended; None where none are due."""
     connector = trainer._logger_connector
-    if trainer._results is None or not connector.should_update_logs:
+    if not trainer.loggers or trainer._results is None or not connector.should_update_logs:
         return None
     metrics = {name: float(value) for name, value in connector.metrics["log"].items()}
     step = trainer.fit_loop.epoch_loop._batches_that_stepped

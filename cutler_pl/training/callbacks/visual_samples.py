@@ -12,6 +12,7 @@ from cutler_pl.models.detections import CompactPrediction
 from cutler_pl.models.predictions import full_masks
 from cutler_pl.runtime.ranges import Count, Integer, Share, check_arguments
 from cutler_pl.training.accumulation import ends_step
+from cutler_pl.training.loggers import log_figure
 from cutler_pl.visual.contact_sheet import side_by_side
 from cutler_pl.visual.draw import draw_instances
 from cutler_pl.visual.image_files import save_image
@@ -19,6 +20,8 @@ from cutler_pl.visual.image_files import save_image
 
 class VisualSamples(L.Callback):
     """Draws a few training images with targets beside predictions, and a few validation images, on rank 0.
+
+    Loggers that show images get them, too.
 
     Args:
         dirpath: Folder; images are written to `<dirpath>/step_<number>/`.
@@ -61,6 +64,7 @@ class VisualSamples(L.Callback):
             panels = [truth, self._draw_prediction(image, prediction, names)]
             path = self._folder(trainer) / f"train_{number}.jpg"
             save_image(path, side_by_side(panels, ["training target", "prediction"]), max_side=2 * self.max_side)
+            log_figure(trainer.loggers, path, step=trainer.global_step)
 
     def on_validation_start(self, *_: Any) -> None:
         """Start again with the first image."""
@@ -77,7 +81,9 @@ class VisualSamples(L.Callback):
             if self._drawn >= self.num_images:
                 return
             drawn = self._draw_prediction(image, prediction, _class_names(pl_module))
-            save_image(self._folder(trainer) / f"val_{self._drawn}.jpg", drawn, max_side=self.max_side)
+            path = self._folder(trainer) / f"val_{self._drawn}.jpg"
+            save_image(path, drawn, max_side=self.max_side)
+            log_figure(trainer.loggers, path, step=trainer.global_step)
             self._drawn += 1
 
     def _folder(self, trainer: L.Trainer) -> Path:

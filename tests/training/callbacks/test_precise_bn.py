@@ -207,6 +207,6 @@ def test_measuring_is_announced_and_not_counted(
     with caplog.at_level(logging.INFO, "cutler_pl"):
         make_trainer(callbacks=callbacks, max_steps=2).fit(make_module(), datamodule=stand_in_data())
     first, second = [r.getMessage() for r in caplog.records if "batch normalisation" in r.getMessage()]
-    assert first == "measuring batch normalisation at step 2 over 3 batches"
-    assert second.startswith("batch normalisation measured at step 2: 3 batches on each rank")
+    assert first == "measuring batch normalisation at step 2, batches: 3"
+    assert second.startswith("batch normalisation measured at step 2, batches of each process: 3")
     assert len(left_out) == 1

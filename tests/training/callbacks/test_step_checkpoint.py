@@ -81,21 +81,24 @@ def test_metrics_of_a_saved_step_are_kept(
 ) -> None:
     """Also where a run ends between its checkpoint and its row of metrics."""
 
-    def rows(name: str, *ends: Checkpoint, **options: Any) -> dict[str, dict[str, str]]:
+    def rows(name: str, *ends: Checkpoint, max_steps: int = 8, **resume: Any) -> dict[str, dict[str, str]]:
         callbacks = [StepCheckpoint(tmp_path / name / "c", every_n_steps=4), *ends]
         trainer = make_trainer(
-            callbacks=callbacks, enable_checkpointing=True, log_every_n_steps=2, logger=CSVLogger(tmp_path / name)
-        )
+            callbacks=callbacks, enable_checkpointing=True, log_every_n_steps=2, logger=CSVLogger(tmp_path / name),
+            max_steps=max_steps,
+        )  # fmt: skip
         with suppress(SystemExit):
-            trainer.fit(make_module(), datamodule=stand_in_data(), **options)
+            trainer.fit(make_module(), datamodule=stand_in_data(), weights_only=bool(resume) or None, **resume)
         found: dict[str, dict[str, str]] = {}
         for path in sorted((tmp_path / name).rglob("metrics.csv")):
             found |= {row["step"]: row for row in csv.DictReader(path.read_text().splitlines())}
         return found
 
     assert list(rows("ended", EndsAt(4))) == ["1"]
-    resume = {"ckpt_path": tmp_path / "ended" / "c" / "last.ckpt", "weights_only": True}
-    assert rows("ended", **resume) == rows("whole")
+    assert rows("ended", ckpt_path=tmp_path / "ended" / "c" / "last.ckpt") == rows("whole")
+    rows("whole", max_steps=10, ckpt_path=tmp_path / "whole" / "c" / "last.ckpt")
+    again = tmp_path / "whole" / "lightning_logs" / "version_1" / "metrics.csv"
+    assert [row["step"] for row in csv.DictReader(again.read_text().splitlines())] == ["9"]  # 7 was logged
 
 
 @pytest.mark.parametrize("settings", [{"every_n_steps": 0}, {"every_n_steps": 1, "save_top_k": 0}])
