@@ -65,6 +65,8 @@ def launch(name: str, arguments: list[str]) -> None:
     for word in arguments:
         if word.startswith("-") and word.split("=")[0] not in _HYDRA_FLAGS:
             raise ConfigError(f"cutler {name} has no option {word}; settings are given as name=value, see --cfg job")
+        if not word or word.startswith("="):
+            raise ConfigError(f"{word!r} names no setting; settings are given as name=value, see --cfg job")
     os.environ.setdefault(SHOW_TRACEBACKS, os.environ.get("HYDRA_FULL_ERROR", "0"))
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises to here instead of printing for itself
     configure_logging()

@@ -18,7 +18,13 @@ from hydra.errors import (
     OverrideParseException,
 )
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
+from omegaconf.errors import (
+    ConfigAttributeError,
+    ConfigKeyError,
+    InterpolationResolutionError,
+    MissingMandatoryValue,
+    OmegaConfBaseException,
+)
 
 from cutler_pl.commands.settings import RENAMED, renamed_option
 from cutler_pl.errors import CutlerError
@@ -81,6 +87,10 @@ def explain(error: BaseException, command: str) -> str | None:
             return _unknown_setting(str(cause.full_key), command)
         if isinstance(cause, ConfigCompositionException) and cause.__cause__ and str(cause).startswith(_MERGING):
             return f"{str(cause).removeprefix(_MERGING)}: {str(cause.__cause__).partition(chr(10))[0]}"
+    word = next((word for word in sys.argv[1:] if "${" in word), None)
+    if word is not None and any(isinstance(cause, InterpolationResolutionError) for cause in chain):
+        reason = _one_line(error).partition("; full_key")[0]
+        return f"{word} cannot be read: {reason}; write ${{<setting>}}, ${{oc.env:<variable>}}, or \\${{ for the text"
     built = next((cause for cause in chain if isinstance(cause, InstantiationException)), None)
     return _one_line(error) if built is None else _not_built(built, chain[-1])
 
@@ -122,6 +132,9 @@ def _how_to_quote(override: str) -> str:
     key, equals, value = override.partition("=")
     if not equals:
         return f"{override} is no setting; settings are given as name=value, see --cfg job"
+    if key[0] in "'\"" and value[-1:] == key[0]:
+        alone = f"{key[1:]}='{value[:-1]}'"
+        return f'{override} cannot be read: the inner quotes belong around the value alone, "{alone}"'
     quoted = value.replace("'", "\\'")
     special = "a value with spaces, commas, brackets, = or other special characters"
     return f"{override} cannot be read: {special} needs two pairs of quotes, \"{key}='{quoted}'\""

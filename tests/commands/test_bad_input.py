@@ -83,6 +83,13 @@ def test_value_that_is_needed_is_named(command: Command) -> None:
         ("hydra.run.dir=[0]", r"hydra.run.dir=\[0\]: Cannot convert 'list' to string"),
         ("hydra.run.dir=/proc/x", r"/proc/x: Hydra cannot write there .*give another folder, hydra.run.dir=<folder>"),
         ("--config-name=zzz", r"--config-name=zzz: there is no such config; leave it out$"),
+        (
+            r"output=\$\{oc.env:NONE\} cannot be read: .*'NONE' not found.*; write \$\{<setting>",
+        ),
+        ("output=${eval:1}", r"output=\$\{eval:1\} cannot be read: Unsupported interpolation type eval; write"),
+        ("=x", r"'=x' names no setting; settings are given as name=value"),
+        ("", r"'' names no setting"),
+        ("'output=x'", r"'output=x' cannot be read: the inner quotes belong around the value alone, \"output='x'\"$"),
         ("trainer.strategy=abc", r"trainer.strategy=abc: expected one of auto, ddp"),
         ("trainer.strategy=5", r"trainer.strategy=5: expected a text"),
         ("max_detections=0", r"max_detections=0: expected an integer from 1 to 65536 or null$"),
