@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
+from typing import cast
 
 import hydra
 from hydra.core.config_search_path import ConfigSearchPath
@@ -13,7 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
 from hydra.plugins.search_path_plugin import SearchPathPlugin
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from cutler_pl.commands.config_store import register_params
 from cutler_pl.commands.paths import check_paths
@@ -83,7 +84,8 @@ def launch(name: str, arguments: list[str]) -> None:
         with one_sentence(name), _no_empty_folder():  # before Hydra sees the error
             check_paths(name, cfg)
             check_values(name, cfg)
-            check_used(name, cfg, HydraConfig.get().overrides.task)
+            words = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
+            check_used(name, cfg, cast(list[str], words))
             run = import_module(f"cutler_pl.commands.{name}").run
             signals.begin_work()
             run(cfg)
