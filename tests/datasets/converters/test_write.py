@@ -40,8 +40,9 @@ def test_too_many_errors_keep_old_file(tmp_path: Path) -> None:
     with pytest.raises(TooManyFailuresError, match=sentence):
         write(tmp_path, records, max_failure_rate=0.2)
     assert (tmp_path / "out.json").read_text() == "old"
-    assert "c.jpg" in (tmp_path / "report" / "skipped.jsonl").read_text()
+    assert "c.jpg" in (tmp_path / "report" / "refused.jsonl").read_text()  # the list of the old file stays its own
     write(tmp_path, records, max_failure_rate=0.4)
+    assert [path.name for path in (tmp_path / "report").iterdir()] == ["skipped.jsonl"]
     assert len(load_coco(tmp_path / "out.json").coco["images"]) == 2
 
 
