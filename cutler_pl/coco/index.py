@@ -231,7 +231,7 @@ def _build(path: Path, folder: Path, state: FileState) -> None:
     for outdated in folder.parent.iterdir():
         if outdated.is_dir() and (outdated == temporary or not _may_be_of_another_node(outdated)):
             shutil.rmtree(outdated)
-    with _wrap_os_errors(path, temporary):
+    with _removed_on_errors(path, temporary):
         temporary.mkdir()
         write_index(path, temporary)
         record_source(temporary, file_digest(path), state)
@@ -244,13 +244,13 @@ def _build(path: Path, folder: Path, state: FileState) -> None:
 
 
 @contextmanager
-def _wrap_os_errors(path: Path, temporary: Path) -> Iterator[None]:
-    """Of an index that cannot be written nothing stays, so that the disk is not fuller than before."""
+def _removed_on_errors(path: Path, temporary: Path) -> Iterator[None]:
+    """Of an index that is not finished nothing stays, neither of a refused file nor on a full disk."""
     try:
         yield
-    except OSError as error:
+    except BaseException as error:
         shutil.rmtree(temporary, ignore_errors=True)
-        if isinstance(error, CutlerError) or error.errno not in _FULL:
+        if isinstance(error, CutlerError) or not isinstance(error, OSError) or error.errno not in _FULL:
             raise
         raise OutputWriteError(
             f"{temporary.parent}: the index of {path.name} cannot be written ({error.strerror}); free space, "

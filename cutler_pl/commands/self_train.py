@@ -54,20 +54,22 @@ def _check_recorded(predictions: Path, options: RoundOptions) -> None:
 
 def _predict(cfg: DictConfig, output: Path, options: RoundOptions) -> Path:
     """Write the predictions, or what is missing of them."""
-    images = annotated_images(cfg, cfg.images, cfg.annotations)
     predictions = output / "predictions" / "predictions.json"
+    # read first: a checkpoint that is refused leaves no index beside the annotations
+    detector = None if predictions.is_file() else load_for_prediction(cfg)
+    images = annotated_images(cfg, cfg.images, cfg.annotations)
     if global_rank() == 0:
         if read_parameters(predictions.parent) is None:  # whatever lies there is not known to be of these settings
             shutil.rmtree(parts_folder(predictions), ignore_errors=True)
             predictions.unlink(missing_ok=True)
         record_parameters(predictions.parent, _parameters(cfg, images.index, options))
-    if predictions.is_file():
+    if detector is None and predictions.is_file():
         log.info("%s: finished before, kept", predictions)
         return predictions
     images.done_ids = recorded_images(predictions)
     if len(images.done_ids):
         log.info("%s: %d of %d images are done already", predictions, len(images.done_ids), len(images.index))
-    model, metadata = load_for_prediction(cfg)
+    model, metadata = detector or load_for_prediction(cfg)
     ids, keep_score = metadata.category_ids, options.keep_score
     write_predictions(cfg, model, images, predictions, category_ids=ids, min_score=keep_score)
     return predictions

@@ -393,3 +393,13 @@ def test_full_disk_leaves_no_index(tmp_path: Path) -> None:
         signal.signal(signal.SIGXFSZ, handler)
     assert {file.name for file in tmp_path.rglob("*")} <= {"a.json", ".a.json.index", ".lock"}
     assert len(open_index(path)) == 1
+
+
+def test_refused_file_leaves_no_index(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    image = {"id": 1, "file_name": "a.png", "height": 9, "width": 9}
+    box = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 1, 5, "five"], "area": 25, "iscrowd": 0}
+    path.write_text(json.dumps({"images": [image], "annotations": [box], "categories": [{"id": 1, "name": "a"}]}))
+    with pytest.raises(AnnotationError):
+        open_index(path)
+    assert [file.name for file in tmp_path.rglob("*")] == ["a.json"]

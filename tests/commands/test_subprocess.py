@@ -2,6 +2,7 @@
 
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import time
@@ -9,6 +10,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+
+from cutler_pl.coco.index import open_index
 
 from .conftest import ROOT
 from .hostile_folder import write_hostile_folder
@@ -119,6 +122,8 @@ CASES = [
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("hostile")
     write_hostile_folder(root)
+    for name in ("coco.json", "outside.json"):
+        open_index(root / name)  # the index of a sound annotation file lies beside it, whoever reads it
     return root
 
 
@@ -126,6 +131,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_refused_in_one_sentence(case: Case, folder: Path) -> None:
     command, *settings = case.line.split()
     given = [s for s in settings if s.partition("=")[0] != case.wrong.partition("=")[0]]
+    shutil.rmtree(folder / "out", ignore_errors=True)
     before = tree(folder, without=folder / "out")
     names = {path for path in folder.iterdir() if path.name != "out"}
     code, error, memory, seconds = _run([command, *given, case.wrong], folder)
