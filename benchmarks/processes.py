@@ -104,8 +104,8 @@ def speed(images: Path, annotations: Path, folder: Path) -> None:
         output = folder / f"speed_{processes}"
         command = [
             sys.executable, "train.py", *COMMON, f"data.images='{images}'", f"data.annotations='{annotations}'",
-            "data.batch_size=4", f"trainer={'cpu' if processes == 1 else 'ddp_cpu'}", "trainer.max_steps=40",
-            f"paths.output_dir='{output}'", "callbacks.throughput.every_n_steps=5", "trainer.log_every_n_steps=5",
+            "data.batch_size=16", f"trainer={'cpu' if processes == 1 else 'ddp_cpu'}", "trainer.max_steps=12",
+            f"paths.output_dir='{output}'", "callbacks.throughput.every_n_steps=2", "trainer.log_every_n_steps=2",
         ]  # fmt: skip
         environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
         cores = set(sorted(os.sched_getaffinity(0))[:processes])
