@@ -61,7 +61,7 @@ def case(request, golden_dir: Path, detectors) -> SimpleNamespace:
     """One prediction, with what the backbone and the RPN said on the way, and the golden numbers beside it."""
     name, device = request.param
     if device == "cuda" and not torch.cuda.is_available():  # module fixtures come before the skip of a test
-        pytest.skip("needs a CUDA device")
+        pytest.skip("needs a CUDA device: runs where torch.cuda.is_available()")
     model, photo = name.split("_")
     folder = golden_dir / "detector"
     arrays = np.load(folder / f"infer_{name}.npz")
