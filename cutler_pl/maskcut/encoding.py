@@ -17,7 +17,6 @@ from cutler_pl.maskcut.params import AnnotationParams
 from cutler_pl.maskcut.predictor import ImageMasks
 from cutler_pl.maskcut.scores import mask_score
 from cutler_pl.ops.components import label_components
-from cutler_pl.ops.masks import paired_iou
 from cutler_pl.ops.tile_merge import Part, merge_parts
 from cutler_pl.ops.tiles import Window
 
@@ -73,8 +72,8 @@ def encode_tiles(
 def _scored_masks(
     found: ImageMasks, params: AnnotationParams
 ) -> Iterator[tuple[Bool[np.ndarray, "height width"], float]]:
-    agreements = paired_iou(found.coarse, found.refined).tolist()
-    for mask, agreement, ncut_value in zip(found.refined, agreements, found.ncut_values.tolist(), strict=True):
+    values = zip(found.refined, found.agreements.tolist(), found.ncut_values.tolist(), strict=True)
+    for mask, agreement, ncut_value in values:
         if not np.count_nonzero(mask):  # torch needs half a millisecond for it
             continue
         for component in _components(mask) if params.split_parts else (mask,):
