@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Float16, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -32,6 +32,7 @@ class ImageMasks:
         coarse: Masks before the refinement, without what earlier rounds found.
         refined: Masks after it; a rejected one is all False.
         dropped: Number of rounds without a mask, by reason.
+        features: Of the patches, in half precision; None where nobody asked for them.
     """
 
     name: str
@@ -41,6 +42,7 @@ class ImageMasks:
     coarse: Bool[Tensor, "rounds height width"]
     refined: Bool[Tensor, "rounds height width"]
     dropped: Mapping[str, int]
+    features: Float16[Tensor, "dim h w"] | None = None
 
 
 class MaskCutPredictor:
@@ -51,6 +53,7 @@ class MaskCutPredictor:
         params: Constants of the cut.
         solver: As for `maskcut`.
         backend: As for `refine_masks`.
+        keep_features: Return the patch features with the masks.
     """
 
     def __init__(
@@ -60,11 +63,13 @@ class MaskCutPredictor:
         *,
         solver: str | EigenSolver = "auto",
         backend: str | CrfBackend = "auto",
+        keep_features: bool = False,
     ) -> None:
         self.extractor = extractor
         self.params = params
         self.backend = build_crf_backend(backend) if isinstance(backend, str) else backend
         self._solver = solver
+        self._keep_features = keep_features
         self._max_images: int | None = None
 
     def predict(self, names: Sequence[str], images: UInt8[Tensor, "batch 3 height width"]) -> list[ImageMasks | None]:
@@ -92,15 +97,17 @@ class MaskCutPredictor:
     def _predict_together(
         self, names: Sequence[str], images: UInt8[Tensor, "batch 3 height width"]
     ) -> list[ImageMasks]:
-        cut = maskcut(self.extractor(images.float() / 255), self.params, solver=self._solver)
+        features = self.extractor(images.float() / 255)
+        cut = maskcut(features, self.params, solver=self._solver)
         separate = cut.masks & (cut.masks.int().cumsum(1) - cut.masks.int() == 0)  # the first to find a patch keeps it
         coarse = F.interpolate(separate.float(), images.shape[-2:], mode="nearest").bool()
         refined = refine_masks(images, coarse, backend=self.backend)
         dropped = self._drop_reasons(cut, separate, refined)
         images, coarse, refined = images.cpu(), coarse.cpu(), refined.cpu()
         eigenvectors, ncut_values = cut.eigenvectors.cpu(), cut.ncut_values.cpu()
+        kept = [*features.half().cpu()] if self._keep_features else [None] * len(names)
         return [
-            ImageMasks(name, images[i], eigenvectors[i], ncut_values[i], coarse[i], refined[i], dropped[i])
+            ImageMasks(name, images[i], eigenvectors[i], ncut_values[i], coarse[i], refined[i], dropped[i], kept[i])
             for i, name in enumerate(names)
         ]
 
