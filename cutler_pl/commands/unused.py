@@ -161,7 +161,9 @@ UNUSED: dict[str, tuple[Unused, ...]] = {
             lambda cfg: cfg.crf.backend != "guided",
         ),
         Unused(
-            ("annotation.watershed",), "only annotation.split=watershed splits", _is_not("annotation.split", "watershed")
+            ("annotation.watershed",),
+            "only annotation.split=watershed compares with it",
+            _is_not("annotation.split", "watershed"),
         ),
         Unused(
             ("maskcut.max_ncut_value",),
