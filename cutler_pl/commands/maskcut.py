@@ -114,7 +114,7 @@ class _Figures(_RunRecord):
         objects = [rle.decode(cast(RLE, annotation["segmentation"])) for annotation in record["annotations"]]
         save_image(self._path("overlays", record["file"]), draw_overlay(preview, objects))
         shown = max(masks, key=lambda tile: int(tile.refined.sum()))  # the tile with the most to see
-        pixels = preview if len(masks) == 1 else shown.image.permute(1, 2, 0).numpy()
+        pixels = preview if len(masks) == 1 else shown.image.permute(1, 2, 0).cpu().numpy()
         save_image(self._path("steps", record["file"]), draw_steps(pixels, shown))
 
     def _path(self, folder: str, name: str) -> Path:

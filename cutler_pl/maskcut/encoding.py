@@ -21,7 +21,6 @@ from cutler_pl.maskcut.predictor import ImageMasks
 from cutler_pl.maskcut.scores import mask_score
 from cutler_pl.maskcut.splitting import Splitter, build_splitter
 from cutler_pl.ops.components import label_components
-from cutler_pl.ops.masks import paired_iou
 from cutler_pl.ops.tile_merge import Part, merge_parts
 from cutler_pl.ops.tiles import Window
 
@@ -101,8 +100,7 @@ def encode_tiles(
 def _pieces(found: ImageMasks, params: AnnotationParams, *, size_hw: tuple[int, int], first: int) -> Iterator[_Piece]:
     """The masks of an image or tile of this size, split as the parameters say; `first` is the number of the first."""
     splitter = build_splitter(params)
-    agreements = paired_iou(found.coarse, found.refined).tolist()
-    rounds = zip(found.refined, agreements, found.ncut_values.tolist(), strict=True)
+    rounds = zip(found.refined, found.agreements.tolist(), found.ncut_values.tolist(), strict=True)
     for number, (mask, agreement, ncut_value) in enumerate(rounds, first):
         if not np.count_nonzero(mask):  # torch needs half a millisecond for it
             continue

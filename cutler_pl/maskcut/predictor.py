@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Float16, UInt8
+from jaxtyping import Bool, Float, Float16, Float64, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -12,6 +12,7 @@ from cutler_pl.maskcut.crf import CrfBackend, build_crf_backend, refine_masks
 from cutler_pl.maskcut.ncut import EigenSolver
 from cutler_pl.maskcut.params import MaskCutParams
 from cutler_pl.maskcut.pipeline import MaskCutResult, maskcut
+from cutler_pl.ops.masks import paired_iou
 from cutler_pl.runtime.logging import get_logger
 
 log = get_logger(__name__)
@@ -22,15 +23,16 @@ Extractor = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class ImageMasks:
-    """The masks of one image at the fixed size, on the CPU.
+    """The masks of one image; all but the image on the CPU.
 
     Attributes:
         name: Path relative to the input's root.
-        image: The image at the fixed size.
+        image: The image at the fixed size, on the device of the run: only some images are looked at.
         eigenvectors: On the patch grid, positive on the object's side.
         ncut_values: λ₂ of each round, the relaxed normalised cut; NaN where there was nothing to cut.
-        coarse: Masks before the refinement, without what earlier rounds found.
-        refined: Masks after it; a rejected one is all False.
+        coarse: Masks before the refinement, on the patch grid, without what earlier rounds found.
+        refined: Masks after it, at the fixed size; a rejected one is all False.
+        agreements: IoU of each mask before and after the refinement; NaN where both are empty.
         dropped: Number of rounds without a mask, by reason.
         features: Of the patches, in half precision; None where nobody asked for them.
     """
@@ -39,8 +41,9 @@ class ImageMasks:
     image: UInt8[Tensor, "3 height width"]
     eigenvectors: Float[Tensor, "rounds h w"]
     ncut_values: Float[Tensor, " rounds"]
-    coarse: Bool[Tensor, "rounds height width"]
+    coarse: Bool[Tensor, "rounds h w"]
     refined: Bool[Tensor, "rounds height width"]
+    agreements: Float64[Tensor, " rounds"]
     dropped: Mapping[str, int]
     features: Float16[Tensor, "dim h w"] | None = None
 
@@ -100,16 +103,13 @@ class MaskCutPredictor:
         features = self.extractor(images.float() / 255)
         cut = maskcut(features, self.params, solver=self._solver)
         separate = cut.masks & (cut.masks.int().cumsum(1) - cut.masks.int() == 0)  # the first to find a patch keeps it
-        coarse = F.interpolate(separate.float(), images.shape[-2:], mode="nearest").bool()
-        refined = refine_masks(images, coarse, backend=self.backend)
+        upsampled = F.interpolate(separate.float(), images.shape[-2:], mode="nearest").bool()
+        refined = refine_masks(images, upsampled, backend=self.backend)
+        agreements = paired_iou(upsampled, refined)
         dropped = self._drop_reasons(cut, separate, refined)
-        images, coarse, refined = images.cpu(), coarse.cpu(), refined.cpu()
-        eigenvectors, ncut_values = cut.eigenvectors.cpu(), cut.ncut_values.cpu()
-        kept = [*features.half().cpu()] if self._keep_features else [None] * len(names)
-        return [
-            ImageMasks(name, images[i], eigenvectors[i], ncut_values[i], coarse[i], refined[i], dropped[i], kept[i])
-            for i, name in enumerate(names)
-        ]
+        fields = [_on_host(t) for t in (cut.eigenvectors, cut.ncut_values, separate, refined, agreements)]
+        kept = _on_host(features.half()) if self._keep_features else [None] * len(names)
+        return [ImageMasks(*one) for one in zip(names, images, *fields, dropped, kept, strict=True)]
 
     def _drop_reasons(
         self,
@@ -126,6 +126,13 @@ class MaskCutPredictor:
         }
         per_image = zip(*(rounds.sum(1).tolist() for rounds in counts.values()), strict=True)
         return [{reason: n for reason, n in zip(counts, numbers, strict=True) if n} for numbers in per_image]
+
+
+def _on_host(values: Tensor) -> Tensor:
+    """A copy in page-locked memory, which torch reuses: a GPU fills it at the full rate of the bus."""
+    if values.device.type != "cuda":
+        return values.cpu()
+    return torch.empty(values.shape, dtype=values.dtype, pin_memory=True).copy_(values)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -14,7 +14,7 @@ from cutler_pl.ops.tiles import Window
 
 
 def image_masks(
-    refined: np.ndarray, *, coarse: np.ndarray | None = None, ncut_values: list[float] | None = None
+    refined: np.ndarray, *, agreements: list[float] | None = None, ncut_values: list[float] | None = None
 ) -> ImageMasks:
     rounds, *size_hw = refined.shape
     return ImageMasks(
@@ -22,8 +22,9 @@ def image_masks(
         image=torch.zeros(3, *size_hw, dtype=torch.uint8),
         eigenvectors=torch.zeros(rounds, 12, 12),
         ncut_values=torch.zeros(rounds) if ncut_values is None else torch.tensor(ncut_values, dtype=torch.float64),
-        coarse=torch.from_numpy(refined if coarse is None else coarse),
+        coarse=torch.ones(rounds, 12, 12, dtype=torch.bool),
         refined=torch.from_numpy(refined),
+        agreements=torch.ones(rounds).double() if agreements is None else torch.tensor(agreements).double(),
         dropped={},
     )
 
@@ -82,14 +83,11 @@ def test_split_components_drop_small() -> None:
 
 def test_write_scores_on_request() -> None:
     refined = np.stack([two_spots(), np.zeros((20, 20), bool), two_spots()])
-    coarse = refined.copy()
-    coarse[2, 2:12, 2:12] = False
-    coarse[2, 2:7, 2:12] = True
-    found = image_masks(refined, coarse=coarse, ncut_values=[0.2, np.nan, 0.2])
+    found = image_masks(refined, agreements=[1.0, np.nan, 0.5], ncut_values=[0.2, np.nan, 0.2])
     annotations, _ = encode_masks(found, (30, 30), params=AnnotationParams(scores=True))
     assert [a["score"] for a in annotations] == [
         pytest.approx(0.8 * (1 - 106 / 400), abs=1e-4),
-        pytest.approx(0.8 * (1 - 106 / 400) * 56 / 106, abs=1e-4),
+        pytest.approx(0.8 * (1 - 106 / 400) * 0.5, abs=1e-4),
     ]
 
 
