@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Float64, UInt8
+from jaxtyping import Bool, Float, Float16, Float64, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -34,6 +34,7 @@ class ImageMasks:
         refined: Masks after it, at the fixed size; a rejected one is all False.
         agreements: IoU of each mask before and after the refinement; NaN where both are empty.
         dropped: Number of rounds without a mask, by reason.
+        features: Of the patches, in half precision; None where nobody asked for them.
     """
 
     name: str
@@ -44,6 +45,7 @@ class ImageMasks:
     refined: Bool[Tensor, "rounds height width"]
     agreements: Float64[Tensor, " rounds"]
     dropped: Mapping[str, int]
+    features: Float16[Tensor, "dim h w"] | None = None
 
 
 class MaskCutPredictor:
@@ -54,6 +56,7 @@ class MaskCutPredictor:
         params: Constants of the cut.
         solver: As for `maskcut`.
         backend: As for `refine_masks`.
+        keep_features: Return the patch features with the masks.
     """
 
     def __init__(
@@ -63,11 +66,13 @@ class MaskCutPredictor:
         *,
         solver: str | EigenSolver = "auto",
         backend: str | CrfBackend = "auto",
+        keep_features: bool = False,
     ) -> None:
         self.extractor = extractor
         self.params = params
         self.backend = build_crf_backend(backend) if isinstance(backend, str) else backend
         self._solver = solver
+        self._keep_features = keep_features
         self._max_images: int | None = None
 
     def predict(self, names: Sequence[str], images: UInt8[Tensor, "batch 3 height width"]) -> list[ImageMasks | None]:
@@ -95,14 +100,16 @@ class MaskCutPredictor:
     def _predict_together(
         self, names: Sequence[str], images: UInt8[Tensor, "batch 3 height width"]
     ) -> list[ImageMasks]:
-        cut = maskcut(self.extractor(images.float() / 255), self.params, solver=self._solver)
+        features = self.extractor(images.float() / 255)
+        cut = maskcut(features, self.params, solver=self._solver)
         separate = cut.masks & (cut.masks.int().cumsum(1) - cut.masks.int() == 0)  # the first to find a patch keeps it
         upsampled = F.interpolate(separate.float(), images.shape[-2:], mode="nearest").bool()
         refined = refine_masks(images, upsampled, backend=self.backend)
         agreements = paired_iou(upsampled, refined)
         dropped = self._drop_reasons(cut, separate, refined)
         fields = [_on_host(t) for t in (cut.eigenvectors, cut.ncut_values, separate, refined, agreements)]
-        return [ImageMasks(*one) for one in zip(names, images, *fields, dropped, strict=True)]
+        kept = _on_host(features.half()) if self._keep_features else [None] * len(names)
+        return [ImageMasks(*one) for one in zip(names, images, *fields, dropped, kept, strict=True)]
 
     def _drop_reasons(
         self,
