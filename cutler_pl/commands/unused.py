@@ -161,6 +161,11 @@ UNUSED: dict[str, tuple[Unused, ...]] = {
             lambda cfg: cfg.crf.backend != "guided",
         ),
         Unused(
+            ("annotation.watershed",),
+            "only annotation.split=watershed compares with it",
+            _is_not("annotation.split", "watershed"),
+        ),
+        Unused(
             ("maskcut.max_ncut_value",),
             "only maskcut.stop=ncut_value and adaptive compare with it",
             lambda cfg: OmegaConf.select(cfg, "maskcut.stop") not in ("ncut_value", "adaptive"),

@@ -180,6 +180,7 @@ VALUE_SETTINGS: dict[str, Rules] = {
         "crf.params": _GROUP,
         "crf.guided": _GROUP,
         "annotation": _GROUP,
+        "annotation.watershed": _GROUP,
     },
     "merge_shards": {**_ALL, "allow_missing": FLAG},
     "quality": {

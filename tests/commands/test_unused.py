@@ -73,6 +73,7 @@ RUNS = {
     "maskcut, figures": ("maskcut", *MASKCUT, "overlays=true"),
     "maskcut, no refinement": ("maskcut", *MASKCUT, "crf.backend=none"),
     "maskcut, guided": ("maskcut", *MASKCUT, "crf.backend=guided", "maskcut.stop=foreground"),
+    "maskcut, split": ("maskcut", *MASKCUT, "annotation.split=watershed"),
     "merge_shards, sources": ("merge_shards", "output={out}", "sources=[{in}/coco.json]"),
     "predict": ("predict", *ONE, "input={in}/images", "output={out}", *CPU),
     "predict, no figures": ("predict", *ONE, "input={in}/images", "output={out}", "overlays=false", *CPU),
