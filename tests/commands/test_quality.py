@@ -108,21 +108,21 @@ def test_refuse_annotations_of_other_images(given: Path) -> None:
     for image in content["images"]:
         image["file_name"] = f"other/{image['file_name']}"
     write(given, content["images"], content["annotations"])
-    with pytest.raises(AnnotationError, match="none of its 4 images is in .*, the first is other/1.png"):
+    with pytest.raises(AnnotationError, match=r"none of its 4 images is in .*, the first is other"):
         report(given)
 
 
 def test_refuse_when_no_image_is_readable(given: Path) -> None:
     for path in (given / "images").iterdir():
         path.write_bytes(b"")
-    with pytest.raises(ImageReadError, match="none of its 4 images can be read, for example 1.png"):
+    with pytest.raises(ImageReadError, match="none of its 4 images can be read, for example 1"):
         report(given)
 
 
 def test_refuse_output_of_another_run(given: Path) -> None:
     (given / "out").mkdir()
     (given / "out" / "predictions.json").write_text("[]")
-    with pytest.raises(ConfigError, match=r"holds predictions.json, which is not of a quality report"):
+    with pytest.raises(ConfigError, match=r"holds predictions\.json, which is not of a quality report"):
         report(given)
     assert report(given, "overwrite=true")["verdict"] == "works"
 
