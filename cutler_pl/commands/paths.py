@@ -48,6 +48,11 @@ PATH_SETTINGS: dict[str, tuple[PathSetting, ...]] = {
     "quickstart": (PathSetting("images", Kind.FOLDER), *_RECIPE),
     "maskcut": (_INPUT, _OUTPUT, PathSetting("maskcut.features.weights", Kind.WEIGHTS)),
     "merge_shards": (_OUTPUT, PathSetting("sources", Kind.LIST)),
+    "quality": (
+        PathSetting("annotations", Kind.FILE, optional=False),
+        PathSetting("images", Kind.FOLDER, optional=False),
+        _OUTPUT,
+    ),
     "train": (
         PathSetting("data.images", Kind.FOLDER, optional=False),
         PathSetting("data.annotations", Kind.FILE, optional=False),
