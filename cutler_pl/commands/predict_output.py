@@ -38,8 +38,8 @@ def output_file(cfg: DictConfig, sources: Sources) -> OutputFile | None:
     if not cfg.overlays:
         raise ConfigError(f"output={path}: overlays=false draws no image to write there; name a folder")
     target = OutputFile(path, path.with_suffix(".json"), path.with_suffix(".run.yaml"))
-    inputs = {"input": sources.root / name for name in (*sources.images, *sources.videos)}
-    refuse_replacing(target, inputs)
+    for name in (*sources.images, *sources.videos):
+        refuse_replacing(target, {"input": sources.root / name})
     if not cfg.overwrite and (there := next((file for file in target if file.exists()), None)):
         raise ConfigError(f"{there}: exists; add overwrite=true to replace it, or choose another output")
     return target

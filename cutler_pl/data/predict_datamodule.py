@@ -18,7 +18,9 @@ class PredictDataModule(ImageDataModule):
         source: What `find_sources` takes or has found; its videos are left out.
     """
 
-    def __init__(self, source: Source | Sequence[Source] | Sources, *, batch_size: Count = 1, num_workers: int = 4) -> None:
+    def __init__(
+        self, source: Source | Sequence[Source] | Sources, *, batch_size: Count = 1, num_workers: int = 4
+    ) -> None:
         super().__init__(batch_size=batch_size, num_workers=num_workers)
         self.source = source
 

@@ -95,7 +95,8 @@ def _matches(pattern: str) -> tuple[Path, list[str]]:
     parts = Path(pattern).parts
     literal = next(place for place, part in enumerate(parts) if glob.has_magic(part))
     root = Path(*parts[:literal])
-    found = (name for name in glob.iglob(pattern, recursive=True) if Path(name).suffix.lower() in MEDIA_SUFFIXES)
+    matches = glob.iglob(pattern, recursive=True)  # noqa: PTH207  # hidden files are left out
+    found = (name for name in matches if Path(name).suffix.lower() in MEDIA_SUFFIXES)
     names = sorted({Path(name).relative_to(root).as_posix() for name in found if Path(name).is_file()})
     if not names:
         raise DatasetNotFoundError(f"{pattern}: the pattern matches no image and no video; check the path before it")
