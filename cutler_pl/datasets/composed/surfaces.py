@@ -98,7 +98,7 @@ def _waves(size_hw: tuple[int, int], rng: np.random.Generator) -> Grid:
 
 
 def _checks(size_hw: tuple[int, int], rng: np.random.Generator) -> Grid:
-    return np.abs(_waves(size_hw, rng) - _waves(size_hw, rng))
+    return np.asarray(np.abs(_waves(size_hw, rng) - _waves(size_hw, rng)))
 
 
 def _dots(size_hw: tuple[int, int], rng: np.random.Generator) -> Grid:
