@@ -23,6 +23,7 @@ Grid = Float[np.ndarray, "height width"]
 Side = Annotated[int, Integer(16, 4096)]
 Objects = Annotated[int, Integer(1, 100)]
 Radius = Annotated[float, Number(above=0, max=0.5)]
+Scenes = Annotated[int, Integer(1, 1_000_000)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +75,7 @@ def generate_scene(params: SceneParams, *, seed: int) -> Scene:
         alpha = ndimage.gaussian_filter(mask.astype(np.float64), 0.6)[..., None]
         image = alpha * _shade(surface, mask, rng) + (1 - alpha) * image
     image = ndimage.gaussian_filter(image, (0.5, 0.5, 0)) + rng.normal(0, rng.uniform(1, 5), image.shape)
-    return Scene(image.clip(0, 255).astype(np.uint8), np.stack(_visible(masks)))
+    return Scene(image.clip(0, 255).astype(np.uint8), np.stack(visible_parts(masks)))
 
 
 def write_scenes(folder: Path, count: int, params: SceneParams, *, seed: int, with_annotations: bool = True) -> None:
@@ -91,13 +92,14 @@ def write_scenes(folder: Path, count: int, params: SceneParams, *, seed: int, wi
             Image.fromarray(scene.image).save(temporary, format="PNG")
         images.append({"id": index + 1, "file_name": name, "height": params.height, "width": params.width})
         for mask in scene.masks:
-            annotations.append(_annotation(mask, len(annotations) + 1, image_id=index + 1))
+            annotations.append(scene_annotation(mask, len(annotations) + 1, image_id=index + 1))
     if with_annotations:
         coco = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "fg"}]}
         write_json(folder.parent / "annotations.json", coco)
 
 
-def _annotation(mask: Bool[np.ndarray, "height width"], annotation_id: int, *, image_id: int) -> dict[str, object]:
+def scene_annotation(mask: Bool[np.ndarray, "height width"], annotation_id: int, *, image_id: int) -> dict[str, object]:
+    """The COCO annotation of one object."""
     code = rle.encode(mask)
     return {
         "id": annotation_id,
@@ -115,14 +117,14 @@ def _place_objects(params: SceneParams, rng: np.random.Generator) -> list[Bool[n
     masks: list[Bool[np.ndarray, "height width"]] = []
     for _ in range(20 * wanted):
         tried = [*masks, _shape(params, rng)]
-        if all(v.sum() >= params.min_visible * m.sum() for v, m in zip(_visible(tried), tried, strict=True)):
+        if all(v.sum() >= params.min_visible * m.sum() for v, m in zip(visible_parts(tried), tried, strict=True)):
             masks = tried
         if len(masks) == wanted:
             break
     return masks
 
 
-def _visible(masks: list[np.ndarray]) -> list[np.ndarray]:
+def visible_parts(masks: list[np.ndarray]) -> list[np.ndarray]:
     """What later masks leave of each mask."""
     return [mask & ~np.any([np.zeros_like(mask), *masks[i + 1 :]], axis=0) for i, mask in enumerate(masks)]
 
