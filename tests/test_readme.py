@@ -27,7 +27,7 @@ def commands(page: str) -> Iterator[str]:
 
 
 COMMANDS = list(commands("README.md"))
-GUIDES = tuple(f"docs/{name}.md" for name in ("datasets", "evaluation", "install", "labels", "maskcut", "usage"))
+GUIDES = tuple(f"docs/{name}.md" for name in ("datasets", "evaluation", "install", "labels", "maskcut", "prediction", "usage"))
 IN_DOCS = [command for page in GUIDES for command in commands(page)]
 
 
