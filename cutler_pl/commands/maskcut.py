@@ -52,16 +52,7 @@ def run(cfg: DictConfig) -> Path:
         )
     output = Path(cfg.output)
     root, names = list_images(cfg.input)
-    extractor = instantiate(cfg.maskcut.features)
-    if cfg.maskcut.fixed_size % extractor.patch_size:
-        size = f"the patch size {extractor.patch_size} of {cfg.maskcut.features.name}"
-        raise ConfigError(f"maskcut.fixed_size={cfg.maskcut.fixed_size} is not a multiple of {size}")
-    predictor = MaskCutPredictor(
-        extractor,
-        MaskCutParams(**{field.name: cfg.maskcut[field.name] for field in fields(MaskCutParams)}),
-        solver=cfg.maskcut.solver,
-        backend=instantiate(cfg.crf),
-    )
+    predictor = build_predictor(cfg)
     options = RunOptions(
         fixed_size=cfg.maskcut.fixed_size,
         annotation=instantiate(cfg.annotation),
@@ -81,6 +72,25 @@ def run(cfg: DictConfig) -> Path:
         write_maskcut_page(output, names, report)
         log.info("open %s", output / "index.html")
     return OutputFolder(output).annotations
+
+
+def build_predictor(cfg: DictConfig) -> MaskCutPredictor:
+    """Features, cut and refinement as the settings say.
+
+    Raises:
+        ConfigError: The size is no multiple of the patch size.
+        CheckpointError: The features' weights cannot be loaded.
+    """
+    extractor = instantiate(cfg.maskcut.features)
+    if cfg.maskcut.fixed_size % extractor.patch_size:
+        size = f"the patch size {extractor.patch_size} of {cfg.maskcut.features.name}"
+        raise ConfigError(f"maskcut.fixed_size={cfg.maskcut.fixed_size} is not a multiple of {size}")
+    return MaskCutPredictor(
+        extractor,
+        MaskCutParams(**{field.name: cfg.maskcut[field.name] for field in fields(MaskCutParams)}),
+        solver=cfg.maskcut.solver,
+        backend=instantiate(cfg.crf),
+    )
 
 
 class _RunRecord(Observer):
