@@ -149,7 +149,7 @@ _RECIPE: Rules = {
     "recipe.first_share": Number(above=0, max=1),
     "recipe.num_workers": optional(Integer()),
     "recipe.one_run": ListOf(_TEXT, 0),
-    **{f"recipe.{name}": optional(Number(above=0)) for name in ("seconds", "seconds_rounds")},
+    **{f"recipe.{name}": optional(Number(above=0, max=1e9)) for name in ("seconds", "seconds_rounds")},
     "recipe.num_nodes": COUNT,
     "launch": optional(_GROUP),
     "launch.cluster": Choice(("slurm", "local")),

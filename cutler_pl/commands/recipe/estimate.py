@@ -137,7 +137,8 @@ class Estimator:
 
     def _from_constants(self, stage: Stage, images: int) -> Amount:
         """Start and seconds per image, of which a trial on this machine gives the larger part."""
-        name, tried = _name(stage), self._tried.get(TRIED_KINDS.get(name, ""))
+        name = _name(stage)
+        tried = self._tried.get(TRIED_KINDS.get(name, ""))
         seconds = self._of("start")[name] + images * (self._of("seconds").get(name, 0.0) + (tried or 0.0))
         source = f"documented, {self._constants.machine}" if self._constants else ""
         return Amount(seconds, source if tried is None else "tried on this machine")

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from math import inf
 from pathlib import Path
 from typing import Annotated, Any, cast
 
@@ -10,7 +11,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from cutler_pl.runtime.files import write_text
 from cutler_pl.runtime.logging import get_logger
-from cutler_pl.runtime.ranges import POSITIVE, Number, Share, check_arguments
+from cutler_pl.runtime.ranges import Number, Share, check_arguments
 from cutler_pl.training.accumulation import ends_step
 from cutler_pl.training.callbacks.precise_bn import PreciseBatchNorm
 
@@ -22,7 +23,7 @@ _CHECKPOINT_SECONDS = 1.0
 
 
 class TimeBudget(L.Callback):
-    """Ends a training after so many seconds; time counts from the construction of the callback.
+    """Ends a training after so many seconds, counted from the construction of the callback or as `count_from` says.
 
     The learning rate is multiplied by `gamma` once the share `decay_at` of the time, or of `trainer.max_steps`, has
     passed, whichever comes first. Precise batch normalisation and the last checkpoint belong to the time. Time used is
@@ -39,7 +40,7 @@ class TimeBudget(L.Callback):
     def __init__(
         self,
         *,
-        seconds: Annotated[float, POSITIVE],
+        seconds: Annotated[float, Number(above=0, max=1e9)],
         path: str | Path,
         decay_at: Share = 0.8,
         gamma: Annotated[float, Number(above=0, max=1)] = 0.1,
@@ -51,6 +52,10 @@ class TimeBudget(L.Callback):
         self._decayed = False
         self._noted = 0.0
         self._steps: tuple[float, int] | None = None
+
+    def count_from(self, start: float) -> None:
+        """Count from a value of `time.monotonic()` before."""
+        self._start = start
 
     @property
     def used(self) -> float:
@@ -122,6 +127,12 @@ class TimeBudget(L.Callback):
             for group in optimizer.param_groups:
                 group["lr"] *= self.gamma
         log.info("step %d: learning rate times %g for the rest of the training", trainer.global_step, self.gamma)
+
+
+def seconds_left(trainer: L.Trainer) -> float:
+    """The time left to a training; infinity without a budget."""
+    callbacks: list[L.Callback] = cast(Any, trainer).callbacks
+    return min((max(0.0, one.seconds - one.used) for one in callbacks if isinstance(one, TimeBudget)), default=inf)
 
 
 def _noted_seconds(path: Path) -> float:
