@@ -174,7 +174,7 @@ _RECIPE: Rules = {
     "recipe.stages.*.overrides.**": FREE,  # the command of the stage checks them
     "recipe.stages.*.settings": optional(_GROUP),
     "recipe.stages.*.settings.**": FREE,
-    "recipe.stages.*.repeat": optional(ListOf(FREE, 0)),
+    "recipe.stages.*.repeat": optional(ListOf(AnyOf((Number(), _TEXT)), 0)),
     "recipe.stages.*.needs": ListOf(_TEXT),
     "recipe.stages.*.stages": _GROUP,
     "recipe.stages.*.stages.**": FREE,

@@ -50,7 +50,7 @@ def _reads(stage: Stage, stages: Sequence[Stage]) -> list[str]:
 def _sum(amounts: Sequence[Amount], shown: Callable[[float], str]) -> str:
     known = [amount.value for amount in amounts if amount.value is not None]
     unknown = len(amounts) - len(known)
-    parts = [shown(sum(known))] if known or not unknown else []
+    parts = [shown(sum(known, 0.0))] if known or not unknown else []
     return " + ".join([*parts, *([f"{unknown} {NOT_MEASURED}"] if unknown else [])])
 
 

@@ -46,15 +46,14 @@ def choose(cfg: DictConfig) -> DictConfig:
         DatasetNotFoundError: There is no image.
         WeightsNotFoundError: The weights of the features cannot be had.
     """
-    require(cfg, *(("images", "output") if "images" in cfg else ("recipe.images", "recipe.output")))
+    require(cfg, *(("images", "output") if "images" in set(cfg) else ("recipe.images", "recipe.output")))
     cfg = cfg.copy()
     images, output = Path(cfg.recipe.images), Path(cfg.recipe.output)
     _check_places(images, output)
     root, names = list_images(images)
-    chosen = [*_machine(cfg, gpu=torch.cuda.is_available()), _features(cfg)]
-    _take(cfg, chosen)
-    chosen = [*chosen, *_training(cfg, num_images=len(names))]
-    _take(cfg, chosen)
+    chosen = _take(cfg, _machine(cfg, gpu=torch.cuda.is_available()))
+    chosen += _take(cfg, [_features(cfg)])
+    chosen += _take(cfg, _training(cfg, num_images=len(names)))
     with open_dict(cfg):
         cfg.recipe.digest = _digest(root, names)
         cfg.recipe.chosen = {choice.name: f"{_shown(choice.value)}: {choice.reason}" for choice in chosen}
@@ -63,10 +62,12 @@ def choose(cfg: DictConfig) -> DictConfig:
     return cfg
 
 
-def _take(cfg: DictConfig, chosen: Sequence[Choice]) -> None:
+def _take(cfg: DictConfig, chosen: list[Choice]) -> list[Choice]:
+    """The choices, put into the config."""
     with open_dict(cfg):
         for choice in chosen:
             OmegaConf.update(cfg, f"recipe.{choice.name}", choice.value)
+    return chosen
 
 
 def _check_places(images: Path, output: Path) -> None:
