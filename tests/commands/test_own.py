@@ -111,7 +111,7 @@ def test_changed_folder_redoes_everything(images: Path, monkeypatch: pytest.Monk
 def test_missing_weights_name_both_ways_on(command: Command, images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sources.huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     line = sentence(command("scripts/own.py", *words(images)))
-    assert "weights=<file>" in line
+    assert "give them by weights=<file>" in line
     assert "maskcut=patch_descriptors" in line
     assert not (images.parent / "out").exists()
 

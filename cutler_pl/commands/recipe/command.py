@@ -61,8 +61,6 @@ def run(cfg: DictConfig) -> None:
     for stage, fingerprint in zip(stages, fingerprints(stages), strict=True):
         if read_marker(stage, fingerprint).state != "finished":
             stage.check()  # before anything is written
-    if cfg.recipe.get("notice"):
-        log.warning(cfg.recipe.notice)
     signals.handle_also("SIGUSR1")
     try:
         with part_of_recipe():

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import torch
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf, open_dict
 
@@ -57,6 +58,8 @@ def choose(cfg: DictConfig) -> DictConfig:
     with open_dict(cfg):
         cfg.recipe.digest = _digest(root, names)
         cfg.recipe.chosen = {choice.name: f"{_shown(choice.value)}: {choice.reason}" for choice in chosen}
+    if cfg.recipe.notice:
+        log.warning(cfg.recipe.notice)
     for name, text in cfg.recipe.chosen.items():
         log.info("%s=%s", name, text)
     return cfg
@@ -134,12 +137,10 @@ def _features(cfg: DictConfig) -> Choice:
         return Choice("features", given, reason)
     features = cfg.maskcut.features.copy()
     features.weights = features.weights or cfg.recipe.weights
-    try:
-        instantiate(features)
-    except CheckpointError as error:
+    if (error := _missing_weights(features)) is not None:
+        said = str(error).removesuffix(f"; {WAYS_OUT}")
         if cfg.recipe.fallback is None:
-            raise type(error)(f"{str(error).removesuffix(f'; {WAYS_OUT}')}; {_WAYS_ON}") from error
-        log.info("%s", error)
+            raise type(error)(f"{said}; {_WAYS_ON}") from error
         with open_dict(cfg):
             cfg.recipe.notice = (
                 f"The weights of {given} cannot be had here, so the masks come from color and texture alone "
@@ -148,6 +149,19 @@ def _features(cfg: DictConfig) -> Choice:
             )
         return Choice("features", OFFLINE, f"the weights of {given} cannot be had")
     return Choice("features", given, reason)
+
+
+def _missing_weights(features: DictConfig) -> CheckpointError | None:
+    """Why the features cannot be built; None where they can."""
+    try:
+        instantiate(features)
+    except CheckpointError as error:
+        return error
+    except InstantiationException as error:  # Hydra's own words around it
+        if not isinstance(error.__cause__, CheckpointError):
+            raise
+        return error.__cause__
+    return None
 
 
 def _cut_before(cfg: DictConfig) -> DictConfig | None:
