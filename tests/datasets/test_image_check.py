@@ -39,7 +39,7 @@ def test_counts_and_lists(tmp_path: Path, write_image: Write) -> None:
 
 def test_one_image_is_refused(tmp_path: Path, write_image: Write) -> None:
     write_image("set/a.png")
-    with pytest.raises(DatasetNotFoundError, match="holds one readable image, .* cutler maskcut"):
+    with pytest.raises(DatasetNotFoundError, match=r"holds one readable image, .* cutler maskcut"):
         check_image_folder(tmp_path / "set", tmp_path / "out")
 
 
@@ -47,7 +47,7 @@ def test_copies_of_one_image_are_refused(tmp_path: Path, write_image: Write) -> 
     first = write_image("set/a.png")
     for name in ("b.png", "c.png"):
         shutil.copy(first, tmp_path / "set" / name)
-    with pytest.raises(DatasetNotFoundError, match="holds 3 copies of one image, .* add more"):
+    with pytest.raises(DatasetNotFoundError, match=r"holds 3 copies of one image, .* add more"):
         check_image_folder(tmp_path / "set", tmp_path / "out")
 
 

@@ -109,5 +109,5 @@ def test_used_up_budget_ends_after_a_step(train: Make, tmp_path: Path) -> None:
 
 
 def test_seconds_are_checked(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="callbacks.time_budget.seconds=0.0: expected a number"):
+    with pytest.raises(ConfigError, match=r"callbacks.time_budget.seconds=0.0: expected a number"):
         TimeBudget(seconds=0.0, path=tmp_path)
