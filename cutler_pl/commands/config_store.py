@@ -17,6 +17,7 @@ from cutler_pl.datasets.catalog import SEMI_PERCENTS
 from cutler_pl.maskcut.crf.params import CrfParams, GuidedParams
 from cutler_pl.maskcut.params import AnnotationParams, MaskCutParams, WatershedParams
 from cutler_pl.models.config import ARCHITECTURES, make_config
+from cutler_pl.pseudo_masks.quality.options import QualityThresholds
 
 GROUP = "params"
 _FROM_OTHERS = ("num_classes", "classification_weights", "sampler")  # of the data, of model/loss, of tests
@@ -29,6 +30,7 @@ def register_params() -> None:
         "maskcut": _values(MaskCutParams()),
         "annotation": _with_target(AnnotationParams()),
         "watershed": _with_target(WatershedParams()),
+        "quality": _with_target(QualityThresholds()),
         "crf": _with_target(CrfParams()),
         "guided": _with_target(GuidedParams()),
         "copy_paste": _with_target(CopyPasteParams()),

@@ -180,6 +180,10 @@ UNUSED: dict[str, tuple[Unused, ...]] = {
         *_PATHS,
         Unused(("allow_missing",), "sources= do not say which images there should be", _set("sources")),
     ),
+    "quality": (
+        *_PATHS,
+        Unused(("agreement_images",), "agreement=null has no second run", _unset("agreement")),
+    ),
     "train": (
         Unused(("paths.datasets",), "no file of the catalogue is used", _no_part_of("paths.datasets")),
         Unused(("model.init_from",), "it is a text of messages"),

@@ -18,6 +18,7 @@ from cutler_pl.maskcut.params import MaskCutParams, SolverName
 from cutler_pl.models.config import DetectorConfig
 from cutler_pl.ops.tiles import TileParams
 from cutler_pl.pseudo_masks.options import JobShard, RunOptions
+from cutler_pl.pseudo_masks.quality.options import QualityOptions
 from cutler_pl.runtime.ranges import (
     COUNT,
     FLAG,
@@ -182,6 +183,13 @@ VALUE_SETTINGS: dict[str, Rules] = {
         "annotation.watershed": _GROUP,
     },
     "merge_shards": {**_ALL, "allow_missing": FLAG},
+    "quality": {
+        **_ALL,
+        **fields_of("", QualityOptions),
+        "agreement": optional(_TEXT),
+        "thresholds": _GROUP,
+        "overwrite": FLAG,
+    },
     "train": {
         **_ALL,
         **_TRAINER,
@@ -204,7 +212,7 @@ VALUE_SETTINGS: dict[str, Rules] = {
         "scheduler": _GROUP,
     },
     "self_train": {**_INFERENCE, **fields_of("", RoundOptions)},
-    "predict": {**_INFERENCE, "overlays": FLAG, "overlay_score": SHARE},
+    "predict": {**_INFERENCE, "overlays": FLAG, "overlay_score": SHARE, "overwrite": FLAG},
     "evaluate": {
         **_INFERENCE,
         "dataset": FREE,  # a number is a name, too; `plan` says what names can be

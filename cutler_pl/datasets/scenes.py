@@ -23,6 +23,7 @@ Grid = Float[np.ndarray, "height width"]
 Side = Annotated[int, Integer(16, 4096)]
 Objects = Annotated[int, Integer(1, 100)]
 Radius = Annotated[float, Number(above=0, max=0.5)]
+Scenes = Annotated[int, Integer(1, 1_000_000)]
 
 
 @dataclass(frozen=True, kw_only=True)
