@@ -143,7 +143,7 @@ def _look(kinds: KindParams, kind: int) -> np.random.Generator:
 
 def _kind_colors(kinds: KindParams) -> list[Float[np.ndarray, "3"]]:
     rng = np.random.default_rng([kinds.seed, kinds.count, 1])
-    colors: list[Float[np.ndarray, "3"]] = []
+    colors: list[Float[np.ndarray, 3]] = []
     for _ in range(kinds.count):
         colors.append(_away_from(colors, rng))
     return colors

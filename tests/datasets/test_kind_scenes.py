@@ -25,7 +25,7 @@ def test_objects_of_a_kind_have_its_color() -> None:
             colors[kind].append(drawn.scene.image[mask].mean(0))
     centres = {kind: np.mean(values, axis=0) for kind, values in colors.items()}
     for kind, values in colors.items():
-        nearest = [min(centres, key=lambda other: np.linalg.norm(value - centres[other])) for value in values]  # noqa: B023
+        nearest = [min(centres, key=lambda other: np.linalg.norm(value - centres[other])) for value in values]
         assert np.mean(np.array(nearest) == kind) > 0.9
 
 
