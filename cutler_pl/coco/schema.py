@@ -44,12 +44,16 @@ class Category(TypedDict):
 
 
 class Instance(TypedDict):
-    """One object; `score` is kept from the prediction it came from."""
+    """One object; `score` is kept from the prediction it came from.
+
+    Parts of one mask that MaskCut split have the same number in `split_from`.
+    """
 
     bbox: list[float]
     area: float
     segmentation: NotRequired[Segmentation]
     score: NotRequired[float]
+    split_from: NotRequired[int]
 
 
 class Annotation(Instance):

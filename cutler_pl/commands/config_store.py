@@ -15,8 +15,9 @@ from cutler_pl.commands.resolvers import register_resolvers
 from cutler_pl.data.copy_paste import CopyPasteParams
 from cutler_pl.datasets.catalog import SEMI_PERCENTS
 from cutler_pl.maskcut.crf.params import CrfParams, GuidedParams
-from cutler_pl.maskcut.params import AnnotationParams, MaskCutParams
+from cutler_pl.maskcut.params import AnnotationParams, MaskCutParams, WatershedParams
 from cutler_pl.models.config import ARCHITECTURES, make_config
+from cutler_pl.pseudo_masks.quality.options import QualityThresholds
 
 GROUP = "params"
 _FROM_OTHERS = ("num_classes", "classification_weights", "sampler")  # of the data, of model/loss, of tests
@@ -28,6 +29,8 @@ def register_params() -> None:
     nodes: dict[str, Mapping[str, Any]] = {
         "maskcut": _values(MaskCutParams()),
         "annotation": _with_target(AnnotationParams()),
+        "watershed": _with_target(WatershedParams()),
+        "quality": _with_target(QualityThresholds()),
         "crf": _with_target(CrfParams()),
         "guided": _with_target(GuidedParams()),
         "copy_paste": _with_target(CopyPasteParams()),
@@ -55,7 +58,8 @@ def _with_target(params: Any) -> dict[str, Any]:
 
 def _values(params: Any) -> dict[str, Any]:
     assert is_dataclass(params)
-    return {field.name: _to_lists(getattr(params, field.name)) for field in fields(params)}
+    values = {field.name: getattr(params, field.name) for field in fields(params)}
+    return {name: _to_lists(value) for name, value in values.items() if not is_dataclass(value)}
 
 
 def _to_lists(value: Any) -> Any:

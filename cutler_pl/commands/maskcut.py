@@ -18,7 +18,9 @@ from cutler_pl.commands.tiling import tiling
 from cutler_pl.errors import ConfigError
 from cutler_pl.images import list_images
 from cutler_pl.maskcut import MaskCutParams
+from cutler_pl.maskcut.params import AnnotationParams
 from cutler_pl.maskcut.predictor import ImageMasks, MaskCutPredictor
+from cutler_pl.maskcut.splitting import build_splitter
 from cutler_pl.pseudo_masks.generate import generate
 from cutler_pl.pseudo_masks.observer import Observer
 from cutler_pl.pseudo_masks.options import JobShard, RunOptions
@@ -52,10 +54,11 @@ def run(cfg: DictConfig) -> Path:
         )
     output = Path(cfg.output)
     root, names = list_images(cfg.input)
+    annotation: AnnotationParams = instantiate(cfg.annotation)
     predictor = build_predictor(cfg)
     options = RunOptions(
         fixed_size=cfg.maskcut.fixed_size,
-        annotation=instantiate(cfg.annotation),
+        annotation=annotation,
         settings={"input": str(Path(cfg.input).resolve()), "features": plain(cfg.maskcut.features)},
         batch_size=cfg.batch_size,
         num_workers=cfg.num_workers,
@@ -90,6 +93,7 @@ def build_predictor(cfg: DictConfig) -> MaskCutPredictor:
         MaskCutParams(**{field.name: cfg.maskcut[field.name] for field in fields(MaskCutParams)}),
         solver=cfg.maskcut.solver,
         backend=instantiate(cfg.crf),
+        keep_features=build_splitter(instantiate(cfg.annotation)).needs_features,
     )
 
 
@@ -120,7 +124,7 @@ class _Figures(_RunRecord):
         objects = [rle.decode(cast(RLE, annotation["segmentation"])) for annotation in record["annotations"]]
         save_image(self._path("overlays", record["file"]), draw_overlay(preview, objects))
         shown = max(masks, key=lambda tile: int(tile.refined.sum()))  # the tile with the most to see
-        pixels = preview if len(masks) == 1 else shown.image.permute(1, 2, 0).numpy()
+        pixels = preview if len(masks) == 1 else shown.image.permute(1, 2, 0).cpu().numpy()
         save_image(self._path("steps", record["file"]), draw_steps(pixels, shown))
 
     def _path(self, folder: str, name: str) -> Path:

@@ -16,6 +16,7 @@ COMMANDS = {
     "own": Command(_MASKS, "from a folder of your own images to masks, a detector, labels and a page"),
     "maskcut": Command(_MASKS, "pseudo-masks of a folder of images, as COCO JSON"),
     "merge_shards": Command(_MASKS, "one COCO file from the parts of a MaskCut run"),
+    "quality": Command(_MASKS, "will MaskCut work here? figures of its masks, a verdict and a page"),
     "train": Command(_DETECTORS, "train a detector on images and a COCO file"),
     "self_train": Command(_DETECTORS, "the next round's annotations from a detector's predictions"),
     "predict": Command(_DETECTORS, "boxes and masks of images, as COCO results and overlays"),

@@ -163,6 +163,11 @@ UNUSED: dict[str, tuple[Unused, ...]] = {
             lambda cfg: cfg.crf.backend != "guided",
         ),
         Unused(
+            ("annotation.watershed",),
+            "only annotation.split=watershed compares with it",
+            _is_not("annotation.split", "watershed"),
+        ),
+        Unused(
             ("maskcut.max_ncut_value",),
             "only maskcut.stop=ncut_value and adaptive compare with it",
             lambda cfg: OmegaConf.select(cfg, "maskcut.stop") not in ("ncut_value", "adaptive"),
@@ -176,6 +181,10 @@ UNUSED: dict[str, tuple[Unused, ...]] = {
     "merge_shards": (
         *_PATHS,
         Unused(("allow_missing",), "sources= do not say which images there should be", _set("sources")),
+    ),
+    "quality": (
+        *_PATHS,
+        Unused(("agreement_images",), "agreement=null has no second run", _unset("agreement")),
     ),
     "train": (
         Unused(("paths.datasets",), "no file of the catalogue is used", _no_part_of("paths.datasets")),

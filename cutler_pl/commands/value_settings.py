@@ -18,6 +18,7 @@ from cutler_pl.maskcut.params import MaskCutParams, SolverName
 from cutler_pl.models.config import DetectorConfig
 from cutler_pl.ops.tiles import TileParams
 from cutler_pl.pseudo_masks.options import JobShard, RunOptions
+from cutler_pl.pseudo_masks.quality.options import QualityOptions
 from cutler_pl.runtime.durations import Duration
 from cutler_pl.runtime.ranges import (
     COUNT,
@@ -124,8 +125,8 @@ _INFERENCE: Rules = {
     "num_workers": Integer(),
 }
 _RECIPE_GROUPS = (
-    "masks", "train", "train_rounds", "self_train", "predict", "labels", "evaluate", "round", "documented", "estimate",
-    "chosen",
+    "maskcut", "quality", "train", "train_rounds", "self_train", "predict", "labels", "evaluate", "round", "documented",
+    "estimate", "chosen",
 )  # fmt: skip
 _OWN: Rules = {
     "budget": optional(Duration()),
@@ -198,8 +199,16 @@ VALUE_SETTINGS: dict[str, Rules] = {
         "crf.params": _GROUP,
         "crf.guided": _GROUP,
         "annotation": _GROUP,
+        "annotation.watershed": _GROUP,
     },
     "merge_shards": {**_ALL, "allow_missing": FLAG},
+    "quality": {
+        **_ALL,
+        **fields_of("", QualityOptions),
+        "agreement": optional(_TEXT),
+        "thresholds": _GROUP,
+        "overwrite": FLAG,
+    },
     "train": {
         **_ALL,
         **_TRAINER,
@@ -222,7 +231,7 @@ VALUE_SETTINGS: dict[str, Rules] = {
         "scheduler": _GROUP,
     },
     "self_train": {**_INFERENCE, **fields_of("", RoundOptions)},
-    "predict": {**_INFERENCE, "overlays": FLAG, "overlay_score": SHARE},
+    "predict": {**_INFERENCE, "overlays": FLAG, "overlay_score": SHARE, "overwrite": FLAG},
     "evaluate": {
         **_INFERENCE,
         "dataset": FREE,  # a number is a name, too; `plan` says what names can be

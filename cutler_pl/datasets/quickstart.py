@@ -10,14 +10,12 @@ from typing import Annotated
 import skimage.data
 from PIL import Image
 
-from cutler_pl.datasets.scenes import SceneParams, write_scenes
+from cutler_pl.datasets.scenes import SceneParams, Scenes, write_scenes
 from cutler_pl.runtime.files import atomic_write
 from cutler_pl.runtime.ranges import Integer, check_arguments
 
 SAMPLES = ("astronaut", "camera", "cat", "clock", "coffee", "coins", "hubble_deep_field", "moon", "rocket")
 """The public-domain images that scikit-image ships inside its wheel."""
-
-Scenes = Annotated[int, Integer(1, 1_000_000)]
 
 
 @check_arguments("recipe.stages.data.call.")

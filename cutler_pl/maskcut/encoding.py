@@ -1,12 +1,15 @@
 """From refined masks at the fixed size to annotations in the image's own pixels.
 
-By default as the original does it. Optional: a score per mask, one annotation per connected component, a minimum area.
+By default as the original does it. Optional: a score per mask, one annotation per connected component or per part of a
+mask that touching objects share, a minimum area.
 """
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
+import torch
 from jaxtyping import Bool
 from PIL import Image
 from torch import Tensor
@@ -16,10 +19,25 @@ from cutler_pl.coco.schema import RLE, Instance
 from cutler_pl.maskcut.params import AnnotationParams
 from cutler_pl.maskcut.predictor import ImageMasks
 from cutler_pl.maskcut.scores import mask_score
+from cutler_pl.maskcut.splitting import Splitter, build_splitter
 from cutler_pl.ops.components import label_components
-from cutler_pl.ops.masks import paired_iou
 from cutler_pl.ops.tile_merge import Part, merge_parts
 from cutler_pl.ops.tiles import Window
+
+
+class _Piece(NamedTuple):
+    """What becomes an annotation: a mask at the fixed size, or a part of one."""
+
+    mask: Bool[np.ndarray, "height width"]
+    score: float
+    split_from: int | None
+    """Number of the mask that was split, from 1; None where none was."""
+
+
+class _Encoded(NamedTuple):
+    mask: RLE
+    score: float
+    split_from: int | None
 
 
 def encode_masks(
@@ -39,7 +57,8 @@ def encode_masks(
         Annotations, and how many masks or components were dropped, by reason.
     """
     params = params or AnnotationParams()
-    encoded = ((rle.encode(_resize(mask, size_hw)), score) for mask, score in _scored_masks(found, params))
+    pieces = _pieces(found, params, size_hw=size_hw, first=1)
+    encoded = (_Encoded(rle.encode(_resize(one.mask, size_hw)), one.score, one.split_from) for one in pieces)
     return _annotate(encoded, size_hw, params)
 
 
@@ -59,34 +78,53 @@ def encode_tiles(
         params: Extensions of the original's annotation.
     """
     params = params or AnnotationParams()
-    parts = [
-        part
-        for tile, (masks, window) in enumerate(zip(found, windows, strict=True))
-        for mask, score in _scored_masks(masks, params)
-        if (part := _part(tile, window, mask, score)) is not None
-    ]
+    parts: list[Part] = []
+    split_from: dict[int, int | None] = {}  # of each part
+    first = 1
+    for tile, (masks, window) in enumerate(zip(found, windows, strict=True)):
+        tile_hw = (window.bottom - window.top, window.right - window.left)
+        for one in _pieces(masks, params, size_hw=tile_hw, first=first):
+            part = _part(tile, window, one.mask, one.score)
+            if part is not None:
+                parts.append(part)
+                split_from[id(part)] = one.split_from
+        first += len(masks.refined)
     objects = merge_parts(parts, windows)
-    encoded = ((rle.encode_at(*one.mask(), size_hw=size_hw), one.best.score) for one in objects)
+    encoded = (
+        _Encoded(rle.encode_at(*one.mask(), size_hw=size_hw), one.best.score, split_from[id(one.best)])
+        for one in objects
+    )
     return _annotate(encoded, size_hw, params)
 
 
-def _scored_masks(
-    found: ImageMasks, params: AnnotationParams
-) -> Iterator[tuple[Bool[np.ndarray, "height width"], float]]:
-    agreements = paired_iou(found.coarse, found.refined).tolist()
-    for mask, agreement, ncut_value in zip(found.refined, agreements, found.ncut_values.tolist(), strict=True):
+def _pieces(found: ImageMasks, params: AnnotationParams, *, size_hw: tuple[int, int], first: int) -> Iterator[_Piece]:
+    """The masks of an image or tile of this size, split as the parameters say; `first` is the number of the first."""
+    splitter = build_splitter(params)
+    rounds = zip(found.refined, found.agreements.tolist(), found.ncut_values.tolist(), strict=True)
+    for number, (mask, agreement, ncut_value) in enumerate(rounds, first):
         if not np.count_nonzero(mask):  # torch needs half a millisecond for it
             continue
         for component in _components(mask) if params.split_parts else (mask,):
-            yield component.numpy(), mask_score(ncut_value, agreement, component.double().mean().item())
+            parts = _split(component, found, splitter, size_hw)
+            for part in parts:
+                score = mask_score(ncut_value, agreement, torch.from_numpy(part).double().mean().item())
+                yield _Piece(part, score, number if len(parts) > 1 else None)
+
+
+def _split(
+    mask: Bool[Tensor, "height width"], found: ImageMasks, splitter: Splitter, size_hw: tuple[int, int]
+) -> list[Bool[np.ndarray, "height width"]]:
+    features = None if found.features is None else found.features.float().numpy()
+    height, width = mask.shape
+    return splitter(mask.numpy(), features, (size_hw[0] / height, size_hw[1] / width))
 
 
 def _annotate(
-    encoded: Iterable[tuple[RLE, float]], size_hw: tuple[int, int], params: AnnotationParams
+    encoded: Iterable[_Encoded], size_hw: tuple[int, int], params: AnnotationParams
 ) -> tuple[list[Instance], Counter[str]]:
     annotations: list[Instance] = []
     dropped: Counter[str] = Counter()
-    for mask, score in encoded:
+    for mask, score, split_from in encoded:
         area = rle.area(mask)
         if not area:
             dropped["vanished when resized"] += 1
@@ -96,6 +134,8 @@ def _annotate(
             annotation: Instance = {"area": area, "bbox": rle.bbox(mask), "segmentation": mask}
             if params.scores:
                 annotation["score"] = round(score, 4)
+            if split_from is not None:
+                annotation["split_from"] = split_from
             annotations.append(annotation)
     return annotations, dropped
 

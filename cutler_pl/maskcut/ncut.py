@@ -21,8 +21,8 @@ from torch import Tensor
 
 from cutler_pl.errors import ConfigError
 from cutler_pl.maskcut.affinity import PackedEdges, PatchGraph
+from cutler_pl.maskcut.eigen.kernel_tridiagonal import KernelTridiagonal
 from cutler_pl.maskcut.eigen.ritz import RitzPairs, second_ritz_pairs
-from cutler_pl.maskcut.eigen.steps import KernelTridiagonal
 from cutler_pl.maskcut.eigen.tridiagonal import HouseholderTridiagonal, NormalisedLaplacian
 from cutler_pl.runtime.logging import get_logger
 

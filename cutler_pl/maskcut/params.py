@@ -4,14 +4,15 @@ MaskCut is Section 3.2 of the CutLER paper; the values are those of its Section 
 where the paper is silent (its scripts disagree on τ: 0.15 is what the released annotations were made with).
 """
 
-from dataclasses import dataclass
-from typing import Annotated, Literal
+from dataclasses import asdict, dataclass, field
+from typing import Annotated, Any, Literal
 
 from cutler_pl.runtime.ranges import Integer, Number, Share, check_fields
 
 CornerRule = Literal["original", "invariant"]
 Stop = Literal["never", "dropped", "ncut_value", "foreground", "adaptive"]
 SolverName = Literal["auto", "lanczos", "scipy"]
+SplitName = Literal["none", "watershed"]
 
 _AREA = Number(min=0, below=1)
 
@@ -52,6 +53,24 @@ class MaskCutParams:
 
 
 @dataclass(frozen=True, kw_only=True)
+class WatershedParams:
+    """When a mask is split in two.
+
+    Attributes:
+        max_neck: Largest width of the neck between two parts, as a share of the width of the thinner part.
+        min_similarity: Smallest cosine of the parts' mean features.
+        min_part: Smallest area of a part, as a share of the larger part's area.
+    """
+
+    max_neck: Annotated[float, Number(above=0, max=1)] = 0.7
+    min_similarity: Annotated[float, Number(min=-1, max=1)] = 0.7
+    min_part: Annotated[float, Number(above=0, max=1)] = 0.3
+
+    def __post_init__(self) -> None:
+        check_fields(self, "annotation.watershed.")
+
+
+@dataclass(frozen=True, kw_only=True)
 class AnnotationParams:
     """Extensions of the original's annotation; none by default.
 
@@ -59,11 +78,22 @@ class AnnotationParams:
         scores: Write a score from 0 to 1, see `mask_score`.
         split_parts: Make each 4-connected component of a mask an annotation of its own.
         min_area: Leave out masks, or components, that cover less than this share of the image.
+        split: `watershed` splits what touching objects of one kind share, see `maskcut/splitting.py`.
+        watershed: When it splits.
     """
 
     scores: bool = False
     split_parts: bool = False
     min_area: Annotated[float, _AREA] = 0.0
+    split: SplitName = "none"
+    watershed: WatershedParams = field(default_factory=WatershedParams)
 
     def __post_init__(self) -> None:
         check_fields(self, "annotation.")
+
+    def constants(self) -> dict[str, Any]:
+        """All values that results depend on."""
+        values = asdict(self)
+        if self.split == "none":  # so that outputs of versions without it go on
+            del values["split"], values["watershed"]
+        return values

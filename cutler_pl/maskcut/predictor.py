@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Float16, Float64, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -12,6 +12,7 @@ from cutler_pl.maskcut.crf import CrfBackend, build_crf_backend, refine_masks
 from cutler_pl.maskcut.ncut import EigenSolver
 from cutler_pl.maskcut.params import MaskCutParams
 from cutler_pl.maskcut.pipeline import MaskCutResult, maskcut
+from cutler_pl.ops.masks import paired_iou
 from cutler_pl.runtime.logging import get_logger
 
 log = get_logger(__name__)
@@ -22,25 +23,29 @@ Extractor = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class ImageMasks:
-    """The masks of one image at the fixed size, on the CPU.
+    """The masks of one image; all but the image on the CPU.
 
     Attributes:
         name: Path relative to the input's root.
-        image: The image at the fixed size.
+        image: The image at the fixed size, on the device of the run: only some images are looked at.
         eigenvectors: On the patch grid, positive on the object's side.
         ncut_values: λ₂ of each round, the relaxed normalised cut; NaN where there was nothing to cut.
-        coarse: Masks before the refinement, without what earlier rounds found.
-        refined: Masks after it; a rejected one is all False.
+        coarse: Masks before the refinement, on the patch grid, without what earlier rounds found.
+        refined: Masks after it, at the fixed size; a rejected one is all False.
+        agreements: IoU of each mask before and after the refinement; NaN where both are empty.
         dropped: Number of rounds without a mask, by reason.
+        features: Of the patches, in half precision; None where nobody asked for them.
     """
 
     name: str
     image: UInt8[Tensor, "3 height width"]
     eigenvectors: Float[Tensor, "rounds h w"]
     ncut_values: Float[Tensor, " rounds"]
-    coarse: Bool[Tensor, "rounds height width"]
+    coarse: Bool[Tensor, "rounds h w"]
     refined: Bool[Tensor, "rounds height width"]
+    agreements: Float64[Tensor, " rounds"]
     dropped: Mapping[str, int]
+    features: Float16[Tensor, "dim h w"] | None = None
 
 
 class MaskCutPredictor:
@@ -51,6 +56,7 @@ class MaskCutPredictor:
         params: Constants of the cut.
         solver: As for `maskcut`.
         backend: As for `refine_masks`.
+        keep_features: Return the patch features with the masks.
     """
 
     def __init__(
@@ -60,11 +66,13 @@ class MaskCutPredictor:
         *,
         solver: str | EigenSolver = "auto",
         backend: str | CrfBackend = "auto",
+        keep_features: bool = False,
     ) -> None:
         self.extractor = extractor
         self.params = params
         self.backend = build_crf_backend(backend) if isinstance(backend, str) else backend
         self._solver = solver
+        self._keep_features = keep_features
         self._max_images: int | None = None
 
     def predict(self, names: Sequence[str], images: UInt8[Tensor, "batch 3 height width"]) -> list[ImageMasks | None]:
@@ -92,17 +100,16 @@ class MaskCutPredictor:
     def _predict_together(
         self, names: Sequence[str], images: UInt8[Tensor, "batch 3 height width"]
     ) -> list[ImageMasks]:
-        cut = maskcut(self.extractor(images.float() / 255), self.params, solver=self._solver)
+        features = self.extractor(images.float() / 255)
+        cut = maskcut(features, self.params, solver=self._solver)
         separate = cut.masks & (cut.masks.int().cumsum(1) - cut.masks.int() == 0)  # the first to find a patch keeps it
-        coarse = F.interpolate(separate.float(), images.shape[-2:], mode="nearest").bool()
-        refined = refine_masks(images, coarse, backend=self.backend)
+        upsampled = F.interpolate(separate.float(), images.shape[-2:], mode="nearest").bool()
+        refined = refine_masks(images, upsampled, backend=self.backend)
+        agreements = paired_iou(upsampled, refined)
         dropped = self._drop_reasons(cut, separate, refined)
-        images, coarse, refined = images.cpu(), coarse.cpu(), refined.cpu()
-        eigenvectors, ncut_values = cut.eigenvectors.cpu(), cut.ncut_values.cpu()
-        return [
-            ImageMasks(name, images[i], eigenvectors[i], ncut_values[i], coarse[i], refined[i], dropped[i])
-            for i, name in enumerate(names)
-        ]
+        fields = [_on_host(t) for t in (cut.eigenvectors, cut.ncut_values, separate, refined, agreements)]
+        kept = _on_host(features.half()) if self._keep_features else [None] * len(names)
+        return [ImageMasks(*one) for one in zip(names, images, *fields, dropped, kept, strict=True)]
 
     def _drop_reasons(
         self,
@@ -119,6 +126,13 @@ class MaskCutPredictor:
         }
         per_image = zip(*(rounds.sum(1).tolist() for rounds in counts.values()), strict=True)
         return [{reason: n for reason, n in zip(counts, numbers, strict=True) if n} for numbers in per_image]
+
+
+def _on_host(values: Tensor) -> Tensor:
+    """A copy in page-locked memory, which torch reuses: a GPU fills it at the full rate of the bus."""
+    if values.device.type != "cuda":
+        return values.cpu()
+    return torch.empty(values.shape, dtype=values.dtype, pin_memory=True).copy_(values)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -71,7 +71,7 @@ def generate(
                 **({} if options.tiles is None else {"tiles": asdict(options.tiles)}),
                 "cut": asdict(predictor.params),
                 "crf": asdict(predictor.backend.params),
-                "annotation": asdict(options.annotation),
+                "annotation": options.annotation.constants(),
             }
             folder.begin({**options.settings, **constants}, names)
             observer.on_start()

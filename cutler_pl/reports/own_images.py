@@ -56,7 +56,7 @@ class OwnFiles:
         trainings: Outputs of the trainings.
         predict: Predictions of the last detector.
         labels: Files for the labelling tool.
-        quality: Report on the masks; None where there is none.
+        quality: Report on the masks.
     """
 
     check: str
@@ -64,7 +64,7 @@ class OwnFiles:
     trainings: Sequence[str]
     predict: str
     labels: str
-    quality: str | None = None
+    quality: str
 
 
 def write_own_page(
@@ -109,7 +109,7 @@ def write_own_page(
         notice=notice or "",
         sections=[
             _images_section(Path(files.check)),
-            *_quality_section(output, files.quality),
+            _quality_section(Path(files.quality)),
             _found_section(files, detections, min_score),
             Section("What was found", [COLUMNS.format(min_score=min_score)], [_row(captions, row) for row in rows]),
             Section("Losses", blocks=loss_figures(output, titles)),
@@ -171,12 +171,10 @@ def _images_section(check: Path) -> Section:
     return Section("Images", blocks=blocks)
 
 
-def _quality_section(output: Path, quality: str | None) -> list[Section]:
-    if quality is None:
-        return []
-    verdict = read_json(Path(quality) / "quality.json")
-    where = f"`{Path(quality) / 'index.html'}` has the figures."
-    return [Section("Does MaskCut work here?", [verdict["sentence"], *verdict["advice"], where])]
+def _quality_section(quality: Path) -> Section:
+    report = read_json(quality / "quality.json")
+    where = f"Figures and contact sheets: `{quality / 'index.html'}`."
+    return Section("Does MaskCut work here?", [report["sentence"], *report["advice"], where])
 
 
 def _found_section(files: OwnFiles, detections: Sequence[ByName], min_score: float) -> Section:

@@ -12,6 +12,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 from PIL import Image
 
+from cutler_pl.coco import rle
 from cutler_pl.coco.io import load_coco
 from cutler_pl.commands import maskcut, merge_shards
 from cutler_pl.errors import AnnotationError, ConfigError, DatasetNotFoundError
@@ -85,6 +86,28 @@ def test_draw_figures_in_a_later_run(images: Path, tmp_path: Path) -> None:
     maskcut.run(maskcut_config(images, output, overlays="true"))
     assert len(list((output / "overlays").rglob("*.jpg"))) == 3
     assert (output / "annotations.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("tile", ["null", "80"])
+def test_split_touching_objects(tmp_path: Path, tile: str) -> None:
+    """Two bright discs of one color that touch, on dark ground."""
+    rows, columns = np.mgrid[:128, :128]
+    discs = [(rows - 64) ** 2 + (columns - x) ** 2 <= 24**2 for x in (42, 86)]
+    pixels = np.full((128, 128, 3), 30, dtype=np.uint8)
+    pixels[discs[0] | discs[1]] = (230, 200, 40)
+    (tmp_path / "images").mkdir()
+    Image.fromarray(pixels).save(tmp_path / "images/a.png")
+    settings = {"maskcut__fixed_size": 128, "maskcut__num_masks": 1, "tile": tile, "overlap": 0.4}
+    found = {}
+    for split in ("none", "watershed"):
+        config = maskcut_config(tmp_path / "images", tmp_path / split, annotation__split=split, **settings)
+        found[split] = load_coco(maskcut.run(config)).coco["annotations"]
+    assert not any("split_from" in annotation for annotation in found["none"])
+    masks = [rle.decode(annotation["segmentation"]) for annotation in found["watershed"]]
+    if tile == "null":
+        assert (len(found["none"]), len(masks)) == (1, 2)
+        for disc in discs:
+            assert max((mask & disc).sum() / (mask | disc).sum() for mask in masks) > 0.9
 
 
 def test_explain_choice_of_features(images: Path, tmp_path: Path) -> None:

@@ -30,7 +30,9 @@ SMALL = (
     f"recipe.train={{{NETWORK}}}", f"recipe.train_rounds={{{NETWORK}}}", "recipe.self_train={keep_score: 0}",
     "recipe.thresholds=[0.02]", "score_threshold=0.01",
 )  # fmt: skip
-STAGES = ["1_check", "2_masks_0", "3_train_0", "4_masks_1", "5_train_1", "6_predict", "7_labels", "8_page"]
+STAGES = [
+    "1_check", "2_masks_0", "3_quality", "4_train_0", "5_masks_1", "6_train_1", "7_predict", "8_labels", "9_page",
+]  # fmt: skip
 
 
 @pytest.fixture
@@ -64,12 +66,12 @@ def test_folder_becomes_masks_detector_and_page(command: Command, images: Path, 
     out = tmp_path / "out"
     assert sorted(path.name for path in (out / "stages").iterdir()) == STAGES
     assert "broken.jpg: not readable as an image" in outcome.err
-    assert "stage 3 of 8, train_0: " in outcome.err
+    assert "stage 4 of 9, train_0: " in outcome.err
     assert "features=patch_descriptors: as given" in outcome.err
     page = (out / "index.html").read_text(encoding="utf-8")
     assert "broken.jpg" in page
     assert page.count("<img") >= 4 * 4
-    assert (out / "stages" / "7_labels" / "annotations.json").is_file()
+    assert (out / "stages" / "8_labels" / "annotations.json").is_file()
     spent = [json.loads((out / "stages" / name / "stage.json").read_text())["seconds"] for name in STAGES]
     assert set(json.loads((out / "estimates.json").read_text())) == {name.partition("_")[2] for name in STAGES}
     assert None not in spent
@@ -80,24 +82,23 @@ def test_folder_becomes_masks_detector_and_page(command: Command, images: Path, 
 
 
 @pytest.mark.parametrize(
-    ("setting", "first"),
+    ("setting", "redone"),
     [
-        ("seed=0", None),
-        ("recipe.num_workers=1", None),
-        ("format=yolo", "labels"),
-        ("score_threshold=0.02", "predict"),
-        ("recipe.self_train={keep_score: 0.1}", "masks_1"),
-        ("budget=5s", "train_0"),
-        ("recipe.masks={annotation.min_area: 0.01}", "masks_0"),
+        ("seed=0", ""),
+        ("recipe.num_workers=1", ""),
+        ("format=yolo", "labels page"),
+        ("score_threshold=0.02", "predict labels page"),
+        ("recipe.self_train={keep_score: 0.1}", "masks_1 train_1 predict labels page"),
+        ("budget=5s", "train_0 masks_1 train_1 predict labels page"),
+        ("recipe.quality={agreement_images: 2}", "quality page"),
+        ("recipe.maskcut={annotation.min_area: 0.01}", "masks_0 quality train_0 masks_1 train_1 predict labels page"),
     ],
 )
 def test_changed_setting_redoes_what_depends_on_it(
-    images: Path, setting: str, first: str | None, monkeypatch: pytest.MonkeyPatch
+    images: Path, setting: str, redone: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before, after = (stage_fingerprints(monkeypatch, *words(images, *SMALL, *more)) for more in ((), (setting,)))
-    names = list(before)
-    redone = [name for name in names if before[name] != after[name]]
-    assert redone == ([] if first is None else names[names.index(first) :])
+    assert [name for name in before if before[name] != after[name]] == redone.split()
 
 
 def test_changed_folder_redoes_everything(images: Path, monkeypatch: pytest.MonkeyPatch) -> None:

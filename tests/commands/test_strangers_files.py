@@ -44,11 +44,18 @@ def overrides(name: str, given: tuple[Path, Path], checkpoint: Path, output: Pat
         "scripts/evaluate.py": (f"checkpoint={checkpoint}", *both, f"output={output}", *REST),
         "scripts/make_coco_splits.py": (both[1], f"output={output}", "percents=[50]"),
         "scripts/export_labels.py": (*both, f"output={output}", "format=yolo"),
+        "scripts/quality.py": (*both, f"output={output}"),
         "scripts/prepare_dataset.py": ("name=coco", f"root={images.parent}", *both, f"output={output}/a.json"),
     }[name]
 
 
-OF_IMAGES = ("train.py", "scripts/self_train.py", "scripts/evaluate.py", "scripts/export_labels.py")
+OF_IMAGES = (
+    "train.py",
+    "scripts/self_train.py",
+    "scripts/evaluate.py",
+    "scripts/export_labels.py",
+    "scripts/quality.py",
+)
 READERS = (*OF_IMAGES, "scripts/make_coco_splits.py")
 
 

@@ -73,6 +73,7 @@ RUNS = {
     "maskcut, figures": ("maskcut", *MASKCUT, "overlays=true"),
     "maskcut, no refinement": ("maskcut", *MASKCUT, "crf.backend=none"),
     "maskcut, guided": ("maskcut", *MASKCUT, "crf.backend=guided", "maskcut.stop=foreground"),
+    "maskcut, split": ("maskcut", *MASKCUT, "annotation.split=watershed"),
     "merge_shards, sources": ("merge_shards", "output={out}", "sources=[{in}/coco.json]"),
     "predict": ("predict", *ONE, "input={in}/images", "output={out}", *CPU),
     "predict, no figures": ("predict", *ONE, "input={in}/images", "output={out}", "overlays=false", *CPU),
@@ -86,6 +87,9 @@ RUNS = {
         f"export_labels, {name}": ("export_labels", "images={in}/images", *GIVEN, f"format={name}")
         for name in ("coco", "yolo", "cvat", "labelstudio", "labelme", "fiftyone")
     },
+    "quality": ("quality", "images={in}/images", *GIVEN),
+    "quality, other features": ("quality", "images={in}/images", *GIVEN, "agreement=patch_descriptors"),
+    "quality, one run": ("quality", "images={in}/images", *GIVEN, "agreement=null"),
     "convert_checkpoint": ("convert_checkpoint", "source={in}/small.ckpt", "output={out}/a.pth"),
     "convert_checkpoint, ResNet": (
         "convert_checkpoint", "source={in}/small.ckpt", "output={out}/a.pth", "format=torchvision",
@@ -143,6 +147,7 @@ CASES = [
     ("self_train predictions=p.json annotations=a.json", "keep_score=0.2", "merged as they are"),
     ("self_train predictions=p.json annotations=a.json", "checkpoint=a.ckpt", "merged as they are"),
     ("self_train predictions=p.json annotations=a.json", "trainer=ddp", "merged as they are"),
+    ("quality agreement=null", "agreement_images=3", "no second run"),
     ("prepare_dataset name=voc root=.", "mirror=https://a.b", "fetch=true"),
     ("prepare_dataset name=voc fetch=true", "num_examples=1", "as it is"),
     ("make_coco_splits released=a.zip", "seed=4", "released="),

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -5,22 +7,24 @@ from PIL import Image
 
 from cutler_pl.coco import rle
 from cutler_pl.errors import ConfigError
-from cutler_pl.maskcut.encoding import encode_masks
+from cutler_pl.maskcut.encoding import encode_masks, encode_tiles
 from cutler_pl.maskcut.params import AnnotationParams
 from cutler_pl.maskcut.predictor import ImageMasks
+from cutler_pl.ops.tiles import Window
 
 
 def image_masks(
-    refined: np.ndarray, *, coarse: np.ndarray | None = None, ncut_values: list[float] | None = None
+    refined: np.ndarray, *, agreements: list[float] | None = None, ncut_values: list[float] | None = None
 ) -> ImageMasks:
     rounds, *size_hw = refined.shape
     return ImageMasks(
         name="image.jpg",
         image=torch.zeros(3, *size_hw, dtype=torch.uint8),
-        eigenvectors=torch.zeros(rounds, 2, 2),
+        eigenvectors=torch.zeros(rounds, 12, 12),
         ncut_values=torch.zeros(rounds) if ncut_values is None else torch.tensor(ncut_values, dtype=torch.float64),
-        coarse=torch.from_numpy(refined if coarse is None else coarse),
+        coarse=torch.ones(rounds, 12, 12, dtype=torch.bool),
         refined=torch.from_numpy(refined),
+        agreements=torch.ones(rounds).double() if agreements is None else torch.tensor(agreements).double(),
         dropped={},
     )
 
@@ -79,14 +83,11 @@ def test_split_components_drop_small() -> None:
 
 def test_write_scores_on_request() -> None:
     refined = np.stack([two_spots(), np.zeros((20, 20), bool), two_spots()])
-    coarse = refined.copy()
-    coarse[2, 2:12, 2:12] = False
-    coarse[2, 2:7, 2:12] = True
-    found = image_masks(refined, coarse=coarse, ncut_values=[0.2, np.nan, 0.2])
+    found = image_masks(refined, agreements=[1.0, np.nan, 0.5], ncut_values=[0.2, np.nan, 0.2])
     annotations, _ = encode_masks(found, (30, 30), params=AnnotationParams(scores=True))
     assert [a["score"] for a in annotations] == [
         pytest.approx(0.8 * (1 - 106 / 400), abs=1e-4),
-        pytest.approx(0.8 * (1 - 106 / 400) * 56 / 106, abs=1e-4),
+        pytest.approx(0.8 * (1 - 106 / 400) * 0.5, abs=1e-4),
     ]
 
 
@@ -94,3 +95,38 @@ def test_write_scores_on_request() -> None:
 def test_refuse_impossible_min_area(min_area: float) -> None:
     with pytest.raises(ConfigError, match=r"annotation\.min_area=.*: expected a number of at least 0 and below 1"):
         AnnotationParams(min_area=min_area)
+
+
+def touching_discs() -> ImageMasks:
+    """A disc alone in the first round, two that touch in the second, of one texture on 8-pixel patches."""
+    rows, columns = np.mgrid[:96, :96]
+    alone, left, right = (
+        (rows - y) ** 2 + (columns - x) ** 2 <= radius**2 for y, x, radius in ((15, 15, 12), (60, 30, 20), (60, 66, 20))
+    )
+    found = image_masks(np.stack([alone, left | right]))
+    return replace(found, features=torch.ones(1, 12, 12, dtype=torch.float16))
+
+
+def test_parts_of_split_mask_say_so() -> None:
+    params = AnnotationParams(scores=True, split="watershed")
+    whole, left, right = encode_masks(touching_discs(), (96, 96), params=params)[0]
+    assert "split_from" not in whole
+    assert left["split_from"] == right["split_from"] == 2  # the second mask
+    assert left["bbox"][0] + left["bbox"][2] <= right["bbox"][0] + 1
+    assert left["score"] == pytest.approx(1 - left["area"] / 96**2, abs=2e-4)  # of the part, not of the mask
+    assert len(encode_masks(touching_discs(), (96, 96))[0]) == 2
+
+
+def test_split_parts_of_tiles_are_merged() -> None:
+    """Two tiles that overlap by half show the same two discs."""
+    rows, columns = np.mgrid[:96, :144]
+    discs = [(rows - 48) ** 2 + (columns - x) ** 2 <= 20**2 for x in (54, 90)]
+    windows = [Window(0, 0, 96, 96), Window(0, 48, 96, 144)]
+    features = torch.ones(1, 12, 12, dtype=torch.float16)
+    tiles = [replace(image_masks((discs[0] | discs[1])[None, :, w.left : w.right]), features=features) for w in windows]
+    found, _ = encode_tiles(tiles, windows, (96, 144), params=AnnotationParams(split="watershed"))
+    assert len(found) == 2
+    for disc in discs:
+        masks = [rle.decode(one["segmentation"]) for one in found]
+        assert max((mask & disc).sum() / (mask | disc).sum() for mask in masks) > 0.9
+    assert {one["split_from"] for one in found} <= {1, 2}

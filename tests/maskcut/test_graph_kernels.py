@@ -10,8 +10,8 @@ from counted_edges import CountedEdges
 from cuda_twin import CpuTwin
 
 from cutler_pl.maskcut.affinity import SOURCE, PackedEdges, build_graph
+from cutler_pl.maskcut.eigen.kernel_tridiagonal import KernelTridiagonal
 from cutler_pl.maskcut.eigen.ritz import second_ritz_pairs
-from cutler_pl.maskcut.eigen.steps import KernelTridiagonal
 from cutler_pl.maskcut.eigen.tridiagonal import HouseholderTridiagonal, NormalisedLaplacian
 from cutler_pl.maskcut.ncut import LanczosSolver
 

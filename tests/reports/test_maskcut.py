@@ -29,8 +29,9 @@ def test_steps_show_every_round() -> None:
         torch.zeros(3, 16, 16, dtype=torch.uint8),
         eigenvectors=torch.rand(3, 4, 4),
         ncut_values=torch.rand(3),
-        coarse=torch.ones(3, 16, 16, dtype=torch.bool),
+        coarse=torch.ones(3, 4, 4, dtype=torch.bool),
         refined=torch.zeros(3, 16, 16, dtype=torch.bool),
+        agreements=torch.zeros(3).double(),
         dropped={},
     )
     height, width, _ = draw_steps(IMAGE, found).shape

@@ -30,7 +30,7 @@ ESTIMATES = "estimates.json"
 NOT_MEASURED = "not measured"
 KINDS = {"maskcut": "masks", "self_train": "predictions", "evaluate": "predictions", "train": "training"}
 """Commands whose time per image is one rate."""
-TRIED_KINDS = {**KINDS, "predict": "predictions"}
+TRIED_KINDS = {**KINDS, "predict": "predictions", "quality": "masks"}
 """What of them a trial measures."""
 
 
@@ -139,7 +139,11 @@ class Estimator:
         """Start and seconds per image, of which a trial on this machine gives the larger part."""
         name = _name(stage)
         tried = self._tried.get(TRIED_KINDS.get(name, ""))
-        seconds = self._of("start")[name] + images * (self._of("seconds").get(name, 0.0) + (tried or 0.0))
+        cut = images
+        if name == "quality":  # a second run on a sample
+            cfg = self._configs[stage.name]
+            cut = min(images, cfg.agreement_images) if cfg.agreement is not None else 0
+        seconds = self._of("start")[name] + images * self._of("seconds").get(name, 0.0) + cut * (tried or 0.0)
         source = f"documented, {self._constants.machine}" if self._constants else ""
         return Amount(seconds, source if tried is None else "tried on this machine")
 

@@ -1,4 +1,4 @@
-// The patch graph in single bits, products with it, the steps of its reduction to tridiagonal form (eigen/steps.py), and the
+// The patch graph in single bits, products with it, the steps of its reduction to tridiagonal form (eigen/kernel_tridiagonal.py), and the
 // second eigenpair of small tridiagonal matrices.
 
 // bits[image][word][i] holds edges 32 word .. 32 word + 31 of patch i. One item per word; neighbours in i read neighbouring memory.

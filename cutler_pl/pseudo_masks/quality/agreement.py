@@ -1,0 +1,92 @@
+"""Agreement of masks with those of a second run of MaskCut on a sample of the images."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+
+from cutler_pl.coco import rle
+from cutler_pl.coco.file_names import path_below
+from cutler_pl.coco.schema import RLE
+from cutler_pl.errors import ImageReadError
+from cutler_pl.images import read_oriented
+from cutler_pl.maskcut.encoding import encode_masks
+from cutler_pl.maskcut.predictor import MaskCutPredictor
+from cutler_pl.ops.resize import resize_to_square
+from cutler_pl.pseudo_masks.quality.masks import SampledImage
+from cutler_pl.runtime.logging import get_logger
+
+log = get_logger(__name__)
+
+MATCHED = 0.5
+"""IoU from which on a mask counts as found again."""
+
+FindMasks = Callable[[UInt8[np.ndarray, "height width 3"]], Sequence[RLE]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Agreement:
+    """How far a second run finds the masks again.
+
+    Attributes:
+        setting: What was different in the second run.
+        images: Images compared; those without a mask in either run are not.
+        mean_iou: Mean over the masks of the best IoU with a mask of the second run.
+        matched_share: Share of masks whose best IoU is at least `MATCHED`.
+    """
+
+    setting: str
+    images: int
+    mean_iou: float
+    matched_share: float
+
+
+class SecondRun:
+    """MaskCut on whole images, one at a time.
+
+    Args:
+        predictor: With the other setting.
+        side: Side of the square to which images are resized, in pixels.
+        device: Where to run.
+    """
+
+    def __init__(self, predictor: MaskCutPredictor, side: int, device: torch.device) -> None:
+        self._predictor, self._side, self._device = predictor, side, device
+
+    def __call__(self, image: UInt8[np.ndarray, "height width 3"]) -> list[RLE]:
+        """The masks of an image, in its pixels."""
+        square = resize_to_square(image, self._side)[None].to(self._device)
+        (found,) = self._predictor.predict([""], square)
+        if found is None:
+            raise MemoryError(f"{self._side}×{self._side} pixels do not fit into the memory of {self._device}")
+        return [cast(RLE, instance["segmentation"]) for instance in encode_masks(found, image.shape[:2])[0]]
+
+
+def measure_agreement(
+    sample: Sequence[SampledImage], folder: Path, find: FindMasks, *, setting: str
+) -> Agreement | None:
+    """Compare masks with those that `find` gives for the same images; unreadable images are left out.
+
+    Returns:
+        The agreement; None where no image of the sample has a mask.
+    """
+    best: list[float] = []
+    compared = 0
+    for name, size_hw, masks in sample:
+        if not masks:
+            continue
+        try:
+            others = find(read_oriented(path_below(folder, name), size_hw))
+        except ImageReadError as error:
+            log.warning("not compared: %s", error)
+            continue
+        compared += 1
+        best += rle.iou(masks, others).max(1, initial=0).tolist()
+    if not best:
+        return None
+    matched = float(np.mean([value >= MATCHED for value in best]))
+    return Agreement(setting=setting, images=compared, mean_iou=float(np.mean(best)), matched_share=matched)

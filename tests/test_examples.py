@@ -1,0 +1,67 @@
+"""Every file of examples/ runs as its first lines say."""
+
+import json
+import re
+import runpy
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.api.conftest import checkpoint as checkpoint
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for name in ("a", "b"):
+        pixels = np.random.default_rng(0).integers(0, 60, (60, 80, 3), dtype=np.uint8)
+        pixels[20:50, 20:60] = 230
+        Image.fromarray(pixels).save(folder / f"{name}.png")
+    annotation = {"id": 1, "image_id": 1, "category_id": 1, "iscrowd": 0, "area": 1200, "bbox": [20, 20, 40, 30]}
+    annotation["segmentation"] = [[20, 20, 60, 20, 60, 50, 20, 50]]
+    truth = {"images": [{"id": 1, "file_name": "a.png", "height": 60, "width": 80}], "annotations": [annotation]}
+    (tmp_path / "truth.json").write_text(json.dumps({**truth, "categories": [{"id": 1, "name": "thing"}]}))
+    return folder
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    """`run("detect", checkpoint, …)` gives what the example prints."""
+
+    def run(name: str, *arguments: str | Path) -> str:
+        monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
+        runpy.run_path(str(EXAMPLES / f"{name}.py"), run_name="__main__")
+        return capsys.readouterr().out
+
+    return run
+
+
+def test_masks_of_a_folder(run, images: Path, tmp_path: Path) -> None:
+    printed = run("masks_of_a_folder", images, tmp_path / "out")
+    assert printed.startswith("a.png: ")
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"a.jpg", "a.txt", "b.jpg", "b.txt"}
+
+
+def test_detect(run, checkpoint: Path, images: Path, tmp_path: Path) -> None:
+    printed = run("detect", checkpoint, images / "a.png", tmp_path / "out")
+    records = json.loads((tmp_path / "out" / "result.json").read_text())
+    assert len(printed.splitlines()) == min(5, len(records))
+    assert f"{records[0]['score']:.2f}" == printed.split()[0]
+    assert (tmp_path / "out" / "result.jpg").exists()
+
+
+def test_evaluate(run, checkpoint: Path, images: Path, tmp_path: Path) -> None:
+    printed = run("evaluate", checkpoint, images, tmp_path / "truth.json")
+    assert [line.split(":")[0] for line in printed.splitlines()] == ["bbox", "segm"]
+    assert "AR100" in printed
+
+
+def test_readme_lists_all() -> None:
+    listed = (EXAMPLES / "README.md").read_text()
+    assert {f"({path.name})" for path in EXAMPLES.glob("*.py")} <= set(re.findall(r"\(\w+\.py\)", listed))
