@@ -9,7 +9,7 @@ import stat
 import struct
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -106,11 +106,18 @@ def read_image_size(path: str | Path, *, upright: bool = True, max_pixels: int |
     return (width, height) if orientation in _TRANSPOSING_ORIENTATIONS else (height, width)
 
 
-def list_images(source: str | Path) -> tuple[Path, list[str]]:
+def list_images(
+    source: str | Path,
+    *,
+    suffixes: Collection[str] = IMAGE_SUFFIXES,
+    expected: str = "an image, a folder or a .txt list of them",
+) -> tuple[Path, list[str]]:
     """Find the images of a file, a folder with its subfolders (linked ones too, hidden ones not) or a list file.
 
     Args:
         source: An image; a folder; or a `.txt` file with one path per line, relative to the list's own folder.
+        suffixes: Endings of the files of a folder.
+        expected: What errors say that the source can be.
 
     Returns:
         The root, and the images as POSIX paths relative to it, sorted; a relative path is an image's identity.
@@ -120,12 +127,12 @@ def list_images(source: str | Path) -> tuple[Path, list[str]]:
     """
     source = Path(source)
     if not source.exists():
-        raise DatasetNotFoundError(f"{source}: no such file or folder; give an image, a folder or a .txt list of them")
+        raise DatasetNotFoundError(f"{source}: no such file or folder; give {expected}")
     if source.is_dir():
-        names = sorted(_image_names(source))
+        names = sorted(_image_names(source, tuple(suffixes)))
         if not names:
-            suffixes = " ".join(sorted(IMAGE_SUFFIXES))
-            raise DatasetNotFoundError(f"{source}: the folder holds no image; expected files ending in {suffixes}")
+            endings = " ".join(sorted(suffixes))
+            raise DatasetNotFoundError(f"{source}: the folder holds no image; expected files ending in {endings}")
         return source, names
     if source.suffix.lower() == ".txt":
         text = source.read_text(encoding="utf-8-sig", errors="surrogateescape")  # any bytes may name a file
@@ -153,13 +160,12 @@ def check_size(name: str | Path, size: tuple[int, int], max_pixels: int | None =
         raise _too_large(name, f"{width}×{height} pixels", limit, max_pixels)
 
 
-def _image_names(folder: Path) -> Iterator[str]:
+def _image_names(folder: Path, suffixes: tuple[str, ...]) -> Iterator[str]:
     def refuse(error: OSError) -> None:
         raise DatasetNotFoundError(
             f"{error.filename}: the folder cannot be read ({error.strerror}); change its permissions or move it away"
         ) from error
 
-    suffixes = tuple(IMAGE_SUFFIXES)
     seen = set()
     for path, folders, files in os.walk(folder, onerror=refuse, followlinks=True):
         status = Path(path).stat()

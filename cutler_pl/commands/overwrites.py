@@ -75,11 +75,13 @@ def _given(cfg: DictConfig, name: str) -> list[Path]:
 
 def _check_figures(cfg: DictConfig) -> None:
     """No figure may be taken for an image by the next run, or replace an image of this one."""
-    given, output = Path(cfg.input).resolve(), Path(cfg.output).resolve()
+    output = Path(cfg.output).resolve()
     way_out = "choose an output outside of it, or overlays=false"
-    if given.is_dir() and output.is_relative_to(given):
-        raise ConfigError(
-            f"output={cfg.output} lies in input={cfg.input}: the next run would take the figures for images; {way_out}"
-        )
-    if any(given.is_relative_to(output / folder) for folder in ("overlays", "steps")):
-        raise ConfigError(f"input={cfg.input} holds the figures of output={cfg.output}; {way_out}")
+    for path in _given(cfg, "input"):
+        given = path.resolve()
+        if given.is_dir() and output.is_relative_to(given):
+            raise ConfigError(
+                f"output={cfg.output} lies in input={path}: the next run would take the figures for images; {way_out}"
+            )
+        if any(given.is_relative_to(output / folder) for folder in ("overlays", "steps")):
+            raise ConfigError(f"input={path} holds the figures of output={cfg.output}; {way_out}")

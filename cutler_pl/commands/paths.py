@@ -10,13 +10,15 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError
 
 from cutler_pl.commands.overwrites import check_overwrites
-from cutler_pl.errors import ConfigError, CutlerError, DatasetNotFoundError
+from cutler_pl.errors import ConfigError, CutlerError, DatasetNotFoundError, InputError
+from cutler_pl.media.sources import KINDS, MEDIA_SUFFIXES, camera_number, is_pattern
 
 
 class Kind(Enum):
     """What a path is to be; the value names it in sentences."""
 
     IMAGES = "an image, a folder of images or a .txt list of them"
+    SOURCES = KINDS
     FOLDER = "an existing folder"
     FILE = "an existing file"
     ANY = "an existing file or folder"
@@ -32,6 +34,7 @@ class PathSetting(NamedTuple):
     name: str
     kind: Kind
     optional: bool = True  # null is accepted, and so is a config without this setting
+    may_be_file: bool = False  # a folder to write, or an image or video of that name
 
 
 _CHECKPOINT = PathSetting("checkpoint", Kind.WEIGHTS, optional=False)
@@ -67,7 +70,11 @@ PATH_SETTINGS: dict[str, tuple[PathSetting, ...]] = {
         PathSetting("annotations", Kind.FILE, optional=False),
         _OUTPUT,
     ),
-    "predict": (_CHECKPOINT, _INPUT, _OUTPUT),
+    "predict": (
+        _CHECKPOINT,
+        PathSetting("input", Kind.SOURCES, optional=False),
+        PathSetting("output", Kind.OUTPUT_FOLDER, optional=False, may_be_file=True),
+    ),
     "evaluate": (
         PathSetting("checkpoint", Kind.WEIGHTS),
         PathSetting("predictions", Kind.ANY),
@@ -148,6 +155,10 @@ def _error(setting: PathSetting, value: Any) -> CutlerError | None:
             return ConfigError(f"{given}: expected a list, such as '{setting.name}=[{value}]'")
         each = setting._replace(kind=Kind.ANY)
         return next((error for item in value if (error := _error(each, item))), None)
+    if setting.kind is Kind.SOURCES and isinstance(value, ListConfig):
+        if any(isinstance(item, ListConfig) for item in value):
+            return ConfigError(f"{given}: a list in a list; give {expected}")
+        return next((error for item in value if (error := _error(setting, item))), None)
     if not isinstance(value, str | Path):
         return ConfigError(f"{given}: expected {expected}, found {_described(setting.name, value)}")
     text = str(value)
@@ -178,6 +189,12 @@ def _described(name: str, value: Any) -> str:
 
 def _input_error(setting: PathSetting, path: Path) -> CutlerError | None:
     given, expected = f"{setting.name}={path}", setting.kind.value
+    if setting.kind is Kind.SOURCES:
+        try:
+            if camera_number(path) is not None or is_pattern(path):
+                return None
+        except InputError as error:
+            return ConfigError(f"{setting.name}={error}")
     try:
         mode = path.stat().st_mode
     except NotADirectoryError:
@@ -205,7 +222,8 @@ def _output_error(setting: PathSetting, path: Path) -> CutlerError | None:
         if str(real).startswith(tuple(f"{root}/" for root in _SYSTEM)) or str(real) in _SYSTEM:
             return ConfigError(f"{given}: lies on {real.parts[1]}, which belongs to the system; choose another place")
         if path.exists():
-            if setting.kind is Kind.OUTPUT_FOLDER and not path.is_dir():
+            may_be_file = setting.may_be_file and path.is_file() and path.suffix.lower() in MEDIA_SUFFIXES
+            if setting.kind is Kind.OUTPUT_FOLDER and not path.is_dir() and not may_be_file:
                 return ConfigError(f"{given}: is a file; expected a folder, choose another name")
             if setting.kind is Kind.OUTPUT_FILE and not path.is_file():
                 return ConfigError(f"{given}: is a folder or a device; expected the name of a file")

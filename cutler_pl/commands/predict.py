@@ -5,18 +5,21 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, ListConfig
 
 from cutler_pl.coco.failures import FAILURES_NAME, write_failures
 from cutler_pl.coco.schema import Category, Coco, Image, Result
 from cutler_pl.commands.instantiate import build_trainer, load_detector_from
 from cutler_pl.commands.interrupted_predictions import keep_interrupted
+from cutler_pl.commands.predict_file import predict_image
+from cutler_pl.commands.predict_output import output_file, refuse_other_run
 from cutler_pl.commands.run_metadata import record_run
 from cutler_pl.commands.settings import require
 from cutler_pl.commands.tiling import tiling
 from cutler_pl.data import EvalDataModule, PredictDataModule
 from cutler_pl.data.image_datamodule import ImageFiles
-from cutler_pl.errors import DatasetNotFoundError
+from cutler_pl.errors import ConfigError, DatasetNotFoundError
+from cutler_pl.media.sources import find_sources
 from cutler_pl.models import Detector, DetectorMetadata
 from cutler_pl.models.tiled import TiledDetector
 from cutler_pl.runtime.distributed import gather, global_rank
@@ -35,18 +38,24 @@ log = get_logger(__name__)
 
 
 def run(cfg: DictConfig) -> Path:
-    """Predict on a file, folder or list of images, as `conf/predict.yaml` describes; returns the COCO results file.
+    """Predict on whatever `input` names, as `conf/predict.yaml` describes; returns the COCO results file.
 
     Raises:
         DatasetNotFoundError: There is no readable image.
+        ConfigError: The output exists, or does not go with the input.
         CheckpointError: The checkpoint cannot be read or does not fit the model.
-        OutputLockedError: Another run writes into the output folder.
+        OutputLockedError: Another run writes to the output.
     """
     require(cfg, "checkpoint", "input", "output")
-    datamodule = PredictDataModule(cfg.input, batch_size=cfg.batch_size, num_workers=cfg.num_workers)
-    datamodule.check()
+    sources = find_sources(list(cfg.input) if isinstance(cfg.input, ListConfig) else cfg.input)
+    if not sources.images:
+        raise ConfigError(f"input={cfg.input}: no image; videos and cameras are not read yet")
+    file, output = output_file(cfg, sources), Path(cfg.output)
+    if file is not None:
+        return predict_image(cfg, *load_for_prediction(cfg), sources, file)
+    refuse_other_run(cfg, output)
+    datamodule = PredictDataModule(sources, batch_size=cfg.batch_size, num_workers=cfg.num_workers)
     model, metadata = load_for_prediction(cfg)
-    output = Path(cfg.output)
     with rank_zero_lock(output, purpose="predict"):
         return _predict(cfg, model, metadata, datamodule, output)
 

@@ -18,3 +18,9 @@ def record_run(folder: Path, cfg: DictConfig) -> None:
     """Write `config.yaml`, resolved, and `run.json`: commit, versions, hardware and seed."""
     write_text(folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
     write_json(folder / "run.json", run_metadata(cfg.get("seed")), indent=2)
+
+
+def record_run_beside(file: Path, cfg: DictConfig) -> None:
+    """Write both, `config` and `run`, as one file for an output that is a file itself."""
+    content = {"config": plain(cfg), "run": run_metadata(cfg.get("seed"))}
+    write_text(file, OmegaConf.to_yaml(OmegaConf.create(content)))

@@ -212,7 +212,7 @@ VALUE_SETTINGS: dict[str, Rules] = {
         "scheduler": _GROUP,
     },
     "self_train": {**_INFERENCE, **fields_of("", RoundOptions)},
-    "predict": {**_INFERENCE, "overlays": FLAG, "overlay_score": SHARE},
+    "predict": {**_INFERENCE, "overlays": FLAG, "overlay_score": SHARE, "overwrite": FLAG},
     "evaluate": {
         **_INFERENCE,
         "dataset": FREE,  # a number is a name, too; `plan` says what names can be

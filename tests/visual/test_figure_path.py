@@ -8,20 +8,24 @@ from hypothesis import strategies as st
 
 from cutler_pl.visual.figure_path import figure_path, names_alike
 
-PARTS = st.sampled_from(["..", ".", "", "a", "a.jpg", "a.png", "a.png.jpg", "a.jpg.jpg", "elsewhere", "ä" * 120, "b:c"])
+PARTS = st.sampled_from([
+    "..", ".", "", "a", "a.jpg", "a.png", "a.png.jpg", "a.jpg.jpg", "a.jpeg", "a.JPG", "elsewhere", "ä" * 120, "b:c",
+])  # fmt: skip
 NAMES = st.lists(PARTS, min_size=1, max_size=4).map("/".join)
 FOLDER = Path("/out/overlays")
 
 
 @pytest.mark.parametrize(
     ("name", "figure"),
-    [("a.jpg", "a.jpg"), ("b/a.png", "b/a.png.jpg"), ("a.png.jpg", "a.png.jpg.jpg"), ("A.JPG", "A.JPG.jpg")],
+    [("a.jpg", "a.jpg"), ("b/a.png", "b/a.png.jpg"), ("A.JPG", "A.JPG"), ("a.jpeg", "a.jpeg")],
 )
 def test_figure_of_plain_name(name: str, figure: str) -> None:
     assert figure_path(FOLDER, name) == FOLDER / figure
 
 
-@pytest.mark.parametrize("name", ["/data/a.jpg", "../a.jpg", "b/../../a.jpg", f"{'x' * 251}.png", "a", "a\n.png"])
+@pytest.mark.parametrize(
+    "name", ["/data/a.jpg", "../a.jpg", "b/../../a.jpg", f"{'x' * 251}.png", "a", "a\n.png", "a.png.jpg"]
+)
 def test_odd_name_stays_below_folder(name: str) -> None:
     path = figure_path(FOLDER, name)
     assert path.parent == FOLDER / "elsewhere"
