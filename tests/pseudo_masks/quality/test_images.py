@@ -28,7 +28,7 @@ def test_hash_has_a_bit_per_rise() -> None:
 
 def test_group_near_hashes_of_like_colors() -> None:
     hashes = np.array([0, 0b1111, 0b11111, 2**63, 0], dtype=np.uint64)
-    colors = np.array([[10, 10, 10]] * 4 + [[200, 10, 10]])
+    colors = np.array([[10, 10, 10]] * 4 + [[200, 10, 10]], dtype=float)
     assert near_duplicates(hashes, colors, max_distance=4) == [[0, 1, 2, 3]]  # a chain: 1 and 2 differ by one bit
     assert near_duplicates(hashes, colors, max_distance=0) == []
     assert near_duplicates(hashes[:0], colors[:0], max_distance=4) == []
