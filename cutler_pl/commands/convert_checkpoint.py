@@ -9,7 +9,7 @@ from cutler_pl.errors import ConfigError
 from cutler_pl.models.checkpoint import detector_config, load_backbone
 from cutler_pl.runtime.locks import output_lock
 from cutler_pl.runtime.logging import get_logger
-from cutler_pl.weights.files import WRITABLE, write_state
+from cutler_pl.weights.files import WRITABLE, to_half, write_state
 from cutler_pl.weights.load import to_detectron2
 
 log = get_logger(__name__)
@@ -33,13 +33,15 @@ def run(cfg: DictConfig) -> Path:
 
 
 def _convert(cfg: DictConfig, output: Path) -> Path:
+    described = None
     if cfg.format == TORCHVISION:
         state = load_backbone(str(cfg.source))
-        write_state(output, state, bare=True)
     else:
         model, metadata = load_detector_from(cfg, str(cfg.source))
         described = detector_config(model, category_ids=metadata.category_ids, class_names=metadata.class_names)
         state = to_detectron2(model) if cfg.format == DETECTRON2 else model.state_dict()
-        write_state(output, state, model_config=described)
+    if cfg.half:
+        state = to_half(state, name=str(cfg.source))
+    write_state(output, state, model_config=described, bare=described is None)
     log.info("%s: %d weights, written to %s under %s's names", cfg.source, len(state), output, cfg.format)
     return output

@@ -11,7 +11,7 @@ import skimage.data
 from PIL import Image
 
 from cutler_pl.coco.failures import FAILURES_NAME, write_failures
-from cutler_pl.datasets.scenes import SceneParams, write_scenes
+from cutler_pl.datasets.scenes import SceneParams, Scenes, write_scenes
 from cutler_pl.errors import DatasetNotFoundError, ImageReadError
 from cutler_pl.images import list_images, read_image
 from cutler_pl.runtime.files import atomic_write
@@ -20,8 +20,6 @@ from cutler_pl.runtime.ranges import Count, Integer, check_arguments
 
 SAMPLES = ("astronaut", "camera", "cat", "clock", "coffee", "coins", "hubble_deep_field", "moon", "rocket")
 """The public-domain images that scikit-image ships inside its wheel."""
-
-Scenes = Annotated[int, Integer(1, 1_000_000)]
 
 log = get_logger(__name__)
 

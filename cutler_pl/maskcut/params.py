@@ -63,8 +63,8 @@ class WatershedParams:
     """
 
     max_neck: Annotated[float, Number(above=0, max=1)] = 0.7
-    min_similarity: Annotated[float, Number(min=-1, max=1)] = 0.8
-    min_part: Annotated[float, Number(above=0, max=1)] = 0.2
+    min_similarity: Annotated[float, Number(min=-1, max=1)] = 0.7
+    min_part: Annotated[float, Number(above=0, max=1)] = 0.3
 
     def __post_init__(self) -> None:
         check_fields(self, "annotation.watershed.")

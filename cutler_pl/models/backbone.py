@@ -23,6 +23,8 @@ RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101")
 STRIDES = (4, 8, 16, 32, 64)
 _BODY_STRIDES = STRIDES[:4]
 _TIMM = "timm/"
+NARROW = "resnet10_half"
+_NARROW_CHANNELS = [32, 64, 128, 256]
 
 NormLayer = Callable[[int], nn.Module]
 NORM_LAYERS: dict[str, NormLayer] = {"bn": nn.BatchNorm2d, "gn": partial(nn.GroupNorm, 32), "frozen": FrozenBatchNorm2d}
@@ -84,7 +86,8 @@ def build_backbone(name: str, *, channels: int, norm: str) -> BackboneWithFPN:
     """Backbone with randomly initialised weights.
 
     Args:
-        name: One of `RESNETS`, or `timm/` and the name of a timm network.
+        name: One of `RESNETS`, `timm/` and the name of a timm network, or `resnet10_half`, timm's resnet10t with half
+            its channels.
         channels: Width of the pyramid.
         norm: `bn`, `gn` or `frozen`; a timm network keeps its own normalisation unless frozen is asked for.
 
@@ -96,17 +99,32 @@ def build_backbone(name: str, *, channels: int, norm: str) -> BackboneWithFPN:
         raise ConfigError(f"norm=gn has 32 groups, so fpn_channels must be a multiple of 32, found {channels}")
     if name.startswith(_TIMM):
         body, body_channels = _timm_body(name, norm)
+    elif name == NARROW:
+        body, body_channels = _narrow_body(norm), _NARROW_CHANNELS
     elif name in RESNETS:
         body = ResNetBody(name, norm_layer)
         body_channels = body.channels
     else:
-        raise ConfigError(f"backbone={name}: no such network; choose one of {', '.join(RESNETS)} or timm/<name>")
+        known = ", ".join((*RESNETS, NARROW))
+        raise ConfigError(f"backbone={name}: no such network; choose one of {known} or timm/<name>")
     return BackboneWithFPN(body, body_channels, channels, norm_layer)
 
 
-def _timm_body(name: str, norm: str) -> tuple[nn.Module, list[int]]:
+def _narrow_body(norm: str) -> nn.Module:
+    _check_norm(NARROW, norm)
+    body: nn.Module = timm.create_model(
+        "resnet10t", features_only=True, out_indices=(1, 2, 3, 4), channels=_NARROW_CHANNELS, stem_width=16
+    )
+    return body
+
+
+def _check_norm(name: str, norm: str) -> None:
     if norm == "frozen":
         raise ConfigError(f"norm=frozen works with {', '.join(RESNETS)}; {name} keeps its own normalisation")
+
+
+def _timm_body(name: str, norm: str) -> tuple[nn.Module, list[int]]:
+    _check_norm(name, norm)
     if not re.fullmatch(r"timm/[\w.]+", name):  # timm itself also takes addresses
         raise ConfigError(f"backbone={name}: this is no name of timm's; give timm/<name>")
     try:

@@ -55,7 +55,8 @@ class DetectorConfig:
     num_classes: Width = 1
     """Classes without the background; labels are 1 to num_classes."""
     backbone: str = "resnet50"
-    """`resnet18|34|50|101` of torchvision, or `timm/<name>` for any timm network with features of stride 4 to 32."""
+    """`resnet18|34|50|101` of torchvision, `timm/<name>` for any timm network with features of stride 4 to 32, or
+    `resnet10_half`, timm's resnet10t with half its channels."""
     norm: Annotated[str, Choice(NORMS)] = "bn"
     """Normalisation of backbone and FPN: `bn` (SyncBN under Lightning's `sync_batchnorm`), `gn`, or `frozen`."""
     fpn_channels: Width = 256

@@ -111,6 +111,15 @@ def check_numbers(state: Mapping[str, Tensor], *, name: str) -> None:
             )
 
 
+def to_half(state: Mapping[str, Tensor], *, name: str) -> dict[str, Tensor]:
+    """The weights as 16-bit numbers, counts as they are; raises `CheckpointError` for a number beyond their range."""
+    halved = {key: value.half() if value.is_floating_point() else value for key, value in state.items()}
+    for key, value in halved.items():
+        if not value.isfinite().all():
+            raise CheckpointError(f"{name}: {key} has numbers beyond ±65,504, too large for half=true; leave half out")
+    return halved
+
+
 def write_state(
     path: str | Path,
     state: Mapping[str, Tensor],

@@ -104,3 +104,28 @@ def test_backbone_converts_for_torchvision(tmp_path: Path, ending: str) -> None:
         assert set(result.missing_keys) <= {"fc.weight", "fc.bias"}
         assert result.unexpected_keys == []
         assert all(torch.equal(value, expected[key]) for key, value in state.items())
+
+
+def test_half_precision_is_half_as_large(tmp_path: Path) -> None:
+    model = build_detector("cascade_mask_rcnn_r50_fpn", 1, **TINY)
+    described = detector_config(model, category_ids=[1], class_names=["fg"])
+    torch.save({"model": model.state_dict(), "model_config": described}, tmp_path / "a.pth")
+    sizes = []
+    for half in (False, True):
+        output = tmp_path / f"{half}.safetensors"
+        convert(source=tmp_path / "a.pth", output=output, format="cutler_pl", half=half)
+        sizes.append(output.stat().st_size)
+    assert sizes[1] < 0.55 * sizes[0]
+    loaded, _ = load_detector(tmp_path / "True.safetensors")
+    for key, value in model.state_dict().items():
+        assert loaded.state_dict()[key].dtype == value.dtype
+        torch.testing.assert_close(loaded.state_dict()[key], value, rtol=1e-3, atol=1e-6)
+
+
+def test_half_refuses_numbers_out_of_range(tmp_path: Path) -> None:
+    state = build_detector("cascade_mask_rcnn_r50_fpn", 1, **TINY).state_dict()
+    state["rpn.head.conv.bias"].fill_(1e6)
+    torch.save({"model": state}, tmp_path / "a.pth")
+    with pytest.raises(CheckpointError, match=r"rpn\.head\.conv\.bias has numbers beyond"):
+        convert(source=tmp_path / "a.pth", output=tmp_path / "b.safetensors", format="cutler_pl", half=True)
+    assert not (tmp_path / "b.safetensors").exists()

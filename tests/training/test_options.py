@@ -64,7 +64,8 @@ def test_trainers_take_the_length_of_their_schedule(name: str) -> None:
     cfg = options(f"+scheduler={name}", "+trainer=cpu")
     settings = schedule.lr_lambdas[0].keywords
     assert settings == {k: cfg.scheduler[k] for k in ("milestones", "gamma", "warmup_steps", "warmup_factor")}
-    assert name.startswith("quickstart") or (settings["warmup_steps"], settings["warmup_factor"]) == (1000, 0.001)
+    if not name.startswith(("quickstart", "tiny")):
+        assert (settings["warmup_steps"], settings["warmup_factor"]) == (1000, 0.001)
     assert cfg.trainer.max_steps == cfg.scheduler.max_steps
 
 
