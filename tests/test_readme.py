@@ -27,7 +27,9 @@ def commands(page: str) -> Iterator[str]:
 
 
 COMMANDS = list(commands("README.md"))
-GUIDES = tuple(f"docs/{name}.md" for name in ("datasets", "evaluation", "install", "labels", "maskcut", "prediction", "usage"))
+GUIDES = tuple(
+    f"docs/{name}.md" for name in ("datasets", "evaluation", "install", "labels", "maskcut", "own-images", "prediction", "usage")
+)
 IN_DOCS = [command for page in GUIDES for command in commands(page)]
 
 

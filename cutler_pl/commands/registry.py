@@ -12,7 +12,8 @@ class Command(NamedTuple):
 
 _MASKS, _DETECTORS, _DATA, _WEIGHTS, _ABOUT = "Pseudo-masks", "Detectors", "Datasets", "Weights", "This program"
 COMMANDS = {
-    "quickstart": Command(_MASKS, "the whole method on a few images: masks, detector, page; no download"),
+    "quickstart": Command(_MASKS, "the whole method on generated scenes: masks, detector, page; no download"),
+    "own": Command(_MASKS, "from a folder of your own images to masks, a detector, labels and a page"),
     "maskcut": Command(_MASKS, "pseudo-masks of a folder of images, as COCO JSON"),
     "merge_shards": Command(_MASKS, "one COCO file from the parts of a MaskCut run"),
     "quality": Command(_MASKS, "will MaskCut work here? figures of its masks, a verdict and a page"),
