@@ -121,7 +121,7 @@ def cut_frames(path: Path) -> None:
 
 
 def test_videos_of_other_endings_are_not_written(tmp_path: Path) -> None:
-    with VideoReader(write_video(tmp_path / "a.mp4")) as video, pytest.raises(InputError, match="written as .mp4"):
+    with VideoReader(write_video(tmp_path / "a.mp4")) as video, pytest.raises(InputError, match=r"written as \.mp4"):
         VideoWriter(tmp_path / "b.avi", like=video, suffix=".avi")
 
 
