@@ -1,7 +1,7 @@
 """Detections of a video's frames as one JSON file, streamed: `{"info", "categories", "frames"}`, a line per frame.
 
-A frame is `{"frame", "time_s", "detections"}`; frames count from 1. Detections are COCO results with a `track_id`; their
-`image_id` is the frame's number.
+A frame is `{"frame", "time_s", "detections"}`; frames count from 1. Detections are COCO results with a `track_id`;
+their `image_id` is the frame's number.
 """
 
 import json
