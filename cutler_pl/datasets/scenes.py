@@ -68,12 +68,12 @@ def generate_scene(params: SceneParams, *, seed: int) -> Scene:
     """Draw one scene; the same parameters and seed give the same pixels."""
     rng = np.random.default_rng(seed)
     masks = _place_objects(params, rng)
-    base_lab = _color(rng)
-    image = _paint(params.size_hw, base_lab, rng)
+    base_lab = draw_color(rng)
+    image = paint(params.size_hw, base_lab, rng)
     for mask in masks:
-        surface = _paint(params.size_hw, _color_away_from(base_lab, rng), rng)
+        surface = paint(params.size_hw, _color_away_from(base_lab, rng), rng)
         alpha = ndimage.gaussian_filter(mask.astype(np.float64), 0.6)[..., None]
-        image = alpha * _shade(surface, mask, rng) + (1 - alpha) * image
+        image = alpha * shade(surface, mask, rng) + (1 - alpha) * image
     image = ndimage.gaussian_filter(image, (0.5, 0.5, 0)) + rng.normal(0, rng.uniform(1, 5), image.shape)
     return Scene(image.clip(0, 255).astype(np.uint8), np.stack(visible_parts(masks)))
 
@@ -116,7 +116,7 @@ def _place_objects(params: SceneParams, rng: np.random.Generator) -> list[Bool[n
     wanted = int(rng.integers(params.min_objects, params.max_objects + 1))
     masks: list[Bool[np.ndarray, "height width"]] = []
     for _ in range(20 * wanted):
-        tried = [*masks, _shape(params, rng)]
+        tried = [*masks, draw_shape(params, rng)]
         if all(v.sum() >= params.min_visible * m.sum() for v, m in zip(visible_parts(tried), tried, strict=True)):
             masks = tried
         if len(masks) == wanted:
@@ -129,13 +129,26 @@ def visible_parts(masks: list[np.ndarray]) -> list[np.ndarray]:
     return [mask & ~np.any([np.zeros_like(mask), *masks[i + 1 :]], axis=0) for i, mask in enumerate(masks)]
 
 
-def _shape(params: SceneParams, rng: np.random.Generator) -> Bool[np.ndarray, "height width"]:
-    """One outline around a random centre: r(angle) of an ellipse, a polygon or a smooth blob."""
+def draw_shape(params: SceneParams, rng: np.random.Generator) -> Bool[np.ndarray, "height width"]:
+    """One shape around a random centre."""
     height, width = params.size_hw
-    radius = rng.uniform(params.min_radius, params.max_radius) * min(height, width)
+    radius = draw_radius(params, rng)
     cy, cx = rng.uniform(0.7 * radius, height - 0.7 * radius), rng.uniform(0.7 * radius, width - 0.7 * radius)
-    dy, dx = np.arange(height)[:, None] + 0.5 - cy, np.arange(width)[None] + 0.5 - cx
-    turn, stretch = rng.uniform(0, np.pi), rng.uniform(0.6, 1.0)
+    return shape_at((cy, cx), radius, size_hw=params.size_hw, turn=rng.uniform(0, np.pi), rng=rng)
+
+
+def draw_radius(params: SceneParams, rng: np.random.Generator) -> float:
+    """Nominal radius of an object in pixels."""
+    return float(rng.uniform(params.min_radius, params.max_radius) * min(params.size_hw))
+
+
+def shape_at(
+    centre_yx: tuple[float, float], radius: float, *, size_hw: tuple[int, int], turn: float, rng: np.random.Generator
+) -> Bool[np.ndarray, "height width"]:
+    """One outline around a centre: r(angle) of an ellipse, a polygon or a smooth blob, as `rng` says, turned."""
+    height, width = size_hw
+    dy, dx = np.arange(height)[:, None] + 0.5 - centre_yx[0], np.arange(width)[None] + 0.5 - centre_yx[1]
+    stretch = rng.uniform(0.6, 1.0)
     u = (np.cos(turn) * dx + np.sin(turn) * dy) / radius
     v = (-np.sin(turn) * dx + np.cos(turn) * dy) / (radius * stretch)
     outline = _OUTLINES[int(rng.integers(len(_OUTLINES)))]
@@ -162,19 +175,20 @@ def _blob(angle: Grid, rng: np.random.Generator) -> Grid:
 _OUTLINES: tuple[Callable[[Grid, np.random.Generator], Grid], ...] = (_ellipse, _polygon, _blob)
 
 
-def _color(rng: np.random.Generator) -> Float[np.ndarray, "3"]:
+def draw_color(rng: np.random.Generator) -> Float[np.ndarray, "3"]:
+    """A color, not quite black or white."""
     return rng.uniform((30, 30, 30), (225, 225, 225))
 
 
 def _color_away_from(other: Float[np.ndarray, "3"], rng: np.random.Generator) -> Float[np.ndarray, "3"]:
     """A color whose RGB distance to another is at least 70 of 441: visible, not shrill."""
     while True:
-        color = _color(rng)
+        color = draw_color(rng)
         if np.linalg.norm(color - other) >= 70:
             return color
 
 
-def _paint(
+def paint(
     size_hw: tuple[int, int], color: Float[np.ndarray, "3"], rng: np.random.Generator
 ) -> Float[np.ndarray, "height width 3"]:
     """A surface: one color, modulated by one texture in brightness and tint, and by a slow gradient."""
@@ -184,7 +198,7 @@ def _paint(
     return color + texture[..., None] * (contrast + tint) + slow[..., None] * rng.uniform(3, 12)
 
 
-def _shade(surface: np.ndarray, mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def shade(surface: np.ndarray, mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Light from one side, so that objects have some body."""
     rows, columns = np.nonzero(mask)
     height, width = mask.shape

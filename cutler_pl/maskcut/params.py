@@ -63,8 +63,8 @@ class WatershedParams:
     """
 
     max_neck: Annotated[float, Number(above=0, max=1)] = 0.7
-    min_similarity: Annotated[float, Number(min=-1, max=1)] = 0.8
-    min_part: Annotated[float, Number(above=0, max=1)] = 0.2
+    min_similarity: Annotated[float, Number(min=-1, max=1)] = 0.7
+    min_part: Annotated[float, Number(above=0, max=1)] = 0.3
 
     def __post_init__(self) -> None:
         check_fields(self, "annotation.watershed.")
@@ -75,7 +75,7 @@ class AnnotationParams:
     """Extensions of the original's annotation; none by default.
 
     Attributes:
-        scores: Write a score from 0 to 1, see `mask_score`.
+        scores: Write a score from 0 to 1, see `mask_score`, and the Ncut value λ₂ of the round.
         split_parts: Make each 4-connected component of a mask an annotation of its own.
         min_area: Leave out masks, or components, that cover less than this share of the image.
         split: `watershed` splits what touching objects of one kind share, see `maskcut/splitting.py`.

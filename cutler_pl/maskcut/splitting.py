@@ -110,8 +110,8 @@ def build_splitter(params: AnnotationParams) -> Splitter:
 def _basins(mask: Mask, distance: Float[np.ndarray, "height width"]) -> Int64[np.ndarray, "height width"]:
     """The basin of each pixel of the mask, from 1; 0 elsewhere."""
     smooth = np.where(mask, ndimage.gaussian_filter(distance, 1.0), 0.0)
-    peaks = local_maxima(smooth)  # type: ignore[no-untyped-call]
-    markers, _ = ndimage.label(peaks & mask, structure=np.ones((3, 3)))
+    peaks = local_maxima(smooth, connectivity=1)  # type: ignore[no-untyped-call]
+    markers, _ = ndimage.label(peaks & mask)
     basins = watershed(-smooth, markers, mask=mask)  # type: ignore[no-untyped-call]
     return np.asarray(basins, dtype=np.int64)
 

@@ -58,8 +58,8 @@ def _signs(report: QualityReport) -> Table:
     ]
     limits = report.thresholds
     notes = [
-        f"Doubtful: at least {limits.doubts} of the figures beyond the threshold of doubt. Outside: at least "
-        f"{limits.signs_outside} beyond the second one, or no mask at all."
+        f"A figure beyond its first threshold counts 1, beyond its second 2: doubtful from {limits.doubtful_from} on, "
+        f"outside from {limits.outside_from} on, or without any mask."
     ]
     if report.agreement is None:
         notes.append(f"Agreement is not measured: {report.agreement_note}.")

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from cutler_pl.datasets.kind_scenes import KindParams, generate_kind_scene
 from cutler_pl.datasets.scenes import SceneParams, generate_scene
 from cutler_pl.maskcut import MaskCutParams, build_feature_extractor
 from cutler_pl.maskcut.encoding import encode_masks
@@ -28,6 +29,7 @@ OPTIONS: Sequence[tuple[str, MaskCutParams, AnnotationParams]] = (
     ("stop=adaptive", replace(DEFAULT, stop="adaptive", max_ncut_value=0.2), AnnotationParams()),
     ("annotation.scores=true", DEFAULT, AnnotationParams(scores=True)),
     ("annotation.split_parts=true", DEFAULT, AnnotationParams(split_parts=True)),
+    ("annotation.split=watershed", DEFAULT, AnnotationParams(split="watershed")),
     ("annotation.min_area=0.02", DEFAULT, AnnotationParams(min_area=0.02)),
     ("corner_rule=invariant", replace(DEFAULT, corner_rule="invariant"), AnnotationParams()),
 )
@@ -42,9 +44,17 @@ class Finder:
     def annotations(self, image: np.ndarray, params: MaskCutParams, annotation: AnnotationParams) -> list[dict]:
         """Annotations of one image."""
         pixels = torch.from_numpy(image).permute(2, 0, 1)[None]
-        (masks,) = MaskCutPredictor(self._extractor, params).predict(["scene"], pixels)
+        (masks,) = MaskCutPredictor(self._extractor, params, keep_features=True).predict(["scene"], pixels)
         annotations, _ = encode_masks(masks, (SIDE, SIDE), params=annotation)
         return annotations
+
+
+def scene(option: str, seed: int) -> np.ndarray:
+    """A generated scene, for the split of touching objects one that has some."""
+    if option == "annotation.split=watershed":
+        few = SceneParams(height=SIDE, width=SIDE, min_objects=3, max_objects=5, max_radius=0.16)
+        return generate_kind_scene(few, KindParams(touching=0.8), seed=seed).scene.image
+    return generate_scene(SceneParams(height=SIDE, width=SIDE), seed=seed).image
 
 
 def shows(option: str, before: list[dict], after: list[dict]) -> bool:
@@ -60,7 +70,7 @@ def main() -> None:
     panels, titles = [], []
     for option, params, annotation in OPTIONS:
         for seed in range(120):
-            image = generate_scene(SceneParams(height=SIDE, width=SIDE), seed=seed).image
+            image = scene(option, seed)
             before = finder.annotations(image, DEFAULT, AnnotationParams())
             after = finder.annotations(image, params, annotation)
             if len(before) >= 2 and after and shows(option, before, after):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from cutler_pl.errors import ConfigError
 from cutler_pl.maskcut.params import AnnotationParams, WatershedParams
@@ -105,6 +106,15 @@ def test_components_are_parts_without_a_neck() -> None:
     assert len(parts) == 2
     assert sum(part.sum() for part in parts) == mask.sum()
     assert len(split(mask, left_and_right())) == 1
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_parts_make_up_the_mask(seed: int) -> None:
+    """Also where it has many small components that touch at corners only."""
+    rng = np.random.default_rng(seed)
+    mask = ndimage.gaussian_filter(rng.normal(size=(SIDE, SIDE)), seed / 2) > 0
+    parts = split(mask, rng.normal(size=(3, GRID, GRID)).astype(np.float32), min_similarity=-1.0, min_part=0.01)
+    np.testing.assert_array_equal(np.sum(parts, axis=0), mask)
 
 
 def test_empty_and_single_pixel_stay() -> None:

@@ -12,6 +12,8 @@ from cutler_pl.pseudo_masks.quality.options import QualityThresholds
 VerdictName = Literal["works", "doubtful", "outside"]
 Level = Literal["fine", "doubt", "outside", "not measured"]
 
+_POINTS: dict[Level, int] = {"fine": 0, "not measured": 0, "doubt": 1, "outside": 2}
+_TILE = 1024
 _LIMIT = (
     "Images like these may be outside what the method can do: MaskCut is made for images with a few large objects; on "
     "street scenes 6.5 % of its masks are right (CUPS), in forests methods of this kind score AP50 below 1 %"
@@ -80,24 +82,25 @@ def judge(
     thresholds: QualityThresholds,
     settings: RunSettings | None = None,
 ) -> Verdict:
-    """Outside: `signs_outside` figures are beyond their second threshold; doubtful: `doubts` are beyond a first."""
+    """Count 1 for each figure beyond its first threshold, 2 beyond its second, and judge by the sum."""
     signs = list(_signs(masks, agreement, thresholds))
-    outside = [sign for sign in signs if sign.level == "outside"]
-    doubts = [sign for sign in signs if sign.level in ("doubt", "outside")]
+    points = sum(_POINTS[sign.level] for sign in signs)
     name: VerdictName = "works"
-    if not masks.masks or len(outside) >= thresholds.signs_outside:
+    if not masks.masks or points >= thresholds.outside_from:
         name = "outside"
-    elif len(doubts) >= thresholds.doubts:
+    elif points >= thresholds.doubtful_from:
         name = "doubtful"
     with_mask = masks.images - masks.without_mask
     counts = f"{with_mask} of {masks.images} images have a mask, {masks.masks / masks.images:.1f} per image on average"
-    reasons = ", ".join(_reason(sign) for sign in (outside if name == "outside" else doubts))
+    reasons = ", ".join(_reason(sign) for sign in signs if _POINTS[sign.level])
+    settings = settings or RunSettings()
+    means = f"MaskCut with {settings.features}" if settings.features else "MaskCut"
     sentence = {
-        "works": f"MaskCut works here: {counts}, and no figure speaks against the masks.",
+        "works": f"MaskCut works here: {counts}, and {f'only {reasons}' if reasons else 'no figure is against them'}.",
         "doubtful": f"Doubtful: {counts}, but {reasons}.",
-        "outside": f"These images are outside what MaskCut can do: {counts}; {reasons or 'there is no mask at all'}.",
+        "outside": f"These images are outside what {means} can do: {counts}; {reasons or 'the only figure there is'}.",
     }[name]
-    advice = list(_advice(name, masks, images, agreement, thresholds, settings or RunSettings()))
+    advice = list(_advice(name, masks, images, agreement, thresholds, settings))
     return Verdict(name, sentence, advice, signs)
 
 
@@ -128,7 +131,8 @@ def _advice(
     settings: RunSettings,
 ) -> Iterator[str]:
     if images.unreadable:
-        yield f"Repair or remove the {len(images.unreadable)} unreadable images."
+        count = len(images.unreadable)
+        yield f"Repair or remove the {count} unreadable {'image' if count == 1 else 'images'}."
     if images.near_duplicates:
         extra = sum(len(group) - 1 for group in images.near_duplicates)
         yield f"{extra} images look like another one: keep one of each group, they add cost and no variety."
@@ -168,10 +172,10 @@ def _advice_on_masks(
     if masks.fragments > limits.fragments:
         yield "Masks of several pieces: `annotation.split_parts=true` makes each piece an object."
         yield "Touching objects of one kind: `annotation.split=watershed` splits neighbours where features agree."
-    if images.longer_side > 1536 and settings.tile is None:
+    if images.longer_side > 1.25 * _TILE and settings.tile is None:
         yield (
             f"The images are {images.longer_side} pixels long and MaskCut sees them much smaller: cut them into tiles "
-            "by `tile=1024`."
+            f"by `tile={_TILE}`."
         )
 
 
