@@ -51,6 +51,8 @@ def test_unknown_source_names_the_ways_out() -> None:
         load_weights(torch.nn.Linear(1, 1), "weights.pth")
     with pytest.raises(CheckpointError, match=r"did you mean cutler_cascade_final\?"):
         load_weights(torch.nn.Linear(1, 1), "cutler_cascade")
+    with pytest.raises(CheckpointError, match=r"did you mean tiny_generated\?"):
+        load_weights(torch.nn.Linear(1, 1), "tiny_genrated")
 
 
 @pytest.fixture
