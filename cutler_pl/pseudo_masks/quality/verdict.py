@@ -14,6 +14,9 @@ Level = Literal["fine", "doubt", "outside", "not measured"]
 
 _POINTS: dict[Level, int] = {"fine": 0, "not measured": 0, "doubt": 1, "outside": 2}
 _TILE = 1024
+SCORE = "median score"
+SCORES_OF = "patch_descriptors"
+"""Features whose scores are judged: those of others lie elsewhere, as their Ncut values do."""
 _LIMIT = (
     "Images like these may be outside what the method can do: MaskCut is made for images with a few large objects; on "
     "street scenes 6.5 % of its masks are right (CUPS), in forests methods of this kind score AP50 below 1 %"
@@ -83,7 +86,8 @@ def judge(
     settings: RunSettings | None = None,
 ) -> Verdict:
     """Count 1 for each figure beyond its first threshold, 2 beyond its second, and judge by the sum."""
-    signs = list(_signs(masks, agreement, thresholds))
+    settings = settings or RunSettings()
+    signs = list(_signs(masks, agreement, thresholds, settings))
     points = sum(_POINTS[sign.level] for sign in signs)
     name: VerdictName = "works"
     if not masks.masks or points >= thresholds.outside_from:
@@ -93,7 +97,6 @@ def judge(
     with_mask = masks.images - masks.without_mask
     counts = f"{with_mask} of {masks.images} images have a mask, {masks.masks / masks.images:.1f} per image on average"
     reasons = ", ".join(_reason(sign) for sign in signs if _POINTS[sign.level])
-    settings = settings or RunSettings()
     means = f"MaskCut with {settings.features}" if settings.features else "MaskCut"
     sentence = {
         "works": f"MaskCut works here: {counts}, and {f'only {reasons}' if reasons else 'no figure is against them'}.",
@@ -104,13 +107,16 @@ def judge(
     return Verdict(name, sentence, advice, signs)
 
 
-def _signs(masks: MaskFigures, agreement: Agreement | None, limits: QualityThresholds) -> Iterator[Sign]:
+def _signs(
+    masks: MaskFigures, agreement: Agreement | None, limits: QualityThresholds, settings: RunSettings
+) -> Iterator[Sign]:
+    score = masks.score if settings.features == SCORES_OF else None
     values: dict[str, tuple[str, float | None, bool]] = {
         "without_mask": ("share of images without a mask", masks.without_mask / masks.images, True),
         "border": ("share of masks that touch the border", masks.border_share, True),
         "fragments": ("runs of pixels per column of a mask", masks.fragments, True),
         "fill": ("share of its box that a mask fills", masks.fill, False),
-        "score": ("median score", masks.score.median if masks.score else None, False),
+        "score": (SCORE, score.median if score else None, False),
         "agreement": ("share of masks found again", agreement.matched_share if agreement else None, False),
     }
     for name, (figure, value, higher_is_worse) in values.items():
