@@ -24,9 +24,9 @@ from cutler_pl.api import MaskCut
 from cutler_pl.api.options import read_maskcut_option
 from cutler_pl.coco import rle
 from cutler_pl.pseudo_masks.quality.agreement import build_second_run
-from cutler_pl.pseudo_masks.quality.masks import measure, sureness
 from cutler_pl.pseudo_masks.quality.options import QualityOptions, QualityThresholds
 from cutler_pl.pseudo_masks.quality.report import QualityReport, SecondSetting, assess
+from cutler_pl.pseudo_masks.quality.shapes import measure, sureness
 from cutler_pl.pseudo_masks.quality.verdict import RunSettings, other_tau
 
 

@@ -60,12 +60,15 @@ class RunSettings:
         tau: Its τ.
         features: Name of its features.
         tile: Side of its tiles.
+        split, split_parts: How its masks were split.
     """
 
     num_masks: int | None = None
     tau: float | None = None
     features: str | None = None
     tile: int | None = None
+    split: str | None = None
+    split_parts: bool = False
 
 
 @dataclass(frozen=True)
@@ -142,13 +145,13 @@ def _advice(
     if images.near_duplicates:
         extra = sum(len(group) - 1 for group in images.near_duplicates)
         yield f"{extra} images look like another one: keep one of each group, they add cost and no variety."
-    if verdict == "outside":
-        yield f"{_LIMIT}. Label some images by hand and train with `experiment=few_shot` instead."
     if verdict != "works" and settings.features == "patch_descriptors":
         yield (
             "The masks come from `patch_descriptors`, which groups color and texture; repeat with "
             "`maskcut=dino_vits16` before giving up."
         )
+    if verdict == "outside":
+        yield f"{_LIMIT}. Label some images by hand and train with `experiment=few_shot` instead."
     if masks.masks:
         yield from _advice_on_masks(verdict, masks, images, agreement, limits, settings)
 
@@ -173,10 +176,12 @@ def _advice_on_masks(
     without = masks.without_mask / masks.images > limits.without_mask
     moves = agreement is not None and agreement.matched_share < limits.agreement
     if without or moves:
+        why = "The masks depend on τ" if moves else "Many images have no mask"
         tau = "" if settings.tau is None else f" (now {settings.tau:g}; try {other_tau(settings.tau):g})"
-        yield f"The masks depend on τ: try another `maskcut.tau`{tau} and compare the reports."
-    if masks.fragments > limits.fragments:
+        yield f"{why}: try another `maskcut.tau`{tau} and compare the reports."
+    if masks.fragments > limits.fragments and not settings.split_parts:
         yield "Masks of several pieces: `annotation.split_parts=true` makes each piece an object."
+    if masks.fragments > limits.fragments and settings.split != "watershed":
         yield "Touching objects of one kind: `annotation.split=watershed` splits neighbours where features agree."
     if images.longer_side > 1.25 * _TILE and settings.tile is None:
         yield (

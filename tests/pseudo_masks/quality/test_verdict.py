@@ -106,6 +106,9 @@ def test_advise_splitting_and_tiles() -> None:
     assert "annotation.split=watershed" in text
     assert "annotation.split_parts=true" in text
     assert "tile=1024" in text
+    done = replace(SETTINGS, split="watershed", split_parts=True, tile=1024)
+    found = judge(replace(GOOD, fragments=1.5), replace(IMAGES, longer_side=4000), None, LIMITS, done)
+    assert found.advice == []
 
 
 def test_advise_on_files() -> None:
@@ -119,6 +122,7 @@ def test_outside_names_the_limits_of_the_method() -> None:
     assert found.sentence.startswith("These images are outside what MaskCut with dino_vits16 can do")
     assert "6.5 % of its masks are right (CUPS)" in found.advice[0]
     assert "AP50 below 1 %" in found.advice[0]
+    assert "few_shot" in found.advice[0]
 
 
 def test_advise_learned_features() -> None:
