@@ -54,18 +54,8 @@ def run(cfg: DictConfig) -> Path:
         )
     output = Path(cfg.output)
     root, names = list_images(cfg.input)
-    extractor = instantiate(cfg.maskcut.features)
-    if cfg.maskcut.fixed_size % extractor.patch_size:
-        size = f"the patch size {extractor.patch_size} of {cfg.maskcut.features.name}"
-        raise ConfigError(f"maskcut.fixed_size={cfg.maskcut.fixed_size} is not a multiple of {size}")
     annotation: AnnotationParams = instantiate(cfg.annotation)
-    predictor = MaskCutPredictor(
-        extractor,
-        MaskCutParams(**{field.name: cfg.maskcut[field.name] for field in fields(MaskCutParams)}),
-        solver=cfg.maskcut.solver,
-        backend=instantiate(cfg.crf),
-        keep_features=build_splitter(annotation).needs_features,
-    )
+    predictor = build_predictor(cfg)
     options = RunOptions(
         fixed_size=cfg.maskcut.fixed_size,
         annotation=annotation,
@@ -85,6 +75,26 @@ def run(cfg: DictConfig) -> Path:
         write_maskcut_page(output, names, report)
         log.info("open %s", output / "index.html")
     return OutputFolder(output).annotations
+
+
+def build_predictor(cfg: DictConfig) -> MaskCutPredictor:
+    """Features, cut and refinement as the settings say.
+
+    Raises:
+        ConfigError: The size is no multiple of the patch size.
+        CheckpointError: The features' weights cannot be loaded.
+    """
+    extractor = instantiate(cfg.maskcut.features)
+    if cfg.maskcut.fixed_size % extractor.patch_size:
+        size = f"the patch size {extractor.patch_size} of {cfg.maskcut.features.name}"
+        raise ConfigError(f"maskcut.fixed_size={cfg.maskcut.fixed_size} is not a multiple of {size}")
+    return MaskCutPredictor(
+        extractor,
+        MaskCutParams(**{field.name: cfg.maskcut[field.name] for field in fields(MaskCutParams)}),
+        solver=cfg.maskcut.solver,
+        backend=instantiate(cfg.crf),
+        keep_features=build_splitter(instantiate(cfg.annotation)).needs_features,
+    )
 
 
 class _RunRecord(Observer):

@@ -16,17 +16,21 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.utils import get_method
 from omegaconf import DictConfig
 
 from cutler_pl.commands.going_on import part_of_recipe, requeued
 from cutler_pl.commands.recipe.dry_run import print_plan
+from cutler_pl.commands.recipe.estimate import note_estimates
 from cutler_pl.commands.recipe.jobs import job_of, submit
 from cutler_pl.commands.recipe.markers import State, read_marker, write_marker
+from cutler_pl.commands.recipe.other_run import refuse_other_run
 from cutler_pl.commands.recipe.stages import Stage, fingerprints, read_stages, with_rounds
 from cutler_pl.commands.run_metadata import record_run
 from cutler_pl.errors import ConfigError, StageFailedError
 from cutler_pl.runtime import signals
 from cutler_pl.runtime.distributed import global_rank
+from cutler_pl.runtime.durations import format_duration
 from cutler_pl.runtime.locks import file_lock
 from cutler_pl.runtime.logging import get_logger
 
@@ -45,7 +49,10 @@ def run(cfg: DictConfig) -> None:
         StageFailedError: A stage in a process of its own has failed.
         CutlerError: An error of a stage; the stages before it stay finished.
     """
+    if (choose := cfg.recipe.get("choose")) is not None:
+        cfg = get_method(choose)(cfg)
     cfg = with_rounds(cfg)
+    refuse_other_run(cfg)
     stages = read_stages(cfg, maskcut_settings=_given("maskcut."))
     output = Path(cfg.recipe.output)
     if cfg.get("dry_run", False):
@@ -66,8 +73,9 @@ def run(cfg: DictConfig) -> None:
             _run_all(cfg, stages, output)
     except signals.StoppedBySignal as stop:
         raise requeued(stop) from stop
-    for line in cfg.recipe.closing_lines:
-        log.info(line)
+    for line in (*cfg.recipe.closing_lines, cfg.recipe.get("notice")):
+        if line:
+            log.info(line)
 
 
 def _run_all(cfg: DictConfig, stages: Sequence[Stage], output: Path) -> None:
@@ -76,6 +84,7 @@ def _run_all(cfg: DictConfig, stages: Sequence[Stage], output: Path) -> None:
     # a stage in a process of its own holds its part of the folder
     with file_lock(output, purpose="recipe", part="stages" if apart else None):
         record_run(output, cfg)
+        estimates = note_estimates(cfg, stages, output) if cfg.recipe.get("estimate") is not None else {}
         for number, (stage, fingerprint) in enumerate(zip(stages, fingerprints(stages), strict=True), start=1):
             title = f"stage {number} of {len(stages)}, {stage.name}"
             if read_marker(stage, fingerprint).state == "finished":
@@ -83,7 +92,9 @@ def _run_all(cfg: DictConfig, stages: Sequence[Stage], output: Path) -> None:
             elif apart:
                 _run_apart(stage, title)
             else:
-                _run_stage(stage, fingerprint, title)
+                seconds = _run_stage(stage, fingerprint, title)
+                if stage.name in estimates:
+                    log.info("%s: %s, estimated %s", title, *map(format_duration, (seconds, estimates[stage.name])))
 
 
 def _submit(cfg: DictConfig, stages: Sequence[Stage], output: Path) -> None:
@@ -153,7 +164,7 @@ def _state_of_rank_zero(stage: Stage, fingerprint: str) -> State:
     return state
 
 
-def _run_stage(stage: Stage, fingerprint: str, title: str) -> None:
+def _run_stage(stage: Stage, fingerprint: str, title: str) -> float:
     goes_on = stage.can_go_on and read_marker(stage, fingerprint).state == "begun"
     what = stage.command or stage.call._target_  # type: ignore[union-attr]
     log.info("%s: %s%s", title, "interrupted before, goes on: " if goes_on else "", what)
@@ -168,6 +179,7 @@ def _run_stage(stage: Stage, fingerprint: str, title: str) -> None:
     seconds = round(time.monotonic() - start, 1)
     write_marker(stage, fingerprint, "finished", seconds=None if goes_on else seconds)
     log.info("%s: done in %.0f s", title, seconds)
+    return seconds
 
 
 def _given(prefix: str) -> Mapping[str, Any]:
