@@ -1,6 +1,7 @@
 """HTML page of a quality report: the verdict, its figures, and the surest and the most doubtful masks."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import astuple
 from pathlib import Path
 
 from cutler_pl.coco.file_names import path_below
@@ -82,6 +83,7 @@ def _masks(report: QualityReport) -> Table:
         ("masks", figures.masks),
         ("images without a mask", figures.without_mask),
         ("masks that touch the border", _percent(figures.border_share)),
+        ("masks that touch two or more sides", _percent(figures.two_sides_share)),
         (f"masks below {SMALL:.0%} of their image", _percent(figures.small_share)),
         ("share of the image that a mask covers", _spread(figures.area)),
         ("share of the image that its masks cover, mean", _percent(figures.covered)),
@@ -90,7 +92,7 @@ def _masks(report: QualityReport) -> Table:
             (f"score of mask {position} of an image, mean", f"{score:.2f}")
             for position, score in enumerate(figures.score_by_position, start=1)
         ),
-        ("Ncut value", _spread(figures.ncut_value)),
+        ("Ncut value", _spread(figures.ncut_value, ".2g")),
     ]
     if figures.boxes_only:
         rows.append(("annotations without a mask, not counted", figures.boxes_only))
@@ -111,6 +113,8 @@ def _sheets(output: Path, images: Path, report: QualityReport) -> Iterator[Figur
     ):
         panels, titles = [], []
         for example in examples:
+            if example.file_name in report.images.unreadable:
+                continue
             try:
                 pixels = read_oriented(path_below(images, example.file_name), example.size_hw)
             except ImageReadError as error:
@@ -160,5 +164,5 @@ def _percent(share: float | None) -> str | None:
     return None if share is None else f"{100 * share:.1f} %"
 
 
-def _spread(spread: Spread | None) -> str | None:
-    return None if spread is None else f"{spread.low:.2f} / {spread.median:.2f} / {spread.high:.2f}"
+def _spread(spread: Spread | None, form: str = ".2f") -> str | None:
+    return None if spread is None else " / ".join(format(value, form) for value in astuple(spread))
