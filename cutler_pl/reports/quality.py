@@ -23,7 +23,8 @@ log = get_logger(__name__)
 PAGE = "index.html"
 SUREST, DOUBTFUL = "surest.jpg", "doubtful.jpg"
 _MAX_ROWS = 100
-_NAMES = {"works": "MaskCut works here", "doubtful": "Doubtful", "outside": "Outside what MaskCut can do"}
+_TIMES = "times the share of the image's four sides that the mask keeps off"
+_ANSWERS = {"works": "Yes", "doubtful": "Doubtful", "outside": "No, outside the method"}
 
 
 def write_quality_page(output: Path, images: Path, report: QualityReport, *, command: str) -> None:
@@ -38,7 +39,7 @@ def write_quality_page(output: Path, images: Path, report: QualityReport, *, com
         Section("Images", blocks=tuple(_images(report))),
     ]
     page = Page(
-        title=f"Will MaskCut work here? {_NAMES[verdict.verdict]}",
+        title=f"Will MaskCut work here? {_ANSWERS[verdict.verdict]}",
         intro=(verdict.sentence, "No ground truth is used: the figures say how masks look, not how right they are."),
         sections=sections,
         commands=(command,),
@@ -106,7 +107,7 @@ def _per_image(report: QualityReport) -> Table:
 
 
 def _sheets(output: Path, images: Path, report: QualityReport) -> Iterator[Figure]:
-    kind = "score" if report.masks.figures.score else "compactness, as the annotations have no score"
+    what = "score" if report.masks.figures.score else "compactness, as the annotations have no score,"
     for name, caption, examples in (
         (SUREST, "Surest", report.masks.surest),
         (DOUBTFUL, "Most doubtful", report.masks.most_doubtful),
@@ -124,7 +125,7 @@ def _sheets(output: Path, images: Path, report: QualityReport) -> Iterator[Figur
             titles.append(_title(example))
         if panels:
             save_image(output / name, contact_sheet(panels, titles, height=240))
-            yield Figure(output / name, caption=f"{caption} mask of an image each, by {kind}.")
+            yield Figure(output / name, caption=f"{caption} mask of each image: {what} {_TIMES}.")
 
 
 def _title(example: Example) -> str:
