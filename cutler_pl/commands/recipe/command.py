@@ -1,7 +1,7 @@
 """Run the stages of a recipe (`conf/recipe/*.yaml`) one after another, each in its own folder.
 
 Finished stages are skipped; an interrupted one goes on where its command can, else it starts again in an empty folder.
-A stage depends on its settings and those of the stages before it: a changed setting redoes all later stages. Settings
+A stage depends on its settings and on the stages that it reads: a changed setting redoes what depends on it. Settings
 `maskcut.*` of the command line hold for each MaskCut stage.
 """
 
