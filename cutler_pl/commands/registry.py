@@ -19,7 +19,7 @@ COMMANDS = {
     "quality": Command(_MASKS, "will MaskCut work here? figures of its masks, a verdict and a page"),
     "train": Command(_DETECTORS, "train a detector on images and a COCO file"),
     "self_train": Command(_DETECTORS, "the next round's annotations from a detector's predictions"),
-    "predict": Command(_DETECTORS, "boxes and masks of images, as COCO results and overlays"),
+    "predict": Command(_DETECTORS, "boxes and masks of images, videos or a camera, as JSON and overlays"),
     "evaluate": Command(_DETECTORS, "AP and AR against ground truth, with tables and a page"),
     "export": Command(_DETECTORS, "a detector as one ONNX file"),
     "recipe": Command(_DETECTORS, "several commands in a row, resumable"),

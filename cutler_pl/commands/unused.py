@@ -202,7 +202,8 @@ UNUSED: dict[str, tuple[Unused, ...]] = {
     ),
     "predict": (
         *_RUN, *_DETECTOR, _TILES,
-        Unused(("overlay_score",), "overlays=false draws nothing", _unset("overlays")),
+        Unused(("overlay_score",), "overlays=false draws nothing", _unset("overlays", "track")),
+        Unused(("show",), "overlays=false draws nothing", _unset("overlays")),
     ),
     "evaluate": (
         _OUTPUT_DIR, _LOGGER, _TRAINING, *_DETECTOR, _TILES,

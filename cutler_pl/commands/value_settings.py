@@ -234,7 +234,13 @@ VALUE_SETTINGS: dict[str, Rules] = {
         "scheduler": _GROUP,
     },
     "self_train": {**_INFERENCE, **fields_of("", RoundOptions)},
-    "predict": {**_INFERENCE, "overlays": FLAG, "overlay_score": SHARE, "overwrite": FLAG},
+    "predict": {
+        **_INFERENCE,
+        **dict.fromkeys(("overlays", "overwrite", "half", "track", "show"), FLAG),
+        "overlay_score": SHARE,
+        "device": optional(_TEXT),
+        "max_frames": optional(COUNT),
+    },
     "evaluate": {
         **_INFERENCE,
         "dataset": FREE,  # a number is a name, too; `plan` says what names can be
