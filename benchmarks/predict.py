@@ -1,8 +1,8 @@
 """What `cutler predict` adds to its detector: images per CPU-second of a folder, and the memory of a video.
 
-The detector's own rate is that of images in memory, one at a time, without masks in full size; the folder's has reading,
-masks as run lengths, JSON and overlays in it. Both run in this process, in turns. The video's memory is that of a process
-of its own, sampled while it runs.
+The detector's own rate is that of `CutLER.predict` on images in memory, one at a time; that of the network alone, whose
+masks are still small, is printed, too. The folder's rate has reading, JSON and overlays in it. All run in this process,
+in turns. The video's memory is that of a process of its own, sampled while it runs.
 
     python benchmarks/predict.py --images <folder> [--checkpoint <file>] [--device cuda] [--video]
 """
@@ -85,19 +85,24 @@ def rates(options: argparse.Namespace, checkpoint: Path, folder: Path) -> None:
     model = CutLER.from_pretrained(checkpoint, device=options.device)
     clock = time.process_time if options.device == "cpu" and not options.workers else time.perf_counter
     tensors = [torch.from_numpy(image).permute(2, 0, 1).contiguous() for image in images]
-    own, runs = [], {"overlays=false": [], "overlays=true": []}
+    network, own, runs = [], [], {"overlays=false": [], "overlays=true": []}
     for repeat in range(options.repeats + 1):
         start = clock()
         for tensor in tensors:
             found = model.detector.predict([tensor.to(model.device)])
             found[0]["scores"].cpu()
+        network.append((clock() - start) / len(images))
+        start = clock()
+        for image in images:
+            model.predict(image)
         own.append((clock() - start) / len(images))
         for setting, seconds in runs.items():
             whole = command(options, checkpoint, folder, setting, f"{repeat}_{setting}")
             seconds.append(whole / len(images))
     own_s = median(own[1:])
     print(f"{torch.__version__}, {options.device}, {options.threads} threads, {options.workers} workers")
-    print(f"detector alone: {own_s:.4f} s per image, {1 / own_s:.2f} images per second")
+    print(f"network alone: {median(network[1:]):.4f} s per image")
+    print(f"detector: {own_s:.4f} s, {1 / own_s:.2f} images per second")
     for setting, seconds in runs.items():
         print(f"folder, {setting}: {median(seconds[1:]):.4f} s, {own_s / median(seconds[1:]):.3f} of its rate")
 
@@ -106,7 +111,8 @@ def command(options: argparse.Namespace, checkpoint: Path, folder: Path, setting
     """Seconds from the first image to the last of a run over the folder."""
     clock = time.process_time if options.device == "cpu" and not options.workers else time.perf_counter
     words = [f"checkpoint='{checkpoint}'", f"input='{folder}/images'", f"output='{folder}/{name}'", setting]
-    words += [f"device={options.device}", f"num_workers={options.workers}", "callbacks.progress=null", *options.overrides]
+    words += [f"device={options.device}", f"num_workers={options.workers}", "callbacks.progress=null"]
+    words += options.overrides
     times: list[float] = []
     run_trainer = predict.write_predictions
 

@@ -5,7 +5,6 @@ from jaxtyping import Float, Int64
 
 from cutler_pl.runtime.imports import require, supervision
 
-
 _MIN_SCORE = 0.1  # weaker detections belong to no track, as in the paper
 _MIN_IOU = 0.2  # of a detection with the place where its track is expected, as in the paper
 

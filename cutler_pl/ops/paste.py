@@ -55,7 +55,7 @@ def paste_crops(
     *,
     threshold: float = MASK_THRESHOLD,
 ) -> Iterator[tuple[Bool[Tensor, "_ _"], int, int]]:
-    """The masks of `paste_masks` one by one, each with the pixels it can reach only, and the place of the upper left."""
+    """The masks of `paste_masks` one by one: the pixels that each can reach, and the place (top, left) of the first."""
     for index in range(len(boxes)):
         one = slice(index, index + 1)
         x0, y0, x1, y1 = window = _extent(boxes[one].float(), probabilities.shape[1], size_hw)

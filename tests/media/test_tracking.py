@@ -20,7 +20,7 @@ def boxes_at(step: int) -> np.ndarray:
 
 
 def test_ids_follow_the_objects() -> None:
-    """Whatever the order of the detections; also over a frame in which one is not found, and one in which it is weak."""
+    """Whatever the order of the detections; also over a frame in which one is missing, and one in which it is weak."""
     pytest.importorskip("trackers", reason=NEEDS_TRACKERS)
     tracker = Tracker(frame_rate=25.0, min_score=0.5)
     rng = np.random.default_rng(0)
