@@ -142,7 +142,10 @@ _RECIPE: Rules = {
     "dry_run": FLAG,
     "recipe": _GROUP,
     **{f"recipe.{name}": COUNT for name in ("max_passes",)},
-    **{f"recipe.{name}": optional(COUNT) for name in ("steps", "steps_round_1", "steps_rounds", "batch_size")},
+    **{
+        f"recipe.{name}": optional(COUNT)
+        for name in ("steps", "steps_round_1", "steps_rounds", "batch_size", "accumulate")
+    },
     **{f"recipe.{name}": Integer(1, 1_000_000) for name in ("train_scenes", "test_scenes")},
     "recipe.min_score": SHARE,
     **{f"recipe.{name}": rule for name, rule in _OWN.items()},
