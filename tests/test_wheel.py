@@ -76,7 +76,8 @@ def test_commands_from_the_wheel(run, environment: Path) -> None:
 @pytest.mark.slow
 def test_packaged_detector_predicts_from_the_wheel(run, tmp_path: Path) -> None:
     write_scenes(tmp_path / "images", 1, SceneParams(height=64, width=64), seed=0)
-    run("cutler", "predict", "checkpoint=tiny_generated", f"input='{tmp_path / 'images'}'", "output=found", "trainer=cpu")
+    words = ("checkpoint=tiny_generated", f"input='{tmp_path / 'images'}'", "output=found", "trainer=cpu")
+    run("cutler", "predict", *words)
     assert json.loads((tmp_path / "empty folder" / "found" / "predictions.json").read_text())
 
 

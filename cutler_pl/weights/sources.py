@@ -66,8 +66,8 @@ def locate_weights(source: str | Path) -> Path:
     if isinstance(source, str) and _HUB_ID.fullmatch(name) and not name.endswith(_ENDINGS):
         return _fetch_from_hub(name)
     raise WeightsNotFoundError(
-        f"{name}: no such file, and not the name of a packaged or released one{_suggestion(name)}; give a path, an https address "
-        "or a repository of the Hugging Face hub; cutler weights lists the names"
+        f"{name}: no such file, and not the name of a packaged or released one{_suggestion(name)}; give a path, "
+        "an https address or a repository of the Hugging Face hub; cutler weights lists the names"
     )
 
 
