@@ -1,11 +1,12 @@
 """Calibrate the verdict of `cutler quality` on generated images of easy and hopeless kinds.
 
     python benchmarks/quality.py [--sets 3] [--images 8] [--seed 0] [--features patch_descriptors]
+    python benchmarks/quality.py --own <folder> --truth <COCO json>
 
 One line per set: the share of its masks with IoU >= 0.5 with an object of the ground truth, which judges and which
 the command never sees; the figures of the command; its verdict. Then, for each figure, the worst value of a set of an
 easy kind, the best one of a hopeless kind, and the share of pairs of an easy and a hopeless set in which the easy one
-has the better value; and how well the sureness of a mask tells right ones from wrong ones.
+has the better value, sets without a value left out; and how well the sureness of masks tells right from wrong ones.
 """
 
 import argparse
@@ -23,9 +24,9 @@ from cutler_pl.api import MaskCut
 from cutler_pl.api.options import read_maskcut_option
 from cutler_pl.coco import rle
 from cutler_pl.pseudo_masks.quality.agreement import build_second_run
-from cutler_pl.pseudo_masks.quality.masks import measure, sureness
 from cutler_pl.pseudo_masks.quality.options import QualityOptions, QualityThresholds
 from cutler_pl.pseudo_masks.quality.report import QualityReport, SecondSetting, assess
+from cutler_pl.pseudo_masks.quality.shapes import measure, sureness
 from cutler_pl.pseudo_masks.quality.verdict import RunSettings, other_tau
 
 
@@ -36,6 +37,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--images", type=int, default=8, help="images of each set")
     parser.add_argument("--seed", type=int, default=0, help="of the first set of each kind")
     parser.add_argument("--features", default="patch_descriptors")
+    parser.add_argument("--own", type=Path, help="images of one's own instead, with")
+    parser.add_argument("--truth", type=Path, help="their ground truth of one category, of id 1")
     return parser.parse_args()
 
 
@@ -44,6 +47,9 @@ def main() -> None:
     args = parse_args()
     torch.set_num_threads(1)
     maskcut = MaskCut(args.features)
+    if args.own:
+        print_own(maskcut, args.own, args.truth)
+        return
     rows: list[tuple[bool, dict[str, float | None]]] = []
     masks: list[tuple[float, float, bool]] = []
     names: list[str] = []
@@ -79,6 +85,23 @@ def main() -> None:
     print(f"\nright masks before wrong ones, of {len(table)}: by score {score:.2f}, by sureness {sure:.2f}")
 
 
+def print_own(maskcut: MaskCut, images: Path, truth: Path) -> None:
+    """Print the figures of images of one's own."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        (folder / "images").symlink_to(images.resolve())
+        (folder / "truth.json").write_bytes(truth.read_bytes())
+        right, scored = find_masks(maskcut, folder)
+        report = judged(folder, maskcut.name)
+    table = np.array(scored, dtype=np.float64)
+    is_right = table[:, 2] == 1
+    for sign in report.verdict.signs:
+        print(f"{sign.figure:42}{sign.value:8.2f} {sign.level}")
+    print(f"{report.verdict.verdict}; right are {right:.2f} of {len(table)} masks; ", end="")
+    score, sure = (auc(column[is_right], column[~is_right]) for column in table.T[:2])
+    print(f"right masks before wrong ones: by score {score:.2f}, by sureness {sure:.2f}")
+
+
 def find_masks(maskcut: MaskCut, folder: Path) -> tuple[float, list[tuple[float, float, bool]]]:
     """Write `annotations.json` by MaskCut; the share of right masks, and score, sureness and rightness of each."""
     truth = json.loads((folder / "truth.json").read_text())
@@ -86,7 +109,9 @@ def find_masks(maskcut: MaskCut, folder: Path) -> tuple[float, list[tuple[float,
     scored: list[tuple[float, float, bool]] = []
     for image in truth["images"]:
         found = maskcut.predict(folder / "images" / image["file_name"]).to_coco(image_id=image["id"])
-        objects = [one["segmentation"] for one in truth["annotations"] if one["image_id"] == image["id"]]
+        size = image["height"], image["width"]
+        records = [one for one in truth["annotations"] if one["image_id"] == image["id"] and not one["iscrowd"]]
+        objects = [rle.to_rle(one["segmentation"], *size) for one in records]
         codes = [one["segmentation"] for one in found]
         best = rle.iou(codes, objects).max(1, initial=0)
         if found:

@@ -53,12 +53,12 @@ def run(cfg: DictConfig) -> Path:
             second=second_setting(cfg.agreement, recorded),
             settings=_settings(recorded),
         )
+        write_quality(output, report)  # first: the next run knows the folder by it
         record_run(output, cfg)
         command = shlex.join(
             ["cutler", "quality", *(f"{key}={cfg[key]}" for key in ("annotations", "images", "output"))]
         )
         write_quality_page(output, Path(cfg.images), report, command=command)
-        write_quality(output, report)
     log.info("%s: %s", report.verdict.verdict, report.verdict.sentence)
     for text in report.verdict.advice:
         log.info("advice: %s", text)
@@ -79,17 +79,19 @@ def _check_free(output: Path, *, overwrite: bool) -> None:
 def _recorded(annotations: Path) -> dict[str, Any]:
     """What the MaskCut run was made with, of which `annotations` is the output; empty where there is no record."""
     recorded = read_parameters(annotations.parent / "shards") or {}
-    groups = (recorded.get(name, {}) for name in ("cut", "crf", "features", "tiles"))
+    groups = (recorded.get(name, {}) for name in ("cut", "crf", "features", "tiles", "annotation"))
     return recorded if "fixed_size" in recorded and all(isinstance(group, dict) for group in groups) else {}
 
 
 def _settings(recorded: dict[str, Any]) -> RunSettings:
-    cut, features = recorded.get("cut", {}), recorded.get("features", {})
+    cut, features, annotation = (recorded.get(name, {}) for name in ("cut", "features", "annotation"))
     return RunSettings(
         num_masks=cut.get("num_masks"),
         tau=cut.get("tau"),
         features=features.get("name"),
         tile=recorded.get("tiles", {}).get("tile"),
+        split=annotation.get("split"),
+        split_parts=annotation.get("split_parts", False),
     )
 
 

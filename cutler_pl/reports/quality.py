@@ -8,6 +8,7 @@ from cutler_pl.errors import ImageReadError
 from cutler_pl.images import read_oriented
 from cutler_pl.pseudo_masks.quality.masks import SMALL, Example, Spread
 from cutler_pl.pseudo_masks.quality.report import QualityReport
+from cutler_pl.pseudo_masks.quality.verdict import SCORE, SCORES_OF
 from cutler_pl.reports.html_report import Figure, Page, Section, write_page
 from cutler_pl.reports.tables import Cell, Table
 from cutler_pl.runtime.environment import run_metadata
@@ -61,6 +62,8 @@ def _signs(report: QualityReport) -> Table:
         f"A figure beyond its first threshold counts 1, beyond its second 2: doubtful from {limits.doubtful_from} on, "
         f"outside from {limits.outside_from} on, or without any mask."
     ]
+    if report.masks.figures.score and all(sign.value is None for sign in report.verdict.signs if sign.figure == SCORE):
+        notes.append(f"The scores are not judged: the thresholds hold for `{SCORES_OF}` alone.")
     if report.agreement is None:
         notes.append(f"Agreement is not measured: {report.agreement_note}.")
     else:

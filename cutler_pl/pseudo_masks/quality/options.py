@@ -44,7 +44,7 @@ class QualityThresholds:
         border, border_outside: Share of masks that touch the border of their image.
         fragments, fragments_outside: Runs of mask pixels per column of the mask's box; about 1 for one compact piece.
         fill, fill_outside: Share of its box that a mask fills; lower is worse.
-        score, score_outside: Median score of the masks; lower is worse.
+        score, score_outside: Median score of the masks of `patch_descriptors`; lower is worse.
         agreement, agreement_outside: Share of masks found again by the second run; lower is worse.
         doubtful_from, outside_from: Sums from which on the verdict is that; a figure beyond its first threshold counts
             1, beyond its second 2.

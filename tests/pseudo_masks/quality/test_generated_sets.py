@@ -48,7 +48,7 @@ def verdict(folder: Path, names: list[str]) -> str:
         options=QualityOptions(),
         thresholds=QualityThresholds(),
         second=SecondSetting(None, "not asked for"),
-        settings=RunSettings(),
+        settings=RunSettings(features="patch_descriptors"),
     )
     return report.verdict.verdict
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from cutler_pl.coco import rle
-from cutler_pl.pseudo_masks.quality.masks import MaskReport, Spread, evenly_spaced, measure, read_masks, sureness
+from cutler_pl.pseudo_masks.quality.masks import MaskReport, Spread, evenly_spaced, read_masks
 
 SIZE = (10, 20)
 
@@ -37,26 +37,6 @@ def written(folder: Path, *images: list[tuple[np.ndarray, dict[str, Any]]]) -> P
 
 def read(path: Path, *, num_examples: int = 2, sample: int = 8) -> MaskReport:
     return read_masks(path, path.parent, path.parent / "scratch", num_examples=num_examples, sample=sample)
-
-
-def test_measure_shapes() -> None:
-    two_pieces = box(2, 4, 4, 8) | box(6, 4, 8, 8)
-    whole_columns = box(0, 5, 10, 10)
-    codes = [rle.encode(mask) for mask in (box(2, 4, 7, 8), two_pieces, box(0, 0, 5, 4), whole_columns)]
-    expected = [
-        [20 / 200, 0, 1.0, 1.0],
-        [16 / 200, 0, 2.0, 16 / 24],  # two runs in each of four columns, half of the rows between them
-        [20 / 200, 2, 1.0, 1.0],
-        [50 / 200, 2, 1 / 5, 1.0],  # one run goes through all five columns
-    ]
-    np.testing.assert_allclose(measure(codes), expected)
-
-
-def test_sureness_is_score_away_from_sides() -> None:
-    shapes = np.array([[0.1, 0, 1, 1], [0.5, 2, 2, 1]])
-    records = [{"score": 0.8}, {"score": 0.6}]
-    np.testing.assert_allclose(sureness(records, shapes), [0.8, 0.3])
-    np.testing.assert_allclose(sureness([{}, {"score": 0.6}], shapes), [0.9, 0.5 / 2 / 2])
 
 
 def test_figures_of_a_file(tmp_path: Path) -> None:

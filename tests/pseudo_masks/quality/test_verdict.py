@@ -53,14 +53,19 @@ def agreement(share: float) -> Agreement:
         ({"border_share": 0.85, "fragments": 1.5, "fill": 0.55}, "outside"),
         ({"border_share": 1.0, "fragments": 1.5}, "outside"),
         ({"without_mask": 4, "fill": 0.3}, "outside"),
-        ({"score": Spread(0.1, 0.55, 0.6)}, "doubtful"),
-        ({"score": None}, "works"),
         ({"masks": 0, "border_share": None, "fragments": None, "fill": None, "score": None}, "outside"),
     ],
 )
 def test_sum_of_signs_decides(changes: dict[str, object], verdict: str) -> None:
     masks = replace(GOOD, **changes)  # type: ignore[arg-type]
     assert judge(masks, IMAGES, None, LIMITS, SETTINGS).verdict == verdict
+
+
+def test_scores_of_other_features_are_not_judged() -> None:
+    low = replace(GOOD, score=Spread(0.1, 0.55, 0.6))
+    assert judge(low, IMAGES, None, LIMITS, RunSettings(features="patch_descriptors")).verdict == "doubtful"
+    assert judge(low, IMAGES, None, LIMITS, SETTINGS).verdict == "works"
+    assert judge(low, IMAGES, None, LIMITS).verdict == "works"
 
 
 def test_agreement_is_a_sign() -> None:
@@ -101,6 +106,9 @@ def test_advise_splitting_and_tiles() -> None:
     assert "annotation.split=watershed" in text
     assert "annotation.split_parts=true" in text
     assert "tile=1024" in text
+    done = replace(SETTINGS, split="watershed", split_parts=True, tile=1024)
+    found = judge(replace(GOOD, fragments=1.5), replace(IMAGES, longer_side=4000), None, LIMITS, done)
+    assert found.advice == []
 
 
 def test_advise_on_files() -> None:
@@ -114,6 +122,7 @@ def test_outside_names_the_limits_of_the_method() -> None:
     assert found.sentence.startswith("These images are outside what MaskCut with dino_vits16 can do")
     assert "6.5 % of its masks are right (CUPS)" in found.advice[0]
     assert "AP50 below 1 %" in found.advice[0]
+    assert "few_shot" in found.advice[0]
 
 
 def test_advise_learned_features() -> None:
