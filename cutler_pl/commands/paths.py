@@ -58,6 +58,7 @@ PATH_SETTINGS: dict[str, tuple[PathSetting, ...]] = {
     "quality": (
         PathSetting("annotations", Kind.FILE, optional=False),
         PathSetting("images", Kind.FOLDER, optional=False),
+        PathSetting("agreement_weights", Kind.WEIGHTS),
         _OUTPUT,
     ),
     "train": (

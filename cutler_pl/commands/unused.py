@@ -185,6 +185,7 @@ UNUSED: dict[str, tuple[Unused, ...]] = {
     "quality": (
         *_PATHS,
         Unused(("agreement_images",), "agreement=null has no second run", _unset("agreement")),
+        Unused(("agreement_weights",), "only another backbone has other weights", _is("agreement", None, "tau")),
     ),
     "train": (
         Unused(("paths.datasets",), "no file of the catalogue is used", _no_part_of("paths.datasets")),

@@ -148,6 +148,7 @@ CASES = [
     ("self_train predictions=p.json annotations=a.json", "checkpoint=a.ckpt", "merged as they are"),
     ("self_train predictions=p.json annotations=a.json", "trainer=ddp", "merged as they are"),
     ("quality agreement=null", "agreement_images=3", "no second run"),
+    ("quality", "agreement_weights=a.pth", "another backbone"),
     ("prepare_dataset name=voc root=.", "mirror=https://a.b", "fetch=true"),
     ("prepare_dataset name=voc fetch=true", "num_examples=1", "as it is"),
     ("make_coco_splits released=a.zip", "seed=4", "released="),
