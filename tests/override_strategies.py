@@ -28,6 +28,7 @@ CHOSEN = {
     "quickstart": [],
     "make_coco_splits": [],
     "export_labels": ["format=coco"],
+    "discover": ["maskcut=patch_descriptors"],
     "quality": [],
     "prepare_dataset": ["name=coco"],
     "merge_shards": [],
