@@ -83,15 +83,15 @@ def _counts(found: Clusters, names: Mapping[int, str | None] | None) -> Section:
         float(np.mean(found.typicality[found.numbers == number], dtype=np.float64))
         for number in range(1, found.count + 1)
     ]
-    rows: list[tuple[str, int, float | None]] = [
-        (_title(number, names), size, round(mean, 2))
+    rows: list[tuple[str, int, str | None]] = [
+        (_title(number, names), size, f"{mean:.2f}")
         for number, (size, mean) in enumerate(zip(found.sizes, typicality, strict=True), 1)
     ]
     if in_none := int((found.numbers == 0).sum()):
         rows.append(("in no cluster", in_none, None))
     tables = [Table(["cluster", "objects", "similarity"], rows, title="Clusters")]
     if found.silhouettes:
-        tried = [(k, round(value, 3)) for k, value in sorted(found.silhouettes.items())]
+        tried = [(k, f"{value:.3f}") for k, value in sorted(found.silhouettes.items())]
         tables.append(Table(["k", "silhouette"], tried, title="Numbers of clusters tried"))
     text = ["Similarity is the mean cosine of the objects with the mean of their cluster."]
     if found.count > MAX_CLUSTERS:
