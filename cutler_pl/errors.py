@@ -17,6 +17,10 @@ class ImageReadError(CutlerError, OSError):
     """A file cannot be read as an image, or the image is outside the accepted sizes."""
 
 
+class VideoReadError(CutlerError, OSError):
+    """A file cannot be read as a video, or a camera gives none."""
+
+
 class AnnotationError(CutlerError, ValueError):
     """A COCO file, or predictions in COCO form, break the format."""
 

@@ -26,6 +26,7 @@ CHOSEN = {
     "self_train": [],
     "export": [],
     "quickstart": [],
+    "own": [],
     "make_coco_splits": [],
     "export_labels": ["format=coco"],
     "discover": ["maskcut=patch_descriptors"],

@@ -27,7 +27,8 @@ def commands(page: str) -> Iterator[str]:
 
 
 COMMANDS = list(commands("README.md"))
-GUIDES = tuple(f"docs/{name}.md" for name in ("datasets", "evaluation", "install", "labels", "maskcut", "usage"))
+PAGES = ("datasets", "evaluation", "install", "labels", "maskcut", "own-images", "prediction", "usage")
+GUIDES = tuple(f"docs/{name}.md" for name in PAGES)
 IN_DOCS = [command for page in GUIDES for command in commands(page)]
 
 

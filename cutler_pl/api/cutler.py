@@ -1,6 +1,7 @@
 """A trained detector that people call."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +10,19 @@ import torch
 from cutler_pl.api.device import choose_device
 from cutler_pl.api.inputs import ImageInput, Pixels, predict_inputs
 from cutler_pl.api.result import Result
+from cutler_pl.api.video import FrameResult, predict_frames
 from cutler_pl.errors import InputError
+from cutler_pl.media.camera import open_video
+from cutler_pl.media.tracking import Tracker
 from cutler_pl.models import Detector, DetectorMetadata, load_detector
 from cutler_pl.models.detections import CompactPrediction
 from cutler_pl.models.predictions import best_first, encode_masks
 from cutler_pl.models.tiled import EncodedPrediction, TiledDetector
 from cutler_pl.ops.tiles import TileParams
+from cutler_pl.runtime.logging import get_logger
 from cutler_pl.runtime.ranges import SHARE, check, optional
+
+log = get_logger(__name__)
 
 
 class CutLER:
@@ -97,6 +104,36 @@ class CutLER:
         return predict_inputs(images, predict, batch_size=batch_size)
 
     __call__ = predict
+
+    def predict_video(
+        self,
+        source: str | Path,
+        *,
+        score_threshold: float | None = None,
+        batch_size: int = 1,
+        track: bool = False,
+        track_score: float = 0.35,
+    ) -> Iterator[FrameResult]:
+        """Detect the objects of each frame of a video, in constant memory; what cannot be read of it is logged.
+
+        Args:
+            source: A video file, or `camera:<number>`.
+            score_threshold: Detections score above it; None for the detector's own.
+            batch_size: Frames that go through the network together.
+            track: Give the objects track ids; needs the extra `video`.
+            track_score: Detections from this score up start a track.
+
+        Raises:
+            VideoReadError: It cannot be read as a video, or there is no such camera.
+            OptionalDependencyError: A package of the extra is missing.
+        """
+        predict = partial(self.predict, score_threshold=score_threshold)
+        with open_video(source) as video:
+            tracker = Tracker(frame_rate=float(video.rate), min_score=track_score) if track else None
+            for _, result in predict_frames(predict, video.frames(), batch_size=batch_size, tracker=tracker):
+                yield result
+            if damage := video.damage():
+                log.warning("%s: %s", source, damage)
 
     def _result(self, prediction: CompactPrediction | EncodedPrediction, image: Pixels, path: Path | None) -> Result:
         index = best_first(prediction)

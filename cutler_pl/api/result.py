@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Bool, Float, Int64, UInt8
 from PIL import Image
 from torch import Tensor
 
@@ -79,13 +79,12 @@ class Result:
         if isinstance(places, Tensor) and not len(places):
             places = slice(0)
         chosen = torch.arange(len(self))[places].reshape(-1)
-        return replace(
-            self,
-            boxes=self.boxes[chosen],
-            scores=self.scores[chosen],
-            labels=self.labels[chosen],
-            encoded=[self.encoded[place] for place in chosen.tolist()],
-        )
+        return replace(self, **self._at(chosen))
+
+    def _at(self, chosen: Int64[Tensor, " chosen"]) -> dict[str, Any]:
+        """The values of some of the objects."""
+        encoded = [self.encoded[place] for place in chosen.tolist()]
+        return {name: getattr(self, name)[chosen] for name in ("boxes", "scores", "labels")} | {"encoded": encoded}
 
     def __repr__(self) -> str:
         height, width = self.image_size_hw
@@ -100,15 +99,23 @@ class Result:
             ImageReadError: The image's file cannot be read any more.
         """
         shown = self[self.scores >= score_threshold]
-        several = len(self.names) > 1
         drawn = draw_instances(
             read_image(self.image) if isinstance(self.image, Path) else self.image,
             shown.masks,
             boxes=shown.boxes,
             scores=shown.scores,
-            labels=[self.names[label] for label in shown.labels.tolist()] if several else None,
+            labels=shown._labels(),
+            colors=shown._colors(),
         )
         return Image.fromarray(drawn)
+
+    def _labels(self) -> list[str] | None:
+        """What is written beside the objects: their classes, where there are several."""
+        return [self.names[label] for label in self.labels.tolist()] if len(self.names) > 1 else None
+
+    def _colors(self) -> UInt8[np.ndarray, "boxes 3"] | None:
+        """Their colors; None for those of their places."""
+        return None
 
     def save(self, path: str | Path, *, score_threshold: float = 0.0) -> None:
         """Write COCO results to a `.json` file, or else the plot as an image.

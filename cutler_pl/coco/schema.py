@@ -44,7 +44,7 @@ class Category(TypedDict):
 
 
 class Instance(TypedDict):
-    """One object; `score` is kept from the prediction it came from.
+    """One object; `score` is kept from the prediction it came from, `ncut_value` is of the cut that found it.
 
     Parts of one mask that MaskCut split have the same number in `split_from`.
     """
@@ -53,6 +53,7 @@ class Instance(TypedDict):
     area: float
     segmentation: NotRequired[Segmentation]
     score: NotRequired[float]
+    ncut_value: NotRequired[float]
     split_from: NotRequired[int]
 
 

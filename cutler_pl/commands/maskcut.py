@@ -49,15 +49,8 @@ def run(cfg: DictConfig) -> Path:
     output = Path(cfg.output)
     require_features(cfg)
     root, names = list_images(cfg.input)
-    extractor = chosen_features(cfg)
     annotation: AnnotationParams = instantiate(cfg.annotation)
-    predictor = MaskCutPredictor(
-        extractor,
-        MaskCutParams(**{field.name: cfg.maskcut[field.name] for field in fields(MaskCutParams)}),
-        solver=cfg.maskcut.solver,
-        backend=instantiate(cfg.crf),
-        keep_features=build_splitter(annotation).needs_features,
-    )
+    predictor = build_predictor(cfg)
     options = RunOptions(
         fixed_size=cfg.maskcut.fixed_size,
         annotation=annotation,
@@ -77,6 +70,22 @@ def run(cfg: DictConfig) -> Path:
         write_maskcut_page(output, names, report)
         log.info("open %s", output / "index.html")
     return OutputFolder(output).annotations
+
+
+def build_predictor(cfg: DictConfig) -> MaskCutPredictor:
+    """Features, cut and refinement as the settings say.
+
+    Raises:
+        ConfigError: No features are chosen, or the size is no multiple of the patch size.
+        CheckpointError: The features' weights cannot be loaded.
+    """
+    return MaskCutPredictor(
+        chosen_features(cfg),
+        MaskCutParams(**{field.name: cfg.maskcut[field.name] for field in fields(MaskCutParams)}),
+        solver=cfg.maskcut.solver,
+        backend=instantiate(cfg.crf),
+        keep_features=build_splitter(instantiate(cfg.annotation)).needs_features,
+    )
 
 
 class _RunRecord(Observer):

@@ -45,7 +45,14 @@ _DATASETS = PathSetting("paths.datasets", Kind.OUTPUT_FOLDER, optional=False)
 _RECIPE = (PathSetting("recipe.output", Kind.OUTPUT_FOLDER, optional=False), PathSetting("recipe.images", Kind.FOLDER))
 
 PATH_SETTINGS: dict[str, tuple[PathSetting, ...]] = {
-    "quickstart": (PathSetting("images", Kind.FOLDER), *_RECIPE),
+    "quickstart": _RECIPE,
+    "own": (
+        PathSetting("images", Kind.FOLDER, optional=False),
+        _OUTPUT,
+        PathSetting("weights", Kind.WEIGHTS),
+        PathSetting("init", Kind.WEIGHTS),
+        *_RECIPE,
+    ),
     "maskcut": (_INPUT, _OUTPUT, PathSetting("maskcut.features.weights", Kind.WEIGHTS)),
     "merge_shards": (_OUTPUT, PathSetting("sources", Kind.LIST)),
     "quality": (

@@ -1,29 +1,34 @@
 """Run a detector over images: COCO results, the list of the images, overlays."""
 
 from collections.abc import Mapping, Sequence, Set
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, ListConfig
 
+from cutler_pl.api.cutler import CutLER
 from cutler_pl.coco.failures import FAILURES_NAME, write_failures
 from cutler_pl.coco.schema import Category, Coco, Image, Result
 from cutler_pl.commands.instantiate import build_trainer, load_detector_from
 from cutler_pl.commands.interrupted_predictions import keep_interrupted
+from cutler_pl.commands.predict_device import apply_device, device_of
 from cutler_pl.commands.predict_file import predict_image
 from cutler_pl.commands.predict_output import output_file, refuse_other_run
+from cutler_pl.commands.predict_videos import VideoFolder, predict_to_file
 from cutler_pl.commands.run_metadata import record_run
 from cutler_pl.commands.settings import require
 from cutler_pl.commands.tiling import tiling
 from cutler_pl.data import EvalDataModule, PredictDataModule
 from cutler_pl.data.image_datamodule import ImageFiles
 from cutler_pl.errors import ConfigError, DatasetNotFoundError
-from cutler_pl.media.sources import find_sources
+from cutler_pl.media.sources import Sources, find_sources
 from cutler_pl.models import Detector, DetectorMetadata
 from cutler_pl.models.tiled import TiledDetector
 from cutler_pl.runtime.distributed import gather, global_rank
 from cutler_pl.runtime.files import write_json
+from cutler_pl.runtime.imports import require as require_extra
 from cutler_pl.runtime.locks import rank_zero_lock
 from cutler_pl.runtime.logging import get_logger
 from cutler_pl.training import DetectorModule
@@ -33,35 +38,71 @@ from cutler_pl.types import ImageTensor
 from cutler_pl.visual.figure_path import figure_path, names_alike
 from cutler_pl.visual.image_files import save_image
 from cutler_pl.visual.records import draw_records
+from cutler_pl.visual.window import Window
 
 log = get_logger(__name__)
 
 
 def run(cfg: DictConfig) -> Path:
-    """Predict on whatever `input` names, as `conf/predict.yaml` describes; returns the COCO results file.
+    """Predict on whatever `input` names, as `conf/predict.yaml` describes.
+
+    Returns:
+        The COCO results file; of a video its JSON file, of several in a folder that folder.
 
     Raises:
         DatasetNotFoundError: There is no readable image.
+        VideoReadError: There is no readable video, or the only one is damaged.
         ConfigError: The output exists, or does not go with the input.
         CheckpointError: The checkpoint cannot be read or does not fit the model.
         OutputLockedError: Another run writes to the output.
     """
     require(cfg, "checkpoint", "input", "output")
     sources = find_sources(list(cfg.input) if isinstance(cfg.input, ListConfig) else cfg.input)
-    if not sources.images:
-        raise ConfigError(f"input={cfg.input}: no image; videos and cameras are not read yet")
     file, output = output_file(cfg, sources), Path(cfg.output)
-    if file is not None:
-        return predict_image(cfg, *load_for_prediction(cfg), sources, file)
-    refuse_other_run(cfg, output)
-    datamodule = PredictDataModule(sources, batch_size=cfg.batch_size, num_workers=cfg.num_workers)
+    if file is None:
+        refuse_other_run(cfg, output)
+    _check_video_settings(cfg, sources)
+    apply_device(cfg)
     model, metadata = load_for_prediction(cfg)
-    with rank_zero_lock(output, purpose="predict"):
-        return _predict(cfg, model, metadata, datamodule, output)
+    with Window(f"cutler predict {cfg.input}") if cfg.show else nullcontext() as window:
+        if file is not None:
+            detector = CutLER(model, metadata, device=device_of(cfg))
+            predict_one = predict_image if sources.images else predict_to_file
+            return predict_one(cfg, detector, sources, file, window=window)
+        with rank_zero_lock(output, purpose="predict"):
+            videos, results = None, output
+            if sources.videos or sources.camera is not None:
+                videos = VideoFolder(cfg, CutLER(model, metadata, device=device_of(cfg)), sources, output)
+                videos.predict(window=window)
+            if sources.images:
+                datamodule = PredictDataModule(sources, batch_size=cfg.batch_size, num_workers=cfg.num_workers)
+                results = _predict(cfg, model, metadata, datamodule, output, window=window)
+            elif global_rank() == 0:
+                record_run(output, cfg)
+            if videos is not None:
+                videos.finish()
+            return results
+
+
+def _check_video_settings(cfg: DictConfig, sources: Sources) -> None:
+    if sources.videos or sources.camera is not None:
+        require_extra("av", extra="video", purpose="reading videos")
+        if cfg.track:
+            require_extra("trackers", extra="video", purpose="track=true")
+        return
+    for name in ("track", "max_frames"):
+        if cfg[name] not in (None, False):
+            raise ConfigError(f"{name}={cfg[name]}: there is no video in input={cfg.input}; leave it out")
 
 
 def _predict(
-    cfg: DictConfig, model: Detector, metadata: DetectorMetadata, datamodule: PredictDataModule, output: Path
+    cfg: DictConfig,
+    model: Detector,
+    metadata: DetectorMetadata,
+    datamodule: PredictDataModule,
+    output: Path,
+    *,
+    window: Window | None,
 ) -> Path:
     results = output / "predictions.json"
     names = dict(zip(metadata.category_ids, metadata.class_names, strict=True))
@@ -69,7 +110,7 @@ def _predict(
     draw = None
     if cfg.overlays:
         alike = names_alike(datamodule.image_files().file_names)
-        draw = partial(_draw_overlay, folder=folder, alike=alike, names=names, min_score=min_score)
+        draw = partial(_draw_overlay, folder=folder, alike=alike, names=names, min_score=min_score, window=window)
     ids = metadata.category_ids
     keep_interrupted(cfg, model, datamodule, results, category_ids=ids)
     sizes_hw = write_predictions(cfg, model, datamodule, results, category_ids=ids, on_image=draw)
@@ -167,8 +208,11 @@ def _draw_overlay(
     alike: Set[str],
     names: dict[int, str],
     min_score: float,
+    window: Window | None,
 ) -> None:
     """Draw an image with the detections that score at least `min_score`, and their names if there are several."""
     shown = [result for result in results if result["score"] >= min_score]
     overlay = draw_records(image, shown, names=names if len(names) > 1 else None)
+    if window is not None:
+        window.show(overlay)
     save_image(figure_path(folder, file_name, alike=alike), overlay)

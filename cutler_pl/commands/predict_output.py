@@ -1,7 +1,8 @@
 """Where predictions go: a file with its JSON and record beside it, or a folder."""
 
+from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from omegaconf import DictConfig, OmegaConf
@@ -10,10 +11,15 @@ from cutler_pl.commands.overwrites import refuse_replacing
 from cutler_pl.errors import ConfigError
 from cutler_pl.images import IMAGE_SUFFIXES
 from cutler_pl.media.sources import MEDIA_SUFFIXES, Sources
+from cutler_pl.media.writer import WRITTEN_SUFFIXES
+from cutler_pl.visual.figure_path import figure_path, names_alike
+
+_TAKEN = frozenset({"predictions", "images", "run", "config"})
+"""Stems of the files that every run writes into its folder."""
 
 
 class OutputFile(NamedTuple):
-    """An image or a video to write, and what lies beside it."""
+    """An image or a video to write, and what lies beside it; the record of a run into a folder lies there, too."""
 
     media: Path
     results: Path
@@ -35,14 +41,38 @@ def output_file(cfg: DictConfig, sources: Sources) -> OutputFile | None:
     if (path.suffix.lower() in IMAGE_SUFFIXES) != bool(sources.images):
         kind, endings = ("an image", ".jpg or .png") if sources.images else ("a video", ".mp4, .mkv or .mov")
         raise ConfigError(f"output={path}: {cfg.input} gives {kind}; end the name in {endings}, or name a folder")
+    if not sources.images and path.suffix.lower() not in WRITTEN_SUFFIXES:
+        raise ConfigError(f"output={path}: videos are written as {', '.join(WRITTEN_SUFFIXES)}; choose one of them")
     if not cfg.overlays:
-        raise ConfigError(f"output={path}: overlays=false draws no image to write there; name a folder")
+        raise ConfigError(f"output={path}: overlays=false draws nothing to write there; name a folder")
     target = OutputFile(path, path.with_suffix(".json"), path.with_suffix(".run.yaml"))
     for name in (*sources.images, *sources.videos):
         refuse_replacing(target, {"input": sources.root / name})
     if not cfg.overwrite and (there := next((file for file in target if file.exists()), None)):
         raise ConfigError(f"{there}: exists; add overwrite=true to replace it, or choose another output")
     return target
+
+
+def video_outputs(folder: Path, names: Sequence[str]) -> dict[str, OutputFile]:
+    """The files of each video in a folder: `<stem>.mp4` and `<stem>.json`; where two share a stem, it has the ending.
+
+    A video keeps its container where that can be written. Names that lead out of the input lie below `elsewhere/`.
+    """
+    stems = [PurePosixPath(name).with_suffix("").as_posix() for name in names]
+    count = Counter(stem.casefold() for stem in stems)
+    keys = [
+        stem if count[stem.casefold()] == 1 and stem.casefold() not in _TAKEN else name
+        for stem, name in zip(stems, names, strict=True)
+    ]
+    alike = names_alike([f"{key}.jpg" for key in keys])
+    outputs = {}
+    for key, name in zip(keys, names, strict=True):
+        suffix = PurePosixPath(name).suffix.lower()
+        place = figure_path(folder, f"{key}.jpg", alike=alike)
+        place = place.with_name(place.name.removesuffix(".jpg"))
+        media = place.with_name(f"{place.name}{suffix if suffix in WRITTEN_SUFFIXES else '.mp4'}")
+        outputs[name] = OutputFile(media, place.with_name(f"{place.name}.json"), folder / "config.yaml")
+    return outputs
 
 
 def refuse_other_run(cfg: DictConfig, folder: Path) -> None:

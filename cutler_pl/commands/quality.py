@@ -14,9 +14,8 @@ from cutler_pl.coco.parameters import read_parameters
 from cutler_pl.commands.run_metadata import record_run
 from cutler_pl.commands.settings import require
 from cutler_pl.errors import CheckpointError, ConfigError
-from cutler_pl.maskcut import MaskCutParams, build_feature_extractor
-from cutler_pl.maskcut.predictor import MaskCutPredictor
-from cutler_pl.pseudo_masks.quality.agreement import SecondRun
+from cutler_pl.maskcut import MaskCutParams
+from cutler_pl.pseudo_masks.quality.agreement import build_second_run
 from cutler_pl.pseudo_masks.quality.options import QualityOptions
 from cutler_pl.pseudo_masks.quality.report import QUALITY_NAME, SecondSetting, assess, write_quality
 from cutler_pl.pseudo_masks.quality.verdict import RunSettings, other_tau
@@ -27,7 +26,6 @@ from cutler_pl.runtime.logging import get_logger
 log = get_logger(__name__)
 
 TAU = "tau"
-_FEATURES = ("name", "weights", "layer", "feature", "pos_embed")
 
 
 def run(cfg: DictConfig) -> Path:
@@ -45,22 +43,22 @@ def run(cfg: DictConfig) -> Path:
     options = QualityOptions(**{field.name: cfg[field.name] for field in fields(QualityOptions)})
     _check_free(output, overwrite=cfg.overwrite)
     with file_lock(output, purpose="quality"):
-        recorded = read_parameters(Path(cfg.annotations).parent / "shards") or {}
+        recorded = _recorded(Path(cfg.annotations))
         report = assess(
             Path(cfg.annotations),
             Path(cfg.images),
             output,
             options=options,
             thresholds=instantiate(cfg.thresholds),
-            second=_second(cfg.agreement, recorded),
+            second=second_setting(cfg.agreement, recorded),
             settings=_settings(recorded),
         )
+        write_quality(output, report)  # first: the next run knows the folder by it
         record_run(output, cfg)
         command = shlex.join(
             ["cutler", "quality", *(f"{key}={cfg[key]}" for key in ("annotations", "images", "output"))]
         )
         write_quality_page(output, Path(cfg.images), report, command=command)
-        write_quality(output, report)
     log.info("%s: %s", report.verdict.verdict, report.verdict.sentence)
     for text in report.verdict.advice:
         log.info("advice: %s", text)
@@ -78,38 +76,42 @@ def _check_free(output: Path, *, overwrite: bool) -> None:
         )
 
 
+def _recorded(annotations: Path) -> dict[str, Any]:
+    """What the MaskCut run was made with, of which `annotations` is the output; empty where there is no record."""
+    recorded = read_parameters(annotations.parent / "shards") or {}
+    groups = (recorded.get(name, {}) for name in ("cut", "crf", "features", "tiles", "annotation"))
+    return recorded if "fixed_size" in recorded and all(isinstance(group, dict) for group in groups) else {}
+
+
 def _settings(recorded: dict[str, Any]) -> RunSettings:
-    cut, features = recorded.get("cut", {}), recorded.get("features", {})
+    cut, features, annotation = (recorded.get(name, {}) for name in ("cut", "features", "annotation"))
     return RunSettings(
         num_masks=cut.get("num_masks"),
         tau=cut.get("tau"),
         features=features.get("name"),
         tile=recorded.get("tiles", {}).get("tile"),
+        split=annotation.get("split"),
+        split_parts=annotation.get("split_parts", False),
     )
 
 
-def _second(agreement: str | None, recorded: dict[str, Any]) -> SecondSetting:
-    """The second run that `agreement=` asks for."""
+def second_setting(agreement: str | None, recorded: dict[str, Any]) -> SecondSetting:
+    """The second run that `agreement=` asks for; `recorded` is what the first was made with, empty if not known.
+
+    Raises:
+        ConfigError: There is no such option, or the record cannot be.
+        CheckpointError: The weights of the option's features cannot be had.
+    """
     if agreement is None:
         return SecondSetting(None, "agreement=null asks for none")
+    device = choose_device("auto")
     if agreement != TAU:
-        return SecondSetting(_find(read_maskcut_option(agreement)), f"maskcut={agreement}")
+        return SecondSetting(build_second_run(read_maskcut_option(agreement), device), f"maskcut={agreement}")
     if not recorded:
         return SecondSetting(None, "no record of a MaskCut run lies beside the annotations; give agreement=<features>")
-    cut = dict(recorded["cut"])
-    cut["tau"] = other_tau(cut["tau"])
-    option = {**cut, "fixed_size": recorded["fixed_size"], "features": recorded["features"], "solver": "auto"}
+    tau = other_tau(MaskCutParams(**recorded["cut"]).tau)
+    option = {**recorded["cut"], "tau": tau, **{key: recorded[key] for key in ("fixed_size", "features", "crf")}}
     try:
-        return SecondSetting(_find(option), f"maskcut.tau={cut['tau']:g}")
+        return SecondSetting(build_second_run(option, device), f"maskcut.tau={tau:g}")
     except CheckpointError as error:
         return SecondSetting(None, str(error))
-
-
-def _find(option: dict[str, Any]) -> SecondRun:
-    device = choose_device("auto")
-    features = {key: option["features"][key] for key in _FEATURES if key in option["features"]}
-    extractor = build_feature_extractor(**features, device=device)
-    known = {field.name for field in fields(MaskCutParams)}
-    params = MaskCutParams(**{key: value for key, value in option.items() if key in known})
-    predictor = MaskCutPredictor(extractor, params, solver=option["solver"])
-    return SecondRun(predictor, option["fixed_size"], device)

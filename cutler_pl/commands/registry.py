@@ -12,13 +12,14 @@ class Command(NamedTuple):
 
 _MASKS, _DETECTORS, _DATA, _WEIGHTS, _ABOUT = "Pseudo-masks", "Detectors", "Datasets", "Weights", "This program"
 COMMANDS = {
-    "quickstart": Command(_MASKS, "the whole method on a few images: masks, detector, page; no download"),
+    "quickstart": Command(_MASKS, "the whole method on generated scenes: masks, detector, page; no download"),
+    "own": Command(_MASKS, "from a folder of your own images to masks, a detector, labels and a page"),
     "maskcut": Command(_MASKS, "pseudo-masks of a folder of images, as COCO JSON"),
     "merge_shards": Command(_MASKS, "one COCO file from the parts of a MaskCut run"),
     "quality": Command(_MASKS, "will MaskCut work here? figures of its masks, a verdict and a page"),
     "train": Command(_DETECTORS, "train a detector on images and a COCO file"),
     "self_train": Command(_DETECTORS, "the next round's annotations from a detector's predictions"),
-    "predict": Command(_DETECTORS, "boxes and masks of images, as COCO results and overlays"),
+    "predict": Command(_DETECTORS, "boxes and masks of images, videos or a camera, as JSON and overlays"),
     "evaluate": Command(_DETECTORS, "AP and AR against ground truth, with tables and a page"),
     "export": Command(_DETECTORS, "a detector as one ONNX file"),
     "recipe": Command(_DETECTORS, "several commands in a row, resumable"),

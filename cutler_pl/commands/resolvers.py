@@ -42,7 +42,7 @@ def _stage_names(root: DictConfig) -> list[str]:
     """All names; those of an entry with `repeat` are numbered from 1, once for each of its values."""
     names: list[str] = []
     for name, entry in root.recipe.stages.items():
-        rounds = range(1, 1 + len(entry.repeat)) if "repeat" in entry else ()
+        rounds = range(1, 1 + len(entry.repeat or ())) if "repeat" in entry else ()
         names += [f"{stage}_{number}" for number in rounds for stage in entry.stages]
         names += [str(name)] if "repeat" not in entry else []
     return names
@@ -58,9 +58,17 @@ def run_folder(name: str, words: Sequence[str]) -> str:
     return name if given else f"{name}/{run_id()}"
 
 
+def dino_of_machine() -> str:
+    """The DINO features that this machine can run: those of the paper on a GPU, small ones on a CPU."""
+    import torch  # here, since the resolvers are known before a command is chosen
+
+    return "dino_vitb8" if torch.cuda.is_available() else "dino_vits16"
+
+
 def register_resolvers() -> None:
     """Make them known to OmegaConf."""
     OmegaConf.register_new_resolver("stage", stage_folder, replace=True)
     OmegaConf.register_new_resolver("stages", stage_folders, replace=True)
     OmegaConf.register_new_resolver("last_stage", last_stage_folder, replace=True)
+    OmegaConf.register_new_resolver("dino_of_machine", dino_of_machine, replace=True)
     OmegaConf.register_new_resolver("run_folder", run_folder, replace=True, use_cache=True)

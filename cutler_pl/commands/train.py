@@ -1,5 +1,6 @@
 """Train a detector on a folder of images and a COCO file."""
 
+import time
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,7 +22,7 @@ from cutler_pl.runtime import signals
 from cutler_pl.runtime.locks import rank_zero_lock
 from cutler_pl.runtime.logging import get_logger
 from cutler_pl.training import DetectorModule
-from cutler_pl.training.callbacks import FirstSteps, StepCheckpoint, StopOnSignal
+from cutler_pl.training.callbacks import FirstSteps, StepCheckpoint, StopOnSignal, TimeBudget
 from cutler_pl.training.changed_settings import check_changes, check_model
 from cutler_pl.training.checkpoint_folder import AtomicCheckpointIO, CheckpointFolder, step_of
 from cutler_pl.training.missed_validation import validate_finished
@@ -41,6 +42,7 @@ def run(cfg: DictConfig) -> Path | None:
         OutputLockedError: Another run writes into the output folder.
         TrainingDivergedError: The loss is not finite any more.
     """
+    started = time.monotonic()
     signals.handle_also("SIGUSR1")
     L.seed_everything(cfg.seed, workers=True, verbose=False)
     torch.set_float32_matmul_precision("high")
@@ -51,12 +53,12 @@ def run(cfg: DictConfig) -> Path | None:
     try:
         datamodule.check()
         with rank_zero_lock(output, purpose="train"):
-            return _train(cfg, datamodule, output)
+            return _train(cfg, datamodule, output, started=started)
     except signals.StoppedBySignal as stop:
         raise requeued(stop) from stop
 
 
-def _train(cfg: DictConfig, datamodule: Any, output: Path) -> Path | None:
+def _train(cfg: DictConfig, datamodule: Any, output: Path, *, started: float) -> Path | None:
     folder = CheckpointFolder(output / "checkpoints")
     point = find_resume_point(cfg.resume, folder)
     trainer = build_trainer(cfg, plugins=[AtomicCheckpointIO()])
@@ -65,6 +67,8 @@ def _train(cfg: DictConfig, datamodule: Any, output: Path) -> Path | None:
     for checkpoint in [callback for callback in callbacks if isinstance(callback, StepCheckpoint)]:
         stop = StopOnSignal(checkpoint, way_on=way_on)
         callbacks.insert(callbacks.index(checkpoint), stop)  # Lightning runs checkpoint callbacks last
+    for budget in [callback for callback in callbacks if isinstance(callback, TimeBudget)]:
+        budget.count_from(started)
     callbacks.insert(0, FirstSteps())
     module = _module(cfg, datamodule.training_set, trainer, point)
     if point is not None and 0 <= trainer.max_steps <= point.step:

@@ -149,9 +149,11 @@ _NO_DETECTOR = (
 )  # fmt: skip
 
 UNUSED: dict[str, tuple[Unused, ...]] = {
-    "quickstart": (
+    "quickstart": _PATHS,
+    "own": (
         *_PATHS,
-        Unused(("recipe.max_images",), "images= is not given", _unset("images")),
+        Unused(("weights",), "patch_descriptors has none", _is("maskcut.features.name", "patch_descriptors")),
+        Unused(("fallback",), "patch_descriptors needs none", _is("maskcut.features.name", "patch_descriptors")),
     ),
     "maskcut": (
         *_RUN, _TILES,
@@ -202,7 +204,8 @@ UNUSED: dict[str, tuple[Unused, ...]] = {
     ),
     "predict": (
         *_RUN, *_DETECTOR, _TILES,
-        Unused(("overlay_score",), "overlays=false draws nothing", _unset("overlays")),
+        Unused(("overlay_score",), "overlays=false draws nothing", _unset("overlays", "track")),
+        Unused(("show",), "overlays=false draws nothing", _unset("overlays")),
     ),
     "evaluate": (
         _OUTPUT_DIR, _LOGGER, _TRAINING, *_DETECTOR, _TILES,
@@ -220,7 +223,6 @@ UNUSED: dict[str, tuple[Unused, ...]] = {
     "recipe": (
         _OUTPUT_DIR,
         Unused(("paths.datasets",), "no dataset of the catalogue is used", _no_part_of("paths.datasets")),
-        Unused(("recipe.max_images",), "recipe.images is not given", _unset("recipe.images")),
     ),
     "prepare_dataset": (
         _OUTPUT_DIR,

@@ -20,6 +20,7 @@ from cutler_pl.models.config import DetectorConfig
 from cutler_pl.ops.tiles import TileParams
 from cutler_pl.pseudo_masks.options import JobShard, RunOptions
 from cutler_pl.pseudo_masks.quality.options import QualityOptions
+from cutler_pl.runtime.durations import Duration
 from cutler_pl.runtime.ranges import (
     COUNT,
     FLAG,
@@ -124,7 +125,16 @@ _INFERENCE: Rules = {
     "batch_size": COUNT,
     "num_workers": Integer(),
 }
-_RECIPE_GROUPS = ("train", "train_rounds", "self_train", "evaluate", "round", "documented")
+_RECIPE_GROUPS = (
+    "maskcut", "quality", "train", "train_rounds", "self_train", "predict", "labels", "evaluate", "round", "documented",
+    "estimate", "chosen",
+)  # fmt: skip
+_OWN: Rules = {
+    "budget": optional(Duration()),
+    "fallback": optional(Choice(("patch_descriptors",))),
+    "score_threshold": SHARE,
+    "format": Choice(get_args(FormatName)),
+}
 _RECIPE: Rules = {
     **_ALL,
     **_MASKCUT,
@@ -132,9 +142,19 @@ _RECIPE: Rules = {
     "only": optional(_TEXT),
     "dry_run": FLAG,
     "recipe": _GROUP,
-    **{f"recipe.{name}": COUNT for name in ("max_images", "steps", "steps_round_1")},
+    **{f"recipe.{name}": COUNT for name in ("max_passes",)},
+    **{
+        f"recipe.{name}": optional(COUNT)
+        for name in ("steps", "steps_round_1", "steps_rounds", "batch_size", "accumulate")
+    },
     **{f"recipe.{name}": Integer(1, 1_000_000) for name in ("train_scenes", "test_scenes")},
     "recipe.min_score": SHARE,
+    **{f"recipe.{name}": rule for name, rule in _OWN.items()},
+    "recipe.device": optional(Choice(("cpu", "gpu"))),
+    "recipe.first_share": Number(above=0, max=1),
+    "recipe.num_workers": optional(Integer()),
+    "recipe.one_run": ListOf(_TEXT, 0),
+    **{f"recipe.{name}": optional(Number(above=0, max=1e9)) for name in ("seconds", "seconds_rounds")},
     "recipe.num_nodes": COUNT,
     "launch": optional(_GROUP),
     "launch.cluster": Choice(("slurm", "local")),
@@ -146,9 +166,9 @@ _RECIPE: Rules = {
     **{f"launch.{name}": optional(_TEXT) for name in ("partition", "account", "qos", "constraint")},
     "launch.additional_parameters": optional(_GROUP),
     "launch.additional_parameters.*": FREE,
-    "recipe.thresholds": ListOf(SHARE, 0),
+    "recipe.thresholds": optional(ListOf(SHARE, 0)),
     "recipe.own_processes": FLAG,
-    **{f"recipe.{name}": _TEXT for name in ("experiment", "experiment_rounds", "trainer", "eval")},
+    **{f"recipe.{name}": optional(_TEXT) for name in ("experiment", "experiment_rounds", "trainer", "run_on", "eval")},
     **{f"recipe.{name}": optional(_GROUP) for name in _RECIPE_GROUPS},
     **{f"recipe.{name}.**": FREE for name in _RECIPE_GROUPS},
     "recipe.closing_lines": ListOf(_TEXT, 0),
@@ -159,7 +179,8 @@ _RECIPE: Rules = {
     "recipe.stages.*.overrides.**": FREE,  # the command of the stage checks them
     "recipe.stages.*.settings": optional(_GROUP),
     "recipe.stages.*.settings.**": FREE,
-    "recipe.stages.*.repeat": ListOf(FREE, 0),
+    "recipe.stages.*.repeat": optional(ListOf(AnyOf((Number(), _TEXT)), 0)),
+    "recipe.stages.*.needs": ListOf(_TEXT),
     "recipe.stages.*.stages": _GROUP,
     "recipe.stages.*.stages.**": FREE,
     "recipe.stages.*.call": _GROUP,
@@ -167,6 +188,7 @@ _RECIPE: Rules = {
 }
 VALUE_SETTINGS: dict[str, Rules] = {
     "quickstart": _RECIPE,
+    "own": {**_RECIPE, **_OWN},
     "maskcut": {
         **_ALL,
         **_TRAINER,
@@ -213,7 +235,13 @@ VALUE_SETTINGS: dict[str, Rules] = {
         "scheduler": _GROUP,
     },
     "self_train": {**_INFERENCE, **fields_of("", RoundOptions)},
-    "predict": {**_INFERENCE, "overlays": FLAG, "overlay_score": SHARE, "overwrite": FLAG},
+    "predict": {
+        **_INFERENCE,
+        **dict.fromkeys(("overlays", "overwrite", "half", "track", "show"), FLAG),
+        "overlay_score": SHARE,
+        "device": optional(_TEXT),
+        "max_frames": optional(COUNT),
+    },
     "evaluate": {
         **_INFERENCE,
         "dataset": FREE,  # a number is a name, too; `plan` says what names can be

@@ -1,7 +1,6 @@
 """Loaders as plain iterables, since Lightning would put samplers of its own into a `DataLoader`."""
 
 import math
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -11,6 +10,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 from torch.utils.data import DataLoader, get_worker_info
 
+from cutler_pl.runtime.environment import usable_cpus
 from cutler_pl.runtime.loader_process import in_loader_process
 from cutler_pl.runtime.ranges import Count, check_fields
 
@@ -62,9 +62,8 @@ class SizedLoader(Generic[T_co]):
 def loader_settings(num_workers: int) -> dict[str, Any]:
     """What all loaders share: no more workers than cores, pinned memory for GPUs, the global random state
     untouched, silence on signals."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return {
-        "num_workers": min(num_workers, cores),
+        "num_workers": min(num_workers, usable_cpus()),
         "pin_memory": torch.cuda.is_available(),
         "generator": torch.Generator().manual_seed(0),
         "worker_init_fn": in_loader_process,

@@ -30,14 +30,14 @@ class _Piece(NamedTuple):
 
     mask: Bool[np.ndarray, "height width"]
     score: float
+    ncut_value: float
     split_from: int | None
     """Number of the mask that was split, from 1; None where none was."""
 
 
 class _Encoded(NamedTuple):
     mask: RLE
-    score: float
-    split_from: int | None
+    piece: _Piece
 
 
 def encode_masks(
@@ -58,7 +58,7 @@ def encode_masks(
     """
     params = params or AnnotationParams()
     pieces = _pieces(found, params, size_hw=size_hw, first=1)
-    encoded = (_Encoded(rle.encode(_resize(one.mask, size_hw)), one.score, one.split_from) for one in pieces)
+    encoded = (_Encoded(rle.encode(_resize(one.mask, size_hw)), one) for one in pieces)
     return _annotate(encoded, size_hw, params)
 
 
@@ -79,7 +79,7 @@ def encode_tiles(
     """
     params = params or AnnotationParams()
     parts: list[Part] = []
-    split_from: dict[int, int | None] = {}  # of each part
+    pieces: dict[int, _Piece] = {}  # of each part
     first = 1
     for tile, (masks, window) in enumerate(zip(found, windows, strict=True)):
         tile_hw = (window.bottom - window.top, window.right - window.left)
@@ -87,13 +87,10 @@ def encode_tiles(
             part = _part(tile, window, one.mask, one.score)
             if part is not None:
                 parts.append(part)
-                split_from[id(part)] = one.split_from
+                pieces[id(part)] = one
         first += len(masks.refined)
     objects = merge_parts(parts, windows)
-    encoded = (
-        _Encoded(rle.encode_at(*one.mask(), size_hw=size_hw), one.best.score, split_from[id(one.best)])
-        for one in objects
-    )
+    encoded = (_Encoded(rle.encode_at(*one.mask(), size_hw=size_hw), pieces[id(one.best)]) for one in objects)
     return _annotate(encoded, size_hw, params)
 
 
@@ -108,7 +105,7 @@ def _pieces(found: ImageMasks, params: AnnotationParams, *, size_hw: tuple[int, 
             parts = _split(component, found, splitter, size_hw)
             for part in parts:
                 score = mask_score(ncut_value, agreement, torch.from_numpy(part).double().mean().item())
-                yield _Piece(part, score, number if len(parts) > 1 else None)
+                yield _Piece(part, score, ncut_value, number if len(parts) > 1 else None)
 
 
 def _split(
@@ -124,7 +121,7 @@ def _annotate(
 ) -> tuple[list[Instance], Counter[str]]:
     annotations: list[Instance] = []
     dropped: Counter[str] = Counter()
-    for mask, score, split_from in encoded:
+    for mask, piece in encoded:
         area = rle.area(mask)
         if not area:
             dropped["vanished when resized"] += 1
@@ -133,9 +130,10 @@ def _annotate(
         else:
             annotation: Instance = {"area": area, "bbox": rle.bbox(mask), "segmentation": mask}
             if params.scores:
-                annotation["score"] = round(score, 4)
-            if split_from is not None:
-                annotation["split_from"] = split_from
+                annotation["score"] = round(piece.score, 4)
+                annotation["ncut_value"] = round(piece.ncut_value, 6)
+            if piece.split_from is not None:
+                annotation["split_from"] = piece.split_from
             annotations.append(annotation)
     return annotations, dropped
 

@@ -75,7 +75,7 @@ class AnnotationParams:
     """Extensions of the original's annotation; none by default.
 
     Attributes:
-        scores: Write a score from 0 to 1, see `mask_score`.
+        scores: Write a score from 0 to 1, see `mask_score`, and the Ncut value λ₂ of the round.
         split_parts: Make each 4-connected component of a mask an annotation of its own.
         min_area: Leave out masks, or components, that cover less than this share of the image.
         split: `watershed` splits what touching objects of one kind share, see `maskcut/splitting.py`.

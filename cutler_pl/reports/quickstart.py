@@ -1,6 +1,5 @@
 """HTML page of the quickstart: figures beside the ground truth, curves and metrics."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -10,20 +9,29 @@ import numpy as np
 import yaml
 from jaxtyping import Float, UInt8
 
-from cutler_pl.coco.records import group_by_image
 from cutler_pl.errors import ImageReadError
 from cutler_pl.evaluation import IouType, evaluate_coco
 from cutler_pl.images import read_image
 from cutler_pl.maskcut import MaskCutParams, build_feature_extractor, maskcut
 from cutler_pl.ops.resize import resize_to_square
 from cutler_pl.reports.html_report import Figure, Page, Row, Section, write_page
+from cutler_pl.reports.stages import (
+    ByName,
+    annotations_of,
+    by_name,
+    commands_of,
+    confident,
+    every_nth,
+    loss_figures,
+    predictions_of,
+    read_json,
+)
 from cutler_pl.reports.tables import Table
 from cutler_pl.runtime.environment import run_metadata
 from cutler_pl.runtime.files import write_json
 from cutler_pl.runtime.logging import get_logger
 from cutler_pl.runtime.ranges import Share
 from cutler_pl.visual.contact_sheet import side_by_side
-from cutler_pl.visual.curves import plot_curves, read_metrics, save_figure, select_curves
 from cutler_pl.visual.heatmap import draw_heatmap
 from cutler_pl.visual.image_files import save_image
 from cutler_pl.visual.records import draw_records
@@ -49,8 +57,6 @@ TRAINING_IMAGES = (
     "self-training round, in which confident predictions of the detector have replaced what they overlap."
 )
 
-ByName = Mapping[str, Sequence[Mapping[str, Any]]]
-"""Annotations or results by the file name of their image."""
 Panels = list[UInt8[np.ndarray, "_ _ 3"]]
 
 
@@ -92,9 +98,9 @@ def write_quickstart_page(
         images: Number of training images.
     """
     output = Path(output)
-    truth = _read(Path(files.test_annotations))
-    masks = _annotations(Path(files.maskcut_test))
-    detections = {name: _predictions(Path(folder)) for name, folder in files.detectors.items()}
+    truth = read_json(Path(files.test_annotations))
+    masks = annotations_of(Path(files.maskcut_test))
+    detections = {name: predictions_of(Path(folder)) for name, folder in files.detectors.items()}
     results = {name: _measure(truth, found) for name, found in {"pseudo-masks": masks, **detections}.items()}
     write_json(output / "results.json", results, indent=2)
     for name, metrics in results.items():
@@ -102,21 +108,21 @@ def write_quickstart_page(
 
     option = yaml.safe_load((Path(files.maskcut) / "config.yaml").read_text(encoding="utf-8"))["maskcut"]
     eigenvector = _eigenvector(option)
-    shown = [masks, *(_confident(found, min_score) for found in detections.values())]
-    columns = [*shown, _by_name(truth, truth["annotations"])]
+    shown = [masks, *(confident(found, min_score) for found in detections.values())]
+    columns = [*shown, by_name(truth, truth["annotations"])]
     captions = ["image", "eigenvector", "pseudo-masks", *detections, "ground truth"]
     names = sorted(record["file_name"] for record in truth["images"])
     root = Path(files.test_images)
-    panels = _readable(root, _every_nth(names, scenes), columns, eigenvector)
+    panels = _readable(root, every_nth(names, scenes), columns, eigenvector)
     strips = [side_by_side(row, titles=None if place else captions, height=240) for place, row in enumerate(panels[:4])]
     if strips:
         save_image(output / "overview.jpg", np.concatenate(strips), max_side=1600)
 
-    columns = [_annotations(Path(files.maskcut)), _annotations(Path(files.self_train))]
+    columns = [annotations_of(Path(files.maskcut)), annotations_of(Path(files.self_train))]
     training_captions = [*captions[:3], "annotations of the next round"]
     names = sorted(name for name in columns[0] if name.startswith("images/"))
     root = Path(files.train_images)
-    training = _readable(root, _every_nth(names, images), columns, eigenvector)
+    training = _readable(root, every_nth(names, images), columns, eigenvector)
     sections = [
         Section(
             "Results",
@@ -128,7 +134,7 @@ def write_quickstart_page(
         ),
         Section("Test scenes", [TEST_SCENES.format(min_score=min_score)], [_row(captions, row) for row in panels]),
         Section("Training images", [TRAINING_IMAGES], [_row(training_captions, row) for row in training]),
-        Section("Loss curves", blocks=_curves(output, files.trainings)),
+        Section("Loss curves", blocks=loss_figures(output, files.trainings)),
     ]
     rounds = len(files.detectors) - 1
     page = Page(
@@ -136,7 +142,7 @@ def write_quickstart_page(
         intro=[INTRO.format(rounds="1 round" if rounds == 1 else f"{rounds} rounds")],
         notice=NOTICE if option["features"]["name"] == OFFLINE else "",
         sections=sections,
-        commands=_commands(output),
+        commands=commands_of(output),
         metadata=run_metadata(seed),
     )
     write_page(output / "index.html", page)
@@ -166,28 +172,6 @@ def _table(results: Mapping[str, Mapping[IouType, Mapping[str, float]]]) -> Tabl
         ],
         best="highest",
     )
-
-
-def _annotations(stage: Path) -> ByName:
-    coco = _read(stage / "annotations.json")
-    return _by_name(coco, coco["annotations"])
-
-
-def _predictions(stage: Path) -> ByName:
-    return _by_name(_read(stage / "images.json"), _read(stage / "predictions.json"))
-
-
-def _confident(found: ByName, min_score: float) -> ByName:
-    return {name: [record for record in records if record["score"] >= min_score] for name, records in found.items()}
-
-
-def _by_name(coco: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> ByName:
-    groups = group_by_image(records)
-    return {image["file_name"]: groups.get(image["id"], []) for image in coco["images"]}
-
-
-def _every_nth(names: Sequence[str], count: int) -> Sequence[str]:
-    return names[:: max(1, len(names) // count)][:count]
 
 
 def _readable(
@@ -225,28 +209,5 @@ def _eigenvector(option: Mapping[str, Any]) -> Callable[[np.ndarray], np.ndarray
     return compute
 
 
-def _commands(output: Path) -> list[str]:
-    """Commands of the finished stages, in the order of the folders' numbers."""
-    markers = sorted(output.glob("stages/*/stage.json"), key=lambda path: int(path.parent.name.partition("_")[0]))
-    return [command for marker in markers if (command := _read(marker)["command"])]
-
-
 def _row(captions: Sequence[str], panels: Sequence[UInt8[np.ndarray, "_ _ 3"]]) -> Row:
     return Row([Figure(panel, caption=caption) for caption, panel in zip(captions, panels, strict=True)])
-
-
-def _curves(output: Path, trainings: Mapping[str, str]) -> list[Figure]:
-    figures: list[Figure] = []
-    for title, folder in trainings.items():
-        logs = sorted(Path(folder).rglob("metrics.csv"))
-        if not logs:  # training shorter than the log interval
-            continue
-        path = output / f"loss_{len(figures) + 1}.svg"
-        curves = select_curves(read_metrics(logs), "train/loss*")
-        save_figure(path, plot_curves(curves, title=title, y_label="loss"))
-        figures.append(Figure(path, caption=title))
-    return figures
-
-
-def _read(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))

@@ -1,18 +1,16 @@
 """Page of a recipe: masks of each round, losses of each training, the last detector beside published numbers."""
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from cutler_pl.coco.stream import Batch, read_batches
 from cutler_pl.reports.evaluation_tables import Report, metrics_table, published_table
-from cutler_pl.reports.html_report import Figure, Page, Section, write_page
+from cutler_pl.reports.html_report import Page, Section, write_page
+from cutler_pl.reports.stages import commands_of, finished_stages, loss_figures, read_json
 from cutler_pl.reports.tables import Table, markdown_table
 from cutler_pl.runtime.environment import run_metadata
 from cutler_pl.runtime.files import write_text
-from cutler_pl.visual.curves import plot_curves, read_metrics, save_figure, select_curves
 
 INTRO = (
     "MaskCut cut the training images into pseudo-masks, a detector learned from them, and in each round of "
@@ -31,16 +29,17 @@ def write_recipe_report(
         trainings: Folders of the trainings.
         evaluation: Folder of the evaluation of the last one.
     """
-    output, metrics = Path(output), _read(Path(evaluation) / "results.json")
+    output, metrics = Path(output), read_json(Path(evaluation) / "results.json")
     report = Report(results=metrics, method=f"this run, round {len(trainings) - 1}")
     tables = [published_table(report), metrics_table(report), _masks_table(masks), _stages_table(output)]
     tables = [table for table in tables if table.rows]
     sections = [Section(table.title, blocks=[table]) for table in tables]
+    titles = {f"Self-training, round {k}" if k else "Training on MaskCut's masks": f for k, f in enumerate(trainings)}
     page = Page(
         title="CutLER",
         intro=[INTRO, f"Curves and examples of each dataset: `{Path(evaluation) / 'index.html'}`."],
-        sections=[*sections, Section("Losses", blocks=_curves(output, trainings))],
-        commands=[record["command"] for record in _markers(output).values() if record["command"]],
+        sections=[*sections, Section("Losses", blocks=loss_figures(output, titles))],
+        commands=commands_of(output),
         metadata=run_metadata(seed),
     )
     write_page(output / "index.html", page)
@@ -60,34 +59,10 @@ def _masks_table(folders: Sequence[str]) -> Table:
 
 
 def _stages_table(output: Path) -> Table:
-    rows = [[name, _minutes(record.get("seconds"))] for name, record in _markers(output).items()]
+    rows = [[name, _minutes(record.get("seconds"))] for name, record in finished_stages(output).items()]
     notes = ("Minutes of stages that ran without an interruption.",)
     return Table(["stage", "minutes"], rows, "Time", notes)
 
 
 def _minutes(seconds: float | None) -> float | None:
     return None if seconds is None else seconds / 60
-
-
-def _markers(output: Path) -> dict[str, Any]:
-    """What each finished stage notes of itself, by the name of its folder, in order."""
-    files = sorted(output.glob("stages/*/stage.json"), key=lambda path: int(path.parent.name.partition("_")[0]))
-    records = {file.parent.name: _read(file) for file in files}
-    return {name: record for name, record in records.items() if record.get("state") == "finished"}
-
-
-def _curves(output: Path, trainings: Sequence[str]) -> list[Figure]:
-    figures = []
-    for number, folder in enumerate(trainings):
-        logs = sorted(Path(folder).rglob("metrics.csv"), key=lambda path: path.stat().st_mtime_ns)
-        if not logs:  # shorter than the log interval
-            continue
-        title = f"Self-training, round {number}" if number else "Training on MaskCut's masks"
-        path = output / f"loss_{number}.svg"
-        save_figure(path, plot_curves(select_curves(read_metrics(logs), "train/loss*"), title=title, y_label="loss"))
-        figures.append(Figure(path, caption=title))
-    return figures
-
-
-def _read(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))

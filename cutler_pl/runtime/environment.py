@@ -28,6 +28,11 @@ def run_metadata(seed: int | None = None) -> dict[str, Any]:
     }
 
 
+def usable_cpus() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def _commit() -> str:
     here = Path(__file__).resolve()
     try:

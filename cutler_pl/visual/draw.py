@@ -30,13 +30,14 @@ def draw_instances(
     boxes: Num[np.ndarray, "boxes 4"] | Num[Tensor, "boxes 4"] | None = None,
     scores: Float[np.ndarray, " boxes"] | Float[Tensor, " boxes"] | Sequence[float] | None = None,
     labels: Sequence[str] | None = None,
+    colors: _Colors | None = None,
     opacity: float = 0.3,
     brightness: float = 0.4,
 ) -> _Rgb:
     """Draw instances on a copy of an image: translucent masks with opaque contours, boxes, labels with scores.
 
-    Instance n has color n. A dark line around each contour keeps it apart from a background of its color. Small masks
-    are drawn over large ones.
+    Instance n has color n unless `colors` are given. A dark line around each contour keeps it apart from a background
+    of its color. Small masks are drawn over large ones.
 
     Args:
         image: Pixels 0..255.
@@ -55,13 +56,14 @@ def draw_instances(
     box_array = None if boxes is None else to_numpy(boxes).astype(np.float64)
     if mask_array is not None and mask_array.shape[1:] != (height, width):
         raise InputError(f"masks of {mask_array.shape[1:]} do not fit an image of {(height, width)} (height, width)")
-    parts = {"masks": mask_array, "boxes": box_array, "scores": scores, "labels": labels}
+    parts = {"masks": mask_array, "boxes": box_array, "scores": scores, "labels": labels, "colors": colors}
     lengths = {name: len(part) for name, part in parts.items() if part is not None}
     if len(set(lengths.values())) > 1:
         found = ", ".join(f"{count} {name}" for name, count in lengths.items())
         raise InputError(f"expected one of each per instance, found {found}")
     count = next(iter(lengths.values()), 0)
-    colors = np.stack([instance_color(index) for index in range(count)]) if count else np.zeros((0, 3), np.uint8)
+    if colors is None:
+        colors = np.stack([instance_color(index) for index in range(count)]) if count else np.zeros((0, 3), np.uint8)
     line = max(2, round(3 * max(height, width) / _REFERENCE_SIDE))
     if mask_array is not None and mask_array.any():
         drawn = _paint_masks(drawn, mask_array, colors, opacity=opacity, brightness=brightness, line=line)

@@ -11,7 +11,7 @@ from cutler_pl.weights.sources import locate_weights
 
 WeightSource = str | Path | Mapping[str, Tensor] | None
 
-_WAYS_OUT = (
+WAYS_OUT = (
     "run once with network access, give maskcut.features.weights=<file> (in Python: weights=) or an https address, "
     "or use maskcut=patch_descriptors, which needs no weights"
 )
@@ -34,7 +34,7 @@ def find_weights(name: str, source: WeightSource, *, hub_id: str) -> dict[str, T
         else:
             state = read_state(locate_weights(hub_id if source is None else source))
     except CheckpointError as error:
-        raise type(error)(f"weights of {name}: {error}; {_WAYS_OUT}") from error
+        raise type(error)(f"weights of {name}: {error}; {WAYS_OUT}") from error
     inner = {key.removeprefix("backbone."): value for key, value in state.items() if key.startswith("backbone.")}
     return inner or state
 

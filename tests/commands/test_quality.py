@@ -133,3 +133,63 @@ def test_name_unreadable_images(given: Path) -> None:
     found = report(given)
     assert list(found["figures"]["images"]["unreadable"]) == ["2.png", "new.png"]
     assert found["advice"][0] == "Repair or remove the 2 unreadable images."
+
+
+RECORD = {
+    "features": {"_target_": "cutler_pl.maskcut.build_feature_extractor", "name": "patch_descriptors", "weights": None},
+    "fixed_size": 64,
+    "cut": {"tau": 0.8, "num_masks": 3},
+    "crf": {"iterations": 2},
+    "annotation": {"scores": True},
+}
+
+
+def record(folder: Path, **changes: Any) -> None:
+    (folder / "shards").mkdir()
+    (folder / "shards" / "parameters.json").write_text(json.dumps({**RECORD, **changes}))
+
+
+def test_second_run_with_another_tau(given: Path) -> None:
+    record(given)
+    agreement = report(given)["figures"]["agreement"]
+    assert agreement["setting"] == "maskcut.tau=0.85"
+    assert agreement["images"] == 4
+    assert 0 <= agreement["matched_share"] <= 1
+    page = (given / "out/index.html").read_text()
+    assert "by a second run with maskcut.tau=0.85 on 4 images" in page
+
+
+def test_second_run_with_other_features(given: Path) -> None:
+    found = report(given, "agreement=patch_descriptors", "agreement_images=2")
+    assert found["figures"]["agreement"]["setting"] == "maskcut=patch_descriptors"
+    assert found["figures"]["agreement"]["images"] == 2
+
+
+def test_say_why_there_is_no_second_run(given: Path) -> None:
+    assert report(given, "agreement=null")["figures"]["agreement_note"] == "agreement=null asks for none"
+    record(given, features={"name": "dino_vits16", "weights": str(given / "gone.pth")})
+    found = report(given)["figures"]
+    assert found["agreement"] is None
+    assert "gone.pth" in found["agreement_note"]
+
+
+def test_damaged_record_counts_as_none(given: Path) -> None:
+    record(given, cut=[])
+    assert report(given)["figures"]["agreement_note"].startswith("no record of a MaskCut run")
+
+
+def test_refuse_unknown_features(given: Path) -> None:
+    with pytest.raises(ConfigError, match="there is no maskcut option 'dino_vits61'; did you mean dino_vits16"):
+        report(given, "agreement=dino_vits61")
+
+
+def test_page_lists_images(given: Path, write_image: Callable[..., Path]) -> None:
+    (given / "images" / "4.png").write_bytes((given / "images" / "3.png").read_bytes())
+    (given / "images" / "2.png").write_bytes(b"no image")
+    write_image("images/new.png", SIZE, seed=9)
+    found = report(given)["figures"]["images"]
+    assert found["near_duplicates"] == [["3.png", "4.png"]]
+    assert found["without_record"] == ["new.png"]
+    page = (given / "out/index.html").read_text()
+    for text in ("2.png", "looks the same", "new.png", "unreadable"):
+        assert text in page

@@ -76,14 +76,54 @@ def test_interrupted_stage_restarts(tmp_path: Path) -> None:
     assert (tmp_path / "stages/1_a/result.txt").stat().st_mtime_ns == before
 
 
-def test_changed_stage_redoes_what_comes_after(tmp_path: Path) -> None:
-    recipe.run(make(tmp_path, "a", "b", "c"))
-    changed = make(tmp_path, "a", "b", "c")
-    changed.recipe.stages["b"].call.text = "B"
-    marks = {n: (tmp_path / "stages" / n / "stage.json").stat().st_mtime_ns for n in ("1_a", "2_b", "3_c")}
-    recipe.run(changed)
+def test_changed_stage_redoes_what_depends_on_it(tmp_path: Path) -> None:
+    """By its folder in their settings, or by `needs`; a stage that depends on neither is kept."""
+
+    def recipe_of(text: str) -> DictConfig:
+        cfg = make(tmp_path, "a", "b", "c", "d", "e")
+        cfg.recipe.stages["b"].call.text = text
+        cfg.recipe.stages["c"].needs = ["b"]
+        cfg.recipe.stages["e"].call.text = str(tmp_path / "stages" / "3_c" / "result.txt")
+        return cfg
+
+    recipe.run(recipe_of("b"))
+    names = ("1_a", "2_b", "3_c", "4_d", "5_e")
+    marks = {name: (tmp_path / "stages" / name / "stage.json").stat().st_mtime_ns for name in names}
+    recipe.run(recipe_of("B"))
     redone = {n for n, t in marks.items() if (tmp_path / "stages" / n / "stage.json").stat().st_mtime_ns != t}
-    assert redone == {"2_b", "3_c"}
+    assert redone == {"2_b", "3_c", "5_e"}
+
+
+def test_output_of_something_else_is_refused(tmp_path: Path) -> None:
+    """Whether a run of another recipe, or any files; nothing is removed."""
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(ConfigError, match="holds the files of something else than this recipe"):
+        recipe.run(make(tmp_path, "a"))
+    (tmp_path / "notes.txt").unlink()
+    recipe.run(make(tmp_path, "a"))
+    with pytest.raises(ConfigError, match="holds the files of something else than this recipe"):
+        recipe.run(make(tmp_path, "x", "y"))
+    assert results(tmp_path) == {"1_a": "a"}
+
+
+def test_stage_run_alone_owns_the_output(tmp_path: Path) -> None:
+    cfg = make(tmp_path, "a", "b")
+    cfg.only = "a"
+    recipe.run(cfg)
+    recipe.run(make(tmp_path, "a", "b"))
+    assert results(tmp_path) == {"1_a": "a", "2_b": "b"}
+
+
+def test_output_belongs_to_one_run(tmp_path: Path) -> None:
+    def recipe_of(images: str) -> DictConfig:
+        cfg = make(tmp_path / "out", "a")
+        cfg.recipe.images, cfg.recipe.one_run = images, ["recipe.images"]
+        return cfg
+
+    recipe.run(recipe_of("set"))
+    recipe.run(recipe_of("./set"))
+    with pytest.raises(ConfigError, match=r"holds the run of images=\./set, not of images=other; choose"):
+        recipe.run(recipe_of("other"))
 
 
 def test_two_runs_in_one_folder_are_refused(tmp_path: Path) -> None:

@@ -39,7 +39,8 @@ MERGE = "merge_shards output=out sources=[coco.json]"
 SPLITS = "make_coco_splits annotations=coco.json output=out percents=[50]"
 PREPARE = "prepare_dataset name=coco root=. annotations=coco.json images=good output=out/a.json"
 QUICKSTART = "quickstart recipe.output=out"
-EVERY = (PREDICT, MASKCUT, TRAIN, SELF_TRAIN, EVALUATE, EXPORT, CONVERT, MERGE, SPLITS, PREPARE, QUICKSTART)
+OWN = "own images=good output=out maskcut=patch_descriptors"
+EVERY = (PREDICT, MASKCUT, TRAIN, SELF_TRAIN, EVALUATE, EXPORT, CONVERT, MERGE, SPLITS, PREPARE, QUICKSTART, OWN)
 OUTPUT = {TRAIN: "paths.output_dir", QUICKSTART: "recipe.output"}
 
 
@@ -108,7 +109,9 @@ CASES = [
     *_of("threshold=2", "threshold", SELF_TRAIN),
     *_of("num_examples=1.5", "num_examples", EVALUATE, PREPARE),
     *_of("percents=[0]", "percents", SPLITS),
-    *_of("recipe.stages=5", "recipe.stages", QUICKSTART),
+    *_of("recipe.stages=5", "recipe.stages", QUICKSTART, OWN),
+    *_of("images=nowhere", "no such file", OWN),
+    *_of("images=broken", "can be read", OWN),
     *_of("max_detections=1.5", "max_detections", PREDICT, EXPORT),
     *_of("format=onnx", "format", CONVERT),
     *_of("allow_missing=maybe", "allow_missing", MERGE),

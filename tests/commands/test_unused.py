@@ -161,8 +161,8 @@ CASES = [
     ("convert_checkpoint source=a output=b.pth format=torchvision", "num_classes=3", "ResNet alone"),
     ("train experiment=quickstart data.images=i data.annotations=a", "model.reset_head=true", "scratch"),
     ("train experiment=quickstart data.images=i data.annotations=a", "paths.datasets=d", "no file of the catalogue"),
-    ("recipe recipe=quickstart", "recipe.max_images=3", "recipe.images"),
-    ("quickstart", "recipe.max_images=3", "images="),
+    ("own images=i output=o maskcut=patch_descriptors", "weights=w.pth", "patch_descriptors has none"),
+    ("own images=i output=o maskcut=patch_descriptors", "fallback=patch_descriptors", "patch_descriptors needs none"),
 ]
 
 

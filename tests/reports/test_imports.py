@@ -5,7 +5,7 @@ from importlib.resources import files
 import pytest
 
 
-@pytest.mark.parametrize("module", ["quickstart", "maskcut", "evaluation", "evaluation_figures", "dataset"])
+@pytest.mark.parametrize("module", ["quickstart", "maskcut", "evaluation", "evaluation_figures", "dataset", "quality"])
 def test_reports_need_neither_lightning_nor_hydra(module: str) -> None:
     code = f"""
 import sys, cutler_pl.reports.{module}

@@ -1,7 +1,7 @@
 """Run the stages of a recipe (`conf/recipe/*.yaml`) one after another, each in its own folder.
 
 Finished stages are skipped; an interrupted one goes on where its command can, else it starts again in an empty folder.
-A stage depends on its settings and those of the stages before it: a changed setting redoes all later stages. Settings
+A stage depends on its settings and on the stages that it reads: a changed setting redoes what depends on it. Settings
 `maskcut.*` of the command line hold for each MaskCut stage.
 """
 
@@ -16,17 +16,21 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.utils import get_method
 from omegaconf import DictConfig
 
 from cutler_pl.commands.going_on import part_of_recipe, requeued
 from cutler_pl.commands.recipe.dry_run import print_plan
+from cutler_pl.commands.recipe.estimate import note_estimates
 from cutler_pl.commands.recipe.jobs import job_of, submit
 from cutler_pl.commands.recipe.markers import State, read_marker, write_marker
+from cutler_pl.commands.recipe.other_run import refuse_other_run
 from cutler_pl.commands.recipe.stages import Stage, fingerprints, read_stages, with_rounds
 from cutler_pl.commands.run_metadata import record_run
 from cutler_pl.errors import ConfigError, StageFailedError
 from cutler_pl.runtime import signals
 from cutler_pl.runtime.distributed import global_rank
+from cutler_pl.runtime.durations import format_duration
 from cutler_pl.runtime.locks import file_lock
 from cutler_pl.runtime.logging import get_logger
 
@@ -45,7 +49,10 @@ def run(cfg: DictConfig) -> None:
         StageFailedError: A stage in a process of its own has failed.
         CutlerError: An error of a stage; the stages before it stay finished.
     """
+    if (choose := cfg.recipe.get("choose")) is not None:
+        cfg = get_method(choose)(cfg)
     cfg = with_rounds(cfg)
+    refuse_other_run(cfg)
     stages = read_stages(cfg, maskcut_settings=_given("maskcut."))
     output = Path(cfg.recipe.output)
     if cfg.get("dry_run", False):
@@ -58,7 +65,7 @@ def run(cfg: DictConfig) -> None:
     try:
         with part_of_recipe():
             if cfg.get("only") is not None:
-                _run_only(str(cfg.only), stages, output)
+                _run_only(cfg, stages, output)
                 return
             if cfg.get("launch") is not None:
                 _submit(cfg, stages, output)
@@ -66,8 +73,9 @@ def run(cfg: DictConfig) -> None:
             _run_all(cfg, stages, output)
     except signals.StoppedBySignal as stop:
         raise requeued(stop) from stop
-    for line in cfg.recipe.closing_lines:
-        log.info(line)
+    for line in (*cfg.recipe.closing_lines, cfg.recipe.get("notice")):
+        if line:
+            log.info(line)
 
 
 def _run_all(cfg: DictConfig, stages: Sequence[Stage], output: Path) -> None:
@@ -76,6 +84,7 @@ def _run_all(cfg: DictConfig, stages: Sequence[Stage], output: Path) -> None:
     # a stage in a process of its own holds its part of the folder
     with file_lock(output, purpose="recipe", part="stages" if apart else None):
         record_run(output, cfg)
+        estimates = note_estimates(cfg, stages, output) if cfg.recipe.get("estimate") is not None else {}
         for number, (stage, fingerprint) in enumerate(zip(stages, fingerprints(stages), strict=True), start=1):
             title = f"stage {number} of {len(stages)}, {stage.name}"
             if read_marker(stage, fingerprint).state == "finished":
@@ -83,7 +92,9 @@ def _run_all(cfg: DictConfig, stages: Sequence[Stage], output: Path) -> None:
             elif apart:
                 _run_apart(stage, title)
             else:
-                _run_stage(stage, fingerprint, title)
+                seconds = _run_stage(stage, fingerprint, title)
+                if stage.name in estimates:
+                    log.info("%s: %s, estimated %s", title, *map(format_duration, (seconds, estimates[stage.name])))
 
 
 def _submit(cfg: DictConfig, stages: Sequence[Stage], output: Path) -> None:
@@ -119,13 +130,13 @@ def stage_words(stage: Stage) -> list[str]:
     return [str(config.job.config_name), *kept, f"only={stage.name}"]
 
 
-def _run_only(name: str, stages: Sequence[Stage], output: Path) -> None:
+def _run_only(cfg: DictConfig, stages: Sequence[Stage], output: Path) -> None:
     """Run one stage, in the process of each rank; rank 0 has prepared the folder before the others begin.
 
     Raises:
         ConfigError: There is no such stage, or an earlier one is not finished.
     """
-    names = [stage.name for stage in stages]
+    name, names = str(cfg.only), [stage.name for stage in stages]
     if name not in names:
         raise ConfigError(f"only={name}: the recipe has no such stage; it has {', '.join(names)}")
     place, found = names.index(name), fingerprints(stages)
@@ -138,6 +149,8 @@ def _run_only(name: str, stages: Sequence[Stage], output: Path) -> None:
             stage.run(interrupted=stage.can_go_on)
         return
     with file_lock(output, purpose="recipe", part=name):
+        if not (output / "config.yaml").is_file():
+            record_run(output, cfg)
         if read_marker(stage, fingerprint).state == "finished":
             log.info("%s: finished before, kept", title)
         else:
@@ -153,7 +166,7 @@ def _state_of_rank_zero(stage: Stage, fingerprint: str) -> State:
     return state
 
 
-def _run_stage(stage: Stage, fingerprint: str, title: str) -> None:
+def _run_stage(stage: Stage, fingerprint: str, title: str) -> float:
     goes_on = stage.can_go_on and read_marker(stage, fingerprint).state == "begun"
     what = stage.command or stage.call._target_  # type: ignore[union-attr]
     log.info("%s: %s%s", title, "interrupted before, goes on: " if goes_on else "", what)
@@ -168,6 +181,7 @@ def _run_stage(stage: Stage, fingerprint: str, title: str) -> None:
     seconds = round(time.monotonic() - start, 1)
     write_marker(stage, fingerprint, "finished", seconds=None if goes_on else seconds)
     log.info("%s: done in %.0f s", title, seconds)
+    return seconds
 
 
 def _given(prefix: str) -> Mapping[str, Any]:

@@ -3,13 +3,14 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from cutler_pl.commands.console import print_table
-from cutler_pl.commands.recipe.estimate import NOT_MEASURED, Amount, Estimator
+from cutler_pl.commands.recipe.estimate import NOT_MEASURED, Amount, make_estimator
 from cutler_pl.commands.recipe.markers import read_marker
 from cutler_pl.commands.recipe.stages import Stage, fingerprints
 from cutler_pl.reports.tables import Table
+from cutler_pl.runtime.durations import format_duration
 
 _READ = ("input", "images", "annotations", "data.images", "checkpoint", "predictions")
 _HEADER = ["stage", "reads", "writes", "images", "time", "(from)", "disk", "(from)", "state"]
@@ -22,9 +23,7 @@ def print_plan(cfg: DictConfig, stages: Sequence[Stage]) -> None:
         ConfigError: A setting of a stage cannot work.
     """
     markers = [read_marker(stage, its) for stage, its in zip(stages, fingerprints(stages), strict=True)]
-    documented = cfg.recipe.get("documented") or OmegaConf.create()
-    on_gpu = cfg.recipe.get("trainer", "cpu") != "cpu"
-    estimator = Estimator(stages, markers, documented=documented, on_gpu=on_gpu)
+    estimator = make_estimator(cfg, stages, markers)
     times, disks = [[how(stage) for stage in stages] for how in (estimator.time, estimator.disk)]
     rows: list[list[str]] = []
     for stage, marker, time, disk in zip(stages, markers, times, disks, strict=True):
@@ -43,29 +42,20 @@ def print_plan(cfg: DictConfig, stages: Sequence[Stage]) -> None:
 
 def _reads(stage: Stage, stages: Sequence[Stage]) -> list[str]:
     """Earlier stages, and files and folders from outside."""
-    text = str(stage.settings())
-    found = [other.name for other in stages if other is not stage and _is_within(str(other.folder), text)]
+    found = [other.name for other in stages if other is not stage and stage.depends_on(other)]
     outside = (str(stage.overrides[name]) for name in _READ if name in stage.overrides)
     return [*(path for path in outside if Path(path).exists() and "/stages/" not in path), *found]
-
-
-def _is_within(folder: str, text: str) -> bool:
-    return f"{folder}/" in text or f"{folder}'" in text
 
 
 def _sum(amounts: Sequence[Amount], shown: Callable[[float], str]) -> str:
     known = [amount.value for amount in amounts if amount.value is not None]
     unknown = len(amounts) - len(known)
-    parts = [shown(sum(known))] if known or not unknown else []
+    parts = [shown(sum(known, 0.0))] if known or not unknown else []
     return " + ".join([*parts, *([f"{unknown} {NOT_MEASURED}"] if unknown else [])])
 
 
 def _duration(seconds: float | None) -> str:
-    if seconds is None:
-        return ""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+    return "" if seconds is None else format_duration(seconds)
 
 
 def _bytes(size: float | None) -> str:

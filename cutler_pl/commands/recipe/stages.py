@@ -3,7 +3,7 @@
 import hashlib
 import json
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,12 @@ _GO_ON: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Stage:
-    """One step of a recipe: a pipeline with overrides, or a function call; `given` names the user's own overrides."""
+    """One step of a recipe: a pipeline with overrides, or a function call.
+
+    Attributes:
+        given: Names of the user's own overrides.
+        needs: Names of stages that it depends on, besides those whose folders its settings name.
+    """
 
     name: str
     folder: Path
@@ -41,6 +46,7 @@ class Stage:
     overrides: Mapping[str, Any]
     call: DictConfig | None
     given: frozenset[str] = frozenset()
+    needs: frozenset[str] = frozenset()
 
     @property
     def command(self) -> str | None:
@@ -54,6 +60,10 @@ class Stage:
         call = None if self.call is None else OmegaConf.to_container(self.call, resolve=True)
         overrides = {key: value for key, value in self.overrides.items() if key not in _WITHOUT_EFFECT}
         return {"name": self.name, "pipeline": self.pipeline, "overrides": overrides, "call": call}
+
+    def depends_on(self, other: "Stage") -> bool:
+        """Whether its result depends on that of an earlier stage."""
+        return other.name in self.needs or any(_is_within(text, str(other.folder)) for text in _texts(self.settings()))
 
     @property
     def can_go_on(self) -> bool:
@@ -127,18 +137,35 @@ def read_stages(cfg: DictConfig, *, maskcut_settings: Mapping[str, Any] | None =
         given = _plain(entry.get("settings")) | (dict(maskcut_settings or {}) if pipeline == "maskcut" else {})
         settings = _plain(entry.get("overrides")) | given
         folder = Path(stage_folder(str(name), _root_=cfg))
-        stages.append(Stage(str(name), folder, pipeline, settings, entry.get("call"), frozenset(given)))
+        needs = frozenset(entry.get("needs", ()))
+        stages.append(Stage(str(name), folder, pipeline, settings, entry.get("call"), frozenset(given), needs))
     return stages
 
 
 def fingerprints(stages: Sequence[Stage]) -> list[str]:
-    """What each stage depends on, in short: its settings and those of the stages before it."""
-    found, before = [], VERSION
+    """What each stage depends on, in short: its settings, and what the earlier stages that it reads depend on."""
+    found: list[str] = []
     for stage in stages:
-        dependencies = json.dumps([before, stage.settings()], sort_keys=True)
-        before = hashlib.sha256(dependencies.encode()).hexdigest()
-        found.append(before)
+        before = [its for other, its in zip(stages, found, strict=False) if stage.depends_on(other)]
+        dependencies = json.dumps([VERSION, *before, stage.settings()], sort_keys=True)
+        found.append(hashlib.sha256(dependencies.encode()).hexdigest())
     return found
+
+
+def _is_within(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(f"{folder}/")
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """All texts in nested settings."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for part in value.values():
+            yield from _texts(part)
+    elif isinstance(value, Sequence):
+        for part in value:
+            yield from _texts(part)
 
 
 def _plain(settings: DictConfig | None) -> dict[str, Any]:

@@ -1,9 +1,9 @@
 """Agreement of masks with those of a second run of MaskCut on a sample of the images."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -14,6 +14,9 @@ from cutler_pl.coco.file_names import path_below
 from cutler_pl.coco.schema import RLE
 from cutler_pl.errors import ImageReadError
 from cutler_pl.images import read_oriented
+from cutler_pl.maskcut import MaskCutParams, build_feature_extractor
+from cutler_pl.maskcut.crf import build_crf_backend
+from cutler_pl.maskcut.crf.params import CrfParams, GuidedParams
 from cutler_pl.maskcut.encoding import encode_masks
 from cutler_pl.maskcut.predictor import MaskCutPredictor
 from cutler_pl.ops.resize import resize_to_square
@@ -25,6 +28,7 @@ log = get_logger(__name__)
 MATCHED = 0.5
 """IoU from which on a mask counts as found again."""
 
+_FEATURES = ("name", "weights", "layer", "feature", "pos_embed")
 FindMasks = Callable[[UInt8[np.ndarray, "height width 3"]], Sequence[RLE]]
 
 
@@ -66,6 +70,34 @@ class SecondRun:
         return [cast(RLE, instance["segmentation"]) for instance in encode_masks(found, image.shape[:2])[0]]
 
 
+def build_second_run(option: Mapping[str, Any], device: torch.device) -> SecondRun:
+    """MaskCut with the values of an option of `conf/maskcut/`, or of the record of a run.
+
+    Args:
+        option: Fields of `MaskCutParams`, `fixed_size`, `features`, and perhaps `crf`, the constants of the refinement.
+
+    Raises:
+        ConfigError: A value cannot work.
+        CheckpointError: The features' weights cannot be had.
+    """
+    features = {key: value for key, value in option["features"].items() if key in _FEATURES}
+    known = {field.name for field in fields(MaskCutParams)}
+    crf = option.get("crf", {})
+    is_guided = "radius" in crf
+    backend = build_crf_backend(
+        "guided" if is_guided else "auto",
+        params=None if is_guided else CrfParams(**crf),
+        guided=GuidedParams(**crf) if is_guided else None,
+    )
+    predictor = MaskCutPredictor(
+        build_feature_extractor(**features, device=device),
+        MaskCutParams(**{key: value for key, value in option.items() if key in known}),
+        solver=option.get("solver", "auto"),
+        backend=backend,
+    )
+    return SecondRun(predictor, option["fixed_size"], device)
+
+
 def measure_agreement(
     sample: Sequence[SampledImage], folder: Path, find: FindMasks, *, setting: str
 ) -> Agreement | None:
@@ -74,6 +106,7 @@ def measure_agreement(
     Returns:
         The agreement; None where no image of the sample has a mask.
     """
+    log.info("a second run of MaskCut with %s on %d images", setting, len(sample))
     best: list[float] = []
     compared = 0
     for name, size_hw, masks in sample:

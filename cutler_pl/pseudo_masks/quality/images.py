@@ -5,10 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import UInt8, UInt64
+from jaxtyping import Float, UInt8, UInt64
 from PIL import Image
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from cutler_pl.coco.file_names import path_below
 from cutler_pl.errors import AnnotationError, DatasetNotFoundError, ImageReadError
@@ -17,7 +15,8 @@ from cutler_pl.pseudo_masks.quality.masks import MAX_NAMES, evenly_spaced
 
 _MAX_COLOR_DISTANCE = 24.0
 """Grey levels between the mean colors of two near-duplicates; flat images of other colors have equal hashes."""
-_ROWS = 1024
+_PAIRS = 1 << 20
+"""Pairs of images compared at a time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +91,7 @@ def read_images(
     if not seen:
         name, reason = next(iter(unreadable.items()))
         raise ImageReadError(f"{folder}: none of its {len(chosen)} images can be read, for example {name}: {reason}")
-    groups = near_duplicates(np.array(hashes, dtype=np.uint64), np.array(colors), max_distance=max_distance)
+    groups = near_duplicates(np.array(hashes, dtype=np.uint64), np.stack(colors), max_distance=max_distance)
     return ImageFigures(
         opened=len(chosen),
         unreadable=unreadable,
@@ -109,20 +108,20 @@ def difference_hash(image: UInt8[np.ndarray, "height width 3"]) -> int:
     return int.from_bytes(np.packbits(cells[:, :-1] < cells[:, 1:]).tobytes(), "big")
 
 
-def near_duplicates(hashes: UInt64[np.ndarray, " images"], colors: np.ndarray, *, max_distance: int) -> list[list[int]]:
-    """Groups of images that are linked by near-equal hashes and mean colors, in the order of the first of each."""
-    pairs = [np.zeros((0, 2), np.int64)]
-    for start in range(0, len(hashes), _ROWS):
-        rows = slice(start, start + _ROWS)
-        near = np.bitwise_count(hashes[rows, None] ^ hashes[None]) <= max_distance
-        left, right = np.nonzero(np.triu(near, k=1 + start))
-        left += start
-        alike = np.abs(colors[left] - colors[right]).max(1, initial=0) <= _MAX_COLOR_DISTANCE
-        pairs.append(np.stack([left, right], 1)[alike])
-    left, right = np.concatenate(pairs).T
-    graph = coo_array((np.ones(len(left), bool), (left, right)), shape=(len(hashes),) * 2)
-    _, labels = connected_components(graph, directed=False)
+def near_duplicates(
+    hashes: UInt64[np.ndarray, " images"], colors: Float[np.ndarray, "images 3"], *, max_distance: int
+) -> list[list[int]]:
+    """Groups of images: one, and later ones that are near it or one of its group in hash and mean color."""
     groups: dict[int, list[int]] = {}
-    for image, label in enumerate(labels.tolist()):
-        groups.setdefault(label, []).append(image)
+    group_of: list[int] = []
+    step = max(1, _PAIRS // max(1, len(hashes)))
+    for start in range(0, len(hashes), step):
+        rows = slice(start, start + step)
+        near = np.bitwise_count(hashes[rows, None] ^ hashes[None]) <= max_distance
+        near &= np.abs(colors[rows, None] - colors[None]).max(-1) <= _MAX_COLOR_DISTANCE
+        near &= np.arange(len(hashes)) < start + np.arange(len(near))[:, None]
+        earliest = np.where(near.any(1), near.argmax(1), -1).tolist()
+        for image, earlier in enumerate(earliest, start):
+            group_of.append(image if earlier < 0 else group_of[earlier])
+            groups.setdefault(group_of[image], []).append(image)
     return [group for group in groups.values() if len(group) > 1]

@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float64
 
-from cutler_pl.coco import rle
 from cutler_pl.coco.schema import RLE
 from cutler_pl.coco.validation import OnError, is_finite_number
 from cutler_pl.datasets.formats.label_file import LabeledObject, LabelFile
 from cutler_pl.errors import AnnotationError
+from cutler_pl.pseudo_masks.quality.shapes import measure, sureness
 from cutler_pl.runtime.garbage import paused_gc
 
 MAX_NAMES = 1000
@@ -50,6 +49,7 @@ class MaskFigures:
         names_without_mask: Their file names, the first `MAX_NAMES`.
         images_by_masks: Number of images by their number of masks.
         border_share: Share of masks that touch the border of their image.
+        two_sides_share: Share of masks that touch two or more of its four sides, as backgrounds do.
         small_share: Share of masks below `SMALL` of their image.
         area: Spread of the share of the image that a mask covers.
         covered: Mean share of an image that its masks cover together.
@@ -67,6 +67,7 @@ class MaskFigures:
     names_without_mask: Sequence[str]
     images_by_masks: Mapping[int, int]
     border_share: float | None
+    two_sides_share: float | None
     small_share: float | None
     area: Spread | None
     covered: float
@@ -191,16 +192,16 @@ class _Counts:
         self.shapes.extend(shapes.ravel())
         self.covered += min(1.0, float(shapes[:, 0].sum()))
         self.ncut_values.extend(one["ncut_value"] for one in masked if is_finite_number(one.get("ncut_value")))
-        sureness = _sureness(masked, shapes)
+        sure = sureness(masked, shapes)
         for position, one in enumerate(masked):
             if is_finite_number(one.get("score")):
                 self.scores.append(one["score"])
                 total, count = self.by_position.get(position, (0.0, 0))
                 self.by_position[position] = (total + one["score"], count + 1)
         number = sum(self.by_masks.values())
-        for kept, sign, best in ((self.surest, 1, sureness.argmax()), (self.doubtful, -1, sureness.argmin())):
+        for kept, sign, best in ((self.surest, 1, sure.argmax()), (self.doubtful, -1, sure.argmin())):
             record = {**masked[best], "segmentation": masks[best]}
-            entry = Example(sign * float(sureness[best]), -number, name, size_hw, record)
+            entry = Example(sign * float(sure[best]), -number, name, size_hw, record)
             if len(kept) < self.num_examples:
                 heapq.heappush(kept, entry)
             elif kept:
@@ -213,7 +214,7 @@ class _Counts:
         shapes = np.asarray(self.shapes).reshape(-1, 4)
         masks = len(shapes)
         areas = shapes[:, 0]
-        _, border, fragments, fill = map(float, shapes.mean(0, dtype=np.float64)) if masks else (None,) * 4
+        fragments, fill = map(float, shapes[:, 2:].mean(0, dtype=np.float64)) if masks else (None, None)
         return MaskFigures(
             images=images,
             masks=masks,
@@ -221,7 +222,8 @@ class _Counts:
             without_mask=self.by_masks[0],
             names_without_mask=self.names,
             images_by_masks=dict(sorted(self.by_masks.items())),
-            border_share=border,
+            border_share=float((shapes[:, 1] > 0).mean()) if masks else None,
+            two_sides_share=float((shapes[:, 1] > 1).mean()) if masks else None,
             small_share=float((areas < SMALL).mean()) if masks else None,
             area=Spread.of(areas),
             covered=self.covered / images,
@@ -231,27 +233,3 @@ class _Counts:
             score_by_position=[total / count for _, (total, count) in sorted(self.by_position.items())],
             ncut_value=Spread.of(self.ncut_values),
         )
-
-
-def measure(masks: Sequence[RLE]) -> Float64[np.ndarray, "masks 4"]:
-    """Share of the image, whether the border is touched, runs per column of the box, and share of the box, per mask.
-
-    A run that goes on in the next column is one run, so that a mask of whole columns has fewer runs than columns.
-    """
-    sizes = rle.sizes_hw(masks)
-    _, areas, boxes = rle.scan([mask["counts"] for mask in masks], sizes)
-    left, top, right, bottom = boxes.T
-    touches = (left == 0) | (top == 0) | (right == sizes[:, 1]) | (bottom == sizes[:, 0])
-    runs = np.array([len(rle.counts(mask)) // 2 for mask in masks])
-    width, height = np.maximum(right - left, 1), np.maximum(bottom - top, 1)
-    return np.stack([areas / sizes.prod(1), touches & (areas > 0), runs / width, areas / (width * height)], 1).astype(
-        np.float64
-    )
-
-
-def _sureness(masked: Sequence[Mapping[str, Any]], shapes: Float64[np.ndarray, "masks 4"]) -> Float64[np.ndarray, "_"]:
-    """The scores where all masks have one, else compactness times the share of the image that is left."""
-    if all(is_finite_number(one.get("score")) for one in masked):
-        return np.array([one["score"] for one in masked], dtype=np.float64)
-    compact: Float64[np.ndarray, " masks"] = (1 - shapes[:, 0]) / np.maximum(shapes[:, 2], 1)
-    return compact

@@ -44,26 +44,26 @@ class QualityThresholds:
         border, border_outside: Share of masks that touch the border of their image.
         fragments, fragments_outside: Runs of mask pixels per column of the mask's box; about 1 for one compact piece.
         fill, fill_outside: Share of its box that a mask fills; lower is worse.
-        score, score_outside: Median score of the masks; lower is worse.
+        score, score_outside: Median score of the masks of `patch_descriptors`; lower is worse.
         agreement, agreement_outside: Share of masks found again by the second run; lower is worse.
-        doubts: So many doubts make the verdict doubtful.
-        signs_outside: So many signs of images outside make the verdict outside.
+        doubtful_from, outside_from: Sums from which on the verdict is that; a figure beyond its first threshold counts
+            1, beyond its second 2.
     """
 
-    without_mask: Share = 0.1
-    without_mask_outside: Share = 0.5
-    border: Share = 0.6
-    border_outside: Share = 0.9
+    without_mask: Share = 0.15
+    without_mask_outside: Share = 0.35
+    border: Share = 0.8
+    border_outside: Share = 0.95
     fragments: _RATIO = 1.3
-    fragments_outside: _RATIO = 2.0
+    fragments_outside: _RATIO = 1.6
     fill: Share = 0.6
     fill_outside: Share = 0.5
     score: Share = 0.6
     score_outside: Share = 0.5
-    agreement: Share = 0.7
-    agreement_outside: Share = 0.5
-    doubts: Count = 1
-    signs_outside: Count = 2
+    agreement: Share = 0.6
+    agreement_outside: Share = 0.4
+    doubtful_from: Count = 1
+    outside_from: Count = 3
 
     def __post_init__(self) -> None:
         check_fields(self, "thresholds.")
@@ -71,12 +71,17 @@ class QualityThresholds:
             self._check_order(name, higher_is_worse=True)
         for name in ("fill", "score", "agreement"):
             self._check_order(name, higher_is_worse=False)
+        if self.outside_from < self.doubtful_from:
+            raise ConfigError(
+                f"thresholds.outside_from={self.outside_from} is below thresholds.doubtful_from={self.doubtful_from}: "
+                "what is outside must be doubtful, too; exchange them"
+            )
 
     def _check_order(self, name: str, *, higher_is_worse: bool) -> None:
         doubt, outside = getattr(self, name), getattr(self, f"{name}_outside")
         if (outside < doubt) if higher_is_worse else (outside > doubt):
             side = "below" if higher_is_worse else "above"
             raise ConfigError(
-                f"thresholds.{name}_outside={outside:g} is {side} thresholds.{name}={doubt:g}: an image kind that is "
-                "outside must be doubtful, too; exchange them"
+                f"thresholds.{name}_outside={outside:g} is {side} thresholds.{name}={doubt:g}: what is outside "
+                "must be doubtful, too; exchange them"
             )

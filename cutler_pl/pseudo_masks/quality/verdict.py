@@ -12,6 +12,11 @@ from cutler_pl.pseudo_masks.quality.options import QualityThresholds
 VerdictName = Literal["works", "doubtful", "outside"]
 Level = Literal["fine", "doubt", "outside", "not measured"]
 
+_POINTS: dict[Level, int] = {"fine": 0, "not measured": 0, "doubt": 1, "outside": 2}
+_TILE = 1024
+SCORE = "median score"
+SCORES_OF = "patch_descriptors"
+"""Features whose scores are judged: those of others lie elsewhere, as their Ncut values do."""
 _LIMIT = (
     "Images like these may be outside what the method can do: MaskCut is made for images with a few large objects; on "
     "street scenes 6.5 % of its masks are right (CUPS), in forests methods of this kind score AP50 below 1 %"
@@ -55,12 +60,15 @@ class RunSettings:
         tau: Its τ.
         features: Name of its features.
         tile: Side of its tiles.
+        split, split_parts: How its masks were split.
     """
 
     num_masks: int | None = None
     tau: float | None = None
     features: str | None = None
     tile: int | None = None
+    split: str | None = None
+    split_parts: bool = False
 
 
 @dataclass(frozen=True)
@@ -80,34 +88,38 @@ def judge(
     thresholds: QualityThresholds,
     settings: RunSettings | None = None,
 ) -> Verdict:
-    """Outside: `signs_outside` figures are beyond their second threshold; doubtful: `doubts` are beyond a first."""
-    signs = list(_signs(masks, agreement, thresholds))
-    outside = [sign for sign in signs if sign.level == "outside"]
-    doubts = [sign for sign in signs if sign.level in ("doubt", "outside")]
+    """Count 1 for each figure beyond its first threshold, 2 beyond its second, and judge by the sum."""
+    settings = settings or RunSettings()
+    signs = list(_signs(masks, agreement, thresholds, settings))
+    points = sum(_POINTS[sign.level] for sign in signs)
     name: VerdictName = "works"
-    if not masks.masks or len(outside) >= thresholds.signs_outside:
+    if not masks.masks or points >= thresholds.outside_from:
         name = "outside"
-    elif len(doubts) >= thresholds.doubts:
+    elif points >= thresholds.doubtful_from:
         name = "doubtful"
     with_mask = masks.images - masks.without_mask
     counts = f"{with_mask} of {masks.images} images have a mask, {masks.masks / masks.images:.1f} per image on average"
-    reasons = ", ".join(_reason(sign) for sign in (outside if name == "outside" else doubts))
+    reasons = ", ".join(_reason(sign) for sign in signs if _POINTS[sign.level])
+    means = f"MaskCut with {settings.features}" if settings.features else "MaskCut"
     sentence = {
-        "works": f"MaskCut works here: {counts}, and no figure speaks against the masks.",
+        "works": f"MaskCut works here: {counts}, and {f'only {reasons}' if reasons else 'no figure is against them'}.",
         "doubtful": f"Doubtful: {counts}, but {reasons}.",
-        "outside": f"These images are outside what MaskCut can do: {counts}; {reasons or 'there is no mask at all'}.",
+        "outside": f"These images are outside what {means} can do: {counts}; {reasons or 'the only figure there is'}.",
     }[name]
-    advice = list(_advice(name, masks, images, agreement, thresholds, settings or RunSettings()))
+    advice = list(_advice(name, masks, images, agreement, thresholds, settings))
     return Verdict(name, sentence, advice, signs)
 
 
-def _signs(masks: MaskFigures, agreement: Agreement | None, limits: QualityThresholds) -> Iterator[Sign]:
+def _signs(
+    masks: MaskFigures, agreement: Agreement | None, limits: QualityThresholds, settings: RunSettings
+) -> Iterator[Sign]:
+    score = masks.score if settings.features == SCORES_OF else None
     values: dict[str, tuple[str, float | None, bool]] = {
         "without_mask": ("share of images without a mask", masks.without_mask / masks.images, True),
         "border": ("share of masks that touch the border", masks.border_share, True),
         "fragments": ("runs of pixels per column of a mask", masks.fragments, True),
         "fill": ("share of its box that a mask fills", masks.fill, False),
-        "score": ("median score", masks.score.median if masks.score else None, False),
+        "score": (SCORE, score.median if score else None, False),
         "agreement": ("share of masks found again", agreement.matched_share if agreement else None, False),
     }
     for name, (figure, value, higher_is_worse) in values.items():
@@ -128,17 +140,18 @@ def _advice(
     settings: RunSettings,
 ) -> Iterator[str]:
     if images.unreadable:
-        yield f"Repair or remove the {len(images.unreadable)} unreadable images."
+        count = len(images.unreadable)
+        yield f"Repair or remove the {count} unreadable {'image' if count == 1 else 'images'}."
     if images.near_duplicates:
         extra = sum(len(group) - 1 for group in images.near_duplicates)
         yield f"{extra} images look like another one: keep one of each group, they add cost and no variety."
-    if verdict == "outside":
-        yield f"{_LIMIT}. Label some images by hand and train with `experiment=few_shot` instead."
     if verdict != "works" and settings.features == "patch_descriptors":
         yield (
             "The masks come from `patch_descriptors`, which groups color and texture; repeat with "
             "`maskcut=dino_vits16` before giving up."
         )
+    if verdict == "outside":
+        yield f"{_LIMIT}. Label some images by hand and train with `experiment=few_shot` instead."
     if masks.masks:
         yield from _advice_on_masks(verdict, masks, images, agreement, limits, settings)
 
@@ -163,15 +176,17 @@ def _advice_on_masks(
     without = masks.without_mask / masks.images > limits.without_mask
     moves = agreement is not None and agreement.matched_share < limits.agreement
     if without or moves:
+        why = "The masks depend on τ" if moves else "Many images have no mask"
         tau = "" if settings.tau is None else f" (now {settings.tau:g}; try {other_tau(settings.tau):g})"
-        yield f"The masks depend on τ: try another `maskcut.tau`{tau} and compare the reports."
-    if masks.fragments > limits.fragments:
+        yield f"{why}: try another `maskcut.tau`{tau} and compare the reports."
+    if masks.fragments > limits.fragments and not settings.split_parts:
         yield "Masks of several pieces: `annotation.split_parts=true` makes each piece an object."
+    if masks.fragments > limits.fragments and settings.split != "watershed":
         yield "Touching objects of one kind: `annotation.split=watershed` splits neighbours where features agree."
-    if images.longer_side > 1536 and settings.tile is None:
+    if images.longer_side > 1.25 * _TILE and settings.tile is None:
         yield (
             f"The images are {images.longer_side} pixels long and MaskCut sees them much smaller: cut them into tiles "
-            "by `tile=1024`."
+            f"by `tile={_TILE}`."
         )
 
 

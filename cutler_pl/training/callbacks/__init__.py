@@ -10,6 +10,7 @@ from cutler_pl.training.callbacks.rank_watch import RankWatch
 from cutler_pl.training.callbacks.step_checkpoint import StepCheckpoint
 from cutler_pl.training.callbacks.stop_on_signal import StopOnSignal
 from cutler_pl.training.callbacks.throughput import Throughput
+from cutler_pl.training.callbacks.time_budget import TimeBudget
 from cutler_pl.training.callbacks.visual_samples import VisualSamples
 
 __all__ = [
@@ -23,5 +24,6 @@ __all__ = [
     "StepProgressBar",
     "StopOnSignal",
     "Throughput",
+    "TimeBudget",
     "VisualSamples",
 ]

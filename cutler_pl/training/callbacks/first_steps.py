@@ -10,6 +10,7 @@ import torch
 
 from cutler_pl.runtime.logging import get_logger
 from cutler_pl.training.accumulation import ends_step
+from cutler_pl.training.callbacks.time_budget import seconds_left
 
 log = get_logger(__name__)
 
@@ -45,8 +46,10 @@ class FirstSteps(L.Callback):
             return
         self._said = True
         seconds = (now - since) / (step - first)
-        left = trainer.max_steps - step
-        to_come = f", the {left:,} to come about {timedelta(seconds=round(left * seconds))}" if left > 0 else ""
+        steps = trainer.max_steps - step
+        left = min(steps * seconds, seconds_left(trainer))
+        steps = min(steps, round(left / seconds))
+        to_come = f", the {steps:,} to come about {timedelta(seconds=round(left))}" if steps > 0 else ""
         memory = _peak_memory(trainer.strategy.root_device)
         used = "" if memory is None else f"; peak memory {memory / 1e9:.1f} GB"
         log.info("a step takes %.2f s%s, without validation%s", seconds, to_come, used)

@@ -11,6 +11,7 @@ from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm, convert_inf
 
 from cutler_pl.runtime.logging import get_logger, is_terminal
 from cutler_pl.training.accumulation import ends_step
+from cutler_pl.training.callbacks.time_budget import seconds_left
 
 log = get_logger(__name__)
 
@@ -109,6 +110,6 @@ class StepProgressBar(TQDMProgressBar):
         assert self._start is not None  # set before
         since, first = self._start
         if step > first and trainer.max_steps > step:
-            left = (now - since) / (step - first) * (trainer.max_steps - step)
+            left = min((now - since) / (step - first) * (trainer.max_steps - step), seconds_left(trainer))
             parts.append(f"{timedelta(seconds=round(left))} left")
         return ", ".join(parts)
