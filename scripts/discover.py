@@ -1,4 +1,4 @@
-"""From clusters to classes: `python scripts/discover.py annotations=<json> images=<folder> output=<folder> maskcut=…`."""
+"""Classes from clusters: `python scripts/discover.py annotations=<json> images=<folder> output=<folder> maskcut=…`."""
 
 from cutler_pl.cli import script
 
