@@ -115,6 +115,13 @@ PATH_SETTINGS: dict[str, tuple[PathSetting, ...]] = {
         PathSetting("checkpoint", Kind.WEIGHTS),
         _OUTPUT,
     ),
+    "discover": (
+        PathSetting("annotations", Kind.FILE, optional=False),
+        PathSetting("images", Kind.FOLDER, optional=False),
+        PathSetting("names", Kind.FILE),
+        PathSetting("maskcut.features.weights", Kind.WEIGHTS),
+        _OUTPUT,
+    ),
     "weights": (PathSetting("download", Kind.WEIGHTS),),
     "convert_checkpoint": (PathSetting("source", Kind.WEIGHTS, optional=False), _OUTPUT_FILE),
     "doctor": (),
