@@ -58,6 +58,7 @@ PATH_SETTINGS: dict[str, tuple[PathSetting, ...]] = {
     "quality": (
         PathSetting("annotations", Kind.FILE, optional=False),
         PathSetting("images", Kind.FOLDER, optional=False),
+        PathSetting("agreement_weights", Kind.WEIGHTS),
         _OUTPUT,
     ),
     "train": (
@@ -112,6 +113,13 @@ PATH_SETTINGS: dict[str, tuple[PathSetting, ...]] = {
         PathSetting("annotations", Kind.FILE, optional=False),
         PathSetting("images", Kind.FOLDER, optional=False),
         PathSetting("checkpoint", Kind.WEIGHTS),
+        _OUTPUT,
+    ),
+    "discover": (
+        PathSetting("annotations", Kind.FILE, optional=False),
+        PathSetting("images", Kind.FOLDER, optional=False),
+        PathSetting("names", Kind.FILE),
+        PathSetting("maskcut.features.weights", Kind.WEIGHTS),
         _OUTPUT,
     ),
     "weights": (PathSetting("download", Kind.WEIGHTS),),

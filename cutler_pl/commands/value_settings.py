@@ -12,6 +12,7 @@ from cutler_pl.data.training_set import TrainingSet
 from cutler_pl.data.transforms import TrainTransformParams
 from cutler_pl.datasets.catalog import CATALOG
 from cutler_pl.datasets.formats import ExportOptions, FormatName
+from cutler_pl.discovery.options import DiscoverOptions
 from cutler_pl.evaluation import EvalParams
 from cutler_pl.maskcut.crf.params import CrfName
 from cutler_pl.maskcut.params import MaskCutParams, SolverName
@@ -142,7 +143,10 @@ _RECIPE: Rules = {
     "dry_run": FLAG,
     "recipe": _GROUP,
     **{f"recipe.{name}": COUNT for name in ("max_passes",)},
-    **{f"recipe.{name}": optional(COUNT) for name in ("steps", "steps_round_1", "steps_rounds", "batch_size")},
+    **{
+        f"recipe.{name}": optional(COUNT)
+        for name in ("steps", "steps_round_1", "steps_rounds", "batch_size", "accumulate")
+    },
     **{f"recipe.{name}": Integer(1, 1_000_000) for name in ("train_scenes", "test_scenes")},
     "recipe.min_score": SHARE,
     **{f"recipe.{name}": rule for name, rule in _OWN.items()},
@@ -269,6 +273,7 @@ VALUE_SETTINGS: dict[str, Rules] = {
         "seed": _SEED,
         **dict.fromkeys(("nested", "overwrite"), FLAG),
     },
+    "discover": {**_ALL, **_MASKCUT, **fields_of("", DiscoverOptions), "num_examples": COUNT, "overwrite": FLAG},
     "export_labels": {
         **_ALL,
         **fields_of("", ExportOptions),

@@ -2,7 +2,10 @@
 
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -12,7 +15,7 @@ from omegaconf import open_dict
 
 from cutler_pl.commands.config_store import register_params
 from cutler_pl.commands.recipe.own_images import choose
-from cutler_pl.commands.recipe.stages import fingerprints, read_stages, with_rounds
+from cutler_pl.commands.recipe.stages import Stage, fingerprints, read_stages, with_rounds
 from cutler_pl.datasets.scenes import SceneParams, write_scenes
 from cutler_pl.runtime.config_tree import config_dir
 from cutler_pl.weights import sources
@@ -46,16 +49,22 @@ def words(images: Path, *more: str) -> list[str]:
     return [f"images='{images}'", f"output='{images.parent}/out'", *more]
 
 
-def stage_fingerprints(monkeypatch: pytest.MonkeyPatch, *overrides: str) -> dict[str, str]:
+@contextmanager
+def composed(monkeypatch: pytest.MonkeyPatch, *overrides: str) -> Iterator[list[Stage]]:
+    """The stages, as the command makes them of its settings."""
     GlobalHydra.instance().clear()
     register_params()
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
         cfg = compose("own", overrides=[*overrides, "+hydra.runtime.output_dir=."], return_hydra_config=True)
-    monkeypatch.setattr(HydraConfig.instance(), "cfg", cfg.copy())
-    with open_dict(cfg):
-        del cfg["hydra"]
-    stages = read_stages(with_rounds(choose(cfg)))
-    return dict(zip((stage.name for stage in stages), fingerprints(stages), strict=True))
+        monkeypatch.setattr(HydraConfig.instance(), "cfg", cfg.copy())
+        with open_dict(cfg):
+            del cfg["hydra"]
+        yield read_stages(with_rounds(choose(cfg)))
+
+
+def stage_fingerprints(monkeypatch: pytest.MonkeyPatch, *overrides: str) -> dict[str, str]:
+    with composed(monkeypatch, *overrides) as stages:
+        return dict(zip((stage.name for stage in stages), fingerprints(stages), strict=True))
 
 
 def test_folder_becomes_masks_detector_and_page(command: Command, images: Path, tmp_path: Path) -> None:
@@ -81,24 +90,23 @@ def test_folder_becomes_masks_detector_and_page(command: Command, images: Path, 
     assert again.err.count("finished before, kept") == len(STAGES)
 
 
-@pytest.mark.parametrize(
-    ("setting", "redone"),
-    [
-        ("seed=0", ""),
-        ("recipe.num_workers=1", ""),
-        ("format=yolo", "labels page"),
-        ("score_threshold=0.02", "predict labels page"),
-        ("recipe.self_train={keep_score: 0.1}", "masks_1 train_1 predict labels page"),
-        ("budget=5s", "train_0 masks_1 train_1 predict labels page"),
-        ("recipe.quality={agreement_images: 2}", "quality page"),
-        ("recipe.maskcut={annotation.min_area: 0.01}", "masks_0 quality train_0 masks_1 train_1 predict labels page"),
-    ],
-)
-def test_changed_setting_redoes_what_depends_on_it(
-    images: Path, setting: str, redone: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    before, after = (stage_fingerprints(monkeypatch, *words(images, *SMALL, *more)) for more in ((), (setting,)))
-    assert [name for name in before if before[name] != after[name]] == redone.split()
+CHANGES = {
+    "seed=0": "",
+    "recipe.num_workers=1": "",
+    "format=yolo": "labels page",
+    "score_threshold=0.02": "predict labels page",
+    "recipe.self_train={keep_score: 0.1}": "masks_1 train_1 predict labels page",
+    "budget=5s": "train_0 masks_1 train_1 predict labels page",
+    "recipe.quality={agreement_images: 2}": "quality page",
+    "recipe.maskcut={annotation.min_area: 0.01}": "masks_0 quality train_0 masks_1 train_1 predict labels page",
+}
+
+
+def test_changed_setting_redoes_what_depends_on_it(images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = stage_fingerprints(monkeypatch, *words(images, *SMALL))
+    for setting, redone in CHANGES.items():
+        after = stage_fingerprints(monkeypatch, *words(images, *SMALL, setting))
+        assert [name for name in before if before[name] != after[name]] == redone.split(), setting
 
 
 def test_changed_folder_redoes_everything(images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,6 +114,30 @@ def test_changed_folder_redoes_everything(images: Path, monkeypatch: pytest.Monk
     shutil.copy(images / "scene_00000.png", images / "added.png")
     after = stage_fingerprints(monkeypatch, *words(images, *SMALL))
     assert [name for name in before if before[name] == after[name]] == []
+
+
+@pytest.mark.parametrize(("gib", "batch", "passes"), [(80, 16, 1), (24, 8, 2), (6, 2, 8)])
+def test_gpu_gets_the_network_of_the_paper(
+    images: Path, monkeypatch: pytest.MonkeyPatch, gib: int, batch: int, passes: int
+) -> None:
+    """In as many forward passes per step as its memory asks for; every stage's settings are accepted."""
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.get_device_name", lambda number: "a GPU")
+    monkeypatch.setattr("torch.cuda.get_device_properties", lambda number: SimpleNamespace(total_memory=gib * 2**30))
+    monkeypatch.setattr("cutler_pl.commands.recipe.own_images.instantiate", lambda features: None)
+    monkeypatch.setattr(sources, "cached_file", lambda address: images / "scene_00000.png")
+    with composed(monkeypatch, *words(images)) as stages:
+        configs = {stage.name: stage.compose() for stage in stages if stage.pipeline is not None}
+    assert configs["masks_0"].maskcut.features.name == "dino_vitb8"
+    first, last = configs["train_0"], configs["train_2"]
+    assert first.model.detector.name == "cascade_mask_rcnn_r50_fpn"
+    assert first.model.init == "dino_RN50_pretrain_d2_format"
+    assert [(train.data.batch_size, train.trainer.accumulate_grad_batches) for train in (first, last)] == [
+        (batch, passes)
+    ] * 2
+    seconds = [configs[f"train_{number}"].callbacks.time_budget.seconds for number in range(3)]
+    assert sum(seconds) == 7200
+    assert (first.trainer.accelerator, first.trainer.devices) == ("gpu", 1)
 
 
 def test_missing_weights_name_both_ways_on(command: Command, images: Path, monkeypatch: pytest.MonkeyPatch) -> None:

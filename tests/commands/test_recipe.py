@@ -106,6 +106,14 @@ def test_output_of_something_else_is_refused(tmp_path: Path) -> None:
     assert results(tmp_path) == {"1_a": "a"}
 
 
+def test_stage_run_alone_owns_the_output(tmp_path: Path) -> None:
+    cfg = make(tmp_path, "a", "b")
+    cfg.only = "a"
+    recipe.run(cfg)
+    recipe.run(make(tmp_path, "a", "b"))
+    assert results(tmp_path) == {"1_a": "a", "2_b": "b"}
+
+
 def test_output_belongs_to_one_run(tmp_path: Path) -> None:
     def recipe_of(images: str) -> DictConfig:
         cfg = make(tmp_path / "out", "a")

@@ -1,7 +1,7 @@
 """Run the stages of a recipe (`conf/recipe/*.yaml`) one after another, each in its own folder.
 
 Finished stages are skipped; an interrupted one goes on where its command can, else it starts again in an empty folder.
-A stage depends on its settings and those of the stages before it: a changed setting redoes all later stages. Settings
+A stage depends on its settings and on the stages that it reads: a changed setting redoes what depends on it. Settings
 `maskcut.*` of the command line hold for each MaskCut stage.
 """
 
@@ -65,7 +65,7 @@ def run(cfg: DictConfig) -> None:
     try:
         with part_of_recipe():
             if cfg.get("only") is not None:
-                _run_only(str(cfg.only), stages, output)
+                _run_only(cfg, stages, output)
                 return
             if cfg.get("launch") is not None:
                 _submit(cfg, stages, output)
@@ -130,13 +130,13 @@ def stage_words(stage: Stage) -> list[str]:
     return [str(config.job.config_name), *kept, f"only={stage.name}"]
 
 
-def _run_only(name: str, stages: Sequence[Stage], output: Path) -> None:
+def _run_only(cfg: DictConfig, stages: Sequence[Stage], output: Path) -> None:
     """Run one stage, in the process of each rank; rank 0 has prepared the folder before the others begin.
 
     Raises:
         ConfigError: There is no such stage, or an earlier one is not finished.
     """
-    names = [stage.name for stage in stages]
+    name, names = str(cfg.only), [stage.name for stage in stages]
     if name not in names:
         raise ConfigError(f"only={name}: the recipe has no such stage; it has {', '.join(names)}")
     place, found = names.index(name), fingerprints(stages)
@@ -149,6 +149,8 @@ def _run_only(name: str, stages: Sequence[Stage], output: Path) -> None:
             stage.run(interrupted=stage.can_go_on)
         return
     with file_lock(output, purpose="recipe", part=name):
+        if not (output / "config.yaml").is_file():
+            record_run(output, cfg)
         if read_marker(stage, fingerprint).state == "finished":
             log.info("%s: finished before, kept", title)
         else:

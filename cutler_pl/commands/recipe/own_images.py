@@ -27,6 +27,7 @@ log = get_logger(__name__)
 
 OFFLINE = "patch_descriptors"
 _R50 = "dino_RN50_pretrain_d2_format"
+_R50_BATCH, _GIB_PER_IMAGE, _GIB_BESIDE = 16, 1.75, 1.5  # 27.8 GiB for 16: docs/BENCHMARKS.md
 _LEAST_STEPS = 60
 _WAYS_ON = f"give them by weights=<file>, or go on without by maskcut={OFFLINE}, whose masks are much weaker"
 
@@ -102,12 +103,30 @@ def _machine(cfg: DictConfig, *, gpu: bool) -> list[Choice]:
         Choice("experiment_rounds", names[1], "the same network, without DropLoss"),
         Choice("trainer", "default" if on_gpu else "cpu", why),
         Choice("run_on", "auto" if on_gpu else "cpu", why),
-        Choice("batch_size", 16 if on_gpu else 8, "images per step, as the recipe of this network"),
+        *_batch(cfg, on_gpu=on_gpu),
         Choice("num_workers", workers, f"{cpus} CPU cores"),
         Choice("budget", "2h" if on_gpu else "8min", f"the default on a {device.upper()}, for all trainings together"),
         _start(cfg, on_gpu=on_gpu),
     ]
     return [choice for choice in known if recipe.get(choice.name) is None or choice.name == "device"]
+
+
+def _batch(cfg: DictConfig, *, on_gpu: bool) -> list[Choice]:
+    """Images per forward pass, and passes per step."""
+    if not on_gpu:
+        return [
+            Choice("batch_size", 8, "images per step, as the recipe of this network"),
+            Choice("accumulate", 1, "forward passes per step"),
+        ]
+    memory = torch.cuda.get_device_properties(0).total_memory / 2**30
+    fitting = next((n for n in (16, 8, 4) if _GIB_PER_IMAGE * n + _GIB_BESIDE <= memory), 2)
+    size = cfg.recipe.batch_size or fitting
+    return [
+        Choice("batch_size", size, f"images per forward pass, what {memory:.0f} GiB of GPU memory hold"),
+        Choice(
+            "accumulate", max(1, _R50_BATCH // size), f"forward passes per step, for {_R50_BATCH} images as the paper"
+        ),
+    ]
 
 
 def _start(cfg: DictConfig, *, on_gpu: bool) -> Choice:
@@ -177,7 +196,7 @@ def _training(cfg: DictConfig, *, num_images: int) -> list[Choice]:
     """Steps and seconds of each training."""
     recipe = cfg.recipe
     budget, on_gpu = seconds_of(recipe.budget), recipe.device == "gpu"
-    steps = max(_LEAST_STEPS, math.ceil(recipe.max_passes * num_images / recipe.batch_size))
+    steps = max(_LEAST_STEPS, math.ceil(recipe.max_passes * num_images / (recipe.batch_size * recipe.accumulate)))
     passes = f"at most {recipe.max_passes} passes over {num_images:,} images, and as many as the budget allows"
     thresholds = [0.7, 0.65] if on_gpu else [0.7]
     if recipe.thresholds is not None:

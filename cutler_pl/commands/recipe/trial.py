@@ -33,7 +33,8 @@ def try_stages(configs: Mapping[str, DictConfig]) -> dict[str, float]:
     if (maskcut := configs.get("maskcut")) is not None:
         found["masks"] = _masks(maskcut)
     if (train := configs.get("train")) is not None:
-        found["training"] = _training(train)
+        with suppress(torch.OutOfMemoryError):
+            found["training"] = _training(train)
         model = _detector(train).eval()
         images = [torch.from_numpy(image).permute(2, 0, 1) for image in _some_images(str(train.data.images))]
         found["predictions"] = _per_image(model.predict, [image.to(_device(train)) for image in images])
