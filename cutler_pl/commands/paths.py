@@ -109,17 +109,17 @@ PATH_SETTINGS: dict[str, tuple[PathSetting, ...]] = {
         PathSetting("output", Kind.OUTPUT_FOLDER),
         _DATASETS,
     ),
-    "export_labels": (
-        PathSetting("annotations", Kind.FILE, optional=False),
-        PathSetting("images", Kind.FOLDER, optional=False),
-        PathSetting("checkpoint", Kind.WEIGHTS),
-        _OUTPUT,
-    ),
     "discover": (
         PathSetting("annotations", Kind.FILE, optional=False),
         PathSetting("images", Kind.FOLDER, optional=False),
         PathSetting("names", Kind.FILE),
         PathSetting("maskcut.features.weights", Kind.WEIGHTS),
+        _OUTPUT,
+    ),
+    "export_labels": (
+        PathSetting("annotations", Kind.FILE, optional=False),
+        PathSetting("images", Kind.FOLDER, optional=False),
+        PathSetting("checkpoint", Kind.WEIGHTS),
         _OUTPUT,
     ),
     "weights": (PathSetting("download", Kind.WEIGHTS),),

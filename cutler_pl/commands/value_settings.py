@@ -282,7 +282,12 @@ VALUE_SETTINGS: dict[str, Rules] = {
         "overwrite": FLAG,
     },
     "weights": _ALL,
-    "convert_checkpoint": {**_ALL, **_MODEL, "format": Choice(("detectron2", "cutler_pl", "torchvision"))},
+    "convert_checkpoint": {
+        **_ALL,
+        **_MODEL,
+        "format": Choice(("detectron2", "cutler_pl", "torchvision")),
+        "half": FLAG,
+    },
     "doctor": {},
     "completion": {},
 }
