@@ -48,8 +48,8 @@ def build_detector_from(cfg: DictConfig, *, num_classes: int) -> Detector:
     except CheckpointError as error:
         if cfg.init in PACKAGED:
             raise CheckpointError(
-                f"model.init={cfg.init} fits the detector of model=cascade_mask_rcnn_{cfg.init} alone, with one class or "
-                f"model.reset_head=true; choose that model, or model.init={SCRATCH}"
+                f"model.init={cfg.init} fits the detector of model=cascade_mask_rcnn_{cfg.init} alone, with one "
+                f"class or model.reset_head=true; choose that model, or model.init={SCRATCH}"
             ) from error
         way_out = "choose other start weights by model.init=<file|address|released name> or model.init=scratch"
         if cfg.get("init_from"):
