@@ -2,9 +2,9 @@
 
     python benchmarks/start_weights.py --images <folder> --annotations <class-agnostic COCO json> --output <folder>
 
-Each cell is one seed and one start: `cutler own` on the images, without their labels, with the same network and numbers
-of steps, then `cutler evaluate` of its last detector on the same images. Both run on CPU cores. Finished cells are kept;
-the same command goes on. After each cell the table of all finished ones is printed.
+Each cell is one seed and one start: `cutler own` on the images, without their labels, with the same network and the
+same numbers of steps, then `cutler evaluate` of its last detector on the same images. Both run on CPU cores. Finished
+cells are kept; the same command goes on. After each cell the table of all finished ones is printed.
 """
 
 import argparse
@@ -53,7 +53,8 @@ def run_cell(args: argparse.Namespace, seed: int, start: str) -> dict[str, float
     run(
         "own", f"images={args.images}", f"output={own}", f"maskcut={args.maskcut}", f"init={start}", f"seed={seed}",
         "budget=100h", f"recipe.steps={args.steps}", f"recipe.steps_rounds={args.steps // 2}", "recipe.run_on=cpu",
-        "recipe.trainer=cpu", "recipe.experiment=quickstart", f"recipe.train={NETWORK}", f"recipe.train_rounds={NETWORK}",
+        "recipe.trainer=cpu", "recipe.experiment=quickstart", f"recipe.train={NETWORK}",
+        f"recipe.train_rounds={NETWORK}",
     )  # fmt: skip
     (checkpoint,) = own.glob("stages/*_train_1/checkpoints/last.ckpt")
     run(
