@@ -80,7 +80,7 @@ def test_each_command_has_config_and_script() -> None:
         (("doctor", "x=1"), "cutler doctor takes no settings, found x=1"),
         (("completion", "tcsh"), "cutler completion takes the name of a shell, bash, zsh, fish, found tcsh"),
         (("train", "trainer.max_step=1"), "there is no setting 'trainer.max_step'; did you mean trainer.max_steps"),
-        (("weights", "download=cutler_cascade"), "cutler_cascade: no such file, and not the name of a released one"),
+        (("weights", "download=cutler_cascade"), "cutler_cascade: no such file, and not the name of a packaged"),
     ],
 )
 def test_mistakes_get_one_sentence(cutler, words: tuple[str, ...], sentence: str) -> None:

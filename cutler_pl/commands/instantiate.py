@@ -27,7 +27,7 @@ def build_detector_from(cfg: DictConfig, *, num_classes: int) -> Detector:
     """Build `cfg.detector` for a number of classes and load `cfg.init` into it.
 
     Args:
-        cfg: The `model` group: `detector`, `init` ("scratch", a name that `cutler weights` lists or a file), `reset_head`.
+        cfg: The `model` group: `detector`, `init` ("scratch", a name of `cutler weights`, a file), `reset_head`.
         num_classes: Number of classes, without the background.
 
     Raises:
