@@ -76,7 +76,7 @@ def test_folder_becomes_masks_detector_and_page(command: Command, images: Path, 
     assert sorted(path.name for path in (out / "stages").iterdir()) == STAGES
     assert "broken.jpg: not readable as an image" in outcome.err
     assert "stage 4 of 9, train_0: " in outcome.err
-    assert "features=patch_descriptors: as given" in outcome.err
+    assert "maskcut=patch_descriptors: as given" in outcome.err
     page = (out / "index.html").read_text(encoding="utf-8")
     assert "broken.jpg" in page
     assert page.count("<img") >= 4 * 4
