@@ -159,11 +159,12 @@ def _features(cfg: DictConfig) -> Choice:
         return Choice("features", OFFLINE, "as given; they group regions and know no objects")
     given = option if option != "auto" else name
     reason = "as given" if option != "auto" else f"DINO that a {cfg.recipe.device.upper()} can run in reasonable time"
+    missing = f"the weights of {given} cannot be had"
     before = _cut_before(cfg)
     if before is not None and option == "auto" and cfg.recipe.fallback is not None:
         with open_dict(cfg):
             cfg.recipe.notice = before.notice
-        return Choice("features", before.features, "as the masks that are finished")
+        return Choice("features", before.features, missing if before.notice else reason)
     if before is not None and (before.features, before.weights) == (given, cfg.recipe.weights):
         return Choice("features", given, reason)
     features = cfg.maskcut.features.copy()
@@ -178,7 +179,7 @@ def _features(cfg: DictConfig) -> Choice:
                 f"(maskcut={OFFLINE}): they group regions and know no objects. For real use run again with a network "
                 "connection, or with weights=<file>."
             )
-        return Choice("features", OFFLINE, f"the weights of {given} cannot be had")
+        return Choice("features", OFFLINE, missing)
     return Choice("features", given, reason)
 
 
