@@ -131,7 +131,7 @@ def _annotate(
             annotation: Instance = {"area": area, "bbox": rle.bbox(mask), "segmentation": mask}
             if params.scores:
                 annotation["score"] = round(piece.score, 4)
-                annotation["ncut_value"] = round(piece.ncut_value, 4)
+                annotation["ncut_value"] = round(piece.ncut_value, 6)
             if piece.split_from is not None:
                 annotation["split_from"] = piece.split_from
             annotations.append(annotation)

@@ -5,6 +5,9 @@ from jaxtyping import Float, Int64
 
 from cutler_pl.runtime.imports import require, supervision
 
+_MIN_SCORE = 0.1  # weaker detections belong to no track, as in the paper
+_MIN_IOU = 0.2  # of a detection with the place where its track is expected, as in the paper
+
 
 class Tracker:
     """Ids of the objects of one video, from 1.
@@ -20,7 +23,10 @@ class Tracker:
     def __init__(self, *, frame_rate: float, min_score: float) -> None:
         trackers = require("trackers", extra="video", purpose="track=true")
         self._tracker = trackers.ByteTrackTracker(
-            frame_rate=frame_rate, track_activation_threshold=min_score, high_conf_det_threshold=min_score
+            frame_rate=frame_rate,
+            track_activation_threshold=min_score,
+            high_conf_det_threshold=min_score,
+            minimum_iou_threshold=_MIN_IOU,
         )
 
     def update(
@@ -32,8 +38,9 @@ class Tracker:
             boxes: Pixels, xyxy.
             time_s: Time of the frame.
         """
+        places = np.flatnonzero(scores >= _MIN_SCORE)
         detections = supervision().Detections(
-            xyxy=boxes.astype(np.float32), confidence=scores, data={"place": np.arange(len(boxes))}
+            xyxy=boxes[places].astype(np.float32), confidence=scores[places], data={"place": places}
         )
         tracked = self._tracker.update(detections, timestamp=time_s)
         ids = np.zeros(len(boxes), dtype=np.int64)

@@ -12,9 +12,7 @@ from cutler_pl.coco.schema import RLE, Result
 from cutler_pl.errors import ConfigError
 from cutler_pl.models.detections import CompactPrediction
 from cutler_pl.models.tiled import EncodedPrediction
-from cutler_pl.ops.paste import paste_masks
-
-_MASKS_AT_ONCE = 8  # full-size masks of one image in memory
+from cutler_pl.ops.paste import paste_crops, paste_masks
 
 
 def full_masks(prediction: CompactPrediction, index: Int64[Tensor, " chosen"]) -> Bool[Tensor, "chosen height width"]:
@@ -28,14 +26,13 @@ def best_first(prediction: CompactPrediction | EncodedPrediction) -> Int64[Tenso
 
 
 def encode_masks(prediction: CompactPrediction | EncodedPrediction, index: Int64[Tensor, " chosen"]) -> list[RLE]:
-    """Full-size masks of the detections with these indices as run lengths; a few dense ones are in memory at a time."""
+    """Full-size masks of the detections with these indices as run lengths; dense are the pixels that a box reaches."""
     if "masks" in prediction:
         return [prediction["masks"][i] for i in index.tolist()]
-    encoded: list[RLE] = []
-    for start in range(0, len(index), _MASKS_AT_ONCE):
-        masks = full_masks(prediction, index[start : start + _MASKS_AT_ONCE])
-        encoded += [rle.encode(mask) for mask in masks.cpu().numpy()]
-    return encoded
+    probabilities, boxes = prediction["mask_probabilities"][index].cpu(), prediction["boxes"][index].cpu()
+    size_hw = prediction["size_hw"]
+    crops = paste_crops(probabilities, boxes, size_hw)
+    return [rle.encode_at(mask.numpy(), top, left, size_hw=size_hw) for mask, top, left in crops]
 
 
 def to_coco_results(

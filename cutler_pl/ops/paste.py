@@ -4,6 +4,8 @@ A mask is sampled bilinearly at every pixel center of the image, relative to its
 upright box that is separable: rows' weights times mask times columns' weights, two small matrix products.
 """
 
+from collections.abc import Iterator
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
@@ -33,15 +35,45 @@ def paste_masks(
     if torch.compiler.is_exporting():
         return _paste_one_by_one(probabilities, boxes, size_hw, threshold)
     masks = torch.zeros((len(boxes), height, width), dtype=torch.bool, device=boxes.device)
-    at_once = 1 if boxes.device.type == "cpu" else max(1, _BYTES_AT_ONCE // (4 * height * width))
+    if boxes.device.type == "cpu":
+        for mask, (crop, top, left) in zip(
+            masks, paste_crops(probabilities, boxes, size_hw, threshold=threshold), strict=True
+        ):
+            mask[top : top + crop.shape[0], left : left + crop.shape[1]] = crop
+        return masks
+    at_once = max(1, _BYTES_AT_ONCE // (4 * height * width))
     for start in range(0, len(boxes), at_once):
         chunk = slice(start, start + at_once)
-        part, small = boxes[chunk].float(), probabilities[chunk].float()
-        x0, y0, x1, y1 = _extent(part, small.shape[1], size_hw) if at_once == 1 else (0, 0, width, height)
-        rows = _weights(part[:, 1], part[:, 3], y0, y1, small.shape[1])
-        columns = _weights(part[:, 0], part[:, 2], x0, x1, small.shape[2])
-        masks[chunk, y0:y1, x0:x1] = rows @ small @ columns.mT >= threshold
+        masks[chunk] = _paste(probabilities[chunk], boxes[chunk], (0, 0, width, height), threshold)
     return masks
+
+
+def paste_crops(
+    probabilities: Float[Tensor, "boxes size size"],
+    boxes: Float[Tensor, "boxes 4"],
+    size_hw: tuple[int, int],
+    *,
+    threshold: float = MASK_THRESHOLD,
+) -> Iterator[tuple[Bool[Tensor, "_ _"], int, int]]:
+    """The masks of `paste_masks` one by one: the pixels that each can reach, and the place (top, left) of the first."""
+    for index in range(len(boxes)):
+        one = slice(index, index + 1)
+        x0, y0, x1, y1 = window = _extent(boxes[one].float(), probabilities.shape[1], size_hw)
+        if x1 > x0 and y1 > y0:
+            yield _paste(probabilities[one], boxes[one], window, threshold)[0], y0, x0
+        else:
+            yield torch.zeros((0, 0), dtype=torch.bool), 0, 0
+
+
+def _paste(
+    probabilities: Tensor, boxes: Tensor, window: tuple[int, int, int, int], threshold: float
+) -> Bool[Tensor, "boxes _ _"]:
+    """Masks in a window, xyxy."""
+    x0, y0, x1, y1 = window
+    part, small = boxes.float(), probabilities.float()
+    rows = _weights(part[:, 1], part[:, 3], y0, y1, small.shape[1])
+    columns = _weights(part[:, 0], part[:, 2], x0, x1, small.shape[2])
+    return rows @ small @ columns.mT >= threshold
 
 
 def _paste_one_by_one(small: Tensor, boxes: Tensor, size_hw: tuple[int, int], threshold: float) -> Tensor:

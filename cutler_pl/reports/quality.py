@@ -1,6 +1,7 @@
 """HTML page of a quality report: the verdict, its figures, and the surest and the most doubtful masks."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import astuple
 from pathlib import Path
 
 from cutler_pl.coco.file_names import path_below
@@ -22,7 +23,8 @@ log = get_logger(__name__)
 PAGE = "index.html"
 SUREST, DOUBTFUL = "surest.jpg", "doubtful.jpg"
 _MAX_ROWS = 100
-_NAMES = {"works": "MaskCut works here", "doubtful": "Doubtful", "outside": "Outside what MaskCut can do"}
+_TIMES = "times the share of the image's four sides that the mask keeps off"
+_ANSWERS = {"works": "Yes", "doubtful": "Doubtful", "outside": "No, outside the method"}
 
 
 def write_quality_page(output: Path, images: Path, report: QualityReport, *, command: str) -> None:
@@ -37,7 +39,7 @@ def write_quality_page(output: Path, images: Path, report: QualityReport, *, com
         Section("Images", blocks=tuple(_images(report))),
     ]
     page = Page(
-        title=f"Will MaskCut work here? {_NAMES[verdict.verdict]}",
+        title=f"Will MaskCut work here? {_ANSWERS[verdict.verdict]}",
         intro=(verdict.sentence, "No ground truth is used: the figures say how masks look, not how right they are."),
         sections=sections,
         commands=(command,),
@@ -82,6 +84,7 @@ def _masks(report: QualityReport) -> Table:
         ("masks", figures.masks),
         ("images without a mask", figures.without_mask),
         ("masks that touch the border", _percent(figures.border_share)),
+        ("masks that touch two or more sides", _percent(figures.two_sides_share)),
         (f"masks below {SMALL:.0%} of their image", _percent(figures.small_share)),
         ("share of the image that a mask covers", _spread(figures.area)),
         ("share of the image that its masks cover, mean", _percent(figures.covered)),
@@ -90,7 +93,7 @@ def _masks(report: QualityReport) -> Table:
             (f"score of mask {position} of an image, mean", f"{score:.2f}")
             for position, score in enumerate(figures.score_by_position, start=1)
         ),
-        ("Ncut value", _spread(figures.ncut_value)),
+        ("Ncut value", _spread(figures.ncut_value, ".2g")),
     ]
     if figures.boxes_only:
         rows.append(("annotations without a mask, not counted", figures.boxes_only))
@@ -104,13 +107,15 @@ def _per_image(report: QualityReport) -> Table:
 
 
 def _sheets(output: Path, images: Path, report: QualityReport) -> Iterator[Figure]:
-    kind = "score" if report.masks.figures.score else "compactness, as the annotations have no score"
+    what = "score" if report.masks.figures.score else "compactness, as the annotations have no score,"
     for name, caption, examples in (
         (SUREST, "Surest", report.masks.surest),
         (DOUBTFUL, "Most doubtful", report.masks.most_doubtful),
     ):
         panels, titles = [], []
         for example in examples:
+            if example.file_name in report.images.unreadable:
+                continue
             try:
                 pixels = read_oriented(path_below(images, example.file_name), example.size_hw)
             except ImageReadError as error:
@@ -120,7 +125,7 @@ def _sheets(output: Path, images: Path, report: QualityReport) -> Iterator[Figur
             titles.append(_title(example))
         if panels:
             save_image(output / name, contact_sheet(panels, titles, height=240))
-            yield Figure(output / name, caption=f"{caption} mask of an image each, by {kind}.")
+            yield Figure(output / name, caption=f"{caption} mask of each image: {what} {_TIMES}.")
 
 
 def _title(example: Example) -> str:
@@ -160,5 +165,5 @@ def _percent(share: float | None) -> str | None:
     return None if share is None else f"{100 * share:.1f} %"
 
 
-def _spread(spread: Spread | None) -> str | None:
-    return None if spread is None else f"{spread.low:.2f} / {spread.median:.2f} / {spread.high:.2f}"
+def _spread(spread: Spread | None, form: str = ".2f") -> str | None:
+    return None if spread is None else " / ".join(format(value, form) for value in astuple(spread))

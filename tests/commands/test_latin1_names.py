@@ -1,4 +1,4 @@
-"""`evaluate` and `self_train` on file names in Latin-1 bytes; `test_predict.py` has `predict`."""
+"""`evaluate`, `quality` and `self_train` on file names in Latin-1 bytes; `test_predict.py` has `predict`."""
 
 import json
 import os
@@ -41,6 +41,16 @@ def test_evaluate_checkpoint(command: Command, checkpoint: Path, given: tuple[st
     assert len(list((out / "annotations" / "examples").glob("*.jpg"))) == 2
     page = (out / "index.html").read_text()  # such bytes are shown as question marks
     assert all(name in page for name in ("gr??e.png", "?/two.png"))
+
+
+def test_quality(command: Command, given: tuple[str, str], tmp_path: Path) -> None:
+    (tmp_path / "images" / LATIN_1).write_bytes(b"no image")
+    outcome = command("scripts/quality.py", *given, f"output={tmp_path}/out")
+    assert outcome.code == 0, outcome.err
+    figures = json.loads((tmp_path / "out" / "quality.json").read_text())["figures"]
+    assert list(figures["images"]["unreadable"]) == [LATIN_1]
+    assert (tmp_path / "out" / "surest.jpg").is_file()
+    assert "gr??e.png" in (tmp_path / "out" / "index.html").read_text()
 
 
 def test_self_train(command: Command, checkpoint: Path, given: tuple[str, str], tmp_path: Path) -> None:

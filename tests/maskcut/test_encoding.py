@@ -89,6 +89,7 @@ def test_write_scores_on_request() -> None:
         pytest.approx(0.8 * (1 - 106 / 400), abs=1e-4),
         pytest.approx(0.8 * (1 - 106 / 400) * 0.5, abs=1e-4),
     ]
+    assert [a["ncut_value"] for a in annotations] == [0.2, 0.2]
 
 
 @pytest.mark.parametrize("min_area", [-0.1, 1.0])

@@ -106,6 +106,7 @@ def measure_agreement(
     Returns:
         The agreement; None where no image of the sample has a mask.
     """
+    log.info("a second run of MaskCut with %s on %d images", setting, len(sample))
     best: list[float] = []
     compared = 0
     for name, size_hw, masks in sample:

@@ -79,7 +79,8 @@ def assess(
     )
     agreement, note = None, second.text
     if second.find is not None:
-        agreement = measure_agreement(masks.sample, images, second.find, setting=second.text)
+        sample = [image for image in masks.sample if image.file_name not in files.unreadable]
+        agreement = measure_agreement(sample, images, second.find, setting=second.text)
         note = "" if agreement else "none of the sampled images has a mask"
     verdict = judge(masks.figures, files, agreement, thresholds, settings)
     return QualityReport(masks, files, agreement, note, verdict, thresholds)
