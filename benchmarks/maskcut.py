@@ -1,7 +1,7 @@
 """What MaskCut costs, part by part, beside what it replaces and in one run.
 
     python benchmarks/maskcut.py                      all parts on the CPU, about ten minutes on one core
-    python benchmarks/maskcut.py --parts cut crf      some of them: cut, crf, image, scaling, precision, memory
+    python benchmarks/maskcut.py --parts cut crf      some: cut, crf, image, backbones, scaling, precision, memory
 
 CPU seconds on one thread, median (range) of the repeats; `maskcut_gpu.py` is for a GPU. Features are generated:
 ellipses of one feature direction each, in noise. Images are those bundled with scikit-image, compilation not counted.
@@ -24,7 +24,7 @@ import lightning as L
 import numpy as np
 import scipy.linalg
 import torch
-from maskcut_inputs import bundled_images, discs, image_features, write_images
+from maskcut_inputs import VITS, bundled_images, discs, image_features, random_vit, write_images
 
 from cutler_pl.maskcut import MaskCutParams, build_feature_extractor, maskcut, refine_masks
 from cutler_pl.maskcut.affinity import PatchGraph, build_graph
@@ -94,12 +94,12 @@ def crf(repeats: int) -> None:
         print(f"| {name} | {spread(times)} | {ious.nanmean():.3f} ({ious.nan_to_num(1).min():.3f}) |")
 
 
-def image(repeats: int) -> None:
-    """Everything after the ViT: three rounds at 60×60 patches, CRF, resizing, encoding."""
+def after_vit(side: int, dim: int, repeats: int) -> list[float]:
+    """CPU-s of three rounds on a square grid of patches, CRF, resizing, encoding."""
     predictor = MaskCutPredictor(lambda _: features, MaskCutParams())
     times: list[float] = []
     for seed, pixels in enumerate(bundled_images(3)):
-        features = image_features(60, seed, dim=768)
+        features = image_features(side, seed, dim=dim)
 
         def work(pixels: torch.Tensor = pixels) -> None:
             (masks,) = predictor.predict(["image"], pixels[None])
@@ -108,7 +108,23 @@ def image(repeats: int) -> None:
 
         work()
         times += seconds(work, repeats)
-    print(f"\nA whole image without the ViT, N = 3: {spread(times)} CPU-s")
+    return times
+
+
+def image(repeats: int) -> None:
+    """Everything after the ViT."""
+    print(f"\nA whole image without the ViT, N = 3: {spread(after_vit(60, 768, repeats))} CPU-s")
+
+
+def backbones(repeats: int) -> None:
+    """A whole image with each ViT, of random weights, whose features are replaced by generated ones."""
+    print("\n| backbone | ViT, CPU-s | all after it, CPU-s |\n|---|---|---|")
+    pixels = bundled_images(1).float() / 255
+    for name, (_, patch_size, dim, _) in VITS.items():
+        vit = partial(random_vit(name), pixels)
+        vit()
+        rest = after_vit(480 // patch_size, dim, repeats)
+        print(f"| {name} | {spread(seconds(vit, repeats))} | {spread(rest)} |", flush=True)
 
 
 def scaling(repeats: int) -> None:
@@ -176,6 +192,7 @@ PARTS: dict[str, Callable[[int], None]] = {
     "cut": cut,
     "crf": crf,
     "image": image,
+    "backbones": backbones,
     "scaling": scaling,
     "precision": precision,
     "memory": memory,

@@ -19,14 +19,12 @@ from functools import partial
 from pathlib import Path
 
 import lightning as L
-import timm
 import torch
-from maskcut_inputs import bundled_images, discs, image_features, write_images
+from maskcut_inputs import VITS, bundled_images, discs, image_features, random_vit, write_images
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from cutler_pl.maskcut import MaskCutParams, maskcut, refine_masks
 from cutler_pl.maskcut.affinity import build_graph
-from cutler_pl.maskcut.features import TransformerFeatures
 from cutler_pl.maskcut.ncut import LanczosSolver
 from cutler_pl.maskcut.predictor import MaskCutPredictor
 from cutler_pl.pseudo_masks.generate import generate
@@ -35,11 +33,6 @@ from cutler_pl.pseudo_masks.options import RunOptions
 from cutler_pl.runtime.environment import run_metadata
 
 EPS, TAU = 1e-5, 0.15
-VITS = {  # timm's name, patch size, dimension, multiply-adds of 480×480 pixels in 10¹²
-    "vitb8": ("vit_base_patch8_224.dino", 8, 768, 0.51),
-    "vits8": ("vit_small_patch8_224.dino", 8, 384, 0.18),
-    "vits16": ("vit_small_patch16_224.dino", 16, 384, 0.023),
-}
 
 
 def milliseconds(work: Callable[[], object], images: int, repeats: int) -> list[float]:
@@ -70,10 +63,8 @@ class TimedVit:
     """A ViT of random weights that is run, but returns generated features that can be cut."""
 
     def __init__(self, name: str, batch: int, dtype: torch.dtype = torch.bfloat16) -> None:
-        model_name, self.patch_size, self.dim, _ = VITS[name]
-        model = timm.create_model(model_name, pretrained=False, num_classes=0, dynamic_img_size=True)
-        vit = TransformerFeatures(model, name=f"dino_{name}", layer=-1, feature="key", pos_embed="original")
-        self.vit = vit.requires_grad_(False).eval().cuda()
+        _, self.patch_size, self.dim, _ = VITS[name]
+        self.vit = random_vit(name).cuda()
         self.dtype = dtype
         self.features = features_of(batch, side=480 // self.patch_size, dim=self.dim)
 

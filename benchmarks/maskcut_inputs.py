@@ -1,12 +1,20 @@
-"""Generated features, images and masks for the benchmark `maskcut.py`."""
+"""Generated features, images and masks, and ViTs of random weights, for the benchmarks of MaskCut."""
 
 from pathlib import Path
 
 import numpy as np
 import skimage.data
+import timm
 import torch
 from PIL import Image
 
+from cutler_pl.maskcut.features import TransformerFeatures
+
+VITS = {  # timm's name, patch size, dimension, multiply-adds of 480×480 pixels in 10¹²
+    "vitb8": ("vit_base_patch8_224.dino", 8, 768, 0.51),
+    "vits8": ("vit_small_patch8_224.dino", 8, 384, 0.18),
+    "vits16": ("vit_small_patch16_224.dino", 16, 384, 0.023),
+}
 DIM = 96
 SIZE = 480
 
@@ -48,3 +56,10 @@ def discs(rounds: int = 3) -> torch.Tensor:
     y, x = np.mgrid[:60, :60]
     masks = [np.hypot(y - 20 - 8 * r, x - 25 - 4 * r) < 10 + 4 * r for r in range(rounds)]
     return torch.from_numpy(np.stack(masks).repeat(8, 1).repeat(8, 2))[None]
+
+
+def random_vit(name: str) -> TransformerFeatures:
+    """DINO's keys by a ViT of random weights."""
+    model = timm.create_model(VITS[name][0], pretrained=False, num_classes=0, dynamic_img_size=True)
+    vit = TransformerFeatures(model, name=f"dino_{name}", layer=-1, feature="key", pos_embed="original")
+    return vit.requires_grad_(False).eval()

@@ -29,6 +29,7 @@ CHOSEN = {
     "own": [],
     "make_coco_splits": [],
     "export_labels": ["format=coco"],
+    "discover": ["maskcut=patch_descriptors"],
     "quality": [],
     "prepare_dataset": ["name=coco"],
     "merge_shards": [],

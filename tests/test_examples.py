@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cutler_pl.datasets.scenes import SceneParams, write_scenes
 from tests.api.conftest import checkpoint as checkpoint
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -60,6 +61,14 @@ def test_evaluate(run, checkpoint: Path, images: Path, tmp_path: Path) -> None:
     printed = run("evaluate", checkpoint, images, tmp_path / "truth.json")
     assert [line.split(":")[0] for line in printed.splitlines()] == ["bbox", "segm"]
     assert "AR100" in printed
+
+
+def test_classes(run, tmp_path: Path) -> None:
+    write_scenes(tmp_path / "images", 3, SceneParams(min_objects=2), seed=0)
+    printed = run("classes", tmp_path / "annotations.json", tmp_path / "images", tmp_path / "out")
+    assert "'first kind'" in printed
+    classes = json.loads((tmp_path / "out" / "annotations.json").read_text())["categories"]
+    assert [one["name"] for one in classes] == ["first kind", "second kind"]
 
 
 def test_readme_lists_all() -> None:

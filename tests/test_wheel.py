@@ -66,8 +66,19 @@ def test_commands_from_the_wheel(run, environment: Path) -> None:
     assert run("cutler", "--version").startswith("cutler_pl 0.")
     where = run("python", "-c", "import cutler_pl; print(cutler_pl.__file__)")
     assert Path(where.strip()).is_relative_to(environment.parent)
+    assert Path(where.strip()).with_name("weights").joinpath("tiny_generated.safetensors").is_file()
     assert "max_steps: 160000" in run("cutler", "train", "experiment=cutler_cascade", "--cfg", "job")
-    assert "cutler_cascade_final" in run("cutler", "weights")
+    listed = run("cutler", "weights")
+    assert "cutler_cascade_final" in listed
+    assert "tiny_generated" in listed
+
+
+@pytest.mark.slow
+def test_packaged_detector_predicts_from_the_wheel(run, tmp_path: Path) -> None:
+    write_scenes(tmp_path / "images", 1, SceneParams(height=64, width=64), seed=0)
+    words = ("checkpoint=tiny_generated", f"input='{tmp_path / 'images'}'", "output=found", "trainer=cpu")
+    run("cutler", "predict", *words)
+    assert json.loads((tmp_path / "empty folder" / "found" / "predictions.json").read_text())
 
 
 @pytest.mark.slow

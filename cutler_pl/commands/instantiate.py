@@ -16,6 +16,7 @@ from cutler_pl.models.config import TRAIN_OPTIONS
 from cutler_pl.runtime import signals
 from cutler_pl.runtime.logging import get_logger
 from cutler_pl.training.callbacks import RankWatch
+from cutler_pl.weights.sources import PACKAGED
 
 log = get_logger(__name__)
 
@@ -45,6 +46,11 @@ def build_detector_from(cfg: DictConfig, *, num_classes: int) -> Detector:
     try:
         report = load_weights(model, cfg.init, reset_head=cfg.reset_head)
     except CheckpointError as error:
+        if cfg.init in PACKAGED:
+            raise CheckpointError(
+                f"model.init={cfg.init} fits the detector of model=cascade_mask_rcnn_{cfg.init} alone, with one "
+                f"class or model.reset_head=true; choose that model, or model.init={SCRATCH}"
+            ) from error
         way_out = "choose other start weights by model.init=<file|address|released name> or model.init=scratch"
         if cfg.get("init_from"):
             way_out = f"give {cfg.init_from}, or {way_out}"

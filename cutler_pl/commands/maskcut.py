@@ -12,10 +12,10 @@ from omegaconf import DictConfig
 from cutler_pl.coco import rle
 from cutler_pl.coco.parts import ShardRecord
 from cutler_pl.coco.schema import RLE
+from cutler_pl.commands.chosen_features import chosen_features, require_features
 from cutler_pl.commands.instantiate import build_trainer
 from cutler_pl.commands.run_metadata import plain, record_run
 from cutler_pl.commands.tiling import tiling
-from cutler_pl.errors import ConfigError
 from cutler_pl.images import list_images
 from cutler_pl.maskcut import MaskCutParams
 from cutler_pl.maskcut.params import AnnotationParams
@@ -46,13 +46,8 @@ def run(cfg: DictConfig) -> Path:
         OutputLockedError: Another run writes into the output folder.
         TooManyFailuresError: Too many images failed.
     """
-    if cfg.get("maskcut") is None:
-        raise ConfigError(
-            "maskcut=<features> is needed: maskcut=dino_vitb8 (the paper's; downloads weights or takes them from "
-            "maskcut.features.weights=<file>) or maskcut=patch_descriptors (needs no weights, much weaker); "
-            "conf/maskcut/ holds all options"
-        )
     output = Path(cfg.output)
+    require_features(cfg)
     root, names = list_images(cfg.input)
     annotation: AnnotationParams = instantiate(cfg.annotation)
     predictor = build_predictor(cfg)
@@ -81,15 +76,11 @@ def build_predictor(cfg: DictConfig) -> MaskCutPredictor:
     """Features, cut and refinement as the settings say.
 
     Raises:
-        ConfigError: The size is no multiple of the patch size.
+        ConfigError: No features are chosen, or the size is no multiple of the patch size.
         CheckpointError: The features' weights cannot be loaded.
     """
-    extractor = instantiate(cfg.maskcut.features)
-    if cfg.maskcut.fixed_size % extractor.patch_size:
-        size = f"the patch size {extractor.patch_size} of {cfg.maskcut.features.name}"
-        raise ConfigError(f"maskcut.fixed_size={cfg.maskcut.fixed_size} is not a multiple of {size}")
     return MaskCutPredictor(
-        extractor,
+        chosen_features(cfg),
         MaskCutParams(**{field.name: cfg.maskcut[field.name] for field in fields(MaskCutParams)}),
         solver=cfg.maskcut.solver,
         backend=instantiate(cfg.crf),

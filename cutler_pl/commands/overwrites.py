@@ -10,6 +10,7 @@ from cutler_pl.errors import ConfigError
 _RECORD = ("config.yaml", "run.json")
 _WRITTEN: dict[str, tuple[str, ...]] = {
     "maskcut": ("annotations.json", "failures.jsonl", *_RECORD),
+    "discover": ("annotations.json", *_RECORD),
     "quality": ("quality.json", *_RECORD),
     "merge_shards": ("annotations.json", "failures.jsonl"),
     "predict": ("predictions.json", "images.json", "failures.jsonl", *_RECORD),

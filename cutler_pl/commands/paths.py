@@ -58,6 +58,7 @@ PATH_SETTINGS: dict[str, tuple[PathSetting, ...]] = {
     "quality": (
         PathSetting("annotations", Kind.FILE, optional=False),
         PathSetting("images", Kind.FOLDER, optional=False),
+        PathSetting("agreement_weights", Kind.WEIGHTS),
         _OUTPUT,
     ),
     "train": (
@@ -107,6 +108,13 @@ PATH_SETTINGS: dict[str, tuple[PathSetting, ...]] = {
         PathSetting("released", Kind.ANY),
         PathSetting("output", Kind.OUTPUT_FOLDER),
         _DATASETS,
+    ),
+    "discover": (
+        PathSetting("annotations", Kind.FILE, optional=False),
+        PathSetting("images", Kind.FOLDER, optional=False),
+        PathSetting("names", Kind.FILE),
+        PathSetting("maskcut.features.weights", Kind.WEIGHTS),
+        _OUTPUT,
     ),
     "export_labels": (
         PathSetting("annotations", Kind.FILE, optional=False),

@@ -50,7 +50,7 @@ def run(cfg: DictConfig) -> Path:
             output,
             options=options,
             thresholds=instantiate(cfg.thresholds),
-            second=second_setting(cfg.agreement, recorded),
+            second=second_setting(cfg.agreement, recorded, weights=cfg.agreement_weights),
             settings=_settings(recorded),
         )
         write_quality(output, report)  # first: the next run knows the folder by it
@@ -95,8 +95,13 @@ def _settings(recorded: dict[str, Any]) -> RunSettings:
     )
 
 
-def second_setting(agreement: str | None, recorded: dict[str, Any]) -> SecondSetting:
-    """The second run that `agreement=` asks for; `recorded` is what the first was made with, empty if not known.
+def second_setting(agreement: str | None, recorded: dict[str, Any], *, weights: str | None) -> SecondSetting:
+    """The second run that `agreement=` asks for.
+
+    Args:
+        agreement: None, `tau`, or an option of `conf/maskcut/`.
+        recorded: What the first run was made with, empty if not known.
+        weights: Of the option's features; None for the published ones.
 
     Raises:
         ConfigError: There is no such option, or the record cannot be.
@@ -106,7 +111,13 @@ def second_setting(agreement: str | None, recorded: dict[str, Any]) -> SecondSet
         return SecondSetting(None, "agreement=null asks for none")
     device = choose_device("auto")
     if agreement != TAU:
-        return SecondSetting(build_second_run(read_maskcut_option(agreement), device), f"maskcut={agreement}")
+        option = read_maskcut_option(agreement)
+        option["features"]["weights"] = weights
+        try:
+            return SecondSetting(build_second_run(option, device), f"maskcut={agreement}")
+        except CheckpointError as error:
+            way_out = "the setting of quality is agreement_weights=<file>; agreement=null does without a second run"
+            raise type(error)(f"agreement={agreement}: {error}; {way_out}") from error
     if not recorded:
         return SecondSetting(None, "no record of a MaskCut run lies beside the annotations; give agreement=<features>")
     tau = other_tau(MaskCutParams(**recorded["cut"]).tau)

@@ -25,6 +25,7 @@ COMMANDS = {
     "recipe": Command(_DETECTORS, "several commands in a row, resumable"),
     "prepare_dataset": Command(_DATA, "convert or fetch the annotations of a dataset"),
     "make_coco_splits": Command(_DATA, "K percent of a COCO file, for training with few labels"),
+    "discover": Command(_DATA, "classes from masks without labels: clusters, a page, names, a COCO file"),
     "export_labels": Command(_DATA, "annotations in the format of a tool to label with: CVAT, YOLO, …"),
     "weights": Command(_WEIGHTS, "the released weights: list, or fetch with download=<name>"),
     "convert_checkpoint": Command(_WEIGHTS, "weights from one tool's format into another's"),

@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from cutler_pl.errors import ConfigError
 from cutler_pl.maskcut.crf.params import CrfParams
+from cutler_pl.maskcut.params import MaskCutParams
 from cutler_pl.models.config import TRAIN_OPTIONS
 from cutler_pl.runtime.config_tree import config_dir
 
@@ -141,6 +142,7 @@ _LOSSES = Unused(tuple(f"model.detector.{name}" for name in sorted(TRAIN_OPTIONS
 _DETECTOR = (_START, _LOSSES)
 _TILES = Unused(("overlap",), "tile=null cuts no image", _unset("tile"))
 _REFINEMENT = tuple(f"crf.params.{field.name}" for field in fields(CrfParams) if field.name != "min_iou")
+_CUT = ("maskcut.solver", *(f"maskcut.{field.name}" for field in fields(MaskCutParams)))
 _NO_DETECTOR = (
     "batch_size", "num_workers", "score_threshold", "nms_threshold", "max_detections", "min_size_test",
     "max_size_test", "tile", "overlap", "num_classes", "model", "trainer", "callbacks",
@@ -185,6 +187,7 @@ UNUSED: dict[str, tuple[Unused, ...]] = {
     "quality": (
         *_PATHS,
         Unused(("agreement_images",), "agreement=null has no second run", _unset("agreement")),
+        Unused(("agreement_weights",), "only another backbone has other weights", _is("agreement", None, "tau")),
     ),
     "train": (
         Unused(("paths.datasets",), "no file of the catalogue is used", _no_part_of("paths.datasets")),
@@ -249,6 +252,13 @@ UNUSED: dict[str, tuple[Unused, ...]] = {
         Unused(("image_data",), "only format=labelme can hold images", _is_not("format", "labelme")),
         Unused(("image_url", "model_version"), "only format=labelstudio has it", _is_not("format", "labelstudio")),
         Unused(("checkpoint",), "only format=cvat runs a detector", _is_not("format", "cvat")),
+    ),
+    "discover": (
+        *_PATHS,
+        Unused(_CUT, "masks are given, none is cut"),
+        Unused(("k", "max_k"), "method=hdbscan finds the number of clusters", _is("method", "hdbscan")),
+        Unused(("max_k",), "k= is given", _set("k")),
+        Unused(("min_cluster_size",), "only method=hdbscan has it", _is_not("method", "hdbscan")),
     ),
     "weights": _PATHS,
     "convert_checkpoint": (

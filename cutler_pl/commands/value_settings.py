@@ -12,6 +12,7 @@ from cutler_pl.data.training_set import TrainingSet
 from cutler_pl.data.transforms import TrainTransformParams
 from cutler_pl.datasets.catalog import CATALOG
 from cutler_pl.datasets.formats import ExportOptions, FormatName
+from cutler_pl.discovery.options import DiscoverOptions
 from cutler_pl.evaluation import EvalParams
 from cutler_pl.maskcut.crf.params import CrfName
 from cutler_pl.maskcut.params import MaskCutParams, SolverName
@@ -272,6 +273,7 @@ VALUE_SETTINGS: dict[str, Rules] = {
         "seed": _SEED,
         **dict.fromkeys(("nested", "overwrite"), FLAG),
     },
+    "discover": {**_ALL, **_MASKCUT, **fields_of("", DiscoverOptions), "num_examples": COUNT, "overwrite": FLAG},
     "export_labels": {
         **_ALL,
         **fields_of("", ExportOptions),
@@ -280,7 +282,12 @@ VALUE_SETTINGS: dict[str, Rules] = {
         "overwrite": FLAG,
     },
     "weights": _ALL,
-    "convert_checkpoint": {**_ALL, **_MODEL, "format": Choice(("detectron2", "cutler_pl", "torchvision"))},
+    "convert_checkpoint": {
+        **_ALL,
+        **_MODEL,
+        "format": Choice(("detectron2", "cutler_pl", "torchvision")),
+        "half": FLAG,
+    },
     "doctor": {},
     "completion": {},
 }

@@ -1,4 +1,4 @@
-"""Where weights come from: a file, a released name, an https address, or a repository of the Hugging Face hub.
+"""Where weights come from: a file, a packaged or released name, an https address, or a Hugging Face hub repository.
 
 CutLER's authors released their files without checksums. Downloads are kept in torch.hub's folder
 (`$TORCH_HOME/hub/checkpoints`, else `~/.cache/torch/hub/checkpoints`), where files put by hand are found too; hub files
@@ -35,6 +35,9 @@ _FILES = (
 RELEASED: dict[str, str] = {PurePosixPath(file).stem: _ROOT + file for file in _FILES}
 """Address of each released file by its name, which is the file's name without its ending."""
 
+PACKAGED: dict[str, Path] = {"tiny_generated": Path(__file__).with_name("tiny_generated.safetensors")}
+"""File of each detector that is part of this package, by its name; beside each lies its model card."""
+
 _HUB_FILE = "model.safetensors"
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -46,8 +49,8 @@ def locate_weights(source: str | Path) -> Path:
     """The local file of a source, downloaded if it is not there yet.
 
     Args:
-        source: A file, a released name with or without its ending, an https address, or a hub repository `owner/name`
-            that holds `model.safetensors`.
+        source: A file, a packaged name, a released name with or without its ending, an https address, or a hub
+            repository `owner/name` that holds `model.safetensors`.
 
     Raises:
         WeightsNotFoundError: There is no such source, or it cannot be fetched; the message says how to do it by hand.
@@ -55,19 +58,21 @@ def locate_weights(source: str | Path) -> Path:
     name = str(source)
     if Path(source).is_file():
         return Path(source)
+    if name in PACKAGED:
+        return PACKAGED[name]
     address = name if "://" in name else released_address(name)
     if address is not None:
         return _fetch(address)
     if isinstance(source, str) and _HUB_ID.fullmatch(name) and not name.endswith(_ENDINGS):
         return _fetch_from_hub(name)
     raise WeightsNotFoundError(
-        f"{name}: no such file, and not the name of a released one{_suggestion(name)}; give a path, an https address "
-        "or a repository of the Hugging Face hub; cutler weights lists the released names"
+        f"{name}: no such file, and not the name of a packaged or released one{_suggestion(name)}; give a path, "
+        "an https address or a repository of the Hugging Face hub; cutler weights lists the names"
     )
 
 
 def _suggestion(name: str) -> str:
-    close = difflib.get_close_matches(PurePosixPath(name).stem, RELEASED, n=5)
+    close = difflib.get_close_matches(PurePosixPath(name).stem, (*RELEASED, *PACKAGED), n=5)
     best = sorted(close, key=lambda released: not released.endswith("_final"))[:1]
     return f" (did you mean {best[0]}?)" if best else ""
 

@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from cutler_pl.coco import rle
 from cutler_pl.commands import quality
 from cutler_pl.commands.config_store import register_params
-from cutler_pl.errors import AnnotationError, ConfigError, ImageReadError
+from cutler_pl.errors import AnnotationError, CheckpointError, ConfigError, ImageReadError
 from cutler_pl.runtime.config_tree import config_dir
 
 SIZE = (40, 60)
@@ -171,6 +171,11 @@ def test_say_why_there_is_no_second_run(given: Path) -> None:
     found = report(given)["figures"]
     assert found["agreement"] is None
     assert "gone.pth" in found["agreement_note"]
+
+
+def test_refuse_features_without_weights(given: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"agreement=dino_vits16: .*gone\.pth.*agreement_weights=<file>"):
+        report(given, "agreement=dino_vits16", f"agreement_weights={given}/gone.pth")
 
 
 def test_damaged_record_counts_as_none(given: Path) -> None:

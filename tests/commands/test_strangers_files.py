@@ -45,6 +45,7 @@ def overrides(name: str, given: tuple[Path, Path], checkpoint: Path, output: Pat
         "scripts/make_coco_splits.py": (both[1], f"output={output}", "percents=[50]"),
         "scripts/export_labels.py": (*both, f"output={output}", "format=yolo"),
         "scripts/quality.py": (*both, f"output={output}"),
+        "scripts/discover.py": (*both, f"output={output}", "maskcut=patch_descriptors"),
         "scripts/prepare_dataset.py": ("name=coco", f"root={images.parent}", *both, f"output={output}/a.json"),
     }[name]
 
@@ -55,6 +56,7 @@ OF_IMAGES = (
     "scripts/evaluate.py",
     "scripts/export_labels.py",
     "scripts/quality.py",
+    "scripts/discover.py",
 )
 READERS = (*OF_IMAGES, "scripts/make_coco_splits.py")
 

@@ -87,6 +87,8 @@ RUNS = {
         f"export_labels, {name}": ("export_labels", "images={in}/images", *GIVEN, f"format={name}")
         for name in ("coco", "yolo", "cvat", "labelstudio", "labelme", "fiftyone")
     },
+    "discover": ("discover", "images={in}/images", *GIVEN, "maskcut=patch_descriptors"),
+    "discover, k": ("discover", "images={in}/images", *GIVEN, "maskcut=patch_descriptors", "k=2"),
     "quality": ("quality", "images={in}/images", *GIVEN),
     "quality, other features": ("quality", "images={in}/images", *GIVEN, "agreement=patch_descriptors"),
     "quality, one run": ("quality", "images={in}/images", *GIVEN, "agreement=null"),
@@ -147,7 +149,12 @@ CASES = [
     ("self_train predictions=p.json annotations=a.json", "keep_score=0.2", "merged as they are"),
     ("self_train predictions=p.json annotations=a.json", "checkpoint=a.ckpt", "merged as they are"),
     ("self_train predictions=p.json annotations=a.json", "trainer=ddp", "merged as they are"),
+    ("discover k=3", "max_k=9", "k= is given"),
+    ("discover method=hdbscan", "k=4", "finds the number"),
+    ("discover", "min_cluster_size=9", "only method=hdbscan"),
+    ("discover maskcut=patch_descriptors", "maskcut.tau=0.3", "none is cut"),
     ("quality agreement=null", "agreement_images=3", "no second run"),
+    ("quality", "agreement_weights=a.pth", "another backbone"),
     ("prepare_dataset name=voc root=.", "mirror=https://a.b", "fetch=true"),
     ("prepare_dataset name=voc fetch=true", "num_examples=1", "as it is"),
     ("make_coco_splits released=a.zip", "seed=4", "released="),

@@ -47,10 +47,12 @@ def test_other_names_are_not_released(name: str) -> None:
 
 
 def test_unknown_source_names_the_ways_out() -> None:
-    with pytest.raises(CheckpointError, match=r"weights\.pth: no such file.*cutler weights lists the released names"):
+    with pytest.raises(CheckpointError, match=r"weights\.pth: no such file.*cutler weights lists the names"):
         load_weights(torch.nn.Linear(1, 1), "weights.pth")
     with pytest.raises(CheckpointError, match=r"did you mean cutler_cascade_final\?"):
         load_weights(torch.nn.Linear(1, 1), "cutler_cascade")
+    with pytest.raises(CheckpointError, match=r"did you mean tiny_generated\?"):
+        load_weights(torch.nn.Linear(1, 1), "tiny_genrated")
 
 
 @pytest.fixture

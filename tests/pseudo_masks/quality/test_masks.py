@@ -92,3 +92,9 @@ def test_polygons_count(tmp_path: Path) -> None:
     figures = read(written(tmp_path, [(box(2, 4, 7, 8), polygon)])).figures
     assert figures.area is not None
     assert figures.area.median == pytest.approx(20 / 200)
+
+
+def test_read_beyond_one_group_of_images(tmp_path: Path) -> None:
+    report = read(written(tmp_path, *[[(box(2, 4, 7, 8), {})] for _ in range(1100)]), sample=2)
+    assert report.figures.images == report.figures.masks == len(report.sizes_hw) == 1100
+    assert [image.file_name for image in report.sample] == ["1.png", "551.png"]
