@@ -100,7 +100,7 @@ def write_own_page(
     if rows:
         strips = [side_by_side(panels, titles=None if k else captions, height=200) for k, panels in enumerate(rows[:6])]
         width = max(strip.shape[1] for strip in strips)
-        padded = [np.pad(strip, ((0, 0), (0, width - strip.shape[1]), (0, 0))) for strip in strips]
+        padded = [np.pad(strip, ((0, 0), (0, width - strip.shape[1]), (0, 0)), constant_values=255) for strip in strips]
         save_image(output / "overview.jpg", np.concatenate(padded), max_side=1600)
     titles = {f"Self-training, round {k}" if k else "Training on the masks": f for k, f in enumerate(trainings)}
     page = Page(

@@ -67,17 +67,24 @@ def stage_fingerprints(monkeypatch: pytest.MonkeyPatch, *overrides: str) -> dict
         return dict(zip((stage.name for stage in stages), fingerprints(stages), strict=True))
 
 
-def test_folder_becomes_masks_detector_and_page(command: Command, images: Path, tmp_path: Path) -> None:
-    """Unreadable images are left out; what depends on a changed setting is to do again, and nothing else."""
+def test_folder_becomes_masks_detector_and_page(
+    command: Command, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unreadable images are left out; that the weights of DINO cannot be had is said first, last and on the page."""
+    monkeypatch.setattr(sources.huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    given = words(images, "fallback=patch_descriptors", *SMALL[1:])
     (images / "broken.jpg").write_bytes(b"nothing")
-    outcome = command("scripts/own.py", *words(images, *SMALL))
+    outcome = command("scripts/own.py", *given)
     assert outcome.code == 0, outcome.err
     out = tmp_path / "out"
     assert sorted(path.name for path in (out / "stages").iterdir()) == STAGES
     assert "broken.jpg: not readable as an image" in outcome.err
     assert "stage 4 of 9, train_0: " in outcome.err
-    assert "features=patch_descriptors: as given" in outcome.err
+    said = "so the masks come from color and texture alone (maskcut=patch_descriptors)"
+    assert said in outcome.err.splitlines()[0]
+    assert said in outcome.err.splitlines()[-1]
     page = (out / "index.html").read_text(encoding="utf-8")
+    assert said in page
     assert "broken.jpg" in page
     assert page.count("<img") >= 4 * 4
     assert (out / "stages" / "8_labels" / "annotations.json").is_file()
@@ -85,7 +92,7 @@ def test_folder_becomes_masks_detector_and_page(command: Command, images: Path, 
     assert set(json.loads((out / "estimates.json").read_text())) == {name.partition("_")[2] for name in STAGES}
     assert None not in spent
 
-    again = command("scripts/own.py", *words(images, *SMALL))
+    again = command("scripts/own.py", *given)
     assert again.code == 0, again.err
     assert again.err.count("finished before, kept") == len(STAGES)
 
@@ -146,18 +153,6 @@ def test_missing_weights_name_both_ways_on(command: Command, images: Path, monke
     assert "give them by weights=<file>" in line
     assert "maskcut=patch_descriptors" in line
     assert not (images.parent / "out").exists()
-
-
-def test_fallback_is_said_first_and_last(command: Command, images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources.huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    small = [setting for setting in SMALL if not setting.startswith("maskcut=")]
-    outcome = command("scripts/own.py", *words(images, *small, "fallback=patch_descriptors"))
-    assert outcome.code == 0, outcome.err
-    said = "so the masks come from color and texture alone (maskcut=patch_descriptors)"
-    lines = outcome.err.splitlines()
-    assert said in lines[0]
-    assert said in lines[-1]
-    assert said in (images.parent / "out" / "index.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ log = get_logger(__name__)
 OFFLINE = "patch_descriptors"
 _R50 = "dino_RN50_pretrain_d2_format"
 _R50_BATCH, _GIB_PER_IMAGE, _GIB_BESIDE = 16, 1.75, 1.5  # 27.8 GiB for 16: docs/BENCHMARKS.md
+_FOLLOWING = ("trainer", "run_on", "experiment_rounds")  # from the device alone
 _LEAST_STEPS = 60
 _WAYS_ON = f"give them by weights=<file>, or go on without by maskcut={OFFLINE}, whose masks are much weaker"
 
@@ -58,12 +59,23 @@ def choose(cfg: DictConfig) -> DictConfig:
     chosen += _take(cfg, _training(cfg, num_images=len(names)))
     with open_dict(cfg):
         cfg.recipe.digest = _digest(root, names)
-        cfg.recipe.chosen = {choice.name: f"{_shown(choice.value)}: {choice.reason}" for choice in chosen}
+        cfg.recipe.chosen = {
+            _setting(cfg, choice.name): f"{_shown(choice.value)}: {choice.reason}"
+            for choice in chosen
+            if choice.name not in _FOLLOWING
+        }
     if cfg.recipe.notice:
         log.warning(cfg.recipe.notice)
     for name, text in cfg.recipe.chosen.items():
         log.info("%s=%s", name, text)
     return cfg
+
+
+def _setting(cfg: DictConfig, name: str) -> str:
+    """What the user gives to choose something else."""
+    if name == "features":
+        return "maskcut"
+    return name if name in set(cfg) else f"recipe.{name}"
 
 
 def _take(cfg: DictConfig, chosen: list[Choice]) -> list[Choice]:
@@ -147,11 +159,12 @@ def _features(cfg: DictConfig) -> Choice:
         return Choice("features", OFFLINE, "as given; they group regions and know no objects")
     given = option if option != "auto" else name
     reason = "as given" if option != "auto" else f"DINO that a {cfg.recipe.device.upper()} can run in reasonable time"
+    missing = f"the weights of {given} cannot be had"
     before = _cut_before(cfg)
     if before is not None and option == "auto" and cfg.recipe.fallback is not None:
         with open_dict(cfg):
             cfg.recipe.notice = before.notice
-        return Choice("features", before.features, "as the masks that are finished")
+        return Choice("features", before.features, missing if before.notice else reason)
     if before is not None and (before.features, before.weights) == (given, cfg.recipe.weights):
         return Choice("features", given, reason)
     features = cfg.maskcut.features.copy()
@@ -166,7 +179,7 @@ def _features(cfg: DictConfig) -> Choice:
                 f"(maskcut={OFFLINE}): they group regions and know no objects. For real use run again with a network "
                 "connection, or with weights=<file>."
             )
-        return Choice("features", OFFLINE, f"the weights of {given} cannot be had")
+        return Choice("features", OFFLINE, missing)
     return Choice("features", given, reason)
 
 
@@ -205,7 +218,7 @@ def _training(cfg: DictConfig, *, num_images: int) -> list[Choice]:
     rest = (budget - first) / max(1, len(thresholds))
     rounds = "1 round" if len(thresholds) == 1 else f"{len(thresholds)} rounds"
     known = [
-        Choice("thresholds", thresholds, f"{rounds} of self-training, which this budget has time for"),
+        Choice("thresholds", thresholds, f"{rounds} of self-training, what {recipe.budget} are enough for"),
         Choice("steps", steps, passes),
         Choice("steps_rounds", max(_LEAST_STEPS, steps // 2), "half as many, at half the learning rate"),
         Choice("seconds", round(first, 1), f"{recipe.first_share:.0%} of the budget {recipe.budget}"),

@@ -19,7 +19,7 @@ from cutler_pl.types import ImageTensor, Target
 
 log = get_logger(__name__)
 
-_IMAGES = 3
+_IMAGES = 2
 
 
 def try_stages(configs: Mapping[str, DictConfig]) -> dict[str, float]:
@@ -65,7 +65,7 @@ def _training(cfg: DictConfig) -> float:
         torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
         model.zero_grad()
 
-    return _seconds(step, warm_up=step) / count
+    return _seconds(step) / count
 
 
 def _target(size_hw: tuple[int, int], device: torch.device) -> Target:
@@ -92,14 +92,15 @@ def _device(cfg: DictConfig) -> torch.device:
 
 
 def _per_image(work: Callable[[list[ImageTensor]], object], images: list[ImageTensor]) -> float:
-    """Seconds per image, after a first one."""
-    rest = images[1:] or images
-    return _seconds(lambda: work(rest), warm_up=lambda: work(images[:1])) / len(rest)
+    """Seconds per image."""
+    with torch.inference_mode():
+        return _seconds(lambda: work(images)) / len(images)
 
 
-def _seconds(work: Callable[[], object], *, warm_up: Callable[[], object]) -> float:
+def _seconds(work: Callable[[], object]) -> float:
+    """Time of the second of two calls: the first one compiles kernels and prepares them for the sizes of the images."""
     with torch.random.fork_rng():
-        warm_up()
+        work()
         _finish()
         start = time.perf_counter()
         work()

@@ -18,7 +18,7 @@ from cutler_pl.training.callbacks.precise_bn import PreciseBatchNorm
 log = get_logger(__name__)
 
 _NOTE_SECONDS = 2.0
-_FORWARD = 0.6  # time of a batch of precise batch normalisation in steps
+_FORWARD = 0.9  # time of a batch of precise batch normalisation in steps, loading included
 _CHECKPOINT_SECONDS = 1.0
 
 
@@ -116,7 +116,8 @@ class TimeBudget(L.Callback):
         """What follows the last step."""
         callbacks: list[L.Callback] = cast(Any, trainer).callbacks
         measured = [one.batches_at(trainer.global_step) for one in callbacks if isinstance(one, PreciseBatchNorm)]
-        return sum(measured) * _FORWARD * seconds_per_step + min(_CHECKPOINT_SECONDS, 0.02 * self.seconds)
+        batches = sum(measured) + len(measured)  # the loader starts anew
+        return batches * _FORWARD * seconds_per_step + min(_CHECKPOINT_SECONDS, 0.02 * self.seconds)
 
     def _decay(self, trainer: L.Trainer) -> None:
         self._decayed = True
