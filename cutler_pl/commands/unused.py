@@ -245,6 +245,13 @@ UNUSED: dict[str, tuple[Unused, ...]] = {
         Unused(("nested",), "lists= says which images are taken", _set("lists")),
         Unused(("paths.datasets",), "annotations= and output= replace it", _set("annotations", "output")),
     ),
+    "discover": (
+        *_PATHS,
+        Unused(_CUT, "masks are given, none is cut"),
+        Unused(("k", "max_k"), "method=hdbscan finds the number of clusters", _is("method", "hdbscan")),
+        Unused(("max_k",), "k= is given", _set("k")),
+        Unused(("min_cluster_size",), "only method=hdbscan has it", _is_not("method", "hdbscan")),
+    ),
     "export_labels": (
         *_PATHS,
         Unused(("masks",), "format=yolo has polygons only", _is("format", "yolo")),
@@ -252,13 +259,6 @@ UNUSED: dict[str, tuple[Unused, ...]] = {
         Unused(("image_data",), "only format=labelme can hold images", _is_not("format", "labelme")),
         Unused(("image_url", "model_version"), "only format=labelstudio has it", _is_not("format", "labelstudio")),
         Unused(("checkpoint",), "only format=cvat runs a detector", _is_not("format", "cvat")),
-    ),
-    "discover": (
-        *_PATHS,
-        Unused(_CUT, "masks are given, none is cut"),
-        Unused(("k", "max_k"), "method=hdbscan finds the number of clusters", _is("method", "hdbscan")),
-        Unused(("max_k",), "k= is given", _set("k")),
-        Unused(("min_cluster_size",), "only method=hdbscan has it", _is_not("method", "hdbscan")),
     ),
     "weights": _PATHS,
     "convert_checkpoint": (
