@@ -21,7 +21,6 @@ RENAMED = {
     "optimizer.max_tensor_norm": "optimizer.per_param_clip_norm",
     "original": "released",
     "photo": "image",
-    "recipe.photos": "recipe.images",
     "sheet": "num_examples",
 }
 """Old to new names of renamed settings."""

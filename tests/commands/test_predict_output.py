@@ -103,7 +103,7 @@ def test_run_of_another_input_is_kept(predict: Predict, write_image: Callable[..
         (["input=camera:front"], "input=camera:front: expected camera:<number>"),
         (["input=[[a.jpg]]"], "a list in a list"),
         (["input=a.jpg", "output=out.mp4"], "a.jpg gives an image; end the name in .jpg or .png"),
-        (["input=a.jpg", "output=out.jpg", "overlays=false"], "overlays=false draws no image"),
+        (["input=a.jpg", "output=out.jpg", "overlays=false"], "overlays=false draws nothing to write"),
         (["input=[a.jpg]", "output=a.jpg"], "is a file, and several inputs need a folder"),
         (["input=a.jpg", "output=out.jpg", "trainer.precision=64-true"], "expected one of 32-true, 16-mixed"),
     ],

@@ -205,7 +205,7 @@ def test_every_backbone_has_a_hub_id() -> None:
 
 
 def test_options_cover_every_extractor() -> None:
-    assert {path.stem for path in OPTIONS.glob("*.yaml")} == {"patch_descriptors", *BACKBONES}
+    assert {path.stem for path in OPTIONS.glob("*.yaml")} == {"auto", "patch_descriptors", *BACKBONES}
 
 
 @pytest.mark.parametrize("name", ["patch_descriptors", *BACKBONES])

@@ -74,9 +74,9 @@ class StepCheckpoint(Checkpoint):
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
         """Write at the interval, at the last step, and before a validation."""
-        if trainer.should_stop:  # `on_train_end` writes, once the statistics of the last step are measured
-            return
         step = trainer.global_step
+        if trainer.should_stop and step != trainer.max_steps:
+            return  # `on_train_end` writes, once the statistics of a step that ends early are measured
         if step % self.every_n_steps == 0 or step == trainer.max_steps or validation_is_due(trainer):
             self.save(trainer)
 
