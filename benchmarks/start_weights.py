@@ -21,7 +21,6 @@ METRICS = {
     for name, kind in (("box", "bbox"), ("mask", "segm"))
     for metric in ("AP50", "AR100")
 }
-NETWORK = "{model: cascade_mask_rcnn_tiny_generated}"
 
 
 def parse_args() -> argparse.Namespace:
@@ -53,8 +52,7 @@ def run_cell(args: argparse.Namespace, seed: int, start: str) -> dict[str, float
     run(
         "own", f"images={args.images}", f"output={own}", f"maskcut={args.maskcut}", f"init={start}", f"seed={seed}",
         "budget=100h", f"recipe.steps={args.steps}", f"recipe.steps_rounds={args.steps // 2}", "recipe.run_on=cpu",
-        "recipe.trainer=cpu", "recipe.experiment=quickstart", f"recipe.train={NETWORK}",
-        f"recipe.train_rounds={NETWORK}",
+        "recipe.trainer=cpu", "recipe.experiment=quickstart_half", "recipe.experiment_rounds=quickstart_half_self_train",
     )  # fmt: skip
     (checkpoint,) = own.glob("stages/*_train_1/checkpoints/last.ckpt")
     run(

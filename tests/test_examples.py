@@ -12,6 +12,7 @@ from PIL import Image
 
 from cutler_pl.datasets.scenes import SceneParams, write_scenes
 from tests.api.conftest import checkpoint as checkpoint
+from tests.videos import write_video
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -69,6 +70,21 @@ def test_classes(run, tmp_path: Path) -> None:
     assert "'first kind'" in printed
     classes = json.loads((tmp_path / "out" / "annotations.json").read_text())["categories"]
     assert [one["name"] for one in classes] == ["first kind", "second kind"]
+
+
+def test_video(run, tmp_path: Path) -> None:
+    printed = run("video", "tiny_generated", write_video(tmp_path / "clip.mp4", num_frames=3, sound=None))
+    assert [line.split(" at ")[0] for line in printed.splitlines()] == ["frame 1", "frame 2", "frame 3"]
+
+
+def test_quality_and_labels(run, tmp_path: Path) -> None:
+    write_scenes(tmp_path / "images", 3, SceneParams(min_objects=2), seed=0)
+    files = (tmp_path / "annotations.json", tmp_path / "images")
+    assert "3 of 3 images have a mask" in run("quality", *files, tmp_path / "quality")
+    assert (tmp_path / "quality" / "quality.json").exists()
+    run("labels", *files, tmp_path / "labels", "yolo", "coco")
+    assert (tmp_path / "labels" / "yolo" / "data.yaml").exists()
+    assert (tmp_path / "labels" / "coco").exists()
 
 
 def test_readme_lists_all() -> None:

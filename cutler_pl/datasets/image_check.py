@@ -90,7 +90,7 @@ def _summary(
         "readable": len(sizes),
         "unreadable": sorted(failures),
         "copies": copies,
-        "sizes": {name: [min(of), median(of), max(of)] for name, of in sides.items()} if sizes else {},
+        "sizes": {name: [min(of), round(median(of)), max(of)] for name, of in sides.items()} if sizes else {},
     }
 
 

@@ -12,6 +12,7 @@ from cutler_pl.datasets.image_check import SUMMARY
 from cutler_pl.errors import ImageReadError
 from cutler_pl.images import read_image
 from cutler_pl.reports.html_report import Figure, Page, Row, Section, write_page
+from cutler_pl.reports.quality import DOUBTFUL, SUREST
 from cutler_pl.reports.stages import (
     ByName,
     annotations_of,
@@ -173,8 +174,10 @@ def _images_section(check: Path) -> Section:
 
 def _quality_section(quality: Path) -> Section:
     report = read_json(quality / "quality.json")
-    where = f"Figures and contact sheets: `{quality / 'index.html'}`."
-    return Section("Does MaskCut work here?", [report["sentence"], *report["advice"], where])
+    where = f"All figures: `{Path(*quality.parts[-2:]) / 'index.html'}` below this folder."
+    sheets = {SUREST: "The surest masks", DOUBTFUL: "The most doubtful masks"}
+    shown = [Figure(quality / name, caption) for name, caption in sheets.items() if (quality / name).is_file()]
+    return Section("Does MaskCut work here?", [report["sentence"], *report["advice"], where], blocks=shown)
 
 
 def _found_section(files: OwnFiles, detections: Sequence[ByName], min_score: float) -> Section:

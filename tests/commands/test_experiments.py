@@ -26,7 +26,8 @@ SEMI = [*(f"semi_{percent}pct" for percent in SEMI_PERCENTS), "fully_100pct"]
 MOCO = [f"moco_{percent}pct" for percent in PERCENTS]
 EXPERIMENTS = [*(name for name in FILES if name not in ("semi", "moco")), *SEMI, *MOCO]
 # of the experiments that are not the paper's
-BATCH_SIZES = {"quickstart": 8, "quickstart_self_train": 8, "tiny_generated": 28}
+QUICK = ("quickstart", "quickstart_self_train", "quickstart_half", "quickstart_half_self_train")
+BATCH_SIZES = {**dict.fromkeys(QUICK, 8), "tiny_generated": 28}
 HEAD = ("What:", "Hardware:", "Expected:", "Command:")
 
 
@@ -45,7 +46,7 @@ def composed(*overrides: str, tmp_path: Path) -> DictConfig:
 def given(name: str) -> list[str]:
     """The values an experiment leaves to the user."""
     needed = []
-    if name.startswith(("self_train", "quickstart_self_train", "moco")):
+    if name.startswith(("self_train", "quickstart_self_train", "quickstart_half_self_train", "moco")):
         needed.append("model.init=scratch")
     if name.startswith(("quickstart", "few_shot", "tiny_generated")):
         needed += ["data.images=a", "data.annotations=b"]

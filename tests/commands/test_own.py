@@ -147,6 +147,16 @@ def test_gpu_gets_the_network_of_the_paper(
     assert (first.trainer.accelerator, first.trainer.devices) == ("gpu", 1)
 
 
+def test_start_weights_bring_their_network(images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with composed(monkeypatch, *words(images, "maskcut=patch_descriptors", "init=tiny_generated")) as stages:
+        configs = {stage.name: stage.compose() for stage in stages if stage.pipeline == "train"}
+    assert {cfg.model.detector.backbone for cfg in configs.values()} == {"resnet10_half"}
+    assert configs["train_0"].model.init == "tiny_generated"
+    weights = [cfg.model.detector.classification_weights for cfg in configs.values()]
+    assert weights[0] is not None
+    assert weights[1] is None
+
+
 def test_missing_weights_name_both_ways_on(command: Command, images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sources.huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     line = sentence(command("scripts/own.py", *words(images)))

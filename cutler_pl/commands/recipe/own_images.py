@@ -21,7 +21,7 @@ from cutler_pl.runtime.durations import seconds_of
 from cutler_pl.runtime.environment import usable_cpus
 from cutler_pl.runtime.logging import get_logger
 from cutler_pl.weights.backbones import WAYS_OUT
-from cutler_pl.weights.sources import locate_weights
+from cutler_pl.weights.sources import PACKAGED, locate_weights
 
 log = get_logger(__name__)
 
@@ -107,8 +107,7 @@ def _machine(cfg: DictConfig, *, gpu: bool) -> list[Choice]:
         raise ConfigError("device=gpu: this machine has none that torch can use; leave it out, or see cutler doctor")
     cpus = usable_cpus()
     workers = min(8, max(1, cpus - 1)) if on_gpu else min(2, cpus)
-    names = ("cutler_cascade", "self_train_r1") if on_gpu else ("quickstart", "quickstart_self_train")
-    network = "Cascade Mask R-CNN with a ResNet-50" if on_gpu else "the small cascade, which a CPU can train"
+    names, network = _network(str(recipe.init), on_gpu=on_gpu)
     known = [
         Choice("device", device, why),
         Choice("experiment", names[0], network),
@@ -121,6 +120,15 @@ def _machine(cfg: DictConfig, *, gpu: bool) -> list[Choice]:
         _start(cfg, on_gpu=on_gpu),
     ]
     return [choice for choice in known if recipe.get(choice.name) is None or choice.name == "device"]
+
+
+def _network(init: str, *, on_gpu: bool) -> tuple[tuple[str, str], str]:
+    """The experiments of the first training and of the rounds, and why."""
+    if init in PACKAGED:
+        return ("quickstart_half", "quickstart_half_self_train"), f"the network that init={init} is for"
+    if on_gpu:
+        return ("cutler_cascade", "self_train_r1"), "Cascade Mask R-CNN with a ResNet-50"
+    return ("quickstart", "quickstart_self_train"), "the small cascade, which a CPU can train"
 
 
 def _batch(cfg: DictConfig, *, on_gpu: bool) -> list[Choice]:
