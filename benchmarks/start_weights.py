@@ -52,7 +52,8 @@ def run_cell(args: argparse.Namespace, seed: int, start: str) -> dict[str, float
     run(
         "own", f"images={args.images}", f"output={own}", f"maskcut={args.maskcut}", f"init={start}", f"seed={seed}",
         "budget=100h", f"recipe.steps={args.steps}", f"recipe.steps_rounds={args.steps // 2}", "recipe.run_on=cpu",
-        "recipe.trainer=cpu", "recipe.experiment=quickstart_half", "recipe.experiment_rounds=quickstart_half_self_train",
+        "recipe.trainer=cpu", "recipe.experiment=quickstart_half",
+        "recipe.experiment_rounds=quickstart_half_self_train",
     )  # fmt: skip
     (checkpoint,) = own.glob("stages/*_train_1/checkpoints/last.ckpt")
     run(
