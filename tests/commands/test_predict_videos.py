@@ -204,6 +204,7 @@ def test_camera_ends_with_ctrl_c(predict: Predict, tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(predict_videos, "_until_stopped", stop)
     with signals.handled():
         outcome = predict("input=camera:0", f"output={tmp_path}/seen.mp4")
+    signals.release()  # else it would end this process, which goes on
     assert outcome.code == 0
     assert f"{tmp_path}/seen.mp4: 5 frames" in outcome.out + outcome.err
     assert len(frames_of(tmp_path / "seen.json")) == 5
