@@ -43,6 +43,14 @@ class Outcome(NamedTuple):
 Command = Callable[..., Outcome]
 
 
+def sentence(outcome: Outcome) -> str:
+    """The one sentence of a command that has refused its input."""
+    assert outcome.code == 1
+    assert "Traceback" not in outcome.err
+    (line,) = (line for line in outcome.err.splitlines() if line.startswith("error: "))
+    return line
+
+
 @pytest.fixture
 def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Command:
     """`command("scripts/predict.py", "input=a", …)`, run in an empty folder."""

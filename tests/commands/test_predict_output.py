@@ -9,7 +9,7 @@ import pytest
 from omegaconf import OmegaConf
 from PIL import Image
 
-from .conftest import Command, Outcome
+from .conftest import Command, Outcome, sentence
 
 Predict = Callable[..., Outcome]
 
@@ -19,13 +19,6 @@ def predict(command: Command, checkpoint: Path) -> Predict:
     """The command in the folder of `write_image`, on the CPU."""
     rest = (f"checkpoint={checkpoint}", "trainer=cpu", "num_workers=0")
     return lambda *words: command("scripts/predict.py", *rest, *words)
-
-
-def sentence(outcome: Outcome) -> str:
-    assert outcome.code == 1
-    assert "Traceback" not in outcome.err
-    (line,) = (line for line in outcome.err.splitlines() if line.startswith("error: "))
-    return line
 
 
 def test_image_gives_an_image(predict: Predict, write_image: Callable[..., Path], tmp_path: Path) -> None:

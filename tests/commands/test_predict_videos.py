@@ -18,7 +18,7 @@ from cutler_pl.media import camera
 from cutler_pl.media.reader import VideoReader
 from cutler_pl.runtime import signals
 
-from .conftest import Command, Outcome
+from .conftest import Command, Outcome, sentence
 
 Predict = Callable[..., Outcome]
 NEEDS_TRACKERS = "needs the extra video (trackers, which brings OpenCV): pip install 'cutler_pl[video]'"
@@ -29,13 +29,6 @@ def predict(command: Command, checkpoint: Path) -> Predict:
     """The command on the CPU."""
     rest = (f"checkpoint={checkpoint}", "device=cpu")
     return lambda *words: command("scripts/predict.py", *rest, *words)
-
-
-def sentence(outcome: Outcome) -> str:
-    assert outcome.code == 1
-    assert "Traceback" not in outcome.err
-    (line,) = (line for line in outcome.err.splitlines() if line.startswith("error: "))
-    return line
 
 
 def frames_of(path: Path) -> list[dict[str, Any]]:

@@ -81,6 +81,18 @@ class Verdict:
     signs: Sequence[Sign]
 
 
+@dataclass(frozen=True)
+class _Case:
+    """What advice rests on."""
+
+    verdict: VerdictName
+    masks: MaskFigures
+    images: ImageFigures
+    agreement: Agreement | None
+    limits: QualityThresholds
+    settings: RunSettings
+
+
 def judge(
     masks: MaskFigures,
     images: ImageFigures,
@@ -106,7 +118,7 @@ def judge(
         "doubtful": f"Doubtful: {counts}, but {reasons}.",
         "outside": f"These images are outside what {means} can do: {counts}; {reasons or 'the only figure there is'}.",
     }[name]
-    advice = list(_advice(name, masks, images, agreement, thresholds, settings))
+    advice = list(_advice(_Case(name, masks, images, agreement, thresholds, settings)))
     return Verdict(name, sentence, advice, signs)
 
 
@@ -131,14 +143,8 @@ def _reason(sign: Sign) -> str:
     return f"the {sign.figure} is {sign.value:.2f} ({'above' if sign.higher_is_worse else 'below'} {limit:g})"
 
 
-def _advice(
-    verdict: VerdictName,
-    masks: MaskFigures,
-    images: ImageFigures,
-    agreement: Agreement | None,
-    limits: QualityThresholds,
-    settings: RunSettings,
-) -> Iterator[str]:
+def _advice(case: _Case) -> Iterator[str]:
+    verdict, images, settings = case.verdict, case.images, case.settings
     if images.unreadable:
         count = len(images.unreadable)
         yield f"Repair or remove the {count} unreadable {'image' if count == 1 else 'images'}."
@@ -152,18 +158,12 @@ def _advice(
         )
     if verdict == "outside":
         yield f"{_LIMIT}. Label some images by hand and train with `experiment=few_shot` instead."
-    if masks.masks:
-        yield from _advice_on_masks(verdict, masks, images, agreement, limits, settings)
+    if case.masks.masks:
+        yield from _advice_on_masks(case)
 
 
-def _advice_on_masks(
-    verdict: VerdictName,
-    masks: MaskFigures,
-    images: ImageFigures,
-    agreement: Agreement | None,
-    limits: QualityThresholds,
-    settings: RunSettings,
-) -> Iterator[str]:
+def _advice_on_masks(case: _Case) -> Iterator[str]:
+    masks, agreement, limits, settings = case.masks, case.agreement, case.limits, case.settings
     most = settings.num_masks or max(masks.images_by_masks)
     full = sum(count for number, count in masks.images_by_masks.items() if number >= most) / masks.images
     weak_last = len(masks.score_by_position) > 1 and masks.score_by_position[-1] < masks.score_by_position[0] / 2
@@ -171,7 +171,7 @@ def _advice_on_masks(
     assert masks.fragments is not None
     if masks.small_share > 0.3 or weak_last:
         yield f"Fewer objects: try `maskcut.num_masks={max(1, most - 1)}` or `annotation.min_area=0.01`."
-    elif full > 0.5 and verdict != "outside":
+    elif full > 0.5 and case.verdict != "outside":
         yield f"{full:.0%} of the images have {most} masks, the most possible: try `maskcut.num_masks={2 * most}`."
     without = masks.without_mask / masks.images > limits.without_mask
     moves = agreement is not None and agreement.matched_share < limits.agreement
@@ -183,10 +183,10 @@ def _advice_on_masks(
         yield "Masks of several pieces: `annotation.split_parts=true` makes each piece an object."
     if masks.fragments > limits.fragments and settings.split != "watershed":
         yield "Touching objects of one kind: `annotation.split=watershed` splits neighbours where features agree."
-    if images.longer_side > 1.25 * _TILE and settings.tile is None:
+    if case.images.longer_side > 1.25 * _TILE and settings.tile is None:
         yield (
-            f"The images are {images.longer_side} pixels long and MaskCut sees them much smaller: cut them into tiles "
-            f"by `tile={_TILE}`."
+            f"The images are {case.images.longer_side} pixels long and MaskCut sees them much smaller: cut them into "
+            f"tiles by `tile={_TILE}`."
         )
 
 
