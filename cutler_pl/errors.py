@@ -49,6 +49,10 @@ class DownloadError(CutlerError, OSError):
     """A file cannot be fetched, or is not the one that was fetched first."""
 
 
+class UploadError(CutlerError, OSError):
+    """Something cannot be published: the server does not take it, or there is no connection."""
+
+
 class TrainingDivergedError(CutlerError, ArithmeticError):
     """The loss was not finite too many times in a row."""
 
