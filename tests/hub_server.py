@@ -139,7 +139,9 @@ def serving_hub() -> Iterator[HubServer]:
                 return self.answer(
                     409, {"error": "You already created this model repo", "url": f"{hub.address}/{name}"}
                 )
-            hub.repositories[name] = Repository(private=bool(wanted.get("private")))
+            hub.repositories[name] = Repository(
+                private=bool(wanted.get("private")) or wanted.get("visibility") == "private"
+            )
             return self.answer(200, {"url": f"{hub.address}/{name}"})
 
         def large_action(self, wanted: dict[str, Any]) -> dict[str, Any]:

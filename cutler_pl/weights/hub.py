@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import huggingface_hub
 from huggingface_hub import errors
-from huggingface_hub.utils import validate_repo_id
 
 from cutler_pl.errors import ConfigError, CutlerError, UploadError, WeightsNotFoundError
 from cutler_pl.runtime.download import is_safe_address
@@ -22,7 +21,10 @@ from cutler_pl.runtime.logging import get_logger
 WEIGHTS_FILE, CONFIG_FILE, CARD_FILE = "model.safetensors", "config.json", "README.md"
 MAX_CONFIG_BYTES = 16 << 20
 
-_ID = re.compile(r"([\w.-]+/[\w.-]+)(?:@(\w[\w.-]*(?:/\w[\w.-]*)*))?")
+# what huggingface_hub accepts of a name
+_PART = r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?"
+_ID = re.compile(rf"({_PART}/{_PART})(?:@({_PART}(?:/{_PART})*))?")
+_MOST_CHARACTERS = 96
 _COMMIT, _SHA256 = re.compile(r"[0-9a-f]{40}"), re.compile(r"[0-9a-f]{64}")
 _STORED_NAME = re.compile(r"[\w-]+(?:[.][\w-]+)*")
 _REACHABLE_SECONDS = 8
@@ -44,11 +46,9 @@ class HubId(NamedTuple):
 def read_hub_id(text: str) -> HubId | None:
     """The repository that `owner/name` or `owner/name@revision` names; None for what cannot be a name."""
     match = _ID.fullmatch(text)
-    if match is None or ".." in text:
+    if match is None or len(match[1]) > _MOST_CHARACTERS or match[1].endswith(".git"):
         return None
-    try:
-        validate_repo_id(match[1])
-    except errors.HFValidationError:
+    if ".." in text or "--" in match[1]:
         return None
     return HubId(match[1], match[2] or "main")
 
@@ -73,6 +73,7 @@ def fetch_hub_file(hub: HubId, name: str, *, newest: bool = False, max_bytes: in
         raise WeightsNotFoundError(f"{hub}: {name} is not in the local cache, and HF_HUB_OFFLINE is set; unset it")
     endpoint = huggingface_hub.constants.ENDPOINT
     address = huggingface_hub.hf_hub_url(hub.repository, name, revision=hub.revision, endpoint=endpoint)
+    _check_address(address, address)  # before a token goes there
     try:
         # one short request, since the retries of the download would take half a minute without a network
         announced = huggingface_hub.get_hf_file_metadata(address, timeout=_REACHABLE_SECONDS)
@@ -175,11 +176,14 @@ def _explain(error: BaseException, hub: HubId, address: str, failed: str) -> str
     return f"{address}: {failed} {where} the Hugging Face hub ({reason or type(cause).__name__}); try again later"
 
 
+def _check_address(address: str, place: str) -> None:
+    if not is_safe_address(place):
+        raise WeightsNotFoundError(f"{address}: not fetched, since {place} is no https address; unset HF_ENDPOINT")
+
+
 def _check_announced(address: str, announced: Any, max_bytes: int | None) -> None:
     """Raise `WeightsNotFoundError` for an unsafe address, a file that is too large, or a hostile name."""
-    for part in (address, announced.location):
-        if not is_safe_address(part):
-            raise WeightsNotFoundError(f"{address}: not fetched, since {part} is no https address; unset HF_ENDPOINT")
+    _check_address(address, announced.location)
     # huggingface_hub makes file names of both
     for part in (announced.etag, announced.commit_hash):
         if part is not None and not _STORED_NAME.fullmatch(part):

@@ -15,12 +15,36 @@ from huggingface_hub import constants
 
 from cutler_pl import CutLER
 from cutler_pl.errors import CheckpointError, ConfigError, CutlerError, UploadError, WeightsNotFoundError
+from cutler_pl.models import build_detector
+from cutler_pl.models.checkpoint import detector_config
+
+from .conftest import TINY
+
+# huggingface_hub's upload without Xet: https://www.python-httpx.org/compatibility/#request-content
+pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=<...>' to upload raw bytes:DeprecationWarning")
+
+
+def point_to(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What HF_ENDPOINT does when huggingface_hub is imported."""
+    monkeypatch.setattr(constants, "ENDPOINT", address)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", address + "/{repo_id}/resolve/{revision}/{filename}")
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Smaller than that of the other tests, as it travels."""
+    torch.manual_seed(0)
+    model = build_detector("cascade_mask_rcnn_r50_fpn", 2, **(TINY | {"backbone": "timm/test_resnet"}))
+    config = detector_config(model, category_ids=[4, 9], class_names=["cat", "dog"])
+    path = tmp_path_factory.mktemp("hub") / "tiny.ckpt"
+    torch.save({"state_dict": model.state_dict(), "model_config": config}, path)
+    return path
 
 
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HubServer]:
     with serving_hub() as server:
-        monkeypatch.setattr(constants, "ENDPOINT", server.address)
+        point_to(server.address, monkeypatch)
         monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
         monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
@@ -34,10 +58,10 @@ def model(checkpoint: Path) -> CutLER:
     return CutLER.from_pretrained(checkpoint, device="cpu", score_threshold=0.01, max_detections=5)
 
 
-@pytest.fixture
-def published(model: CutLER, tmp_path: Path) -> dict[str, bytes]:
+@pytest.fixture(scope="module")
+def published(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """The files of a good repository."""
-    folder = model.save_pretrained(tmp_path / "saved")
+    folder = CutLER.from_pretrained(checkpoint, device="cpu").save_pretrained(tmp_path_factory.mktemp("saved"))
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
@@ -86,7 +110,7 @@ def test_moved_branch_is_fetched_anew(
     model.detector.config = CutLER.from_pretrained(checkpoint, device="cpu", max_detections=3).detector.config
     model.push_to_hub("me/cats")
     assert CutLER.from_pretrained("me/cats", device="cpu").detector.config.max_detections == 3
-    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    point_to("http://127.0.0.1:9", monkeypatch)
     assert CutLER.from_pretrained("me/cats", device="cpu").detector.config.max_detections == 3
     assert "does not answer, so the file of the local cache is taken" in caplog.text
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
@@ -203,11 +227,11 @@ def test_refused_by_the_hub(hub: HubServer, published: dict[str, bytes], monkeyp
 
 
 def test_nothing_answers(hub: HubServer, model: CutLER, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    point_to("http://127.0.0.1:9", monkeypatch)
     assert "cannot be fetched from the Hugging Face hub" in refused("me/cats")
     with pytest.raises(UploadError, match="cannot be published on the Hugging Face hub"):
         model.push_to_hub("me/cats")
-    monkeypatch.setattr(constants, "ENDPOINT", "http://example.org")
+    point_to("http://example.org", monkeypatch)
     assert "is no https address; unset HF_ENDPOINT" in refused("me/cats")
     with pytest.raises(UploadError, match="is no https address; unset HF_ENDPOINT"):
         model.push_to_hub("me/cats")

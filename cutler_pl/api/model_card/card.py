@@ -87,20 +87,18 @@ def write_card(folder: Path, described: Described, options: CardOptions) -> Path
     card = ModelCard.from_template(
         _metadata(described, options, measured),
         template_path=str(_TEMPLATE),
-        **{
-            "repository": described.repository,
-            "license": cell(options.license) if options.license else "",
-            "model": _model(described),
-            "data": _data(run),
-            "settings": {} if run is None else _settings(run),
-            "stages": [] if recipe is None else stage_commands(recipe),
-            "metrics": measured,
-            "verdict": cell(verdict(parts)),
-            "parts": [(part.name, part.learned.source, _LABELS[part.learned.labels]) for part in parts],
-            "made": {} if run is None else run.metadata,
-            "version": VERSION,
-            "cell": cell,
-        },
+        repository=described.repository,
+        license=cell(options.license) if options.license else "",
+        model=_model(described),
+        data=_data(run),
+        settings={} if run is None else _settings(run),
+        stages=[] if recipe is None else stage_commands(recipe),
+        metrics=measured,
+        verdict=cell(verdict(parts)),
+        parts=[(part.name, part.learned.source, _LABELS[part.learned.labels]) for part in parts],
+        made={} if run is None else run.metadata,
+        version=VERSION,
+        cell=cell,
     )
     path = folder / CARD_FILE
     write_text(path, str(card))
