@@ -24,6 +24,7 @@ CHOSEN = {
     "predict": ["model=cascade_mask_rcnn_tiny"],
     "evaluate": [],
     "self_train": [],
+    "serve": [],
     "export": [],
     "quickstart": [],
     "own": [],

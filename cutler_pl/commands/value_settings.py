@@ -36,6 +36,7 @@ from cutler_pl.runtime.ranges import (
     rules_of,
 )
 from cutler_pl.self_training import RoundOptions
+from cutler_pl.web.api.options import ServerOptions
 
 
 class Group(Rule):
@@ -115,12 +116,12 @@ _MASKCUT: Rules = {
     "maskcut.solver": Choice(get_args(SolverName)),
     "maskcut.features": _GROUP,
 }
+_INFERENCE_OPTIONS = ("score_threshold", "nms_threshold", "max_detections", "min_size_test", "max_size_test")
 _INFERENCE: Rules = {
     **_ALL,
     **_TRAINER,
     **_MODEL,
-    **{name: optional(_DETECTOR[name]) for name in ("score_threshold", "nms_threshold")},
-    **{name: optional(_DETECTOR[name]) for name in ("max_detections", "min_size_test", "max_size_test")},
+    **{name: optional(_DETECTOR[name]) for name in _INFERENCE_OPTIONS},
     **_TILES,
     "batch_size": COUNT,
     "num_workers": Integer(),
@@ -254,6 +255,16 @@ VALUE_SETTINGS: dict[str, Rules] = {
         "eval.datasets": optional(AnyOf((ListOf(_TEXT, 0), _TEXT))),
         "eval.ap_max_dets": optional(COUNT),
         "eval.per_category": FLAG,
+    },
+    "serve": {
+        **_ALL,
+        **_MASKCUT,
+        **fields_of("", ServerOptions),
+        **{name: optional(_DETECTOR[name]) for name in _INFERENCE_OPTIONS},
+        "maskcut": _GROUP,
+        "host": _TEXT,
+        "port": Integer(0, 65_535),
+        "device": _TEXT,
     },
     "export": {**_ALL, **_MODEL, "max_detections": optional(_DETECTOR["max_detections"])},
     "recipe": _RECIPE,

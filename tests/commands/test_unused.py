@@ -97,6 +97,7 @@ RUNS = {
         "convert_checkpoint", "source={in}/small.ckpt", "output={out}/a.pth", "format=torchvision",
     ),
     "weights": ("weights",),
+    "serve": ("serve", "checkpoint={in}/c.pth"),
     "train": ("train", *TRAIN),
     "train, validation": (
         "train", *TRAIN, "data=folder", "data/validation=folder", "data.validation.images={in}/images",
