@@ -5,13 +5,13 @@ its length, announced or counted, is over the limit.
 """
 
 import asyncio
-import sys
 from collections.abc import AsyncGenerator
 from contextlib import suppress
-from typing import NamedTuple
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
-from starlette.datastructures import UploadFile
-from starlette.formparsers import MultiPartException, MultiPartParser
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import Request
 
 from cutler_pl.web.api.errors import RequestError
@@ -19,7 +19,7 @@ from cutler_pl.web.uploads import UploadLimits, too_many_bytes
 
 FIELD = "image"
 _FORM_BYTES = 65_536  # of the other parts and the headers of all parts
-_MAX_FIELDS, _FIELD_BYTES = 20, 1024
+_MAX_PARTS, _TEXT_BYTES, _NAME_LENGTH = 20, 1024, 60
 _DISCARD_SECONDS = 10.0
 
 
@@ -84,40 +84,90 @@ async def read_form(body: Body) -> Form:
         RequestError: With status 415 where it is no multipart form, 422 where the file is missing, 400 where the form
             is damaged.
     """
-    headers = body.request.headers
-    if headers.get("content-type", "").partition(";")[0].strip().lower() != "multipart/form-data":
+    kind, options = parse_options_header(body.request.headers.get("content-type"))
+    if kind != b"multipart/form-data":
         raise RequestError(
             f"the body is no multipart form; send multipart/form-data with a file in the field {FIELD}", status=415
         )
-    parser = _MemoryParser(
-        headers, body.chunks(), max_files=1, max_fields=_MAX_FIELDS, max_part_size=_FIELD_BYTES
-    )  # fmt: skip
+    parts = _Parts()
     try:
-        items = (await parser.parse()).multi_items()
-    except MultiPartException as error:
-        reason = error.message.rstrip(".")
-        raise RequestError(f"the multipart form cannot be read ({reason}); send it again", status=400) from error
+        parser = MultipartParser(options.get(b"boundary", b""), parts.callbacks())
+        async for chunk in body.chunks():
+            parser.write(chunk)
+        parser.finalize()
+    except FormParserError as error:
+        raise RequestError(f"the multipart form cannot be read ({error}); send it again", status=400) from error
     texts: dict[str, str] = {}
     image: bytes | None = None
-    for name, value in items:
-        if isinstance(value, UploadFile):
-            content = await value.read()
-            await value.close()
-            if name != FIELD:
-                raise RequestError(f"the field {name[:60]!r} holds a file; send it as {FIELD}", status=422)
-            image = content
-        elif name == FIELD:
-            raise RequestError(f"the field {FIELD} is a text; send the content of a file in it", status=422)
-        elif name in texts:
-            raise RequestError(f"the field {name[:60]!r} is given twice; give it once", status=400)
+    for part in parts.complete:
+        if part.name in texts or (part.name == FIELD and image is not None):
+            raise RequestError(f"the field {part.name!r} is given twice; give it once", status=400)
+        if part.is_file != (part.name == FIELD):
+            held = "holds a file" if part.is_file else "holds a text"
+            raise RequestError(f"the field {part.name!r} {held}; send one file, in the field {FIELD}", status=422)
+        if part.is_file:
+            image = bytes(part.content)
         else:
-            texts[name] = value
+            texts[part.name] = part.content.decode("utf-8", "replace")
     if image is None:
         raise RequestError(f"the field {FIELD} is missing; send the image file in it", status=422)
     return Form(image, texts)
 
 
-class _MemoryParser(MultiPartParser):
-    """Keeps files in memory: the body is limited already."""
+@dataclass
+class _Part:
+    """A part of a form; its content grows while it arrives."""
 
-    spool_max_size = sys.maxsize
+    name: str = ""
+    is_file: bool = False
+    content: bytearray = field(default_factory=bytearray)
+
+
+class _Parts:
+    """Collects the parts that a parser finds."""
+
+    def __init__(self) -> None:
+        self.complete: list[_Part] = []
+        self._part = _Part()
+        self._header, self._value = bytearray(), bytearray()
+
+    def callbacks(self) -> Any:
+        """What the parser calls."""
+        names = ("part_begin", "part_data", "part_end", "header_begin", "header_field", "header_value", "header_end")
+        return {f"on_{name}": getattr(self, name) for name in names}
+
+    def part_begin(self) -> None:
+        """A new part."""
+        if len(self.complete) == _MAX_PARTS:
+            raise FormParserError(f"more than {_MAX_PARTS} parts")
+        self._part = _Part()
+
+    def header_begin(self) -> None:
+        """A new header of the part."""
+        self._header.clear()
+        self._value.clear()
+
+    def header_field(self, data: bytes, start: int, end: int) -> None:
+        """Some of its name."""
+        self._header += data[start:end]
+
+    def header_value(self, data: bytes, start: int, end: int) -> None:
+        """Some of its value."""
+        self._value += data[start:end]
+
+    def header_end(self) -> None:
+        """The name of the field, and whether it is a file; the name of the file is not looked at."""
+        if self._header.lower() == b"content-disposition":
+            _, options = parse_options_header(bytes(self._value))
+            self._part.name = options.get(b"name", b"").decode("utf-8", "replace")[:_NAME_LENGTH]
+            self._part.is_file = b"filename" in options
+
+    def part_data(self, data: bytes, start: int, end: int) -> None:
+        """Some of the content."""
+        self._part.content += data[start:end]
+        if not self._part.is_file and len(self._part.content) > _TEXT_BYTES:
+            raise FormParserError(f"a text of more than {_TEXT_BYTES} bytes")
+
+    def part_end(self) -> None:
+        """The part is complete."""
+        self.complete.append(self._part)

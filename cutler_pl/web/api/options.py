@@ -7,7 +7,7 @@ from typing import Annotated, Any, TypeVar
 
 from cutler_pl.errors import ConfigError
 from cutler_pl.maskcut.params import MaskCutParams, Stop
-from cutler_pl.runtime.ranges import Count, Integer, Number, Share, check_fields
+from cutler_pl.runtime.ranges import Count, Integer, Number, Share, check, check_fields, rules_of
 from cutler_pl.web.api.errors import RequestError
 from cutler_pl.web.uploads import UploadLimits
 
@@ -98,8 +98,9 @@ def read_options(owner: type[Options], texts: Mapping[str, str]) -> Options:
             hint = f"; did you mean {close[0]}?" if close else ""
             listed = ", ".join(["image", *known])
             raise RequestError(f"there is no form field {name[:60]!r}{hint}; the fields are {listed}", status=400)
+    rules = rules_of(owner)
     try:
-        return owner(**{name: _value(text) for name, text in texts.items()})
+        return owner(**{name: check(name, _value(text), rules[name]) for name, text in texts.items()})
     except ConfigError as error:
         raise RequestError(f"{error}; correct the form field", status=400) from error
 

@@ -64,6 +64,7 @@ class Service:
             response = to_response(detections(result, endpoint.model))
         except TimeoutError:
             sentence = f"no answer within {self.options.timeout:g} s; try again later, or with a smaller image"
+            body.is_read = True  # what comes so slowly is not waited for
             response = refusal(request, RequestError(sentence, status=504))
         except Exception as error:  # noqa: BLE001  # `refusal` writes what nobody expects to the log
             response = refusal(request, error)
