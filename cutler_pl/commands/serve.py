@@ -2,6 +2,7 @@
 
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig
 
@@ -12,6 +13,7 @@ from cutler_pl.commands.settings import require
 from cutler_pl.maskcut import MaskCutParams
 from cutler_pl.runtime.imports import require as require_package
 from cutler_pl.runtime.logging import get_logger
+from cutler_pl.web import api
 
 log = get_logger(__name__)
 
@@ -30,19 +32,9 @@ def run(cfg: DictConfig) -> None:
     require(cfg, "checkpoint")
     for package in ("fastapi", "uvicorn", "python_multipart"):
         require_package(package, extra="web", purpose="cutler serve")
-    from cutler_pl.web.api import (  # after the packages are known to be there
-        Cutting,
-        Detection,
-        build_app,
-        listen,
-        serve,
-    )
-    from cutler_pl.web.api.options import ServerOptions
-    from cutler_pl.web.api.server import address
-
-    options = ServerOptions(**{field.name: cfg[field.name] for field in fields(ServerOptions)})
+    options = api.ServerOptions(**{field.name: cfg[field.name] for field in fields(api.ServerOptions)})
     device = choose_device(cfg.device)
-    with listen(cfg.host, cfg.port) as bound:
+    with api.listen(cfg.host, cfg.port) as bound:
         given = {name: cfg[name] for name in _INFERENCE if cfg[name] is not None}
         detector = CutLER.from_pretrained(cfg.checkpoint, device=device, **given)
         maskcut = MaskCut.from_features(
@@ -53,15 +45,16 @@ def run(cfg: DictConfig) -> None:
             solver=cfg.maskcut.solver,
             device=device,
         )
-        endpoints = [Detection(detector, model=shown_name(str(cfg.checkpoint))), Cutting(maskcut)]
+        endpoints: list[api.Endpoint[Any]] = [
+            api.Detection(detector, model=shown_name(str(cfg.checkpoint))),
+            api.Cutting(maskcut),
+        ]
         for endpoint in endpoints:
             endpoint.warm_up()
-        app = build_app(endpoints, options)
-        log.info(
-            "%s: POST /predict by %s, POST /maskcut by %s, on %s", address(bound), *(e.model for e in endpoints), device
-        )
-        log.info("%s/docs shows how; Ctrl-C ends", address(bound))
-        serve(app, bound, timeout=options.timeout)
+        app = api.build_app(endpoints, options)
+        models = ", ".join(f"POST {endpoint.path} by {endpoint.model}" for endpoint in endpoints)
+        log.info("listening on %s (%s): %s; /docs shows how, Ctrl-C ends", api.address(bound), device, models)
+        api.serve(app, bound, timeout=options.timeout)
 
 
 def shown_name(checkpoint: str) -> str:

@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, cast
 
 from cutler_pl.errors import ConfigError
 from cutler_pl.maskcut.params import MaskCutParams, Stop
@@ -98,7 +98,7 @@ def read_options(owner: type[Options], texts: Mapping[str, str]) -> Options:
             hint = f"; did you mean {close[0]}?" if close else ""
             listed = ", ".join(["image", *known])
             raise RequestError(f"there is no form field {name[:60]!r}{hint}; the fields are {listed}", status=400)
-    rules = rules_of(owner)
+    rules = rules_of(cast(Any, owner))
     try:
         return owner(**{name: check(name, _value(text), rules[name]) for name, text in texts.items()})
     except ConfigError as error:

@@ -7,6 +7,7 @@ import json
 import socket
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -124,7 +125,8 @@ def raw(client: Client, *parts: bytes) -> bytes:
     with socket.create_connection(("127.0.0.1", client.port), timeout=5) as connection:
         for part in parts:
             connection.sendall(part)
-        connection.shutdown(socket.SHUT_WR)
+        with suppress(OSError):  # the server has closed it
+            connection.shutdown(socket.SHUT_WR)
         return b"".join(iter(lambda: connection.recv(65_536), b""))
 
 
