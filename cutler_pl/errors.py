@@ -17,6 +17,10 @@ class ImageReadError(CutlerError, OSError):
     """A file cannot be read as an image, or the image is outside the accepted sizes."""
 
 
+class ImageTooLargeError(ImageReadError):
+    """An image has more pixels than are decoded."""
+
+
 class VideoReadError(CutlerError, OSError):
     """A file cannot be read as a video, or a camera gives none."""
 
