@@ -3,10 +3,10 @@
 A name may hold patterns: `*` is one part of it, `**` at the end any number of parts.
 """
 
-from collections.abc import Mapping
-from typing import Any, get_args
+from typing import get_args
 
 from cutler_pl.commands.registry import COMMANDS
+from cutler_pl.commands.value_rules import Free, Group, Rules, fields_of
 from cutler_pl.data.loader import LoaderParams
 from cutler_pl.data.training_set import TrainingSet
 from cutler_pl.data.transforms import TrainTransformParams
@@ -30,44 +30,12 @@ from cutler_pl.runtime.ranges import (
     Integer,
     ListOf,
     Number,
-    Rule,
     Text,
     optional,
     rules_of,
 )
 from cutler_pl.self_training import RoundOptions
 from cutler_pl.web.api.options import ServerOptions
-
-
-class Group(Rule):
-    """Settings below a name."""
-
-    expected = "settings below this name, or an option of the group"
-
-    def read(self, value: Any) -> Any:
-        """The settings."""
-        if not isinstance(value, Mapping):
-            raise ValueError(value)  # noqa: TRY004  # `check` makes the error of it
-        return value
-
-
-class Free(Rule):
-    """A path, or what belongs to another package or is checked where it is used; anything below it, too."""
-
-    expected = "anything"
-
-    def read(self, value: Any) -> Any:
-        """The value."""
-        return value
-
-
-Rules = Mapping[str, Rule]
-
-
-def fields_of(prefix: str, *owners: Any) -> Rules:
-    """The rules of parameter classes under the names of their settings."""
-    return {f"{prefix}{name}": rule for owner in owners for name, rule in rules_of(owner).items()}
-
 
 _GROUP, FREE, _TEXT = Group(), Free(), Text()
 _SEED = Integer()
