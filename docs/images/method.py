@@ -1,8 +1,8 @@
-"""Draws the figures of docs/explanation/method.md: method_maskcut, method_droploss, method_copy_paste, method_self_training.
+"""Draws the figures of docs/explanation/method.md, docs/images/method_*.jpg.
 
     python docs/images/method.py
 
-The scenes are composed, features are `patch_descriptors`, the detector is `tiny_generated`: everything is in the package.
+Scenes are composed, features are `patch_descriptors`, the detector is `tiny_generated`: all of it is in the package.
 """
 
 from pathlib import Path
@@ -126,7 +126,11 @@ def self_training_figure(seed: int, model: CutLER, threshold: float) -> None:
         draw_instances(image, found.masks, scores=found.scores),
         draw_instances(image, masks, colors=np.array([GREEN if one else RED for one in new], dtype=np.uint8)),
     ]
-    titles = ["masks of the round before", f"detections, scores from {threshold}", "next round: new (green), kept (red)"]
+    titles = [
+        "masks of the round before",
+        f"detections, scores from {threshold}",
+        "next round: new green, kept red",
+    ]
     save_image(FOLDER / "method_self_training.jpg", contact_sheet(panels, titles, columns=3, height=SIDE))
 
 
