@@ -98,11 +98,11 @@ class MaskCut:
     def with_params(self, params: MaskCutParams, *, crf: bool = True) -> "MaskCut":
         """The same features, cut in another way; weights are shared."""
         other = copy(self)
-        other._set(self._predictor.extractor, params, fixed_size=self._side, solver=self._solver, crf=crf)
+        other._set(self._extractor, params, fixed_size=self._side, solver=self._solver, crf=crf)
         return other
 
     def _set(self, extractor: Extractor, params: MaskCutParams, *, fixed_size: int, solver: str, crf: bool) -> None:
-        self.params, self._side, self._solver = params, fixed_size, solver
+        self.params, self._extractor, self._side, self._solver = params, extractor, fixed_size, solver
         self._predictor = MaskCutPredictor(extractor, params, solver=solver, backend="auto" if crf else "none")
 
     def __repr__(self) -> str:
