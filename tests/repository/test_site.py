@@ -111,3 +111,12 @@ def test_options_page_has_every_key(site: Path) -> None:
 def test_zoo_has_every_file(site: Path) -> None:
     page = text_of(site, "reference/model-zoo")
     assert [name for name in (*PACKAGED, *RELEASED) if f"<code>{name}</code>" not in page] == []
+
+
+def test_examples_are_shown_whole(site: Path) -> None:
+    """As the file says, so that page and example cannot differ."""
+    for path in (ROOT / "docs" / "how-to").glob("another-*.md"):
+        page = re.sub(r"<[^>]+>", "", (site / "how-to" / path.stem / "index.html").read_text(encoding="utf-8"))
+        example = ROOT / "examples" / f"{path.stem.replace('-', '_')}.py"
+        shown = "".join(unescape(page).split())
+        assert "".join(example.read_text(encoding="utf-8").split()) in shown
