@@ -124,6 +124,7 @@ PATH_SETTINGS: dict[str, tuple[PathSetting, ...]] = {
     ),
     "weights": (PathSetting("download", Kind.WEIGHTS),),
     "convert_checkpoint": (PathSetting("source", Kind.WEIGHTS, optional=False), _OUTPUT_FILE),
+    "demo": (_CHECKPOINT,),
     "doctor": (),
     "completion": (),
 }

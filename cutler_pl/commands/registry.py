@@ -10,7 +10,9 @@ class Command(NamedTuple):
     summary: str
 
 
-_MASKS, _DETECTORS, _DATA, _WEIGHTS, _ABOUT = "Pseudo-masks", "Detectors", "Datasets", "Weights", "This program"
+_MASKS, _DETECTORS, _DATA, _WEIGHTS, _WEB, _ABOUT = (
+    "Pseudo-masks", "Detectors", "Datasets", "Weights", "For people and programs", "This program",
+)  # fmt: skip
 COMMANDS = {
     "quickstart": Command(_MASKS, "the whole method on generated scenes: masks, detector, page; no download"),
     "own": Command(_MASKS, "from a folder of your own images to masks, a detector, labels and a page"),
@@ -29,6 +31,7 @@ COMMANDS = {
     "export_labels": Command(_DATA, "annotations in the format of a tool to label with: CVAT, YOLO, …"),
     "weights": Command(_WEIGHTS, "the packaged and released weights: list, or fetch with download=<name>"),
     "convert_checkpoint": Command(_WEIGHTS, "weights from one tool's format into another's"),
+    "demo": Command(_WEB, "a page in the browser: MaskCut and a detector on images that people upload"),
     "doctor": Command(_ABOUT, "what this machine and installation can do"),
     "completion": Command(_ABOUT, "completion for the shell: cutler completion bash|zsh|fish"),
 }

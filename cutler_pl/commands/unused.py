@@ -265,6 +265,7 @@ UNUSED: dict[str, tuple[Unused, ...]] = {
         *_PATHS, *_DETECTOR,
         Unused(("model", "num_classes"), "format=torchvision takes the ResNet alone", _is("format", "torchvision")),
     ),
+    "demo": _PATHS,
     "doctor": (),
     "completion": (),
 }  # fmt: skip

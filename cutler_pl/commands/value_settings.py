@@ -36,6 +36,7 @@ from cutler_pl.runtime.ranges import (
     rules_of,
 )
 from cutler_pl.self_training import RoundOptions
+from cutler_pl.web.demo.options import DemoOptions
 
 
 class Group(Rule):
@@ -287,6 +288,12 @@ VALUE_SETTINGS: dict[str, Rules] = {
         **_MODEL,
         "format": Choice(("detectron2", "cutler_pl", "torchvision")),
         "half": FLAG,
+    },
+    "demo": {
+        **_ALL,
+        **fields_of("", DemoOptions),
+        "backbones": optional(ListOf(_TEXT, 0)),
+        "device": optional(_TEXT),
     },
     "doctor": {},
     "completion": {},
