@@ -6,8 +6,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from cutler_pl.api import CutLER
-from cutler_pl.errors import CutlerError
+from cutler_pl.errors import CutlerError, InputError
 from cutler_pl.runtime.logging import get_logger
+from cutler_pl.runtime.ranges import SHARE, check
 from cutler_pl.visual.image_files import save_image
 from cutler_pl.web.demo import markup
 from cutler_pl.web.demo.backbones import Backbones
@@ -63,7 +64,8 @@ class Demo:
         """The detector's answer to an uploaded image."""
 
         def run(image: Pixels, name: str) -> Answer:
-            found = detect(self.model, image, score_threshold=score_threshold, file_name=name)
+            threshold = check("score threshold", score_threshold, SHARE, error=InputError)
+            found = detect(self.model, image, score_threshold=threshold, file_name=name)
             text = f"{_count(found.found)} in {found.seconds:.2f} s by {self.checkpoint} on the {self.device}"
             return self._answer(text, (found.before, found.after), markup.detections_table(found.found), found.found)
 
@@ -117,4 +119,4 @@ def _name(upload: dict[str, Any]) -> str:
 
 def _sentence(error: CutlerError) -> str:
     text = " ".join(str(error).split())
-    return f"{text[:1].upper()}{text[1:]}."
+    return f"{text[:1].upper() if text[:1].isascii() else text[:1]}{text[1:]}."

@@ -9,8 +9,6 @@ import numpy as np
 from cutler_pl.api import CutLER, Result
 from cutler_pl.coco import rle
 from cutler_pl.coco.schema import Instance
-from cutler_pl.errors import InputError
-from cutler_pl.runtime.ranges import SHARE, check
 from cutler_pl.visual.draw import draw_instances
 from cutler_pl.web.demo.downloads import Found
 from cutler_pl.web.demo.figures import Pixels, shrink, stretch_all
@@ -41,11 +39,7 @@ def detect(model: CutLER, image: Pixels, *, score_threshold: float, file_name: s
         image: Upright pixels.
         score_threshold: Objects score above it.
         file_name: What the image is called in the annotations.
-
-    Raises:
-        InputError: The threshold is no number from 0 to 1.
     """
-    score_threshold = check("score threshold", score_threshold, SHARE, error=InputError)
     start = time.perf_counter()
     result = cast(Result, model.predict(image, score_threshold=score_threshold))
     seconds = time.perf_counter() - start

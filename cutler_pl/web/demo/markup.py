@@ -10,7 +10,7 @@ from cutler_pl.web.demo.cutting import Cut
 from cutler_pl.web.demo.downloads import Found
 from cutler_pl.web.demo.figures import embedded
 
-_CAPTIONS = ("eigenvector", "mask before the refinement", "mask after it")
+_CAPTIONS = ("eigenvector", "mask before refinement", "mask after refinement")
 
 
 def render(name: str, **values: Any) -> str:

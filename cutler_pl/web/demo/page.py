@@ -14,16 +14,23 @@ from cutler_pl.web.demo.cutting import MAX_ROUNDS, STOPS
 from cutler_pl.weights.sources import PACKAGED
 
 TITLE = "CutLER"
+_SLIDER_PERCENT = 3  # most of the figure after; the handle can be seen
 CSS = Path(__file__).with_name("page.css")
 
 
 def theme() -> Base:
     """gradio's plain theme in the docs' color; `page.css` names the fonts, which are the system's."""
-    return Base(
+    plain = Base(
         primary_hue=colors.teal,
         neutral_hue=colors.slate,
         font=fonts.Font("sans-serif"),
         font_mono=fonts.Font("monospace"),
+    )
+    return plain.set(  # white on it has a contrast of 5.5
+        button_primary_background_fill="*primary_700",
+        button_primary_background_fill_hover="*primary_800",
+        button_primary_background_fill_dark="*primary_700",
+        button_primary_background_fill_hover_dark="*primary_600",
     )
 
 
@@ -50,15 +57,16 @@ def build_page(demo: Demo, examples: Sequence[Path]) -> gr.Blocks:
 
 def _about(demo: Demo) -> str:
     """What runs where, on what terms."""
-    config = demo.model.detector.config
+    config, names = demo.model.detector.config, demo.model.names
+    classes = f"the class {names[1]}" if len(names) == 1 else f"{len(names)} classes"
     return markup.render(
         "about",
         device=demo.device,
         checkpoint=demo.checkpoint,
-        architecture=f"{config.backbone} with {len(config.stage_ious)} box stages and {len(demo.model.names)} classes",
+        architecture=f"{config.backbone} with {len(config.stage_ious)} box stages and {classes}",
         demonstration=demo.checkpoint in PACKAGED,
         backbones=demo.backbones.names,
-        missing=demo.backbones.missing,
+        missing=bool(demo.backbones.missing),
         megabytes=f"{demo.options.max_bytes / 1e6:g}",
         megapixels=f"{demo.options.max_pixels / 1e6:g}",
         keep_minutes=demo.options.keep_minutes,
@@ -68,12 +76,11 @@ def _about(demo: Demo) -> str:
 def _detector_tab(demo: Demo, examples: Sequence[Path]) -> None:
     with gr.Row(equal_height=False):
         with gr.Column(scale=4, min_width=300):
-            image = _image_field()
+            image = _image_field(examples)
             threshold = gr.Slider(
                 0, 1, demo.options.score_threshold, step=0.01, label="Score threshold", info="objects score above it"
             )
             run = gr.Button("Detect objects", variant="primary")
-            _examples(examples, image)
         with gr.Column(scale=7, min_width=300):
             parts = _answer_parts()
     _connect(demo.detect, image, [threshold], run, parts)
@@ -82,9 +89,10 @@ def _detector_tab(demo: Demo, examples: Sequence[Path]) -> None:
 def _maskcut_tab(demo: Demo, examples: Sequence[Path]) -> None:
     backbones = demo.backbones
     start = backbones.params(backbones.names[0])
+    stop_at_first = "adaptive"  # no rounds that only cut the background
     with gr.Row(equal_height=False):
         with gr.Column(scale=4, min_width=300):
-            image = _image_field()
+            image = _image_field(examples)
             backbone = gr.Dropdown(backbones.names, value=backbones.names[0], label="Backbone", filterable=False)
             num_masks = gr.Slider(
                 1, MAX_ROUNDS, start.num_masks, step=1, label="N", info="rounds, at most one object each"
@@ -92,29 +100,33 @@ def _maskcut_tab(demo: Demo, examples: Sequence[Path]) -> None:
             tau = gr.Slider(
                 0, 0.99, start.tau, step=0.01, label="τ", info="patches whose cosine is above it are alike"
             )
-            stop = gr.Dropdown(list(STOPS), value=start.stop, label="Stop rule", filterable=False)
+            stop = gr.Dropdown(list(STOPS), value=stop_at_first, label="Stop rule", filterable=False)
             run = gr.Button("Cut masks", variant="primary")
-            _examples(examples, image)
         with gr.Column(scale=7, min_width=300):
             parts = _answer_parts()
     backbone.input(lambda name: backbones.params(name).tau, backbone, tau, api_visibility="private", queue=False)
     _connect(demo.cut, image, [backbone, num_masks, tau, stop], run, parts)
 
 
-def _image_field() -> gr.Image:
-    return gr.Image(
+def _image_field(examples: Sequence[Path]) -> gr.Image:
+    """Where an image is uploaded, and the examples below it."""
+    image = gr.Image(
         label="Image", type="filepath", image_mode=None, sources=["upload", "clipboard"], height=300, buttons=[]
     )
-
-
-def _examples(examples: Sequence[Path], image: gr.Image) -> None:
-    gr.Examples([[str(path)] for path in examples], [image], label="Generated scenes", cache_examples=False)
+    gr.Examples([[str(path)] for path in examples], [image], label="Generated scenes to try", cache_examples=False)
+    return image
 
 
 def _answer_parts() -> list[Any]:
     """The parts that an `Answer` fills, in the order of `_values`."""
     status = gr.HTML(markup.status(HINT, kind="hint"), elem_classes="plain", padding=False)
-    figure = gr.ImageSlider(label="Before and after", type="filepath", interactive=False, buttons=["fullscreen"])
+    figure = gr.ImageSlider(
+        label="Before and after",
+        type="filepath",
+        interactive=False,
+        buttons=["fullscreen"],
+        slider_position=_SLIDER_PERCENT,
+    )
     details = gr.HTML("", elem_classes="plain", padding=False)
     with gr.Row():
         annotations = gr.DownloadButton("COCO JSON", interactive=False, size="md")

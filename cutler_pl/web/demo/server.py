@@ -1,6 +1,7 @@
 """The page's own server: it listens before anything is loaded, ends within seconds, and leaves nothing behind."""
 
 import asyncio
+import logging
 import os
 import socket
 from collections.abc import Iterator, Sequence
@@ -19,7 +20,7 @@ from cutler_pl.web.demo.work_folder import work_folder
 log = get_logger(__name__)
 
 _GRACE_SECONDS = 6.0
-_CONNECTIONS_SECONDS = 2  # that open connections are waited for
+_CONNECTIONS_SECONDS = 1  # that open connections are waited for
 _LOOK_SECONDS = 0.2
 _BACKLOG = 128
 _EVERYWHERE = ("0.0.0.0", "::")
@@ -106,6 +107,7 @@ async def _serve(app: ASGIApp, listener: socket.socket) -> None:
     async def watch() -> None:
         while signals.requested() is None:
             await asyncio.sleep(_LOOK_SECONDS)
+        logging.getLogger("uvicorn").setLevel(logging.CRITICAL + 1)  # connections that are cut off now are no errors
         server.should_exit = True
 
     watching = asyncio.create_task(watch())
