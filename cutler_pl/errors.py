@@ -53,6 +53,10 @@ class DownloadError(CutlerError, OSError):
     """A file cannot be fetched, or is not the one that was fetched first."""
 
 
+class TrackerError(CutlerError, ConnectionError):
+    """A tracker of experiments cannot be used: there is no login, no connection, or no such run."""
+
+
 class TrainingDivergedError(CutlerError, ArithmeticError):
     """The loss was not finite too many times in a row."""
 

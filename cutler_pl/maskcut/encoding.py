@@ -21,6 +21,7 @@ from cutler_pl.maskcut.predictor import ImageMasks
 from cutler_pl.maskcut.scores import mask_score
 from cutler_pl.maskcut.splitting import Splitter, build_splitter
 from cutler_pl.ops.components import label_components
+from cutler_pl.ops.resize import resize_by_axes
 from cutler_pl.ops.tile_merge import Part, merge_parts
 from cutler_pl.ops.tiles import Window
 
@@ -157,6 +158,6 @@ def _components(mask: Bool[Tensor, "height width"]) -> Iterator[Bool[Tensor, "he
 
 def _resize(mask: Bool[np.ndarray, "height width"], size_hw: tuple[int, int]) -> Bool[np.ndarray, "h w"]:
     square = Image.fromarray(mask.astype(np.uint8) * 255)
-    grey = np.asarray(square.resize((size_hw[1], size_hw[0]), Image.Resampling.BICUBIC))
+    grey = np.asarray(resize_by_axes(square, size_hw, Image.Resampling.BICUBIC))
     above: Bool[np.ndarray, "h w"] = grey > grey.max() / 2
     return above
