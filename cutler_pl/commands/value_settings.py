@@ -289,12 +289,7 @@ VALUE_SETTINGS: dict[str, Rules] = {
         "format": Choice(("detectron2", "cutler_pl", "torchvision")),
         "half": FLAG,
     },
-    "demo": {
-        **_ALL,
-        **fields_of("", DemoOptions),
-        "backbones": optional(ListOf(_TEXT, 0)),
-        "device": optional(_TEXT),
-    },
+    "demo": {**_ALL, **fields_of("", DemoOptions), "backbones": optional(ListOf(_TEXT, 0)), "device": optional(_TEXT)},
     "doctor": {},
     "completion": {},
 }

@@ -14,7 +14,7 @@ from cutler_pl.web.demo.cutting import MAX_ROUNDS, STOPS
 from cutler_pl.weights.sources import PACKAGED
 
 TITLE = "CutLER"
-_SLIDER_PERCENT = 3  # most of the figure after; the handle can be seen
+_SLIDER_PERCENT = 4  # most of the figure after; the handle can be seen
 CSS = Path(__file__).with_name("page.css")
 
 
@@ -43,7 +43,8 @@ def build_page(demo: Demo, examples: Sequence[Path]) -> gr.Blocks:
     """
     options = demo.options
     keep_seconds = 60 * options.keep_minutes
-    with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(60, keep_seconds)) as page:
+    page = gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(60, keep_seconds))
+    with page:
         gr.HTML(markup.render("header"), elem_classes="plain")
         with gr.Tabs():
             with gr.Tab("Detector"):
@@ -97,9 +98,7 @@ def _maskcut_tab(demo: Demo, examples: Sequence[Path]) -> None:
             num_masks = gr.Slider(
                 1, MAX_ROUNDS, start.num_masks, step=1, label="N", info="rounds, at most one object each"
             )
-            tau = gr.Slider(
-                0, 0.99, start.tau, step=0.01, label="τ", info="patches whose cosine is above it are alike"
-            )
+            tau = gr.Slider(0, 0.99, start.tau, step=0.01, label="τ", info="patches whose cosine is above it are alike")
             stop = gr.Dropdown(list(STOPS), value=stop_at_first, label="Stop rule", filterable=False)
             run = gr.Button("Cut masks", variant="primary")
         with gr.Column(scale=7, min_width=300):

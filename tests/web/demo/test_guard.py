@@ -42,7 +42,9 @@ def test_links_out_of_the_folder_are_refused(server: Server) -> None:
 
 
 @pytest.mark.parametrize("call", ["queue/join?", "run/predict"])
-@pytest.mark.parametrize("path", ["/etc/passwd", "../../etc/passwd", "file:///etc/passwd", "http://127.0.0.1:1/a.png", 5])
+@pytest.mark.parametrize(
+    "path", ["/etc/passwd", "../../etc/passwd", "file:///etc/passwd", "http://127.0.0.1:1/a.png", 5]
+)
 def test_path_in_a_field_is_refused(server: Server, call: str, path: Any) -> None:
     """gradio would copy such a file to where it can be fetched, or fetch such an address."""
     body = {"data": [{"path": path, **FILE_DATA}, 0.4], "fn_index": 0, "session_hash": "a"}
@@ -98,8 +100,7 @@ def test_uploaded_script_is_never_shown(server: Server) -> None:
 
 def _upload(server: Server, name: str, content: bytes) -> tuple[int, bytes]:
     form = (
-        f'--edge\r\nContent-Disposition: form-data; name="files"; filename="{name}"\r\n'
-        "Content-Type: image/jpeg\r\n\r\n"
+        f'--edge\r\nContent-Disposition: form-data; name="files"; filename="{name}"\r\nContent-Type: image/jpeg\r\n\r\n'
     ).encode()
     return server.request(
         f"{API}/upload", form + content + b"\r\n--edge--\r\n", content_type="multipart/form-data; boundary=edge"

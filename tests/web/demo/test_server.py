@@ -49,7 +49,9 @@ def test_ends_within_seconds_and_leaves_nothing(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_unknown_checkpoint_gets_a_sentence(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "cutler_pl", "demo", "port=0", "checkpoint=cutler_cascade_finl"]
-    run = subprocess.run(command, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
+    run = subprocess.run(
+        command, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True
+    )
     assert run.returncode == 1
     assert "did you mean cutler_cascade_final?" in run.stderr
     assert "Traceback" not in run.stderr

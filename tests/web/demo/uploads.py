@@ -15,7 +15,9 @@ BAD_UPLOADS = {
     "bomb.png": "over the limit of 40,000,000 pixels",
     "large.jpg": "exceed the maximum allowed size",
 }
-_SVG = '<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><script>document.title = "taken over"</script></svg>'
+_SVG = (
+    '<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><script>document.title = "taken over"</script></svg>'
+)
 _LARGE_BYTES = 200_000_000
 
 
