@@ -25,4 +25,4 @@ def run(cfg: DictConfig) -> None:
 
     options = DemoOptions(**{field.name: cfg[field.name] for field in fields(DemoOptions)})
     backbones = None if cfg.backbones is None else list(cfg.backbones)
-    serve_demo(str(cfg.checkpoint), options, backbones=backbones, device=cfg.device or "auto")
+    serve_demo(str(cfg.checkpoint), options, backbones=backbones, device=cfg.device)

@@ -10,9 +10,7 @@ class Command(NamedTuple):
     summary: str
 
 
-_MASKS, _DETECTORS, _DATA, _WEIGHTS, _WEB, _ABOUT = (
-    "Pseudo-masks", "Detectors", "Datasets", "Weights", "For people and programs", "This program",
-)  # fmt: skip
+_MASKS, _DETECTORS, _DATA, _WEIGHTS, _ABOUT = "Pseudo-masks", "Detectors", "Datasets", "Weights", "This program"
 COMMANDS = {
     "quickstart": Command(_MASKS, "the whole method on generated scenes: masks, detector, page; no download"),
     "own": Command(_MASKS, "from a folder of your own images to masks, a detector, labels and a page"),
@@ -23,6 +21,8 @@ COMMANDS = {
     "self_train": Command(_DETECTORS, "the next round's annotations from a detector's predictions"),
     "predict": Command(_DETECTORS, "boxes and masks of images, videos or a camera, as JSON and overlays"),
     "evaluate": Command(_DETECTORS, "AP and AR against ground truth, with tables and a page"),
+    "demo": Command(_DETECTORS, "a page in the browser: a detector and MaskCut on images that people upload"),
+    "serve": Command(_DETECTORS, "an HTTP API: detections and MaskCut masks of uploaded images as JSON"),
     "export": Command(_DETECTORS, "a detector as one ONNX file"),
     "recipe": Command(_DETECTORS, "several commands in a row, resumable"),
     "prepare_dataset": Command(_DATA, "convert or fetch the annotations of a dataset"),
@@ -31,7 +31,6 @@ COMMANDS = {
     "export_labels": Command(_DATA, "annotations in the format of a tool to label with: CVAT, YOLO, …"),
     "weights": Command(_WEIGHTS, "the packaged and released weights: list, or fetch with download=<name>"),
     "convert_checkpoint": Command(_WEIGHTS, "weights from one tool's format into another's"),
-    "demo": Command(_WEB, "a page in the browser: MaskCut and a detector on images that people upload"),
     "doctor": Command(_ABOUT, "what this machine and installation can do"),
     "completion": Command(_ABOUT, "completion for the shell: cutler completion bash|zsh|fish"),
 }

@@ -220,6 +220,8 @@ UNUSED: dict[str, tuple[Unused, ...]] = {
         ),
         Unused(("eval.per_category",), "eval.class_agnostic=true has one category", _set("eval.class_agnostic")),
     ),
+    "demo": _PATHS,
+    "serve": _PATHS,
     "export": (*_PATHS, *_DETECTOR),
     "recipe": (
         _OUTPUT_DIR,
@@ -265,7 +267,6 @@ UNUSED: dict[str, tuple[Unused, ...]] = {
         *_PATHS, *_DETECTOR,
         Unused(("model", "num_classes"), "format=torchvision takes the ResNet alone", _is("format", "torchvision")),
     ),
-    "demo": _PATHS,
     "doctor": (),
     "completion": (),
 }  # fmt: skip

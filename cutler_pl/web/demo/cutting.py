@@ -12,7 +12,6 @@ from cutler_pl.errors import InputError
 from cutler_pl.maskcut.encoding import encode_masks
 from cutler_pl.maskcut.params import AnnotationParams, MaskCutParams, Stop
 from cutler_pl.maskcut.predictor import ImageMasks, MaskCutPredictor
-from cutler_pl.maskcut.scores import mask_score
 from cutler_pl.ops.resize import resize_to_square
 from cutler_pl.runtime.ranges import Choice, Integer, Number, check
 from cutler_pl.visual.colors import instance_color
@@ -125,10 +124,10 @@ def _rounds(masks: ImageMasks, panel: Pixels) -> list[Round]:
     rounds = []
     for number, (vector, coarse, refined, ncut_value, agreement) in enumerate(
         zip(
-            masks.eigenvectors,
+            masks.maps.values(),
             masks.coarse.numpy(),
             masks.refined.numpy(),
-            masks.ncut_values.tolist(),
+            (one["ncut_value"] for one in masks.provenance),
             masks.agreements.tolist(),
             strict=True,
         )
@@ -141,7 +140,7 @@ def _rounds(masks: ImageMasks, panel: Pixels) -> list[Round]:
                 overlay(refined, number),
                 ncut_value,
                 agreement,
-                mask_score(ncut_value, agreement, float(refined.mean())) if kept else None,
+                masks.score(number, float(refined.mean())) if kept else None,
                 _verdict(coarse, kept=kept, agreement=agreement),
             )
         )

@@ -17,7 +17,7 @@ class DemoOptions:
         score_threshold: Where the slider of the scores stands at first.
         max_bytes: Largest file that can be uploaded.
         max_pixels: Largest width times height of an image.
-        queue_size: Requests that wait at most; further ones are refused.
+        max_queue: Requests that wait at most; further ones are refused.
         keep_minutes: How long uploads and results are kept.
     """
 
@@ -26,7 +26,7 @@ class DemoOptions:
     score_threshold: Share = 0.4
     max_bytes: Annotated[int, Integer(1, 1 << 30)] = UploadLimits.max_bytes
     max_pixels: Annotated[int, Integer(4, 1 << 30)] = UploadLimits.max_pixels
-    queue_size: Annotated[int, Integer(1, 10_000)] = 20
+    max_queue: Annotated[int, Integer(1, 10_000)] = 20
     keep_minutes: Annotated[int, Integer(1, 10_000)] = 15
 
     def __post_init__(self) -> None:

@@ -52,7 +52,7 @@ def build_page(demo: Demo, examples: Sequence[Path]) -> gr.Blocks:
             with gr.Tab("MaskCut"):
                 _maskcut_tab(demo, examples)
         gr.HTML(_about(demo), elem_classes="plain")
-    page.queue(max_size=options.queue_size, default_concurrency_limit=1, api_open=False)
+    page.queue(max_size=options.max_queue, default_concurrency_limit=1, api_open=False)
     return page
 
 

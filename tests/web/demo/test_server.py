@@ -19,7 +19,7 @@ def test_port_in_use_gets_a_sentence() -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
-        with pytest.raises(ConfigError, match=r"cannot listen there .*choose another port"):
+        with pytest.raises(ConfigError, match=r"cannot be listened on .*give another port"):
             serve_demo("tiny_generated", DemoOptions(port=other.getsockname()[1]))
 
 
