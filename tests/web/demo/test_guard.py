@@ -81,7 +81,7 @@ def test_pages_forbid_other_hosts(server: Server) -> None:
 
 def test_nan_threshold_gets_a_sentence(server: Server, upright_jpeg: bytes) -> None:
     (path,) = json.loads(_upload(server, "scene.jpg", upright_jpeg)[1])
-    assert "score threshold=nan: expected a number from 0 to 1" in _answer(server, path, float("nan"))
+    assert "Score threshold=nan: expected a number from 0 to 1" in _answer(server, path, float("nan"))
 
 
 def test_unreadable_upload_leaves_the_server_up(server: Server, upright_jpeg: bytes) -> None:
