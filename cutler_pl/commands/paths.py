@@ -91,6 +91,8 @@ PATH_SETTINGS: dict[str, tuple[PathSetting, ...]] = {
         PathSetting("output", Kind.OUTPUT_FOLDER),
         _DATASETS,
     ),
+    "demo": (_CHECKPOINT,),
+    "serve": (_CHECKPOINT, PathSetting("maskcut.features.weights", Kind.WEIGHTS)),
     "export": (_CHECKPOINT, _OUTPUT_FILE, PathSetting("image", Kind.FILE)),
     "recipe": _RECIPE,
     "prepare_dataset": (
