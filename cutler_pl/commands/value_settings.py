@@ -16,6 +16,7 @@ from cutler_pl.discovery.options import DiscoverOptions
 from cutler_pl.evaluation import EvalParams
 from cutler_pl.maskcut.crf.params import CrfName
 from cutler_pl.maskcut.params import MaskCutParams, SolverName
+from cutler_pl.models.backends import BACKENDS
 from cutler_pl.models.config import DetectorConfig
 from cutler_pl.ops.tiles import TileParams
 from cutler_pl.pseudo_masks.options import JobShard, RunOptions
@@ -122,6 +123,7 @@ _INFERENCE: Rules = {
     **{name: optional(_DETECTOR[name]) for name in ("score_threshold", "nms_threshold")},
     **{name: optional(_DETECTOR[name]) for name in ("max_detections", "min_size_test", "max_size_test")},
     **_TILES,
+    "backend": Choice(tuple(BACKENDS)),
     "batch_size": COUNT,
     "num_workers": Integer(),
 }
