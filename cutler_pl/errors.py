@@ -17,6 +17,10 @@ class ImageReadError(CutlerError, OSError):
     """A file cannot be read as an image, or the image is outside the accepted sizes."""
 
 
+class ImageTooLargeError(ImageReadError):
+    """An image has more pixels than are decoded."""
+
+
 class VideoReadError(CutlerError, OSError):
     """A file cannot be read as a video, or a camera gives none."""
 
@@ -47,6 +51,10 @@ class OptionalDependencyError(CutlerError, ImportError):
 
 class DownloadError(CutlerError, OSError):
     """A file cannot be fetched, or is not the one that was fetched first."""
+
+
+class TrackerError(CutlerError, ConnectionError):
+    """A tracker of experiments cannot be used: there is no login, no connection, or no such run."""
 
 
 class TrainingDivergedError(CutlerError, ArithmeticError):
