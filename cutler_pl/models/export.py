@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cutler_pl.models.detector import Detector
@@ -152,15 +153,15 @@ def compare_onnx(detector: Detector, path: str | Path, image: ImageTensor) -> De
     options.intra_op_num_threads = torch.get_num_threads()
     session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     arrays = session.run(list(OUTPUTS), {INPUT: image.numpy()})
-    found = {name: torch.from_numpy(array) for name, array in zip(OUTPUTS, arrays, strict=True)}
+    boxes, scores, labels, masks = (torch.from_numpy(array) for array in arrays)
     (prediction,) = detector([image])
-    return deviation(prediction, Prediction(**found))
+    return deviation(prediction, Prediction(boxes=boxes, scores=scores, labels=labels, masks=masks))
 
 
 def deviation(prediction: Prediction, found: Prediction) -> Deviation:
     """How far the second of two predictions of one image is from the first."""
-    boxes, scores, labels, masks = (prediction[name].numpy() for name in OUTPUTS)
-    other_boxes, other_scores, other_labels, other_masks = (found[name].numpy() for name in OUTPUTS)
+    boxes, scores, labels, masks = _arrays(prediction)
+    other_boxes, other_scores, other_labels, other_masks = _arrays(found)
     counts = len(boxes), len(other_boxes)
     if 0 in counts:
         return Deviation(*counts, boxes=0.0, scores=0.0, labels=0, mask_pixels=0.0)
@@ -173,6 +174,11 @@ def deviation(prediction: Prediction, found: Prediction) -> Deviation:
         labels=int((labels != other_labels[nearest]).sum()),
         mask_pixels=float((masks != other_masks[nearest]).mean()),
     )
+
+
+def _arrays(prediction: Prediction) -> tuple[NDArray[Any], ...]:
+    tensors = prediction["boxes"], prediction["scores"], prediction["labels"], prediction["masks"]
+    return tuple(tensor.numpy() for tensor in tensors)
 
 
 @contextmanager
