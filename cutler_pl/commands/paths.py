@@ -100,6 +100,7 @@ PATH_SETTINGS: dict[str, tuple[PathSetting, ...]] = {
         PathSetting("output", Kind.OUTPUT_FOLDER, optional=False, file_endings=frozenset({".onnx"})),
         PathSetting("image", Kind.FILE),
     ),
+    "demo": (_CHECKPOINT,),
     "serve": (_CHECKPOINT, PathSetting("maskcut.features.weights", Kind.WEIGHTS)),
     "recipe": _RECIPE,
     "prepare_dataset": (

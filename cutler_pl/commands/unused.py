@@ -221,6 +221,7 @@ UNUSED: dict[str, tuple[Unused, ...]] = {
         ),
         Unused(("eval.per_category",), "eval.class_agnostic=true has one category", _set("eval.class_agnostic")),
     ),
+    "demo": _PATHS,
     "serve": _PATHS,
     "export": (*_PATHS, *_DETECTOR),
     "recipe": (

@@ -37,6 +37,7 @@ from cutler_pl.runtime.ranges import (
 )
 from cutler_pl.self_training import RoundOptions
 from cutler_pl.web.api.options import ServerOptions
+from cutler_pl.web.demo.options import DemoOptions
 
 _GROUP, FREE, _TEXT = Group(), Free(), Text()
 _SEED = Integer()
@@ -226,6 +227,7 @@ VALUE_SETTINGS: dict[str, Rules] = {
         "eval.ap_max_dets": optional(COUNT),
         "eval.per_category": FLAG,
     },
+    "demo": {**_ALL, **fields_of("", DemoOptions), "backbones": optional(ListOf(_TEXT, 0)), "device": _TEXT},
     "serve": {
         **_ALL,
         **_MASKCUT,
