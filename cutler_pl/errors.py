@@ -17,6 +17,10 @@ class ImageReadError(CutlerError, OSError):
     """A file cannot be read as an image, or the image is outside the accepted sizes."""
 
 
+class ImageTooLargeError(ImageReadError):
+    """An image has more pixels than are decoded."""
+
+
 class VideoReadError(CutlerError, OSError):
     """A file cannot be read as a video, or a camera gives none."""
 
@@ -51,6 +55,10 @@ class DownloadError(CutlerError, OSError):
 
 class UploadError(CutlerError, OSError):
     """Something cannot be published: the server does not take it, or there is no connection."""
+
+
+class TrackerError(CutlerError, ConnectionError):
+    """A tracker of experiments cannot be used: there is no login, no connection, or no such run."""
 
 
 class TrainingDivergedError(CutlerError, ArithmeticError):

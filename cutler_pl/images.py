@@ -11,13 +11,14 @@ import sys
 import warnings
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
 from PIL import ExifTags, Image
 
-from cutler_pl.errors import DatasetNotFoundError, ImageReadError
+from cutler_pl.errors import DatasetNotFoundError, ImageReadError, ImageTooLargeError
 from cutler_pl.runtime.limits import IMAGE_PIXELS
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".pgm", ".tif", ".tiff", ".webp"})
@@ -39,12 +40,12 @@ _DECODING_ERRORS = (OSError, ValueError, TypeError, KeyError, SyntaxError, EOFEr
 
 
 def read_image(
-    path: str | Path, *, upright: bool = True, max_pixels: int | None = None
+    path: str | Path | bytes, *, upright: bool = True, max_pixels: int | None = None
 ) -> UInt8[np.ndarray, "height width 3"]:
     """Read one image file (of `_FORMATS`) as RGB; an alpha channel is dropped, as in the original.
 
     Args:
-        path: Image file.
+        path: Image file, or the content of one.
         upright: Apply the EXIF orientation; false only for annotations that were drawn without it.
         max_pixels: Largest width times height that is decoded; None for `runtime.limits.IMAGE_PIXELS`.
 
@@ -52,13 +53,19 @@ def read_image(
         Pixels in 0..255, writable.
 
     Raises:
-        ImageReadError: The file is missing, empty, truncated, no image, too small or too large.
+        ImageReadError: The file is missing, empty, truncated, no image, too small or, `ImageTooLargeError`, too large.
     """
     with _opened(path, max_pixels) as image:
         if (pixels := _decode_jpeg(path, image, upright=upright)) is not None:
             return pixels
         image.load()
         return upright_rgb(image) if upright else _rgb(image, orientation=1)
+
+
+def is_image_format(content: bytes) -> bool:
+    """Whether a file begins as one of `_FORMATS` does, so that it is damaged if it cannot be read."""
+    Image.init()
+    return any(accepts(content[:16]) is True for _, accepts in map(Image.OPEN.__getitem__, _FORMATS) if accepts)
 
 
 def upright_rgb(image: Image.Image) -> UInt8[np.ndarray, "height width 3"]:
@@ -182,28 +189,32 @@ def _image_names(folder: Path, suffixes: tuple[str, ...]) -> Iterator[str]:
 
 
 @contextmanager
-def _opened(path: str | Path, max_pixels: int | None) -> Iterator[Image.Image]:
+def _opened(path: str | Path | bytes, max_pixels: int | None) -> Iterator[Image.Image]:
     """Open an image of accepted kind and size; decoding errors inside the block are reported with the file name."""
+    name = "the upload" if isinstance(path, bytes) else path
     limit = IMAGE_PIXELS.value() if max_pixels is None else max_pixels
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's warnings on metadata name no file and need no action
-            _check_regular(path)
+            if not isinstance(path, bytes):
+                _check_regular(path)
             _raise_pillows_limit(limit)
-            with Image.open(path, formats=_FORMATS) as image:
-                check_size(path, image.size, max_pixels)
+            with Image.open(BytesIO(path) if isinstance(path, bytes) else path, formats=_FORMATS) as image:
+                check_size(name, image.size, max_pixels)
                 yield image
     except ImageReadError:
         raise
     except Image.DecompressionBombError as error:
-        raise _too_large(path, "larger", limit, max_pixels) from error
+        raise _too_large(name, "larger", limit, max_pixels) from error
     except _DECODING_ERRORS as error:
         raise ImageReadError(
-            f"{path}: not readable as an image ({_reason(error)}); replace or remove the file"
+            f"{name}: not readable as an image ({_reason(error)}); replace or remove the file"
         ) from error
 
 
-def _decode_jpeg(path: str | Path, image: Image.Image, *, upright: bool) -> UInt8[np.ndarray, "height width 3"] | None:
+def _decode_jpeg(
+    path: str | Path | bytes, image: Image.Image, *, upright: bool
+) -> UInt8[np.ndarray, "height width 3"] | None:
     """Pixels by torchvision's decoder: the same as Pillow's, without its copies; None for what Pillow is to read.
 
     It is used where torchvision is loaded already, which takes a second.
@@ -215,8 +226,9 @@ def _decode_jpeg(path: str | Path, image: Image.Image, *, upright: bool) -> UInt
     import torch
     from torchvision.io import ImageReadMode, decode_jpeg
 
+    encoded = np.fromfile(path, np.uint8) if not isinstance(path, bytes) else np.frombuffer(bytearray(path), np.uint8)
     try:
-        decoded = decode_jpeg(torch.from_numpy(np.fromfile(path, dtype=np.uint8)), mode=ImageReadMode.RGB)
+        decoded = decode_jpeg(torch.from_numpy(encoded), mode=ImageReadMode.RGB)
     except (RuntimeError, AttributeError):  # damaged, which Pillow reads or explains; torchvision without its decoder
         return None
     pixels: UInt8[np.ndarray, "height width 3"] = decoded.permute(1, 2, 0).numpy()
@@ -229,9 +241,9 @@ def _raise_pillows_limit(limit: int) -> None:
         Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS, -(-limit // 2))
 
 
-def _too_large(name: str | Path, found: str, limit: int, max_pixels: int | None) -> ImageReadError:
+def _too_large(name: str | Path, found: str, limit: int, max_pixels: int | None) -> ImageTooLargeError:
     way_out = "raise max_pixels" if max_pixels is not None else IMAGE_PIXELS.way_out()
-    return ImageReadError(
+    return ImageTooLargeError(
         f"{name}: the image is {found}, over the limit of {limit:,} pixels in all; shrink it, or {way_out}"
     )
 

@@ -21,6 +21,8 @@ step mypy
 "$python" -m mypy
 step import-linter
 .venv/bin/lint-imports --no-logo
+step codespell
+git ls-files -z | xargs -0 "$python" -m codespell_lib
 step pytest
 export OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1  # one thread per worker
 "$python" -m pytest -n auto --dist worksteal --durations=15 ${selection[@]+"${selection[@]}"} "$@"

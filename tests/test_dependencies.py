@@ -4,6 +4,7 @@ import ast
 import re
 import sys
 import tomllib
+from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -22,7 +23,8 @@ def name_of(requirement: str) -> str:
     return re.split(r"[\s\[<>=!;~]", requirement)[0].lower().replace("_", "-")
 
 
-def imported() -> set[str]:
+@cache
+def imported() -> frozenset[str]:
     modules = set()
     for path in SOURCES:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -34,9 +36,10 @@ def imported() -> set[str]:
                 getattr(node.func, "attr", "") == "import_module" or any(k.arg == "extra" for k in node.keywords)
             ):
                 modules |= {str(a.value).partition(".")[0] for a in node.args if isinstance(a, ast.Constant)}
-    return modules - {"cutler_pl"} - set(sys.stdlib_module_names)
+    return frozenset(modules - {"cutler_pl"} - set(sys.stdlib_module_names))
 
 
+@cache
 def distributions() -> dict[str, set[str]]:
     """Module → names of the distributions that hold it."""
     return {

@@ -8,8 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
+import torch
 from PIL import Image
 
+from cutler_pl.coco import load_coco
+from cutler_pl.commands.hydra_app import launch
 from cutler_pl.datasets.scenes import SceneParams, write_scenes
 from tests.api.conftest import checkpoint as checkpoint
 from tests.videos import write_video
@@ -87,6 +91,68 @@ def test_quality_and_labels(run, tmp_path: Path) -> None:
     assert (tmp_path / "labels" / "coco").exists()
 
 
+@pytest.fixture
+def fresh_timm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """timm without its hub: the networks have random weights, which here need to have a shape only."""
+    create = timm.create_model
+
+    def create_fresh(name: str, *, pretrained: bool, pretrained_cfg_overlay: None, **options: object) -> object:
+        assert pretrained
+        torch.manual_seed(0)
+        return create(name, pretrained=False, **options)
+
+    monkeypatch.setattr(timm, "create_model", create_fresh)
+
+
+@pytest.mark.usefixtures("fresh_timm")
+def test_another_backbone(run, images: Path, tmp_path: Path) -> None:
+    printed = run("another_backbone", "vit_tiny_patch16_224", images / "a.png", tmp_path / "out")
+    assert printed.startswith("a.png: ")
+    assert len(list((tmp_path / "out").iterdir())) == int(printed.split()[1])
+
+
+@pytest.mark.usefixtures("fresh_timm")
+def test_another_backbone_in_the_command(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As docs/how-to/another-backbone.md has it, with a small network."""
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    page = (EXAMPLES.parent / "docs" / "how-to" / "another-backbone.md").read_text()
+    (command,) = re.findall(r"^PYTHONPATH=examples cutler maskcut (.*?)\n```", page, re.MULTILINE | re.DOTALL)
+    words = [word for word in command.replace("\\\n", " ").split() if not word.startswith(("input=", "output="))]
+    small = ["maskcut.features.name=vit_tiny_patch16_224", "maskcut.fixed_size=160", "crf.backend=none"]
+    launch("maskcut", [*words, *small, f"input={images}", f"output={tmp_path / 'out'}", "num_workers=0", "trainer=cpu"])
+    assert {one["file_name"] for one in json.loads((tmp_path / "out" / "annotations.json").read_text())["images"]}
+
+
+def test_another_dataset(run, images: Path, tmp_path: Path) -> None:
+    table, output = tmp_path / "table.csv", tmp_path / "annotations.json"
+    rows = [
+        "file,left,top,right,bottom",
+        "a.png,20,20,60,50",
+        "b.png,-5,0,30,90",
+        *["b.png,1,1,9,9"] * 9,
+        "b.png,5,5,5,9",
+    ]
+    table.write_text("\n".join(rows))
+    assert run("another_dataset", table, images, output) == "2 images, 11 boxes, 1 records skipped\n"
+    boxes = [annotation["bbox"] for annotation in load_coco(output).coco["annotations"]]
+    assert boxes[:2] == [[20, 20, 40, 30], [0, 0, 30, 60]]
+
+
+def test_another_generator(run, images: Path, tmp_path: Path) -> None:
+    printed = run("another_generator", images, tmp_path / "annotations.json")
+    annotations = load_coco(tmp_path / "annotations.json").coco["annotations"]
+    assert printed == f"{len(annotations)} masks of 2 images\n"
+    first = next(annotation for annotation in annotations if annotation["image_id"] == 1)
+    assert first["bbox"] == pytest.approx([20, 20, 40, 30], abs=2)
+
+
 def test_readme_lists_all() -> None:
     listed = (EXAMPLES / "README.md").read_text()
     assert {f"({path.name})" for path in EXAMPLES.glob("*.py")} <= set(re.findall(r"\(\w+\.py\)", listed))
+
+
+def test_another_detector(run, tmp_path: Path) -> None:
+    write_scenes(tmp_path / "images", 2, SceneParams(height=96, width=128), seed=0)
+    printed = run("another_detector", tmp_path / "images", tmp_path / "annotations.json", tmp_path / "out", "2", "96")
+    assert [line.split(":")[0] for line in printed.splitlines()[-2:]] == ["bbox", "segm"]
+    assert json.loads((tmp_path / "out" / "predictions.json").read_text()) != []

@@ -28,8 +28,12 @@ def commands(page: str) -> Iterator[str]:
 
 COMMANDS = list(commands("README.md"))
 PAGES = ("datasets", "evaluation", "install", "labels", "maskcut", "own-images", "prediction", "usage")
-GUIDES = tuple(f"docs/{name}.md" for name in PAGES)
-IN_DOCS = [command for page in GUIDES for command in commands(page)]
+FOLDERS = ("tutorials", "how-to", "explanation")
+GUIDES = (
+    *PAGES,
+    *(f"{path.parent.name}/{path.stem}" for name in FOLDERS for path in (ROOT / "docs" / name).glob("*.md")),
+)
+IN_DOCS = list(dict.fromkeys(c for name in GUIDES for c in commands(f"docs/{name}.md") if c not in COMMANDS))
 
 
 def test_readme_has_the_two_commands() -> None:

@@ -1,6 +1,7 @@
 """MaskCut that people call: pseudo-masks of an image without a label."""
 
 from collections.abc import Iterator, Sequence
+from copy import copy
 from dataclasses import fields
 from pathlib import Path
 from typing import cast
@@ -16,8 +17,9 @@ from cutler_pl.coco.schema import RLE
 from cutler_pl.errors import ConfigError
 from cutler_pl.maskcut import MaskCutParams, build_feature_extractor
 from cutler_pl.maskcut.encoding import encode_masks
+from cutler_pl.maskcut.features import FeatureExtractor
 from cutler_pl.maskcut.params import AnnotationParams
-from cutler_pl.maskcut.predictor import MaskCutPredictor
+from cutler_pl.maskcut.predictor import Extractor, MaskCutPredictor
 from cutler_pl.ops.boxes import xywh_to_xyxy
 from cutler_pl.ops.resize import resize_to_square
 from cutler_pl.runtime.ranges import FLAG, check
@@ -64,11 +66,44 @@ class MaskCut:
             features["weights"] = weights
         extractor = build_feature_extractor(**features, device=self.device)
         known = {field.name for field in fields(MaskCutParams)}
-        self.params = params or MaskCutParams(**{key: value for key, value in option.items() if key in known})
-        self._side: int = option["fixed_size"]
-        self._predictor = MaskCutPredictor(
-            extractor, self.params, solver=option["solver"], backend="auto" if crf else "none"
-        )
+        params = params or MaskCutParams(**{key: value for key, value in option.items() if key in known})
+        self._set(extractor, params, fixed_size=option["fixed_size"], solver=option["solver"], crf=crf)
+
+    @classmethod
+    def from_features(
+        cls,
+        extractor: FeatureExtractor,
+        *,
+        name: str,
+        params: MaskCutParams,
+        fixed_size: int,
+        solver: str = "auto",
+        device: str | torch.device = "auto",
+    ) -> "MaskCut":
+        """MaskCut on features of one's own.
+
+        Args:
+            extractor: Computes the patch features, on `device`.
+            name: What they are called.
+            params: Constants of the cut.
+            fixed_size: Side in pixels of the square that images are resized to.
+            solver: As for `maskcut`.
+            device: `auto` is the GPU if there is one, else the CPU.
+        """
+        self = cls.__new__(cls)
+        self.name, self.device = name, choose_device(device)
+        self._set(extractor, params, fixed_size=fixed_size, solver=solver, crf=True)
+        return self
+
+    def with_params(self, params: MaskCutParams, *, crf: bool = True) -> "MaskCut":
+        """The same features, cut in another way; weights are shared."""
+        other = copy(self)
+        other._set(self._extractor, params, fixed_size=self._side, solver=self._solver, crf=crf)
+        return other
+
+    def _set(self, extractor: Extractor, params: MaskCutParams, *, fixed_size: int, solver: str, crf: bool) -> None:
+        self.params, self._extractor, self._side, self._solver = params, extractor, fixed_size, solver
+        self._predictor = MaskCutPredictor(extractor, params, solver=solver, backend="auto" if crf else "none")
 
     def __repr__(self) -> str:
         return f"MaskCut({self.name!r}, device={str(self.device)!r})"

@@ -3,8 +3,9 @@
 from pathlib import Path
 
 from cutler_pl.api.model_card import CardOptions, Described, write_card
-from cutler_pl.errors import CutlerError
+from cutler_pl.errors import ConfigError, CutlerError
 from cutler_pl.models import Detector, DetectorMetadata
+from cutler_pl.models.backends.networks import RuntimeNetwork
 from cutler_pl.models.checkpoint import detector_config
 from cutler_pl.models.pretrained import write_pretrained
 from cutler_pl.runtime.files import write_text
@@ -30,9 +31,11 @@ def write_published(
         repository: Where it will be published; None where that is not known yet.
 
     Raises:
-        ConfigError: As `write_card`.
+        ConfigError: As `write_card`, or the networks run in another backend, without their weights.
         OutputWriteError: The folder cannot be written.
     """
+    if any(isinstance(module, RuntimeNetwork) for module in detector.modules()):
+        raise ConfigError("a detector of backend=onnx or openvino holds no weights to save; load it by backend=torch")
     described = Described(
         detector=detector,
         class_names=metadata.class_names,

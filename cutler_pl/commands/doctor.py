@@ -24,6 +24,7 @@ COSTS = {
     "tracking": "no logger=mlflow, logger=wandb, logger=tensorboard",
     "slurm": "no hydra/launcher=slurm",
     "export": "no cutler export",
+    "web": "no cutler demo, no cutler serve",
     "docs": "no building of the documentation",
     "dev": "no running of the tests",
 }

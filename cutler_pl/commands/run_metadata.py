@@ -14,10 +14,12 @@ def plain(cfg: DictConfig) -> dict[str, Any]:
     return {str(key): value for key, value in OmegaConf.to_object(cfg).items()}  # type: ignore[union-attr]
 
 
-def record_run(folder: Path, cfg: DictConfig) -> None:
-    """Write `config.yaml`, resolved, and `run.json`: commit, versions, hardware and seed."""
+def record_run(folder: Path, cfg: DictConfig) -> dict[str, Any]:
+    """Write `config.yaml`, resolved, and `run.json`: commit, versions, hardware and seed, which are returned."""
+    metadata = run_metadata(cfg.get("seed"))
     write_text(folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
-    write_json(folder / "run.json", run_metadata(cfg.get("seed")), indent=2)
+    write_json(folder / "run.json", metadata, indent=2)
+    return metadata
 
 
 def record_run_beside(file: Path, cfg: DictConfig) -> None:

@@ -25,6 +25,7 @@ from cutler_pl.training import DetectorModule
 from cutler_pl.training.callbacks import FirstSteps, StepCheckpoint, StopOnSignal, TimeBudget
 from cutler_pl.training.changed_settings import check_changes, check_model
 from cutler_pl.training.checkpoint_folder import AtomicCheckpointIO, CheckpointFolder, step_of
+from cutler_pl.training.loggers import start_loggers, trackers
 from cutler_pl.training.missed_validation import validate_finished
 from cutler_pl.training.resume import ResumePoint, find_resume_point
 
@@ -40,6 +41,7 @@ def run(cfg: DictConfig) -> Path | None:
         CheckpointError: Start weights, or the checkpoint to go on from, cannot be loaded or do not fit.
         ConfigError: Settings contradict one another, the checkpoint or the hardware.
         OutputLockedError: Another run writes into the output folder.
+        TrackerError: A tracker has no login, or cannot be reached.
         TrainingDivergedError: The loss is not finite any more.
     """
     started = time.monotonic()
@@ -84,10 +86,13 @@ def _train(cfg: DictConfig, datamodule: Any, output: Path, *, started: float) ->
         log.info("trainer.max_steps=0: nothing is trained, and nothing is written")
         return None
 
+    start_loggers(trainer.loggers)
     if trainer.is_global_zero:
-        record_run(output, cfg)
+        metadata = record_run(output, cfg)
         for line in summary(cfg, trainer, module.model, datamodule.training_set, way_on=way_on):
             log.info("%s", line)
+        for tracker in trackers(trainer.loggers):
+            tracker.track_run(output, metadata)
     for logger in trainer.loggers:
         logger.log_hyperparams(plain(cfg))
     start: dict[str, Any] = {} if point is None else {"ckpt_path": point.path, "weights_only": True}

@@ -5,8 +5,8 @@ mask that touching objects share, a minimum area.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -18,9 +18,9 @@ from cutler_pl.coco import rle
 from cutler_pl.coco.schema import RLE, Instance
 from cutler_pl.maskcut.params import AnnotationParams
 from cutler_pl.maskcut.predictor import ImageMasks
-from cutler_pl.maskcut.scores import mask_score
 from cutler_pl.maskcut.splitting import Splitter, build_splitter
 from cutler_pl.ops.components import label_components
+from cutler_pl.ops.resize import resize_by_axes
 from cutler_pl.ops.tile_merge import Part, merge_parts
 from cutler_pl.ops.tiles import Window
 
@@ -30,7 +30,7 @@ class _Piece(NamedTuple):
 
     mask: Bool[np.ndarray, "height width"]
     score: float
-    ncut_value: float
+    provenance: Mapping[str, Any]
     split_from: int | None
     """Number of the mask that was split, from 1; None where none was."""
 
@@ -97,15 +97,21 @@ def encode_tiles(
 def _pieces(found: ImageMasks, params: AnnotationParams, *, size_hw: tuple[int, int], first: int) -> Iterator[_Piece]:
     """The masks of an image or tile of this size, split as the parameters say; `first` is the number of the first."""
     splitter = build_splitter(params)
-    rounds = zip(found.refined, found.agreements.tolist(), found.ncut_values.tolist(), strict=True)
-    for number, (mask, agreement, ncut_value) in enumerate(rounds, first):
+    for index, mask in enumerate(found.refined):
         if not np.count_nonzero(mask):  # torch needs half a millisecond for it
             continue
         for component in _components(mask) if params.split_parts else (mask,):
             parts = _split(component, found, splitter, size_hw)
             for part in parts:
-                score = mask_score(ncut_value, agreement, torch.from_numpy(part).double().mean().item())
-                yield _Piece(part, score, ncut_value, number if len(parts) > 1 else None)
+                score = found.score(index, torch.from_numpy(part).double().mean().item())
+                provenance = _numbered(found.provenance[index], first)
+                yield _Piece(part, score, provenance, first + index if len(parts) > 1 else None)
+
+
+def _numbered(provenance: Mapping[str, Any], first: int) -> Mapping[str, Any]:
+    """The provenance of a mask of an image or tile of which `first` is the number of the first mask."""
+    numbers = {key: provenance[key] + first - 1 for key in ("number", "parent") if provenance.get(key) is not None}
+    return {**provenance, **numbers}
 
 
 def _split(
@@ -131,7 +137,7 @@ def _annotate(
             annotation: Instance = {"area": area, "bbox": rle.bbox(mask), "segmentation": mask}
             if params.scores:
                 annotation["score"] = round(piece.score, 4)
-                annotation["ncut_value"] = round(piece.ncut_value, 6)
+                annotation.update(cast(Instance, piece.provenance))
             if piece.split_from is not None:
                 annotation["split_from"] = piece.split_from
             annotations.append(annotation)
@@ -157,6 +163,6 @@ def _components(mask: Bool[Tensor, "height width"]) -> Iterator[Bool[Tensor, "he
 
 def _resize(mask: Bool[np.ndarray, "height width"], size_hw: tuple[int, int]) -> Bool[np.ndarray, "h w"]:
     square = Image.fromarray(mask.astype(np.uint8) * 255)
-    grey = np.asarray(square.resize((size_hw[1], size_hw[0]), Image.Resampling.BICUBIC))
+    grey = np.asarray(resize_by_axes(square, size_hw, Image.Resampling.BICUBIC))
     above: Bool[np.ndarray, "h w"] = grey > grey.max() / 2
     return above

@@ -1,18 +1,21 @@
-"""One batch of images to refined masks: features, cut, upsampling, refinement, and a retry when memory runs out."""
+"""One batch of images to refined masks: features, candidates, upsampling, refinement; a retry when memory runs out."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Float16, Float64, UInt8
 from torch import Tensor
 from torch.nn import functional as F
+from torch.nn.utils.rnn import pad_sequence
 
-from cutler_pl.maskcut.crf import CrfBackend, build_crf_backend, refine_masks
+from cutler_pl.maskcut.crf import CrfBackend, build_crf_backend
+from cutler_pl.maskcut.generator import Candidates, Generator, MaskCutGenerator
 from cutler_pl.maskcut.ncut import EigenSolver
 from cutler_pl.maskcut.params import MaskCutParams
-from cutler_pl.maskcut.pipeline import MaskCutResult, maskcut
-from cutler_pl.ops.masks import paired_iou
+from cutler_pl.maskcut.refinement import refine_candidates
+from cutler_pl.maskcut.scores import mask_score
 from cutler_pl.runtime.logging import get_logger
 
 log = get_logger(__name__)
@@ -28,50 +31,56 @@ class ImageMasks:
     Attributes:
         name: Path relative to the input's root.
         image: The image at the fixed size, on the device of the run: only some images are looked at.
-        eigenvectors: On the patch grid, positive on the object's side.
-        ncut_values: λ₂ of each round, the relaxed normalised cut; NaN where there was nothing to cut.
-        coarse: Masks before the refinement, on the patch grid, without what earlier rounds found.
+        coarse: Masks before the refinement, on the generator's grid.
         refined: Masks after it, at the fixed size; a rejected one is all False.
+        scores: Of the generator, from 0 to 1.
         agreements: IoU of each mask before and after the refinement; NaN where both are empty.
-        dropped: Number of rounds without a mask, by reason.
-        features: Of the patches, in half precision; None where nobody asked for them.
+        provenance: How each mask was found, as `Candidates` describes it.
+        dropped: Number of candidates without a mask, by reason.
+        maps: What the masks were read from, by title, for figures.
+        weigh_score: As in `RefinementPolicy`.
+        features: Of the patches of the first backbone, in half precision; None where nobody asked for them.
     """
 
     name: str
     image: UInt8[Tensor, "3 height width"]
-    eigenvectors: Float[Tensor, "rounds h w"]
-    ncut_values: Float[Tensor, " rounds"]
-    coarse: Bool[Tensor, "rounds h w"]
-    refined: Bool[Tensor, "rounds height width"]
-    agreements: Float64[Tensor, " rounds"]
+    coarse: Bool[Tensor, "masks h w"]
+    refined: Bool[Tensor, "masks height width"]
+    scores: Float64[Tensor, " masks"]
+    agreements: Float64[Tensor, " masks"]
+    provenance: Sequence[Mapping[str, Any]]
     dropped: Mapping[str, int]
-    features: Float16[Tensor, "dim h w"] | None = None
+    maps: Mapping[str, Float[Tensor, "_ _"]]
+    weigh_score: bool = True
+    features: Float16[Tensor, "dim _ _"] | None = None
+
+    def score(self, index: int, area_share: float) -> float:
+        """Confidence in a mask, or in a part of it with this share of the image."""
+        score = self.scores[index].item()
+        return mask_score(score, self.agreements[index].item(), area_share) if self.weigh_score else score
 
 
-class MaskCutPredictor:
-    """MaskCut and its refinement over batches; remembers how many images fit into memory at once.
+class MaskPredictor:
+    """A generator and the refinement over batches; remembers how many images fit into memory at once.
 
     Args:
-        extractor: Computes the patch features.
-        params: Constants of the cut.
-        solver: As for `maskcut`.
+        extractors: Compute the patch features, one per backbone.
+        generator: Finds masks in them.
         backend: As for `refine_masks`.
-        keep_features: Return the patch features with the masks.
+        keep_features: Return the patch features of the first backbone with the masks.
     """
 
     def __init__(
         self,
-        extractor: Extractor,
-        params: MaskCutParams,
+        extractors: Sequence[Extractor],
+        generator: Generator,
         *,
-        solver: str | EigenSolver = "auto",
         backend: str | CrfBackend = "auto",
         keep_features: bool = False,
     ) -> None:
-        self.extractor = extractor
-        self.params = params
+        self.extractors = extractors
+        self.generator = generator
         self.backend = build_crf_backend(backend) if isinstance(backend, str) else backend
-        self._solver = solver
         self._keep_features = keep_features
         self._max_images: int | None = None
 
@@ -100,32 +109,123 @@ class MaskCutPredictor:
     def _predict_together(
         self, names: Sequence[str], images: UInt8[Tensor, "batch 3 height width"]
     ) -> list[ImageMasks]:
-        features = self.extractor(images.float() / 255)
-        cut = maskcut(features, self.params, solver=self._solver)
-        separate = cut.masks & (cut.masks.int().cumsum(1) - cut.masks.int() == 0)  # the first to find a patch keeps it
-        upsampled = F.interpolate(separate.float(), images.shape[-2:], mode="nearest").bool()
-        refined = refine_masks(images, upsampled, backend=self.backend)
-        agreements = paired_iou(upsampled, refined)
-        dropped = self._drop_reasons(cut, separate, refined)
-        fields = [_on_host(t) for t in (cut.eigenvectors, cut.ncut_values, separate, refined, agreements)]
-        kept = _on_host(features.half()) if self._keep_features else [None] * len(names)
-        return [ImageMasks(*one) for one in zip(names, images, *fields, dropped, kept, strict=True)]
+        pixels = images.float() / 255
+        features = [extractor(pixels) for extractor in self.extractors]
+        with torch.autocast(images.device.type, enabled=False):
+            candidates = self.generator.propose(images, features)
+        coarse = pad_sequence([one.masks for one in candidates], batch_first=True)
+        policy = self.generator.policy
+        refined = refine_candidates(
+            images, _upsample(coarse, (images.shape[2], images.shape[3])), policy=policy, backend=self.backend
+        )
+        rejected = coarse.flatten(2).any(2) & ~refined.masks.flatten(2).any(2) & ~refined.is_left_out
+        scores = pad_sequence([one.scores.double() for one in candidates], batch_first=True)
+        host = _Host(
+            coarse=_on_host(coarse),
+            refined=_on_host(refined.masks),
+            scores=_on_host(scores),
+            agreements=_on_host(refined.agreements),
+            is_rejected=_on_host(rejected),
+            is_left_out=_on_host(refined.is_left_out),
+            is_unrefined=_on_host(refined.is_unrefined),
+            features=_on_host(features[0].half()) if self._keep_features else None,
+            maps=_maps_on_host(candidates),
+        )
+        return [
+            host.image_masks(i, name, image, found, weigh_score=policy.weigh_score)
+            for i, (name, image, found) in enumerate(zip(names, images, candidates, strict=True))
+        ]
 
-    def _drop_reasons(
+
+@dataclass(frozen=True)
+class _Host:
+    """The tensors of a batch on the CPU, padded to the largest number of masks."""
+
+    coarse: Bool[Tensor, "batch masks h w"]
+    refined: Bool[Tensor, "batch masks height width"]
+    scores: Float64[Tensor, "batch masks"]
+    agreements: Float64[Tensor, "batch masks"]
+    is_rejected: Bool[Tensor, "batch masks"]
+    is_left_out: Bool[Tensor, "batch masks"]
+    is_unrefined: Bool[Tensor, "batch masks"]
+    features: Float16[Tensor, "batch dim _ _"] | None
+    maps: Sequence[Mapping[str, Tensor]]
+
+    def image_masks(
+        self, i: int, name: str, image: UInt8[Tensor, "3 height width"], found: Candidates, *, weigh_score: bool
+    ) -> ImageMasks:
+        """The masks of one image of the batch, of which `found` holds what no tensor says."""
+        count = len(found.masks)
+        reasons = {"not supported by the image": self.is_rejected, "too small or in corners": self.is_left_out}
+        lost = {reason: number for reason, flags in reasons.items() if (number := int(flags[i].sum()))}
+        gone = (self.is_rejected | self.is_left_out)[i, :count].tolist()
+        notes = [{"refined": False} if flag else {} for flag in self.is_unrefined[i, :count].tolist()]
+        return ImageMasks(
+            name=name,
+            image=image,
+            coarse=self.coarse[i, :count],
+            refined=self.refined[i, :count],
+            scores=self.scores[i, :count],
+            agreements=self.agreements[i, :count],
+            provenance=[{**one, **note} for one, note in zip(_without(gone, found.provenance), notes, strict=True)],
+            dropped={**found.dropped, **lost},
+            maps=self.maps[i],
+            weigh_score=weigh_score,
+            features=None if self.features is None else self.features[i],
+        )
+
+
+def _without(gone: Sequence[bool], provenance: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The provenance after masks are gone: their children belong to their parents."""
+    result = []
+    for one in provenance:
+        parent = one.get("parent")
+        while parent is not None and gone[parent - 1]:
+            parent = provenance[parent - 1].get("parent")
+        result.append(one if parent == one.get("parent") else {**one, "parent": parent})
+    return result
+
+
+def _upsample(
+    masks: Bool[Tensor, "batch masks h w"], size_hw: tuple[int, int]
+) -> Bool[Tensor, "batch masks height width"]:
+    if not masks.numel():  # which interpolate refuses
+        return masks.new_zeros(*masks.shape[:2], *size_hw)
+    return F.interpolate(masks.float(), size_hw, mode="nearest").bool()
+
+
+def _maps_on_host(candidates: Sequence[Candidates]) -> list[Mapping[str, Tensor]]:
+    """The maps of each image, copied together: those of one generator have one size."""
+    maps = [found.maps for found in candidates]
+    if not maps[0]:
+        return [*maps]
+    copied = _on_host(torch.stack([torch.stack([*one.values()]) for one in maps]))
+    return [dict(zip(titles, images, strict=True)) for titles, images in zip(maps, copied, strict=True)]
+
+
+class MaskCutPredictor(MaskPredictor):
+    """MaskCut and its refinement over batches.
+
+    Args:
+        extractor: Computes the patch features.
+        params: Constants of the cut.
+        solver: As for `maskcut`.
+        backend: As for `refine_masks`.
+        keep_features: Return the patch features with the masks.
+    """
+
+    def __init__(
         self,
-        cut: MaskCutResult,
-        separate: Bool[Tensor, "batch rounds h w"],
-        refined: Bool[Tensor, "batch rounds height width"],
-    ) -> list[dict[str, int]]:
-        """For each image, how many rounds have no mask, by reason."""
-        found, left, kept = (masks.flatten(2).any(2) for masks in (cut.masks, separate, refined))
-        counts = {
-            "repeated or small" if self.params.stop == "never" else "repeated, small, or none left": ~found,
-            "covered by earlier": found & ~left,
-            "not supported by the image": left & ~kept,
-        }
-        per_image = zip(*(rounds.sum(1).tolist() for rounds in counts.values()), strict=True)
-        return [{reason: n for reason, n in zip(counts, numbers, strict=True) if n} for numbers in per_image]
+        extractor: Extractor,
+        params: MaskCutParams,
+        *,
+        solver: str | EigenSolver = "auto",
+        backend: str | CrfBackend = "auto",
+        keep_features: bool = False,
+    ) -> None:
+        super().__init__(
+            [extractor], MaskCutGenerator(params, solver=solver), backend=backend, keep_features=keep_features
+        )
 
 
 def _on_host(values: Tensor) -> Tensor:

@@ -1,9 +1,9 @@
 """Resizing to the detector's input size, in training and inference: pixel for pixel Pillow's bilinear filter.
 
 Detectors are sensitive to it: the original resizes 8-bit images with Pillow (antialiased, columns before rows, rounded
-to 8 bit after each axis), and interpolation without antialiasing shifts its scores. Newer Pillows choose the order of
-the axes by cost, which changes pixels. On the CPU the filter is compiled (`pillow_filter`), elsewhere it is two matrix
-products.
+to 8 bit after each axis), and interpolation without antialiasing shifts its scores. On the CPU the filter is compiled
+(`pillow_filter`), elsewhere it is two matrix products. Both take columns first, as Pillow did until version 12 and does
+since but for tall images that shrink (`resize_by_axes`).
 """
 
 from collections.abc import Callable
@@ -57,8 +57,22 @@ def resize_image(
 
 def resize_to_square(image: UInt8[np.ndarray, "_ _ 3"], side: int) -> UInt8[Tensor, "3 side side"]:
     """Resize to MaskCut's square by Pillow's Lanczos filter, as the original does, without regard to aspect."""
-    square = Image.fromarray(image).resize((side, side), Image.Resampling.LANCZOS)
+    square = resize_by_axes(Image.fromarray(image), (side, side), Image.Resampling.LANCZOS)
     return torch.from_numpy(np.array(square)).permute(2, 0, 1)
+
+
+def resize_by_axes(image: Image.Image, size_hw: tuple[int, int], resampling: Image.Resampling) -> Image.Image:
+    """Resize one axis after the other by Pillow's filter: the same pixels whatever Pillow is installed.
+
+    Pillow rounds to 8 bit after the first axis, so the order shows in the pixels. Up to version 12 columns always come
+    first; from 13 rows do where their number falls by more than twice as much as that of the columns (Pillow #9549).
+    The order of 13 is taken: the recorded masks have it.
+    """
+    height, width = size_hw
+    fewer_rows, fewer_columns = image.height - height, image.width - width
+    rows_first = fewer_rows > 0 and fewer_rows > 2 * fewer_columns
+    half_done = image.resize((image.width, height) if rows_first else (width, image.height), resampling)
+    return half_done.resize((width, height), resampling)
 
 
 def resize_by_matrices(image: ImageTensor, size_hw: tuple[int, int]) -> ImageTensor:

@@ -15,7 +15,7 @@ import lightning as L
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from cutler_pl.errors import TooManyFailuresError
-from cutler_pl.maskcut.predictor import MaskCutPredictor
+from cutler_pl.maskcut.predictor import MaskPredictor
 from cutler_pl.pseudo_masks.dataset import MaskCutDataModule, MaskCutDataset
 from cutler_pl.pseudo_masks.merge import MergeReport
 from cutler_pl.pseudo_masks.module import MaskCutModule
@@ -33,7 +33,7 @@ def generate(
     names: Sequence[str],
     output: str | Path,
     *,
-    predictor: MaskCutPredictor,
+    predictor: MaskPredictor,
     trainer: L.Trainer,
     options: RunOptions,
     observer: Observer | None = None,
@@ -47,7 +47,8 @@ def generate(
         root: Folder of the images.
         names: Their paths relative to it, sorted, as `list_images` gives them.
         output: Folder for the results; it belongs to one set of parameters.
-        predictor: Finds the masks of a batch; its extractor, if it is a module, is moved to the trainer's device.
+        predictor: Finds the masks of a batch; those of its extractors that are modules are moved to the trainer's
+            device.
         trainer: Where to run: device, number of processes, precision.
         options: How the run goes.
         observer: What else happens, such as drawing.
@@ -66,10 +67,12 @@ def generate(
     is_first = global_rank() == 0
     with folder.lock() if is_first else nullcontext():
         if is_first:
+            generator = predictor.generator
             constants = {
                 "fixed_size": options.fixed_size,
                 **({} if options.tiles is None else {"tiles": asdict(options.tiles)}),
-                "cut": asdict(predictor.params),
+                **({} if generator.name == "maskcut" else {"generator": generator.name}),
+                "cut": generator.constants(),
                 "crf": asdict(predictor.backend.params),
                 "annotation": options.annotation.constants(),
             }

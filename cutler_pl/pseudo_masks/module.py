@@ -12,7 +12,7 @@ from torch import nn
 
 from cutler_pl.coco.parts import PartWriter, ShardRecord
 from cutler_pl.maskcut.encoding import encode_masks, encode_tiles
-from cutler_pl.maskcut.predictor import ImageMasks, MaskCutPredictor
+from cutler_pl.maskcut.predictor import ImageMasks, MaskPredictor
 from cutler_pl.ops.tiles import Window
 from cutler_pl.pseudo_masks.dataset import MaskCutBatch
 from cutler_pl.pseudo_masks.observer import Observer
@@ -36,7 +36,7 @@ class MaskCutModule(L.LightningModule):
 
     def __init__(
         self,
-        predictor: MaskCutPredictor,
+        predictor: MaskPredictor,
         *,
         folder: OutputFolder,
         progress: Progress,
@@ -46,8 +46,8 @@ class MaskCutModule(L.LightningModule):
         super().__init__()
         self.totals: Counter[str] = Counter()
         self.failures: dict[str, str] = {}
-        if isinstance(predictor.extractor, nn.Module):
-            self.extractor = predictor.extractor  # so that the trainer moves it to the device
+        modules = (extractor for extractor in predictor.extractors if isinstance(extractor, nn.Module))
+        self.extractors = nn.ModuleList(modules)  # so that the trainer moves them to the device
         self._predictor = predictor
         self._folder = folder
         self._progress = progress

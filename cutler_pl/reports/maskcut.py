@@ -37,14 +37,13 @@ def draw_overlay(
 
 
 def draw_steps(image: UInt8[np.ndarray, "_ _ 3"], found: ImageMasks) -> UInt8[np.ndarray, "_ _ 3"]:
-    """Image, eigenvector of each round, masks before and after the refinement, side by side."""
+    """Image, what the masks were read from, masks before and after the refinement, side by side."""
     height, width = image.shape[:2]
     scale = min(_PANEL_HEIGHT / height, _PANEL_WIDTH / width)
     size_wh = (max(1, round(width * scale)), max(1, round(height * scale)))
     small = np.array(Image.fromarray(image).resize(size_wh, Image.Resampling.LANCZOS))
     panels = {"image": small}
-    for number, vector in enumerate(found.eigenvectors, start=1):
-        panels[f"eigenvector {number}"] = draw_heatmap(small, vector)
+    panels |= {title: draw_heatmap(small, grid) for title, grid in found.maps.items()}
     panels["before the CRF"] = draw_overlay(small, list(found.coarse.numpy()))
     panels["after the CRF"] = draw_overlay(small, list(found.refined.numpy()))
     return side_by_side(list(panels.values()), list(panels))

@@ -25,8 +25,11 @@ def merge_files(
     Predictions that are COCO annotations instead of a list of results are held in memory, to match their images.
 
     Args:
-        previous, predictions, threshold, on_error: As of `merge_annotations`.
+        previous: COCO file of this round.
+        predictions: File of COCO results or annotations.
+        threshold: Least score of predictions that are kept.
         output: COCO file to write; temporary files of the size of the input lie beside it meanwhile.
+        on_error: As of `merge_annotations`.
 
     Raises:
         DatasetNotFoundError: A file is not there.

@@ -1,73 +1,18 @@
 """Several datasets of the catalogue in one command, from predictions that exist or from a checkpoint."""
 
 import json
-from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-import torch
-from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig
-from PIL import Image
 
 from cutler_pl.commands import evaluate
-from cutler_pl.commands.evaluate import predict
-from cutler_pl.commands.evaluate.plan import Plan, make_plan
 from cutler_pl.datasets.catalog import CATALOG
 from cutler_pl.errors import ConfigError, DatasetNotFoundError, OutputLockedError, TooManyFailuresError
 from cutler_pl.evaluation.published import zero_shot
-from cutler_pl.models import Detector, DetectorMetadata, build_detector
-from cutler_pl.runtime.config_tree import config_dir
 from cutler_pl.runtime.locks import file_lock
 
-CONFIG_DIR = config_dir()
-
-BOX = [2.0, 3.0, 20.0, 12.0]
-MASK = [[2, 3, 22, 3, 22, 15, 2, 15]]
-
-
-def config(root: Path, *overrides: str) -> DictConfig:
-    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-        given = [f"paths.datasets='{root / 'sets'}'", f"paths.root_dir='{root}'", f"output='{root / 'out'}'"]
-        return compose("evaluate", overrides=[*given, *overrides])
-
-
-def make_dataset(root: Path, name: str, *, names: tuple[str, ...] = ("fg",), images: int = 2) -> dict[str, Any]:
-    """A dataset of the catalogue with one object per image, with its images."""
-    info = CATALOG[name]
-    folder = root / "sets" / info.images
-    folder.mkdir(parents=True, exist_ok=True)
-    coco: dict[str, Any] = {"images": [], "annotations": [], "categories": []}
-    coco["categories"] = [{"id": 3 * n, "name": title} for n, title in enumerate(names, 1)]
-    for n in range(1, images + 1):
-        pixels = np.random.default_rng(n).integers(0, 255, (30, 40, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(folder / f"{n}.jpg")
-        coco["images"].append({"id": n, "file_name": f"{n}.jpg", "height": 30, "width": 40})
-        record = {"id": n, "image_id": n, "category_id": coco["categories"][n % len(names)]["id"], "bbox": BOX}
-        coco["annotations"].append(record | {"area": 240.0, "iscrowd": 0, "segmentation": MASK})
-    path = root / "sets" / info.annotations
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(coco))
-    return coco
-
-
-def write_found(root: Path, name: str, coco: dict[str, Any], **changed: Any) -> None:
-    """Predictions `<root>/found/<name>.json` that are right in the first image, with one record changed."""
-    truth = coco["annotations"][0]
-    found = {"image_id": 1, "category_id": truth["category_id"], "bbox": BOX, "score": 0.9, "segmentation": MASK}
-    (root / "found").mkdir(exist_ok=True)
-    (root / "found" / f"{name}.json").write_text(json.dumps([found | changed]))
-
-
-def plan(root: Path, *overrides: str) -> Plan:
-    return make_plan(config(root, *overrides))
-
-
-def read(root: Path, name: str) -> Any:
-    return json.loads((root / "out" / name).read_text())
+from .evaluated_datasets import config, make_dataset, plan, read, write_found
 
 
 def test_each_dataset_is_measured_as_the_recipe_says(tmp_path: Path) -> None:
@@ -211,98 +156,6 @@ def test_category_names_reach_all_outputs(tmp_path: Path, monkeypatch: pytest.Mo
     page = (tmp_path / "out" / "index.html").read_text()
     assert "dog" in page
     assert "Learning from few labels" in page
-
-
-class Predicting:
-    """Stands in for detector and trainer: what was asked of them, and predictions right in the first image."""
-
-    def __init__(
-        self, monkeypatch: pytest.MonkeyPatch, *, names: tuple[str, ...] = ("fg",), assumed: bool = False
-    ) -> None:
-        self.assumed = assumed
-        self.asked: list[tuple[str, int | None, list[int]]] = []
-        self.most: int | None = None
-        self.names = names
-        monkeypatch.setattr(predict, "load_for_prediction", self.load)
-        monkeypatch.setattr(predict, "write_predictions", self.write)
-
-    def load(self, cfg: DictConfig, *, max_detections: int | None) -> tuple[Detector, DetectorMetadata]:
-        self.most = max_detections
-        return any_detector(), DetectorMetadata(tuple(range(1, len(self.names) + 1)), self.names, self.assumed)
-
-    def write(
-        self, cfg: DictConfig, model: Detector, datamodule: Any, results: Path, *, category_ids: Sequence[int]
-    ) -> dict[int, Any]:
-        self.asked.append((results.parent.name, self.most, list(category_ids)))
-        found = {"image_id": 1, "category_id": category_ids[-1], "bbox": BOX, "score": 0.9}
-        results.parent.mkdir(parents=True, exist_ok=True)
-        results.write_text(json.dumps([found | {"segmentation": MASK}]))
-        results.with_name("failures.jsonl").write_text('{"file": "2.jpg", "reason": "broken"}\n')
-        return {}
-
-
-@cache
-def any_detector() -> Detector:
-    with torch.device("meta"):
-        return build_detector("mask_rcnn_r50_fpn", num_classes=1)
-
-
-def test_predict_once_per_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("coco", "lvis"):
-        make_dataset(tmp_path, name)
-    (tmp_path / "a.ckpt").write_bytes(b"weights")
-    predicting = Predicting(monkeypatch)
-    given = (f"checkpoint='{tmp_path / 'a.ckpt'}'", "eval.datasets=[coco,lvis]", "num_examples=0")
-    evaluate.run(config(tmp_path, *given))
-    assert predicting.asked == [("coco", None, [1]), ("lvis", 300, [1])]
-    assert read(tmp_path, "results.json")["lvis"]["bbox"]["AR300"] == 50.0
-    assert read(tmp_path, "coco/result.json")["result"]["counts"]["unreadable_images"] == 1
-    evaluate.run(config(tmp_path, *given))
-    assert len(predicting.asked) == 2
-    (tmp_path / "out" / "lvis" / "finished.json").unlink()  # as if it had been killed in between
-    evaluate.run(config(tmp_path, *given))
-    assert [name for name, *_ in predicting.asked[2:]] == ["lvis"]
-    (tmp_path / "a.ckpt").write_bytes(b"better weights")
-    evaluate.run(config(tmp_path, *given))
-    assert [name for name, *_ in predicting.asked[3:]] == ["coco", "lvis"]
-
-
-def test_default_output_depends_on_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without `output=`, the same checkpoint finds its folder again."""
-    make_dataset(tmp_path, "kitti")
-    (tmp_path / "a.ckpt").write_bytes(b"weights")
-    Predicting(monkeypatch)
-    given = (f"checkpoint='{tmp_path / 'a.ckpt'}'", "eval.datasets=[kitti]", "output=null", "num_examples=0")
-    first = evaluate.run(config(tmp_path, *given))
-    assert first.parent.parent == tmp_path / "outputs" / "evaluate"
-    assert evaluate.run(config(tmp_path, *given)) == first
-    (tmp_path / "a.ckpt").write_bytes(b"better weights")
-    assert evaluate.run(config(tmp_path, *given)) != first
-
-
-def test_classes_are_matched_by_name_and_others_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    make_dataset(tmp_path, "coco_80", names=("cat", "dog"))
-    given = ("eval=coco_supervised", "checkpoint=released.pth", "num_examples=0")
-    for names, assumed, expected in ((("dog", "cat"), False, [6, 3]), (("1", "2"), True, [3, 6])):
-        predicting = Predicting(monkeypatch, names=names, assumed=assumed)
-        evaluate.run(config(tmp_path, *given, f"output='{tmp_path / ''.join(names)}'"))
-        assert predicting.asked[0][2] == expected
-    Predicting(monkeypatch, names=("dog", "cow"))
-    with pytest.raises(ConfigError, match=r"2 classes are not those of the annotations \(2\): cow; .*eval=agnostic"):
-        evaluate.run(config(tmp_path, *given))
-    Predicting(monkeypatch, names=("1", "2", "3"), assumed=True)
-    with pytest.raises(ConfigError, match="3 classes"):
-        evaluate.run(config(tmp_path, *given))
-
-
-def test_report_empty_image_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("coco", "kitti"):
-        make_dataset(tmp_path, name)
-    (tmp_path / "sets" / CATALOG["kitti"].images / "1.jpg").unlink()
-    Predicting(monkeypatch)
-    with pytest.raises(TooManyFailuresError, match=r"kitti: no image file .*1\.jpg"):
-        evaluate.run(config(tmp_path, "checkpoint=released.pth", "eval.datasets=[coco,kitti]", "num_examples=0"))
-    assert list(read(tmp_path, "results.json")) == ["coco"]
 
 
 def test_two_evaluations_do_not_share_a_folder(tmp_path: Path) -> None:

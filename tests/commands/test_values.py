@@ -14,7 +14,8 @@ from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
 from cutler_pl.commands.paths import PATH_SETTINGS
 from cutler_pl.commands.registry import COMMANDS
-from cutler_pl.commands.value_settings import VALUE_SETTINGS, Free, Group
+from cutler_pl.commands.value_rules import Free, Group
+from cutler_pl.commands.value_settings import VALUE_SETTINGS
 from cutler_pl.commands.values import check_values, settings_of
 from cutler_pl.errors import ConfigError
 from cutler_pl.maskcut.crf.backends import CRF_BACKENDS
@@ -106,9 +107,11 @@ def test_choices_are_those_that_exist() -> None:
 def test_every_setting_is_declared(command: str) -> None:
     """Also those of every option of every group; and what the option files say is accepted."""
     for overrides in options(command):
-        cfg = compose(command, overrides=overrides)
-        assert [setting.name for setting in settings_of(command, cfg) if setting.rule is None] == [], overrides
-        check_values(command, cfg)
+        settings = list(settings_of(command, compose(command, overrides=overrides)))
+        assert [setting.name for setting in settings if setting.rule is None] == [], overrides
+        for name, rule, value in settings:
+            assert rule is not None
+            check(name, value, rule)
 
 
 @pytest.mark.parametrize("command", CONFIGURED)
@@ -128,14 +131,21 @@ def test_wrong_value_is_named(command: str) -> None:
             assert ": expected " in said
             assert "\n" not in said
             assert len(said) < 400
-        if name.startswith(("data.datamodule.validation.", "data.datamodule.augment.")):
-            continue  # references to data.validation and augment
+    assert settings or command == "weights"
+
+
+@pytest.mark.parametrize("command", CONFIGURED)
+def test_command_checks_its_settings(command: str) -> None:
+    """Twelve of them, spread over all, since each takes a check of the whole command."""
+    cfg = compose(command, overrides=CHOSEN.get(command, []))
+    references = ("data.datamodule.validation.", "data.datamodule.augment.")  # to data.validation and augment
+    names = [name for name, _, _ in values_of(command, cfg) if not name.startswith(references)]
+    for name in names[:: 1 + len(names) // 12]:
         changed = cfg.copy()
         with open_dict(changed):
             OmegaConf.update(changed, name, {"a": float("nan")}, merge=False)
         with pytest.raises(ConfigError, match=f"{name}={{a}}: expected "):
             check_values(command, changed)
-    assert settings or command == "weights"
 
 
 @pytest.mark.parametrize("command", CONFIGURED)
@@ -205,6 +215,7 @@ def test_wrong_value_ends_the_command(command: Command, words: tuple[str, ...]) 
     assert line.startswith(f"error: {words[-1]}: expected "), line
 
 
+@pytest.mark.slow
 def test_fuzz_overrides(tmp_path: Path) -> None:
     """`python tests/fuzz.py --minutes 5 overrides` runs longer."""
     words = [sys.executable, str(FUZZ), "--examples", "8", "--folder", str(tmp_path), "overrides"]

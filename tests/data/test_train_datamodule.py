@@ -3,100 +3,22 @@ import logging
 import multiprocessing
 import os
 from collections.abc import Callable
-from itertools import islice, repeat
+from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import lightning as L
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from cutler_pl.data import (
-    BatchAugmentation,
-    CopyPasteParams,
     EvalDataModule,
-    LoaderParams,
     TrainDataModule,
-    TrainingSet,
-    TrainTransformParams,
 )
 from cutler_pl.data.instances import InstanceBatch
-from cutler_pl.errors import AnnotationError, ConfigError, DatasetNotFoundError, ImageReadError
+from cutler_pl.errors import ConfigError
 
-COPY_PASTE = BatchAugmentation(copy_paste=CopyPasteParams())
-
-
-def datamodule(folder: Any, **options: Any) -> TrainDataModule:
-    """Datamodule of a small folder; options as in conf/data/folder.yaml."""
-
-    def take(**defaults: Any) -> dict[str, Any]:
-        return {name: options.pop(name, value) for name, value in defaults.items()}
-
-    return TrainDataModule(
-        TrainingSet(
-            **take(
-                images=folder.images, annotations=folder.annotations, class_agnostic=True, filter_empty=True,
-                max_images=None, index_dir=None,
-            )
-        ),
-        transforms=TrainTransformParams(**take(train_sizes=(20, 32), max_size=60, flip_probability=0.5)),
-        loader=LoaderParams(**take(batch_size=2, num_workers=0)),
-        **options,
-    )  # fmt: skip
-
-
-class Folder(NamedTuple):
-    images: Any
-    annotations: Any
-
-
-class Recorder(L.LightningModule):
-    """Keeps a fingerprint of each training batch, and the images it validates on."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.zeros(()))
-        self.seen: list[tuple[int, list[int], float, float]] = []
-        self.validated: list[int] = []
-
-    def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
-        images, targets = batch
-        pixels = sum(float(image.float().mean()) for image in images)
-        masks = sum(float(target["masks"].float().mean()) for target in targets)
-        self.seen.append((self.global_step, [target["image_id"] for target in targets], pixels, masks))
-        return self.weight * 0.0
-
-    def validation_step(self, batch: Any, batch_idx: int) -> None:
-        images, metas = batch
-        assert [image.shape[1:] for image in images] == [(meta.height, meta.width) for meta in metas]
-        self.validated += [meta.image_id for meta in metas]
-
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.SGD(self.parameters(), lr=0.1)
-
-
-class SaveAt(L.Callback):
-    """Saves a checkpoint in the middle of a run, while the loader is some batches ahead."""
-
-    def __init__(self, step: int, path: Path) -> None:
-        self.step = step
-        self.path = path
-
-    def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
-        if trainer.global_step == self.step:
-            trainer.save_checkpoint(self.path)
-
-
-def fit(data: TrainDataModule, module: Recorder, *, steps: int, resume: Path | None = None, **more: Any) -> Recorder:
-    trainer = L.Trainer(
-        accelerator="cpu", devices=1, max_steps=steps, max_epochs=-1, logger=False, enable_checkpointing=False,
-        enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0, use_distributed_sampler=False,
-        check_val_every_n_epoch=None, **more,
-    )  # fmt: skip
-    trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True if resume else None)
-    return module
+from .train_datamodules import COPY_PASTE, Folder, Recorder, SaveAt, datamodule, fit
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
@@ -241,94 +163,6 @@ def test_filter_images_without_objects(make_folder: Callable[..., Any]) -> None:
     assert all_ids == {100, 101, 102, 103}
 
 
-def test_check_passes_on_sound_data(make_folder: Callable[..., Any], caplog: pytest.LogCaptureFixture) -> None:
-    folder = make_folder([(24, 40)] * 4, objects=2)
-    with caplog.at_level(logging.INFO):
-        datamodule(folder).check()
-    assert "4 of 4 images with 8 objects of 1 classes" in caplog.text
-
-
-@pytest.mark.parametrize("missing", ["images", "annotations"])
-def test_check_names_missing_path(make_folder: Callable[..., Any], missing: str) -> None:
-    folder = make_folder([(24, 40)])
-    with pytest.raises(DatasetNotFoundError) as error:
-        datamodule(folder, **{missing: "./no where/x, y"}).check()
-    text = str(error.value)
-    assert "./no where/x, y" in text
-    assert f"data.{missing}" in text
-    assert "cutler quickstart" in text
-    assert "\n" not in text
-
-
-def test_check_finds_that_the_files_are_elsewhere(make_folder: Callable[..., Any]) -> None:
-    folder = make_folder([(24, 40)] * 3)
-    with pytest.raises(DatasetNotFoundError, match=r"3 of 3 image files.*data\.images="):
-        datamodule(folder, images=folder.images / "sub").check()
-
-
-def test_check_accepts_few_missing_files(make_folder: Callable[..., Any], caplog: pytest.LogCaptureFixture) -> None:
-    folder = make_folder([(24, 40)] * 30)
-    (folder.images / "sub/04.png").unlink()
-    with caplog.at_level(logging.WARNING):
-        datamodule(folder).check()
-    assert "1 of 30 image files looked for are missing" in caplog.text
-
-
-def test_check_refuses_annotations_without_objects(make_folder: Callable[..., Any]) -> None:
-    with pytest.raises(AnnotationError, match=r"nothing to train on.*data\.annotations="):
-        datamodule(make_folder([(24, 40)], objects=0)).check()
-
-
-def test_check_refuses_objects_without_masks(make_folder: Callable[..., Any]) -> None:
-    folder = make_folder([(24, 40)] * 2)
-    del folder.coco["annotations"][0]["segmentation"]
-    folder.rewrite()
-    with pytest.raises(AnnotationError, match="1 objects have a box but no segmentation"):
-        datamodule(folder).check()
-
-
-def test_check_refuses_what_is_not_json(make_folder: Callable[..., Any]) -> None:
-    folder = make_folder([(24, 40)])
-    folder.annotations.write_text("<html>not found</html>")
-    with pytest.raises(AnnotationError, match="not a COCO JSON"):
-        datamodule(folder).check()
-
-
-def test_run_continues_with_few_unreadable_images(
-    make_folder: Callable[..., Any], caplog: pytest.LogCaptureFixture
-) -> None:
-    folder = make_folder([(24, 40)] * 30)
-    (folder.images / "sub/04.png").write_bytes(b"broken")
-    data = datamodule(folder, batch_size=3)
-    with caplog.at_level(logging.WARNING):
-        for batch in islice(data.train_dataloader(), 30):
-            assert len(data.on_after_batch_transfer(batch, 0)[0]) == 3
-    assert list(data.failures) == ["sub/04.png"]
-    assert caplog.text.count("sub/04.png") == 1
-
-
-def test_too_many_unreadable_images_end_run(make_folder: Callable[..., Any]) -> None:
-    folder = make_folder([(24, 40)] * 20)
-    for i in range(0, 20, 5):
-        (folder.images / f"sub/{i:02d}.png").write_bytes(b"broken")
-    data = datamodule(folder)
-    batches = islice(data.train_dataloader(), 100)
-    with pytest.raises(ImageReadError, match=r"10 of \d+ training images could not be read"):
-        list(map(data.on_after_batch_transfer, batches, repeat(0)))
-    assert len(data.failures) == 4
-
-
-def test_vanished_folder_ends_run(make_folder: Callable[..., Any]) -> None:
-    folder = make_folder([(24, 40)] * 4)
-    data = datamodule(folder)
-    batches = iter(data.train_dataloader())
-    for batch in islice(batches, 200):
-        data.on_after_batch_transfer(batch, 0)
-    folder.images.rename(folder.images.with_name("gone"))
-    with pytest.raises(ImageReadError, match="no such file"):
-        data.on_after_batch_transfer(next(batches), 0)
-
-
 def test_ranks_share_a_batch(make_folder: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     folder = make_folder([(24, 40)] * 8)
     alone = next(iter(datamodule(folder, batch_size=4).train_dataloader()))
@@ -341,15 +175,6 @@ def test_ranks_share_a_batch(make_folder: Callable[..., Any], monkeypatch: pytes
     assert [t["image_id"] for t in parts] == [t["image_id"] for t in alone.targets]
     with pytest.raises(ConfigError, match=r"data\.batch_size=3"):
         datamodule(folder, batch_size=3).train_dataloader()
-
-
-@pytest.mark.parametrize(
-    "settings",
-    [{"batch_size": 0}, {"train_sizes": []}, {"train_sizes": [0]}, {"flip_probability": 2.0}, {"num_workers": -1}],
-)
-def test_refuse_invalid_settings(settings: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError, match=rf"data\.{next(iter(settings))}"):
-        datamodule(Folder("x", "y.json"), **settings)
 
 
 @pytest.mark.real_data

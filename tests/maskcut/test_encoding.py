@@ -10,6 +10,7 @@ from cutler_pl.errors import ConfigError
 from cutler_pl.maskcut.encoding import encode_masks, encode_tiles
 from cutler_pl.maskcut.params import AnnotationParams
 from cutler_pl.maskcut.predictor import ImageMasks
+from cutler_pl.maskcut.scores import cut_scores
 from cutler_pl.ops.tiles import Window
 
 
@@ -17,15 +18,17 @@ def image_masks(
     refined: np.ndarray, *, agreements: list[float] | None = None, ncut_values: list[float] | None = None
 ) -> ImageMasks:
     rounds, *size_hw = refined.shape
+    values = torch.tensor(ncut_values or [0.0] * rounds, dtype=torch.float64)
     return ImageMasks(
         name="image.jpg",
         image=torch.zeros(3, *size_hw, dtype=torch.uint8),
-        eigenvectors=torch.zeros(rounds, 12, 12),
-        ncut_values=torch.zeros(rounds) if ncut_values is None else torch.tensor(ncut_values, dtype=torch.float64),
         coarse=torch.ones(rounds, 12, 12, dtype=torch.bool),
         refined=torch.from_numpy(refined),
+        scores=cut_scores(values),
         agreements=torch.ones(rounds).double() if agreements is None else torch.tensor(agreements).double(),
+        provenance=[{"ncut_value": value} for value in values.tolist()],
         dropped={},
+        maps={},
     )
 
 

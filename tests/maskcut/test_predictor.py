@@ -23,4 +23,6 @@ def test_agreement_compares_before_and_after(device: str) -> None:
         assert found.refined.any()
         before = F.interpolate(found.coarse[None].float(), (64, 64), mode="nearest")[0].bool()
         torch.testing.assert_close(found.agreements, paired_iou(before, found.refined), equal_nan=True)
-        assert {t.device.type for t in (found.coarse, found.refined, found.agreements, found.eigenvectors)} == {"cpu"}
+        tensors = (found.coarse, found.refined, found.scores, found.agreements, *found.maps.values())
+        assert {tensor.device.type for tensor in tensors} == {"cpu"}
+        assert [*found.maps] == ["eigenvector 1", "eigenvector 2"]

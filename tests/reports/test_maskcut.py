@@ -27,12 +27,13 @@ def test_steps_show_every_round() -> None:
     found = ImageMasks(
         "a.jpg",
         torch.zeros(3, 16, 16, dtype=torch.uint8),
-        eigenvectors=torch.rand(3, 4, 4),
-        ncut_values=torch.rand(3),
         coarse=torch.ones(3, 4, 4, dtype=torch.bool),
         refined=torch.zeros(3, 16, 16, dtype=torch.bool),
+        scores=torch.rand(3).double(),
         agreements=torch.zeros(3).double(),
+        provenance=[{}, {}, {}],
         dropped={},
+        maps={f"eigenvector {number}": torch.rand(4, 4) for number in (1, 2, 3)},
     )
     height, width, _ = draw_steps(IMAGE, found).shape
     assert 256 < height < 320

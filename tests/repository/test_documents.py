@@ -5,6 +5,7 @@ import re
 import subprocess
 import tomllib
 from pathlib import Path, PurePosixPath
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -27,6 +28,11 @@ def pages() -> list[str]:
     return listing.stdout.split() or [path.relative_to(ROOT).as_posix() for path in ROOT.glob("*.md")]
 
 
+def has_anchor(page: Path, anchor: str) -> bool:
+    """Whether a heading has it; those that the site's build makes are checked on the site."""
+    return not anchor or anchor in anchors(page) or "<!-- generated: " in page.read_text(encoding="utf-8")
+
+
 def anchors(page: Path) -> set[str]:
     """Of headings, as GitHub and the site make them."""
     headings = re.findall(r"^#+ +(.+)$", FENCE.sub("", page.read_text(encoding="utf-8")), re.MULTILINE)
@@ -42,9 +48,30 @@ def test_links_lead_somewhere(page: str) -> None:
             continue
         name, _, anchor = (own[1] if own else link).partition("#")
         target = (ROOT if own else (ROOT / page).parent) / name if name else ROOT / page
-        if not target.exists() or (anchor and anchor not in anchors(target)):
+        if not target.exists() or not has_anchor(target, anchor):
             broken.append(link)
     assert broken == []
+
+
+@pytest.mark.parametrize("page", pages())
+def test_foreign_links_are_well_formed(page: str) -> None:
+    links = LINK.findall(FENCE.sub("", (ROOT / page).read_text(encoding="utf-8")))
+    foreign = [urlsplit(link) for link in links if re.match(r"\w+:", link)]
+    hosts = re.compile(r"[\w-]+(\.[\w-]+)+")
+    assert [link.geturl() for link in foreign if link.scheme not in ("http", "https", "mailto")] == []
+    assert [link.geturl() for link in foreign if link.scheme != "mailto" and not hosts.fullmatch(link.netloc)] == []
+
+
+def test_pages_named_in_files_exist() -> None:
+    """Comments, messages and option files name pages as `docs/<page>.md`."""
+    listing = subprocess.run(["git", "-C", str(ROOT), "ls-files"], capture_output=True, text=True, check=True)
+    named = {
+        (name, page)
+        for name in listing.stdout.split()
+        if name.endswith((".py", ".yaml", ".yml", ".sh", ".html", ".toml", "NOTICE")) and (ROOT / name).is_file()
+        for page in re.findall(r"(?<![\w/])docs/[\w/-]+\.(?:md|jpg|svg|png|py)\b", (ROOT / name).read_text("utf-8"))
+    }
+    assert {(name, page) for name, page in named if not (ROOT / page).is_file()} == set()
 
 
 def test_links_are_found() -> None:

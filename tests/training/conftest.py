@@ -8,12 +8,15 @@ from typing import Any, NamedTuple
 import lightning as L
 import pytest
 import torch
+from lightning.pytorch.loggers import CSVLogger
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
 from cutler_pl.models.detections import CompactPrediction
 from cutler_pl.runtime.seeding import generator
 from cutler_pl.training import DetectorModule
+from cutler_pl.training.loggers import Table
+from cutler_pl.training.loggers.tracker import LogModel
 from cutler_pl.training.optim import sgd
 from cutler_pl.training.schedules import warmup_multistep_lr
 from cutler_pl.types import Target
@@ -120,6 +123,35 @@ class StandInData(L.LightningDataModule):
             images, _ = make_batch(9, first)
             batches.append((images, [Meta(first + i, f"{first + i}.jpg", 8, 8) for i in range(2)]))
         return DataLoader(batches, batch_size=None)
+
+
+class Recorder(CSVLogger):
+    """A tracker that notes what it gets, and how its run ended."""
+
+    def __init__(self, folder: Path, log_model: LogModel = False) -> None:
+        super().__init__(folder)
+        self.log_model, self.ended = log_model, ""
+        self.tables: list[Table] = []
+        self.checkpoints: list[str] = []
+
+    def track_figure(self, path: Path, *, step: int) -> None: ...
+
+    def track_table(self, table: Table, *, step: int) -> None:
+        self.tables.append(table)
+
+    def track_run(self, folder: Path, metadata: dict[str, Any]) -> None: ...
+
+    def track_checkpoint(self, path: Path) -> None:
+        assert path.is_file()
+        self.checkpoints.append(path.stem)
+
+    def finalize(self, status: str) -> None:
+        self.ended = status
+
+
+@pytest.fixture
+def recorder() -> type[Recorder]:
+    return Recorder
 
 
 @pytest.fixture

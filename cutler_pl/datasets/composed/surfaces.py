@@ -14,6 +14,8 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 from scipy import ndimage
 
+from cutler_pl.ops.resize import resize_by_axes
+
 SOURCES = (
     "astronaut", "brick", "camera", "cat", "clock", "coffee", "coins", "grass", "gravel", "hubble_deep_field",
     "retina", "rocket",
@@ -51,7 +53,7 @@ def _cut(size_hw: tuple[int, int], rng: np.random.Generator) -> Surface:
     side = int(np.exp(rng.uniform(np.log(24), np.log(min(height, width, 200)))))
     top, left = int(rng.integers(height - side + 1)), int(rng.integers(width - side + 1))
     part = np.rot90(source[top : top + side, left : left + side], int(rng.integers(4)))
-    resized = Image.fromarray(np.ascontiguousarray(part)).resize(size_hw[::-1], Image.Resampling.BICUBIC)
+    resized = resize_by_axes(Image.fromarray(np.ascontiguousarray(part)), size_hw, Image.Resampling.BICUBIC)
     surface = np.asarray(resized, dtype=np.float64)
     if rng.random() < 0.6 or np.ptp(surface, axis=2).max() < 2:
         surface = _recolor(surface, rng)

@@ -1,6 +1,7 @@
 """Average precision and recall on the validation images, during training."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, cast
 
@@ -13,6 +14,7 @@ from cutler_pl.runtime.files import write_json
 from cutler_pl.runtime.logging import get_logger
 from cutler_pl.runtime.ranges import COUNT, ListOf, check_arguments
 from cutler_pl.training.callbacks.prediction_writer import stored_category_ids
+from cutler_pl.training.loggers import Table, trackers
 
 log = get_logger(__name__)
 
@@ -21,7 +23,8 @@ class CocoEvaluator(L.Callback):
     """Evaluates every validation run by COCO's rules and logs `val/<bbox|segm>/<metric>` in percent.
 
     Training validates after its last step as well, whatever the interval. With classes,
-    `<stem of path>_categories.json` gets the metrics of each category.
+    `<stem of path>_categories.json` gets the metrics of each category. Trackers get all metrics as a table
+    `validation`, and those of each category as `validation_categories`.
 
     Args:
         path: Results file for the predictions of the latest validation run.
@@ -74,10 +77,22 @@ class CocoEvaluator(L.Callback):
         values = {f"val/{kind}/{name}": found[kind][name] for kind in found for name in self.metrics}
         if trainer.is_global_zero:
             write_json(self.path, self.metric.results)
+            tables = [_table("validation", {(kind,): found[kind] for kind in found})]
             if not self.params.class_agnostic:
                 by_category = {kind: curve.per_category() for kind, curve in self.metric.curves.items()}
                 write_json(self.path.with_name(f"{self.path.stem}_categories.json"), by_category, indent=2)
+                rows = {(kind, name): values for kind, each in by_category.items() for name, values in each.items()}
+                tables.append(_table("validation_categories", rows))
+            for tracker, table in product(trackers(trainer.loggers), tables):
+                tracker.track_table(table, step=trainer.global_step)
             shown = ", ".join(f"{name.removeprefix('val/')} {value:.2f}" for name, value in values.items())
             log.info("validation at step %d: %s", trainer.global_step, shown)
         self.metric.reset()
         pl_module.log_dict(values, sync_dist=True)
+
+
+def _table(name: str, rows: Mapping[Any, Mapping[str, float]]) -> Table:
+    """Metrics by what they are of: `("bbox",)`, or `("bbox", "cat")`."""
+    heads, metrics = ("iou_type", "category"), list(next(iter(rows.values()), {}))
+    columns = [*heads[: len(next(iter(rows), ()))], *metrics]
+    return Table(name, columns, [[*of, *(values[metric] for metric in metrics)] for of, values in rows.items()])

@@ -10,6 +10,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from cutler_pl.runtime.logging import get_logger
 from cutler_pl.runtime.ranges import Count, check_arguments
 from cutler_pl.training.checkpoint_folder import LOGGED, VALIDATED, CheckpointFolder
+from cutler_pl.training.loggers import trackers
 from cutler_pl.training.missed_validation import validate_within_training, validation_is_due
 
 log = get_logger(__name__)
@@ -22,7 +23,8 @@ class StepCheckpoint(Checkpoint):
     run resumes as well. Where a validation follows, a checkpoint is written before it, and a resumed training makes up
     one that was interrupted; likewise the metrics of its step are logged after it, and again on resume. Where steps
     were dropped since the last checkpoint, older ones stay. A training that goes on at an earlier step than the
-    newest of the folder moves the later ones into `set_aside/`.
+    newest of the folder moves the later ones into `set_aside/`. Trackers get the last checkpoint of a training that has
+    ended, or all of them, as their `log_model` says.
 
     Args:
         save_top_k: Number of latest checkpoints to keep; None for all.
@@ -94,9 +96,13 @@ class StepCheckpoint(Checkpoint):
         self._validates, self._row = state_dict["validates"], state_dict.get("row")
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Write where training ends early, by time for instance."""
+        """Write where training ends early, by time for instance; give the last checkpoint to the trackers."""
         self._note_logged(trainer)
         self.save(trainer)
+        if trainer.is_global_zero and self.folder.last.exists():
+            for tracker in trackers(trainer.loggers):
+                if tracker.log_model is True:
+                    tracker.track_checkpoint(self.folder.last.resolve())
 
     @classmethod
     def misses_validation(cls, content: Mapping[str, Any], folder: CheckpointFolder) -> bool:
@@ -125,6 +131,9 @@ class StepCheckpoint(Checkpoint):
             if self.save_top_k is not None and dropped == self._dropped:
                 self.folder.remove_old(keep=self.save_top_k, newest=path)
             log.debug("checkpoint %s", path)
+            for tracker in trackers(trainer.loggers):
+                if tracker.log_model == "all":
+                    tracker.track_checkpoint(path)
         self._dropped = dropped
         trainer.strategy.barrier()
 

@@ -12,7 +12,7 @@ from cutler_pl.models.detections import CompactPrediction
 from cutler_pl.models.predictions import full_masks
 from cutler_pl.runtime.ranges import Count, Integer, Share, check_arguments
 from cutler_pl.training.accumulation import ends_step
-from cutler_pl.training.loggers import log_figure
+from cutler_pl.training.loggers import trackers
 from cutler_pl.visual.contact_sheet import side_by_side
 from cutler_pl.visual.draw import draw_instances
 from cutler_pl.visual.image_files import save_image
@@ -21,7 +21,8 @@ from cutler_pl.visual.image_files import save_image
 class VisualSamples(L.Callback):
     """Draws a few training images with targets beside predictions, and a few validation images, on rank 0.
 
-    Loggers that show images get them, too.
+    Training images are drawn as the detector sees them, augmented, at the first step, at the last one, and every
+    `every_n_steps` steps. Trackers get them, too.
 
     Args:
         dirpath: Folder; images are written to `<dirpath>/step_<number>/`.
@@ -51,9 +52,10 @@ class VisualSamples(L.Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Draw images of a step's last batch, as transformed for training, every `every_n_steps` steps."""
-        due = trainer.global_step % self.every_n_steps == 0 and ends_step(trainer, batch_idx)
-        if not trainer.is_global_zero or not due:
+        """Draw images of a step's last batch, as transformed for training."""
+        step = trainer.global_step
+        due = step % self.every_n_steps == 0 or step in (1, trainer.max_steps)
+        if not (trainer.is_global_zero and due and ends_step(trainer, batch_idx)):
             return
         images, targets = (part[: self.num_images] for part in batch)
         predictions = _predict(trainer, cast(nn.Module, pl_module.model), images)
@@ -62,9 +64,8 @@ class VisualSamples(L.Callback):
             labels = _labels(target["labels"], names)
             truth = draw_instances(image, target["masks"], boxes=target["boxes"], labels=labels)
             panels = [truth, self._draw_prediction(image, prediction, names)]
-            path = self._folder(trainer) / f"train_{number}.jpg"
-            save_image(path, side_by_side(panels, ["training target", "prediction"]), max_side=2 * self.max_side)
-            log_figure(trainer.loggers, path, step=trainer.global_step)
+            shown = side_by_side(panels, ["training target", "prediction"])
+            self._save(trainer, f"train_{number}", shown, max_side=2 * self.max_side)
 
     def on_validation_start(self, *_: Any) -> None:
         """Start again with the first image."""
@@ -81,13 +82,14 @@ class VisualSamples(L.Callback):
             if self._drawn >= self.num_images:
                 return
             drawn = self._draw_prediction(image, prediction, _class_names(pl_module))
-            path = self._folder(trainer) / f"val_{self._drawn}.jpg"
-            save_image(path, drawn, max_side=self.max_side)
-            log_figure(trainer.loggers, path, step=trainer.global_step)
+            self._save(trainer, f"val_{self._drawn}", drawn, max_side=self.max_side)
             self._drawn += 1
 
-    def _folder(self, trainer: L.Trainer) -> Path:
-        return self.dirpath / f"step_{trainer.global_step:07d}"
+    def _save(self, trainer: L.Trainer, name: str, shown: Any, *, max_side: int) -> None:
+        path = self.dirpath / f"step_{trainer.global_step:07d}" / f"{name}.jpg"
+        save_image(path, shown, max_side=max_side)
+        for tracker in trackers(trainer.loggers):
+            tracker.track_figure(path, step=trainer.global_step)
 
     def _draw_prediction(self, image: Tensor, prediction: CompactPrediction, names: Sequence[str] | None) -> Any:
         drawn = torch.nonzero(prediction["scores"] >= self.score_threshold).flatten()

@@ -56,15 +56,24 @@ def test_metrics_of_validation_are_those_of_the_evaluation(
 
 
 def test_each_category_is_measured_where_classes_count(
-    annotations: Path, make_module: Make, make_trainer: Make, stand_in_data: Make, tmp_path: Path
+    annotations: Path, make_module: Make, make_trainer: Make, stand_in_data: Make, recorder: Make, tmp_path: Path
 ) -> None:
+    tracker = recorder(tmp_path)
     path = tmp_path / "val.json"
     evaluator = CocoEvaluator(annotations=annotations, path=path, class_agnostic=False, metrics=("AP50",))
-    trainer = make_trainer(max_steps=1, val_check_interval=1, limit_val_batches=1.0, callbacks=[evaluator])
+    options = {"callbacks": [evaluator], "logger": tracker}
+    trainer = make_trainer(max_steps=1, val_check_interval=1, limit_val_batches=1.0, **options)
     trainer.fit(make_module(), datamodule=stand_in_data(validation=True))
     by_category = json.loads((tmp_path / "val_categories.json").read_text())
     expected = evaluate_coco(annotations, tmp_path / "val.json", class_agnostic=False)
     assert by_category["segm"]["fg"]["AP50"] == expected["segm"]["AP50"]
+
+    overall, each = tracker.tables
+    assert (overall.name, each.name) == ("validation", "validation_categories")
+    found = {kind: dict(zip(overall.columns[1:], values, strict=True)) for kind, *values in overall.rows}
+    assert {kind: {name: found[kind][name] for name in expected[kind]} for kind in found} == expected
+    assert each.columns[:3] == ["iou_type", "category", "AP"]
+    assert each.rows == [[kind, "fg", *rows["fg"].values()] for kind, rows in by_category.items()]
 
 
 def test_last_step_is_validated_whatever_the_interval(

@@ -18,8 +18,10 @@ def test_draw_training_and_validation_images(
     trainer = make_trainer(max_steps=5, val_check_interval=4, limit_val_batches=1.0, callbacks=[samples])
     trainer.fit(make_module(), datamodule=stand_in_data(validation=True))
     drawn = sorted(path.relative_to(tmp_path / "s").as_posix() for path in (tmp_path / "s").rglob("*.jpg"))
-    assert drawn == ["step_0000004/train_0.jpg", "step_0000004/val_0.jpg"]
-    with Image.open(tmp_path / "s" / drawn[0]) as train, Image.open(tmp_path / "s" / drawn[1]) as validation:
+    first, middle, validated, last = drawn
+    assert [first, middle, last] == [f"step_000000{step}/train_0.jpg" for step in (1, 4, 5)]
+    assert validated == "step_0000004/val_0.jpg"
+    with Image.open(tmp_path / "s" / middle) as train, Image.open(tmp_path / "s" / validated) as validation:
         assert validation.size == (8, 8)
         assert train.width > 2 * 8
 

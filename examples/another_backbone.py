@@ -1,0 +1,60 @@
+"""MaskCut on the features of any vision transformer of timm: masks of a folder's images.
+
+python examples/another_backbone.py <name of timm's> <images> <output folder>
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import timm
+import torch
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor, nn
+
+from cutler_pl.images import list_images, read_image
+from cutler_pl.maskcut import MaskCutParams
+from cutler_pl.maskcut.predictor import MaskCutPredictor
+from cutler_pl.ops.resize import resize_to_square
+
+GRID = 30  # patches on each side; 60, as for DINO's ViT-B/8, finds smaller objects and costs much more
+
+
+class TimmTokens(nn.Module):
+    """The output tokens of a vision transformer, one per patch."""
+
+    def __init__(self, name: str, weights: str | None = None, device: str = "cpu") -> None:
+        super().__init__()
+        self.name = name
+        overlay = {"file": weights} if weights else None  # a file instead of timm's hub
+        self.model = timm.create_model(
+            name, pretrained=True, pretrained_cfg_overlay=overlay, num_classes=0, dynamic_img_size=True
+        )
+        self.model = self.model.requires_grad_(False).eval().to(device)
+        self.patch_size: int = self.model.patch_embed.patch_size[0]
+        self.dim: int = self.model.num_features
+        config = self.model.pretrained_cfg
+        self.mean, self.std = (torch.tensor(config[key], device=device).view(3, 1, 1) for key in ("mean", "std"))
+
+    def forward(self, images: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch dim h w"]:
+        """Features of RGB images in 0..1 whose sides are multiples of the patch size."""
+        tokens = self.model.forward_features((images - self.mean) / self.std)[:, self.model.num_prefix_tokens :]
+        h, w = (side // self.patch_size for side in images.shape[-2:])
+        return tokens.transpose(1, 2).reshape(len(images), self.dim, h, w)
+
+
+if __name__ == "__main__":
+    name, source, output = sys.argv[1], sys.argv[2], Path(sys.argv[3])
+    extractor = TimmTokens(name)
+    predictor = MaskCutPredictor(extractor, MaskCutParams(tau=0.2))
+    output.mkdir(parents=True, exist_ok=True)
+    root, names = list_images(source)
+    for image_name in names:
+        image = resize_to_square(read_image(root / image_name), GRID * extractor.patch_size)
+        (found,) = predictor.predict([image_name], image[None])
+        assert found is not None, f"{image_name} does not fit into memory"
+        masks = [mask.numpy() for mask in found.refined if mask.any()]
+        print(f"{image_name}: {len(masks)} masks, Ncut values {[round(v, 2) for v in found.ncut_values.tolist()]}")
+        for number, mask in enumerate(masks, start=1):
+            Image.fromarray(mask.astype(np.uint8) * 255).save(output / f"{Path(image_name).stem}_{number}.png")
