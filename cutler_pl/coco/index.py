@@ -46,7 +46,8 @@ _ARRAYS: dict[str, tuple[type[np.generic], str, tuple[int, ...]]] = {
     "object_offsets": (np.int64, "images and end", ()), "boxes_xywh": (np.float64, "objects", (4,)),
     "areas": (np.float64, "objects", ()), "category_ids": (np.int64, "objects", ()),
     "is_crowd": (np.bool_, "objects", ()), "scores": (np.float32, "objects", ()),
-    "mask_kinds": (np.uint8, "objects", ()), "mask_bytes": (np.uint8, "bytes", ()), "mask_offsets": (np.int64, "objects and end", ()),
+    "mask_kinds": (np.uint8, "objects", ()), "mask_bytes": (np.uint8, "bytes", ()),
+    "mask_offsets": (np.int64, "objects and end", ()),
 }  # fmt: skip
 """Type, first axis and further axes of each array."""
 _OFFSETS = {"name_offsets": "names", "object_offsets": "areas", "mask_offsets": "mask_bytes"}
