@@ -115,10 +115,10 @@ class InstanceIndex:
     def objects(self, image: int) -> Objects:
         """Annotations of one image."""
         first, end = self._objects["object_offsets"][image : image + 2]
-        columns = ("boxes_xywh", "areas", "category_ids", "is_crowd", "scores")
-        numbers = (np.array(self._objects[name][first:end]) for name in columns)
+        names = ("boxes_xywh", "areas", "category_ids", "is_crowd", "scores")
+        boxes_xywh, areas, category_ids, is_crowd, scores = (np.array(self._objects[n][first:end]) for n in names)
         segmentations = [self._segmentation(i, *self.size_hw(image)) for i in range(first, end)]
-        return Objects(*numbers, segmentations)
+        return Objects(boxes_xywh, areas, category_ids, is_crowd, scores, segmentations)
 
     def check_names(self, images: str | Path, annotations: str | Path) -> None:
         """Make sure that all file names are below the image folder.
