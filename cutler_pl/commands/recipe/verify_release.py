@@ -37,7 +37,7 @@ def choose(cfg: DictConfig) -> DictConfig:
         raise ConfigError(f"datasets=[] verifies nothing; choose among {', '.join(published)}")
     for name in datasets:
         if name not in CATALOG or name not in published:
-            close = difflib.get_close_matches(name, published, n=1)
+            close = [] if name in CATALOG else difflib.get_close_matches(name, published, n=1)
             hint = f"; did you mean {close[0]}?" if close else ""
             what = f"nothing was published of {weights} on it" if name in CATALOG else "there is no such dataset"
             raise ConfigError(f"datasets={name}: {what}{hint}; choose among {', '.join(published)}")
