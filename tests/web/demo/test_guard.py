@@ -1,11 +1,15 @@
 """What a request may ask for, tried on the running page without a browser."""
 
 import json
+import urllib.request
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import pytest
+
+from cutler_pl.web.demo.guard import Guard
+from cutler_pl.web.uploads import UploadLimits
 
 from .conftest import Server
 from .uploads import bad_upload
@@ -75,8 +79,25 @@ def test_long_or_unreadable_calls_are_refused(server: Server) -> None:
 
 def test_pages_forbid_other_hosts(server: Server) -> None:
     """Also where a later version of gradio would ask one."""
-    _, page = server.request("/")
-    assert b"fonts.googleapis.com" not in page
+    with urllib.request.urlopen(f"{server.url}/", timeout=30) as answer:
+        assert answer.headers["content-security-policy"].startswith("default-src 'self'; ")
+        assert b"fonts.googleapis.com" not in answer.read()
+
+
+class Nothing:
+    """A work folder that is full."""
+
+    @staticmethod
+    def size() -> int:
+        return 51 * UploadLimits.max_bytes
+
+
+def test_full_folder_takes_no_upload() -> None:
+    guard = Guard(None, Nothing(), UploadLimits())  # type: ignore[arg-type]
+    refusal = guard._size_refusal(f"{API}/upload", "1000")
+    assert refusal is not None
+    assert refusal.status_code == 503
+    assert guard._size_refusal(f"{API}/queue/join", "1000") is None
 
 
 def test_nan_threshold_gets_a_sentence(server: Server, upright_jpeg: bytes) -> None:
