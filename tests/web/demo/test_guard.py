@@ -7,8 +7,10 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+from starlette.responses import JSONResponse
 
 from cutler_pl.web.demo.guard import Guard
+from cutler_pl.web.demo.work_folder import WorkFolder
 from cutler_pl.web.uploads import UploadLimits
 
 from .conftest import Server
@@ -84,20 +86,13 @@ def test_pages_forbid_other_hosts(server: Server) -> None:
         assert b"fonts.googleapis.com" not in answer.read()
 
 
-class Nothing:
-    """A work folder that is full."""
-
-    @staticmethod
-    def size() -> int:
-        return 51 * UploadLimits.max_bytes
-
-
-def test_full_folder_takes_no_upload() -> None:
-    guard = Guard(None, Nothing(), UploadLimits())  # type: ignore[arg-type]
-    refusal = guard._size_refusal(f"{API}/upload", "1000")
+def test_full_folder_takes_no_upload(tmp_path: Path) -> None:
+    guard = Guard(JSONResponse({}), WorkFolder(tmp_path), UploadLimits(max_bytes=10))
+    assert guard._size_refusal(f"{API}/upload", "9") is None
+    (tmp_path / "a.png").write_bytes(bytes(501))
+    refusal = guard._size_refusal(f"{API}/upload", "9")
     assert refusal is not None
     assert refusal.status_code == 503
-    assert guard._size_refusal(f"{API}/queue/join", "1000") is None
 
 
 def test_nan_threshold_gets_a_sentence(server: Server, upright_jpeg: bytes) -> None:
