@@ -102,11 +102,9 @@ def measure(arguments: argparse.Namespace, checkpoint: str, images: list[bytes],
             times, total = times + found, total + taken
             memory.append(resident_mib(pid))
     slow = sorted(times)[int(0.95 * (len(times) - 1))]
-    print(
-        f"| {path} | {batch_size} | {len(times)} | {len(times) / total:.2f} | {statistics.median(times):.2f} s | {slow:.2f} s |"
-        f" {before:.0f} | {memory[0]:.0f} | {memory[1]:.0f} |",
-        flush=True,
-    )
+    seconds = f"{statistics.median(times):.2f} s | {slow:.2f} s"
+    mib = " | ".join(f"{one:.0f}" for one in (before, *memory))
+    print(f"| {path} | {batch_size} | {len(times)} | {len(times) / total:.2f} | {seconds} | {mib} |", flush=True)
 
 
 def main() -> None:
@@ -126,7 +124,7 @@ def main() -> None:
     from PIL import Image
 
     from cutler_pl.datasets.scenes import SceneParams, write_scenes
-    from cutler_pl.runtime.environment import git_commit
+    from cutler_pl.runtime.environment import run_metadata
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -140,10 +138,9 @@ def main() -> None:
             checkpoint = str(folder / "random.pth")
             write_random(Path(checkpoint))
         size = f"{arguments.width}×{arguments.height}"
-        print(
-            f"{arguments.checkpoint} on {arguments.device}, {size}, {arguments.clients} clients, {os.cpu_count()} cores"
-        )
-        print(f"commit {git_commit()}, Python {platform.python_version()}\n")
+        cores = f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} before"
+        print(f"{arguments.checkpoint} on {arguments.device}, {size}, {arguments.clients} clients, {cores}")
+        print(f"commit {run_metadata()['commit']}, Python {platform.python_version()}\n")
         print("| path | batch | requests | per second | median | 95 % | MiB before | after half | after all |")
         print("|---|---|---|---|---|---|---|---|---|")
         for path, batch_size in itertools.product(arguments.paths, arguments.batch_sizes):
