@@ -71,6 +71,12 @@ def resident_mib(pid: int) -> float:
     return int(re.findall(r"VmRSS:\s+(\d+)", status)[0]) / 1024
 
 
+def cpu_seconds(pid: int) -> float:
+    """Of all threads of a process, which other programs on the machine hardly change."""
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def load(address: str, images: list[bytes], *, count: int, clients: int, seconds: float) -> tuple[list[float], float]:
     """Seconds of each request, and of all together."""
     deadline, numbers, times = time.perf_counter() + seconds, itertools.count(), []
@@ -95,16 +101,18 @@ def measure(arguments: argparse.Namespace, checkpoint: str, images: list[bytes],
     with server(arguments, checkpoint, batch_size) as (address, pid):
         options: dict[str, Any] = {"clients": arguments.clients, "seconds": arguments.seconds}
         load(address + path, images, count=2 * batch_size, **options)
-        before = resident_mib(pid)
+        before, cpu = resident_mib(pid), cpu_seconds(pid)
         memory, times, total = [], [], 0.0
         for _ in range(2):  # memory after each half
             found, taken = load(address + path, images, count=arguments.requests // 2, **options)
             times, total = times + found, total + taken
             memory.append(resident_mib(pid))
+        cpu = (cpu_seconds(pid) - cpu) / len(times)
     slow = sorted(times)[int(0.95 * (len(times) - 1))]
     seconds = f"{statistics.median(times):.2f} s | {slow:.2f} s"
     mib = " | ".join(f"{one:.0f}" for one in (before, *memory))
-    print(f"| {path} | {batch_size} | {len(times)} | {len(times) / total:.2f} | {seconds} | {mib} |", flush=True)
+    rates = f"{len(times) / total:.2f} | {cpu:.2f} s"
+    print(f"| {path} | {batch_size} | {len(times)} | {rates} | {seconds} | {mib} |", flush=True)
 
 
 def main() -> None:
@@ -141,8 +149,10 @@ def main() -> None:
         cores = f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} before"
         print(f"{arguments.checkpoint} on {arguments.device}, {size}, {arguments.clients} clients, {cores}")
         print(f"commit {run_metadata()['commit']}, Python {platform.python_version()}\n")
-        print("| path | batch | requests | per second | median | 95 % | MiB before | after half | after all |")
-        print("|---|---|---|---|---|---|---|---|---|")
+        print(
+            "| path | batch | requests | per second | CPU each | median | 95 % | MiB before | after half | after all |"
+        )
+        print("|---|---|---|---|---|---|---|---|---|---|")
         for path, batch_size in itertools.product(arguments.paths, arguments.batch_sizes):
             measure(arguments, checkpoint, images, path, batch_size)
 
