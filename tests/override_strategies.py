@@ -35,6 +35,7 @@ CHOSEN = {
     "prepare_dataset": ["name=coco"],
     "merge_shards": [],
     "convert_checkpoint": [],
+    "demo": [],
 }
 ODD = [
     "nan", "inf", "-inf", "null", "true", "false", "[]", "{}", "[[]]", "{a:1}", "abc", "''", "' '", "'1'", "[nan]",

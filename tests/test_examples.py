@@ -161,3 +161,10 @@ def test_http_client(run, images: Path, tmp_path: Path) -> None:
 def test_readme_lists_all() -> None:
     listed = (EXAMPLES / "README.md").read_text()
     assert {f"({path.name})" for path in EXAMPLES.glob("*.py")} <= set(re.findall(r"\(\w+\.py\)", listed))
+
+
+def test_another_detector(run, tmp_path: Path) -> None:
+    write_scenes(tmp_path / "images", 2, SceneParams(height=96, width=128), seed=0)
+    printed = run("another_detector", tmp_path / "images", tmp_path / "annotations.json", tmp_path / "out", "2", "96")
+    assert [line.split(":")[0] for line in printed.splitlines()[-2:]] == ["bbox", "segm"]
+    assert json.loads((tmp_path / "out" / "predictions.json").read_text()) != []

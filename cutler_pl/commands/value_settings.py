@@ -16,6 +16,7 @@ from cutler_pl.discovery.options import DiscoverOptions
 from cutler_pl.evaluation import EvalParams
 from cutler_pl.maskcut.crf.params import CrfName
 from cutler_pl.maskcut.params import MaskCutParams, SolverName
+from cutler_pl.models.backends import BACKENDS
 from cutler_pl.models.config import DetectorConfig
 from cutler_pl.ops.tiles import TileParams
 from cutler_pl.pseudo_masks.options import JobShard, RunOptions
@@ -36,6 +37,7 @@ from cutler_pl.runtime.ranges import (
 )
 from cutler_pl.self_training import RoundOptions
 from cutler_pl.web.api.options import ServerOptions
+from cutler_pl.web.demo.options import DemoOptions
 
 _GROUP, FREE, _TEXT = Group(), Free(), Text()
 _SEED = Integer()
@@ -91,6 +93,7 @@ _INFERENCE: Rules = {
     **_MODEL,
     **{name: optional(_DETECTOR[name]) for name in _INFERENCE_OPTIONS},
     **_TILES,
+    "backend": Choice(tuple(BACKENDS)),
     "batch_size": COUNT,
     "num_workers": Integer(),
 }
@@ -224,6 +227,7 @@ VALUE_SETTINGS: dict[str, Rules] = {
         "eval.ap_max_dets": optional(COUNT),
         "eval.per_category": FLAG,
     },
+    "demo": {**_ALL, **fields_of("", DemoOptions), "backbones": optional(ListOf(_TEXT, 0)), "device": _TEXT},
     "serve": {
         **_ALL,
         **_MASKCUT,
