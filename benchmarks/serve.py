@@ -149,9 +149,7 @@ def main() -> None:
         cores = f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} before"
         print(f"{arguments.checkpoint} on {arguments.device}, {size}, {arguments.clients} clients, {cores}")
         print(f"commit {run_metadata()['commit']}, Python {platform.python_version()}\n")
-        print(
-            "| path | batch | requests | per second | CPU each | median | 95 % | MiB before | after half | after all |"
-        )
+        print("| path | batch | requests | per second | CPU each | median | 95 % | MiB before | half | after |")
         print("|---|---|---|---|---|---|---|---|---|---|")
         for path, batch_size in itertools.product(arguments.paths, arguments.batch_sizes):
             measure(arguments, checkpoint, images, path, batch_size)
