@@ -56,5 +56,6 @@ def run(cfg: DictConfig) -> None:
 
 def shown_name(checkpoint: str) -> str:
     """What answers call a checkpoint: no folder of this machine."""
-    is_place = "://" in checkpoint or Path(checkpoint).is_file()
-    return Path(checkpoint).stem if is_place else checkpoint
+    if "://" in checkpoint or Path(checkpoint).exists():
+        return Path(checkpoint).resolve().stem
+    return checkpoint
