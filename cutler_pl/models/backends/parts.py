@@ -23,9 +23,11 @@ class Part(NamedTuple):
     """A network of a detector, which takes one tensor."""
 
     name: str
-    """Of its file and of its input, and how a detector's module path begins."""
+    """Of its file."""
     module: str
     """Path of the network in the detector."""
+    given: str
+    """Name of its input."""
     example: Tensor
     """An input."""
     dynamic: dict[int, str]
@@ -42,6 +44,7 @@ def parts_of(detector: Detector) -> Iterator[Part]:
     yield Part(
         "backbone",
         "backbone",
+        "pixels",
         torch.zeros(_EXAMPLE_BATCH, 3, 64, 96),
         images,
         ("p2", "p3", "p4", "p5", "p6"),
@@ -50,6 +53,7 @@ def parts_of(detector: Detector) -> Iterator[Part]:
     yield Part(
         "rpn_head",
         "rpn.head",
+        "level",
         torch.zeros(_EXAMPLE_BATCH, channels, 16, 24),
         images,
         ("logits", "deltas"),
@@ -59,6 +63,7 @@ def parts_of(detector: Detector) -> Iterator[Part]:
         yield Part(
             f"box_head_{stage}",
             f"roi_heads.stages.{stage}",
+            "pooled",
             torch.zeros(_EXAMPLE_BATCH, channels, BOX_POOL_SIZE, BOX_POOL_SIZE),
             {0: "proposals"},
             ("logits", "deltas"),
@@ -67,6 +72,7 @@ def parts_of(detector: Detector) -> Iterator[Part]:
     yield Part(
         "mask_head",
         "roi_heads.mask_head",
+        "pooled",
         torch.zeros(_EXAMPLE_BATCH, channels, MASK_POOL_SIZE, MASK_POOL_SIZE),
         {0: "detections"},
         ("logits",),
