@@ -146,6 +146,18 @@ def test_options_page_has_every_key(site: Path) -> None:
         assert set(keys(settings)) - {*shown, *in_one_line} == set()
 
 
+def test_reference_has_every_comment(site: Path) -> None:
+    """Each line of each comment of `conf/`, but for those on the order of the defaults."""
+    files = [site / "reference" / name / "index.html" for name in ("commands", "options")]
+    shown = unescape(re.sub(r"<[^>]+>", "", "".join(path.read_text(encoding="utf-8") for path in files)))
+    shown = " ".join(shown.replace("`", "").split())
+    for path in sorted((ROOT / "conf").rglob("*.yaml")):
+        lines = path.read_text(encoding="utf-8").splitlines() if path.parent.name != "local" else []
+        found = [re.search(r"(?:^|\s)#\s?(.*)$", line) for line in lines if not re.search("@package|_self_", line)]
+        comments = [re.sub(r"^(\w+): +", r"\1: ", match[1]).replace("`", "") for match in found if match]
+        assert [one for one in comments if " ".join(one.split()) not in shown] == [], path
+
+
 def test_zoo_has_every_file(site: Path) -> None:
     page = text_of(site, "reference/model-zoo")
     assert [name for name in (*PACKAGED, *RELEASED) if not re.search(rf"<code[^>]*>{name}</code>", page)] == []
