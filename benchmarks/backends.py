@@ -1,6 +1,6 @@
 """What a detector takes on a CPU with each backend, part by part, and how far its detections are from PyTorch's.
 
-    python benchmarks/backends.py --images <folder> --checkpoint <file> [--backends winograd onnx openvino openvino+bf16]
+    python benchmarks/backends.py --images <folder> --checkpoint <file> [--backends winograd onnx openvino+bf16]
 
 `torch+bf16` is PyTorch under autocast. CPU seconds, one image at a time, all backends in turn within one run; of each
 image and backend the least of the rounds counts, the first round (shapes seen for the first time) apart. Two detections
@@ -83,7 +83,7 @@ def peaks() -> str:
             a @ a
             times.append(time.process_time() - start)
         rates.append(
-            f"{2 * 2048**3 / min(times) / 1e9:.0f} GFLOP per CPU-second in {str(dtype).removeprefix('torch.')}"
+            f"{2 * 2048**3 / min(times) / 1e9:.0f} GFLOP per CPU-second in {dtype}"
         )
     return ", ".join(rates)
 

@@ -63,8 +63,8 @@ class CutLER:
             source: A released name (`cutler_cascade_final`), a .ckpt, .pth, .pkl or .safetensors file with our or
                 detectron2's names, an https address, or a repository `owner/name` of the Hugging Face hub.
             device: `auto` is the GPU if there is one, else the CPU; the CPU with another backend than `torch`.
-            backend: What computes the networks: `torch`, `onnx` (onnxruntime) or `openvino`; the two need the extra
-                `export` and run on a CPU.
+            backend: What computes the networks: `torch`; on a CPU also `winograd` (faster PyTorch), or `onnx`
+                (onnxruntime) and `openvino`, which need the extra `export`.
             exported: Folder that `cutler export` wrote of the same weights; None exports them once, into a cache.
             **options: Options of inference that replace the file's: `score_threshold`, `nms_threshold`,
                 `max_detections`, `min_size_test`, `max_size_test`; see `DetectorConfig`.
