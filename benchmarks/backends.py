@@ -82,9 +82,7 @@ def peaks() -> str:
             start = time.process_time()
             a @ a
             times.append(time.process_time() - start)
-        rates.append(
-            f"{2 * 2048**3 / min(times) / 1e9:.0f} GFLOP per CPU-second in {dtype}"
-        )
+        rates.append(f"{2 * 2048**3 / min(times) / 1e9:.0f} GFLOP per CPU-second in {dtype}")
     return ", ".join(rates)
 
 

@@ -19,6 +19,7 @@ from cutler_pl.media.camera import open_video
 from cutler_pl.media.tracking import Tracker
 from cutler_pl.models import Detector, DetectorMetadata, load_detector
 from cutler_pl.models.backends import Backend, choose_backend
+from cutler_pl.models.backends.parts import require_weights
 from cutler_pl.models.detections import CompactPrediction
 from cutler_pl.models.predictions import best_first, encode_masks
 from cutler_pl.models.tiled import EncodedPrediction, TiledDetector
@@ -124,7 +125,7 @@ class CutLER:
             The folder.
 
         Raises:
-            ConfigError: `run` holds no training, or `evaluation` no metrics of these weights.
+            ConfigError: `run` holds no training, `evaluation` no metrics of these weights, or a backend the weights.
             OutputWriteError: The folder cannot be written.
         """
         self._write_published(Path(folder), CardOptions(run, evaluation, license))
@@ -235,6 +236,7 @@ class CutLER:
                 log.warning("%s: %s", source, damage)
 
     def _write_published(self, folder: Path, card: CardOptions, **options: Any) -> tuple[str, ...]:
+        require_weights(self.detector)
         metadata = DetectorMetadata(tuple(self.category_ids.values()), tuple(self.names.values()))
         return write_published(folder, self.detector, metadata, source=self.source, card=card, **options)
 

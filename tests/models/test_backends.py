@@ -14,7 +14,7 @@ from cutler_pl.models import Detector, build_detector
 from cutler_pl.models.backends import BACKENDS, choose_backend, networks
 from cutler_pl.models.backends.cache import cached_parts
 from cutler_pl.models.backends.onnx_parts import DESCRIPTION
-from cutler_pl.models.backends.parts import parts_of, weights_digest
+from cutler_pl.models.backends.parts import parts_of, require_weights, weights_digest
 from cutler_pl.models.backends.winograd import WinogradBackend
 from cutler_pl.ops.winograd import WinogradConv2d
 
@@ -160,6 +160,14 @@ def test_damaged_export(exported: Path, tmp_path: Path) -> None:
 def test_torch_reads_no_export(tmp_path: Path, name: str) -> None:
     with pytest.raises(ConfigError, match=f"backend={name} reads no exported networks"):
         choose_backend(name).install(small_detector(), exported=tmp_path)
+
+
+def test_weights_are_not_those_to_store() -> None:
+    detector = small_detector(fpn_channels=64)
+    require_weights(detector)
+    WinogradBackend().install(detector)
+    with pytest.raises(ConfigError, match="load it with backend=torch"):
+        require_weights(detector)
 
 
 @pytest.mark.parametrize("backbone", ["resnet18", "timm/test_resnet"])

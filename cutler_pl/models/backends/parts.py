@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from cutler_pl.errors import ConfigError
 from cutler_pl.models.detector import Detector
 from cutler_pl.models.heads import BOX_POOL_SIZE, MASK_POOL_SIZE
 
@@ -88,6 +89,18 @@ def weights_digest(detector: Detector) -> str:
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(np.ascontiguousarray(tensor.detach().cpu().numpy()).data)
     return digest.hexdigest()
+
+
+def require_weights(detector: Detector) -> None:
+    """Make sure that a detector holds its weights as they are stored, no backend having replaced its networks.
+
+    Raises:
+        ConfigError: They are in a backend.
+    """
+    with torch.device("meta"):
+        stored = Detector(detector.config).state_dict()
+    if stored.keys() != detector.state_dict().keys():
+        raise ConfigError("a backend holds the weights of this detector in its own form; load it with backend=torch")
 
 
 def network(detector: Detector, part: Part) -> nn.Module:
