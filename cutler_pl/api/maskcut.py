@@ -10,14 +10,17 @@ import torch
 
 from cutler_pl.api.device import choose_device
 from cutler_pl.api.inputs import ImageInput, Pixels, predict_inputs
-from cutler_pl.api.options import read_maskcut_option
+from cutler_pl.api.options import features_of, read_generator_option, read_maskcut_option
 from cutler_pl.api.result import Result
 from cutler_pl.coco.schema import RLE
 from cutler_pl.errors import ConfigError
-from cutler_pl.maskcut import MaskCutParams, build_feature_extractor
+from cutler_pl.generators import build_generator
+from cutler_pl.maskcut import MaskCutParams
+from cutler_pl.maskcut.backbones import build_extractors
 from cutler_pl.maskcut.encoding import encode_masks
+from cutler_pl.maskcut.generator import MaskCutGenerator
 from cutler_pl.maskcut.params import AnnotationParams
-from cutler_pl.maskcut.predictor import MaskCutPredictor
+from cutler_pl.maskcut.predictor import MaskPredictor
 from cutler_pl.ops.boxes import xywh_to_xyxy
 from cutler_pl.ops.resize import resize_to_square
 from cutler_pl.runtime.ranges import FLAG, check
@@ -36,9 +39,11 @@ class MaskCut:
         device: `auto` is the GPU if there is one, else the CPU.
         params: Constants of the cut; None for those of the option file.
         crf: Fit the masks to the image's edges by the dense CRF.
+        generator: `maskcut`, or an option of `conf/generator/`: `promerge`, `uniap`, `hassod`, or `votecut`, which
+            takes several backbones with weights of their own.
 
     Raises:
-        ConfigError: There is no such option or device.
+        ConfigError: There is no such option, generator or device, or `params`, which are MaskCut's, go to another one.
         CheckpointError: The weights cannot be had, or do not fit.
     """
 
@@ -50,24 +55,35 @@ class MaskCut:
         device: str | torch.device = "auto",
         params: MaskCutParams | None = None,
         crf: bool = True,
+        generator: str = "maskcut",
     ) -> None:
         if not isinstance(params, MaskCutParams | None):
             raise ConfigError(
                 f"params is a {type(params).__name__}; give MaskCutParams(…), or None for the option's own"
             )
         check("crf", crf, FLAG)
-        option = read_maskcut_option(name)
+        option, chosen = read_maskcut_option(name), read_generator_option(generator, name)
         self.name = name
         self.device = choose_device(device)
-        features = option["features"]
         if weights is not None:
-            features["weights"] = weights
-        extractor = build_feature_extractor(**features, device=self.device)
+            option["features"]["weights"] = weights
+        backbones = chosen.get("maskcut", {}).get("backbones")
+        settings = [option["features"]] if backbones is None else [features_of(entry) for entry in backbones]
+        if generator != MaskCutGenerator.name and params is not None:
+            raise ConfigError(
+                f"params are MaskCut's, and generator={generator} has options of its own; leave params out"
+            )
+        if backbones is not None and weights is not None:
+            raise ConfigError(
+                f"weights are of one backbone, and generator={generator} takes several; leave weights out"
+            )
         known = {field.name for field in fields(MaskCutParams)}
         self.params = params or MaskCutParams(**{key: value for key, value in option.items() if key in known})
         self._side: int = option["fixed_size"]
-        self._predictor = MaskCutPredictor(
-            extractor, self.params, solver=option["solver"], backend="auto" if crf else "none"
+        self._predictor = MaskPredictor(
+            build_extractors(settings, fixed_size=self._side, device=self.device),
+            build_generator(chosen["generator"]) or MaskCutGenerator(self.params, solver=option["solver"]),
+            backend="auto" if crf else "none",
         )
 
     def __repr__(self) -> str:

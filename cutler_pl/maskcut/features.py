@@ -96,6 +96,7 @@ def build_feature_extractor(
     layer: Annotated[int, Integer(-64, 63)] = -1,
     feature: Feature | None = None,
     pos_embed: PositionEmbedding = "original",
+    patch_size: Annotated[int, Integer(1, 256)] | None = None,
 ) -> FeatureExtractor:
     """Build a frozen feature extractor by name.
 
@@ -108,6 +109,7 @@ def build_feature_extractor(
         feature: `key`, `query`, `value` or `token` (after the block; after the final norm for the last one);
             None for the backbone's usual one.
         pos_embed: `original` resamples position embeddings as the authors do, `timm` as timm does.
+        patch_size: Side of the cells of `patch_descriptors`, 8 unless given; a vision transformer has its own.
 
     Returns:
         A module with `patch_size` and `dim`, called on float RGB (batch, 3, H, W) in [0, 1] with H and W multiples
@@ -120,10 +122,12 @@ def build_feature_extractor(
     if name == "patch_descriptors":
         if weights is not None:
             raise ConfigError("maskcut.features.weights is set, but patch_descriptors has no weights; leave it out")
-        return PatchDescriptors().to(device)
+        return PatchDescriptors(patch_size or 8).to(device)
     if name not in BACKBONES:
         known = ", ".join(["patch_descriptors", *BACKBONES])
         raise ConfigError(f"maskcut.features.name={name}: there is no such feature extractor; choose one of {known}")
+    if patch_size is not None:
+        raise ConfigError(f"maskcut.features.patch_size={patch_size}: {name} has patches of its own; leave it out")
     backbone = BACKBONES[name]
     feature = feature or backbone.feature
     if feature not in get_args(Feature):
