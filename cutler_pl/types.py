@@ -8,6 +8,7 @@ xyxy pixels, upper-left corner inclusive and lower-right exclusive, unless a nam
 
 from typing import NotRequired, TypedDict
 
+import torch
 from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
 
@@ -22,6 +23,13 @@ class Target(TypedDict):
     labels: Int64[Tensor, " gt"]
     masks: Bool[Tensor, "gt height width"]
     image_id: NotRequired[int]
+    scores: NotRequired[Float[Tensor, " gt"]]
+    """How far each object can be trusted, from 0 to 1; 1 for all where there are none."""
+
+
+def target_scores(target: Target) -> Float[Tensor, " gt"]:
+    """The scores of a target's objects: 1 for each where it has none."""
+    return target["scores"] if "scores" in target else torch.ones_like(target["labels"], dtype=torch.float32)
 
 
 class Prediction(TypedDict):

@@ -6,17 +6,13 @@ python examples/another_backbone.py <name of timm's> <images> <output folder>
 import sys
 from pathlib import Path
 
-import numpy as np
 import timm
 import torch
 from jaxtyping import Float
-from PIL import Image
 from torch import Tensor, nn
 
-from cutler_pl.images import list_images, read_image
+from cutler_pl import MaskCut
 from cutler_pl.maskcut import MaskCutParams
-from cutler_pl.maskcut.predictor import MaskCutPredictor
-from cutler_pl.ops.resize import resize_to_square
 
 GRID = 30  # patches on each side; 60, as for DINO's ViT-B/8, finds smaller objects and costs much more
 
@@ -45,16 +41,16 @@ class TimmTokens(nn.Module):
 
 
 if __name__ == "__main__":
-    name, source, output = sys.argv[1], sys.argv[2], Path(sys.argv[3])
-    extractor = TimmTokens(name)
-    predictor = MaskCutPredictor(extractor, MaskCutParams(tau=0.2))
+    name, images, output = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
     output.mkdir(parents=True, exist_ok=True)
-    root, names = list_images(source)
-    for image_name in names:
-        image = resize_to_square(read_image(root / image_name), GRID * extractor.patch_size)
-        (found,) = predictor.predict([image_name], image[None])
-        assert found is not None, f"{image_name} does not fit into memory"
-        masks = [mask.numpy() for mask in found.refined if mask.any()]
-        print(f"{image_name}: {len(masks)} masks, Ncut values {[round(v, 2) for v in found.ncut_values.tolist()]}")
-        for number, mask in enumerate(masks, start=1):
-            Image.fromarray(mask.astype(np.uint8) * 255).save(output / f"{Path(image_name).stem}_{number}.png")
+    extractor = TimmTokens(name)
+    maskcut = MaskCut.from_features(
+        extractor,
+        name=name,
+        params=MaskCutParams(tau=0.2),
+        fixed_size=GRID * extractor.patch_size,
+        device="cpu",
+    )
+    for result in maskcut.predict(images):
+        result.save(output / f"{result.path.stem}.jpg")
+        print(f"{result.path.name}: {len(result)} objects")

@@ -13,7 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from cutler_pl.commands.config_store import register_params
 from cutler_pl.commands.sentences import explain
-from cutler_pl.commands.value_settings import Free
+from cutler_pl.commands.value_rules import Free
 from cutler_pl.commands.values import check_values, settings_of
 from cutler_pl.errors import ConfigError
 from cutler_pl.runtime.config_tree import config_dir
@@ -24,6 +24,7 @@ CHOSEN = {
     "predict": ["model=cascade_mask_rcnn_tiny"],
     "evaluate": [],
     "self_train": [],
+    "serve": [],
     "export": [],
     "quickstart": [],
     "own": [],
@@ -34,6 +35,7 @@ CHOSEN = {
     "prepare_dataset": ["name=coco"],
     "merge_shards": [],
     "convert_checkpoint": [],
+    "demo": [],
 }
 ODD = [
     "nan", "inf", "-inf", "null", "true", "false", "[]", "{}", "[[]]", "{a:1}", "abc", "''", "' '", "'1'", "[nan]",

@@ -106,11 +106,13 @@ def fresh_timm(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("fresh_timm")
 def test_another_backbone(run, images: Path, tmp_path: Path) -> None:
-    printed = run("another_backbone", "vit_tiny_patch16_224", images / "a.png", tmp_path / "out")
+    (images / "b.png").unlink()
+    printed = run("another_backbone", "vit_tiny_patch16_224", images, tmp_path / "out")
     assert printed.startswith("a.png: ")
-    assert len(list((tmp_path / "out").iterdir())) == int(printed.split()[1])
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.jpg"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("fresh_timm")
 def test_another_backbone_in_the_command(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As docs/how-to/another-backbone.md has it, with a small network."""
@@ -119,7 +121,10 @@ def test_another_backbone_in_the_command(images: Path, tmp_path: Path, monkeypat
     (command,) = re.findall(r"^PYTHONPATH=examples cutler maskcut (.*?)\n```", page, re.MULTILINE | re.DOTALL)
     words = [word for word in command.replace("\\\n", " ").split() if not word.startswith(("input=", "output="))]
     small = ["maskcut.features.name=vit_tiny_patch16_224", "maskcut.fixed_size=160", "crf.backend=none"]
-    launch("maskcut", [*words, *small, f"input={images}", f"output={tmp_path / 'out'}", "num_workers=0", "trainer=cpu"])
+    launch(
+        "maskcut",
+        [*words, *small, f"input={images / 'a.png'}", f"output={tmp_path / 'out'}", "num_workers=0", "trainer=cpu"],
+    )
     assert {one["file_name"] for one in json.loads((tmp_path / "out" / "annotations.json").read_text())["images"]}
 
 
@@ -149,3 +154,10 @@ def test_another_generator(run, images: Path, tmp_path: Path) -> None:
 def test_readme_lists_all() -> None:
     listed = (EXAMPLES / "README.md").read_text()
     assert {f"({path.name})" for path in EXAMPLES.glob("*.py")} <= set(re.findall(r"\(\w+\.py\)", listed))
+
+
+def test_another_detector(run, tmp_path: Path) -> None:
+    write_scenes(tmp_path / "images", 2, SceneParams(height=96, width=128), seed=0)
+    printed = run("another_detector", tmp_path / "images", tmp_path / "annotations.json", tmp_path / "out", "2", "96")
+    assert [line.split(":")[0] for line in printed.splitlines()[-2:]] == ["bbox", "segm"]
+    assert json.loads((tmp_path / "out" / "predictions.json").read_text()) != []

@@ -15,6 +15,7 @@ from cutler_pl.errors import InputError
 from cutler_pl.media.camera import open_video
 from cutler_pl.media.tracking import Tracker
 from cutler_pl.models import Detector, DetectorMetadata, load_detector
+from cutler_pl.models.backends import Backend, choose_backend
 from cutler_pl.models.detections import CompactPrediction
 from cutler_pl.models.predictions import best_first, encode_masks
 from cutler_pl.models.tiled import EncodedPrediction, TiledDetector
@@ -47,22 +48,41 @@ class CutLER:
         return f"CutLER({parts}, on {self.device})"
 
     @classmethod
-    def from_pretrained(cls, source: str | Path, *, device: str | torch.device = "auto", **options: Any) -> "CutLER":
+    def from_pretrained(
+        cls,
+        source: str | Path,
+        *,
+        device: str | torch.device = "auto",
+        backend: str | Backend = "torch",
+        exported: str | Path | None = None,
+        **options: Any,
+    ) -> "CutLER":
         """Load a detector; its architecture and classes are read off the file.
 
         Args:
             source: A released name (`cutler_cascade_final`), a .ckpt, .pth, .pkl or .safetensors file with our or
                 detectron2's names, an https address, or a repository `owner/name` of the Hugging Face hub.
-            device: `auto` is the GPU if there is one, else the CPU.
+            device: `auto` is the GPU if there is one, else the CPU; the CPU with another backend than `torch`.
+            backend: What computes the networks: `torch`, `onnx` (onnxruntime) or `openvino`; the two need the extra
+                `export` and run on a CPU.
+            exported: Folder that `cutler export` wrote of the same weights; None exports them once, into a cache.
             **options: Options of inference that replace the file's: `score_threshold`, `nms_threshold`,
                 `max_detections`, `min_size_test`, `max_size_test`; see `DetectorConfig`.
 
         Raises:
             CheckpointError: The file cannot be had or read, or holds no detector.
-            ConfigError: An option does not exist or contradicts the file, or there is no such device.
+            ConfigError: An option does not exist or contradicts the file, or there is no such device or backend.
+            OptionalDependencyError: The package of the backend is missing.
+            OutputWriteError: The exported networks cannot be cached.
         """
+        chosen = choose_backend(backend)
+        if device == "auto" and backend != "torch":
+            device = "cpu"
         device = choose_device(device)
-        return cls(*load_detector(source, **options), device=device)
+        chosen.check(device)
+        detector, metadata = load_detector(source, **options)
+        chosen.install(detector.eval(), exported=exported)
+        return cls(detector, metadata, device=device)
 
     def predict(
         self,

@@ -1,6 +1,7 @@
 """MaskCut that people call: pseudo-masks of an image without a label."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import fields
 from pathlib import Path
 from typing import cast
@@ -18,9 +19,10 @@ from cutler_pl.generators import build_generator
 from cutler_pl.maskcut import MaskCutParams
 from cutler_pl.maskcut.backbones import build_extractors
 from cutler_pl.maskcut.encoding import encode_masks
-from cutler_pl.maskcut.generator import MaskCutGenerator
+from cutler_pl.maskcut.features import FeatureExtractor
+from cutler_pl.maskcut.generator import Generator, MaskCutGenerator
 from cutler_pl.maskcut.params import AnnotationParams
-from cutler_pl.maskcut.predictor import MaskPredictor
+from cutler_pl.maskcut.predictor import Extractor, MaskPredictor
 from cutler_pl.ops.boxes import xywh_to_xyxy
 from cutler_pl.ops.resize import resize_to_square
 from cutler_pl.runtime.ranges import FLAG, check
@@ -43,7 +45,7 @@ class MaskCut:
             takes several backbones with weights of their own.
 
     Raises:
-        ConfigError: There is no such option, generator or device, or `params`, which are MaskCut's, go to another one.
+        ConfigError: There is no such option, generator or device, or `params` or `weights` do not go with it.
         CheckpointError: The weights cannot be had, or do not fit.
     """
 
@@ -63,28 +65,77 @@ class MaskCut:
             )
         check("crf", crf, FLAG)
         option, chosen = read_maskcut_option(name), read_generator_option(generator, name)
+        backbones = chosen.get("maskcut", {}).get("backbones")
+        if params is not None and generator != MaskCutGenerator.name:
+            raise ConfigError(f"params are MaskCut's; generator={generator} has options of its own, so leave them out")
+        if weights is not None and backbones is not None:
+            raise ConfigError(f"weights are of one backbone; generator={generator} takes several, so leave them out")
         self.name = name
         self.device = choose_device(device)
         if weights is not None:
             option["features"]["weights"] = weights
-        backbones = chosen.get("maskcut", {}).get("backbones")
         settings = [option["features"]] if backbones is None else [features_of(entry) for entry in backbones]
-        if generator != MaskCutGenerator.name and params is not None:
-            raise ConfigError(
-                f"params are MaskCut's, and generator={generator} has options of its own; leave params out"
-            )
-        if backbones is not None and weights is not None:
-            raise ConfigError(
-                f"weights are of one backbone, and generator={generator} takes several; leave weights out"
-            )
+        extractors = build_extractors(settings, fixed_size=option["fixed_size"], device=self.device)
         known = {field.name for field in fields(MaskCutParams)}
-        self.params = params or MaskCutParams(**{key: value for key, value in option.items() if key in known})
-        self._side: int = option["fixed_size"]
-        self._predictor = MaskPredictor(
-            build_extractors(settings, fixed_size=self._side, device=self.device),
-            build_generator(chosen["generator"]) or MaskCutGenerator(self.params, solver=option["solver"]),
-            backend="auto" if crf else "none",
-        )
+        params = params or MaskCutParams(**{key: value for key, value in option.items() if key in known})
+        cut = MaskCutGenerator(params, solver=option["solver"])
+        self._set(extractors, build_generator(chosen["generator"]) or cut, fixed_size=option["fixed_size"], crf=crf)
+
+    @classmethod
+    def from_features(
+        cls,
+        extractor: FeatureExtractor,
+        *,
+        name: str,
+        params: MaskCutParams,
+        fixed_size: int,
+        solver: str = "auto",
+        device: str | torch.device = "auto",
+    ) -> "MaskCut":
+        """MaskCut on features of one's own.
+
+        Args:
+            extractor: Computes the patch features, on `device`.
+            name: What they are called.
+            params: Constants of the cut.
+            fixed_size: Side in pixels of the square that images are resized to.
+            solver: As for `maskcut`.
+            device: `auto` is the GPU if there is one, else the CPU.
+        """
+        self = cls.__new__(cls)
+        self.name, self.device = name, choose_device(device)
+        self._set({name: extractor}, MaskCutGenerator(params, solver=solver), fixed_size=fixed_size, crf=True)
+        return self
+
+    def with_params(self, params: MaskCutParams, *, crf: bool = True) -> "MaskCut":
+        """The same features, cut in another way; weights are shared.
+
+        Raises:
+            ConfigError: These masks are not of MaskCut.
+        """
+        other = copy(self)
+        cut = MaskCutGenerator(params, solver=self._cut.solver)
+        other._set(self._extractors, cut, fixed_size=self._side, crf=crf)
+        return other
+
+    @property
+    def params(self) -> MaskCutParams:
+        """Constants of the cut.
+
+        Raises:
+            ConfigError: These masks are of another generator.
+        """
+        return self._cut.params
+
+    @property
+    def _cut(self) -> MaskCutGenerator:
+        if not isinstance(self._generator, MaskCutGenerator):
+            raise ConfigError(f"params are MaskCut's; generator={self._generator.name} has options of its own")
+        return self._generator
+
+    def _set(self, extractors: Mapping[str, Extractor], generator: Generator, *, fixed_size: int, crf: bool) -> None:
+        self._extractors, self._generator, self._side = extractors, generator, fixed_size
+        self._predictor = MaskPredictor(extractors, generator, backend="auto" if crf else "none")
 
     def __repr__(self) -> str:
         return f"MaskCut({self.name!r}, device={str(self.device)!r})"

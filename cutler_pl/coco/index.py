@@ -19,7 +19,7 @@ from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int64
+from jaxtyping import Bool, Float32, Float64, Int64
 
 from cutler_pl.coco.file_names import NAMES_WAY_OUT, leads_out
 from cutler_pl.coco.index_identity import FileState, has_same_content, is_noted, record_source
@@ -38,15 +38,16 @@ _log = get_logger(__name__)
 _BUILDING = ".building"
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _LONGEST_BUILD = 3600.0  # seconds
-FORMAT = 2
+FORMAT = 3
 """Raised with the checks of the records, since an index is not checked again."""
 _ARRAYS: dict[str, tuple[type[np.generic], str, tuple[int, ...]]] = {
     "image_ids": (np.int64, "images", ()), "sizes_hw": (np.int64, "images", (2,)),
     "names": (np.uint8, "characters", ()), "name_offsets": (np.int64, "images and end", ()),
     "object_offsets": (np.int64, "images and end", ()), "boxes_xywh": (np.float64, "objects", (4,)),
     "areas": (np.float64, "objects", ()), "category_ids": (np.int64, "objects", ()),
-    "is_crowd": (np.bool_, "objects", ()), "mask_kinds": (np.uint8, "objects", ()),
-    "mask_bytes": (np.uint8, "bytes", ()), "mask_offsets": (np.int64, "objects and end", ()),
+    "is_crowd": (np.bool_, "objects", ()), "scores": (np.float32, "objects", ()),
+    "mask_kinds": (np.uint8, "objects", ()), "mask_bytes": (np.uint8, "bytes", ()),
+    "mask_offsets": (np.int64, "objects and end", ()),
 }  # fmt: skip
 """Type, first axis and further axes of each array."""
 _OFFSETS = {"name_offsets": "names", "object_offsets": "areas", "mask_offsets": "mask_bytes"}
@@ -60,6 +61,8 @@ class Objects:
     areas: Float64[np.ndarray, " gt"]
     category_ids: Int64[np.ndarray, " gt"]
     is_crowd: Bool[np.ndarray, " gt"]
+    scores: Float32[np.ndarray, " gt"]
+    """From 0 to 1; 1 where the file gives none."""
     segmentations: list[Segmentation | None]
 
 
@@ -112,10 +115,10 @@ class InstanceIndex:
     def objects(self, image: int) -> Objects:
         """Annotations of one image."""
         first, end = self._objects["object_offsets"][image : image + 2]
-        columns = ("boxes_xywh", "areas", "category_ids", "is_crowd")
-        boxes_xywh, areas, category_ids, is_crowd = (np.array(self._objects[name][first:end]) for name in columns)
+        names = ("boxes_xywh", "areas", "category_ids", "is_crowd", "scores")
+        boxes_xywh, areas, category_ids, is_crowd, scores = (np.array(self._objects[n][first:end]) for n in names)
         segmentations = [self._segmentation(i, *self.size_hw(image)) for i in range(first, end)]
-        return Objects(boxes_xywh, areas, category_ids, is_crowd, segmentations)
+        return Objects(boxes_xywh, areas, category_ids, is_crowd, scores, segmentations)
 
     def check_names(self, images: str | Path, annotations: str | Path) -> None:
         """Make sure that all file names are below the image folder.

@@ -30,10 +30,11 @@ CHECK_NAMES = "check_names"
 """Key of the metadata where a file name may lead out of the image folder."""
 
 _KEYS = {"ids": "id", "boxes_xywh": "bbox", "areas": "area", "category_ids": "category_id", "is_crowd": "iscrowd"}
-_COLUMNS = ("boxes_xywh", "areas", "category_ids", "is_crowd", "mask_kinds")
+_COLUMNS = ("boxes_xywh", "areas", "category_ids", "is_crowd", "scores", "mask_kinds")
 _ROW = np.dtype(
     [
         ("boxes_xywh", np.float64, 4), ("areas", np.float64), ("category_ids", np.int64), ("is_crowd", np.bool_),
+        ("scores", np.float32),
         ("mask_kinds", np.uint8), ("mask_length", np.int64), ("mask_size_hw", np.int32, 2), ("has_area", np.bool_),
         ("ids", np.int64), ("images", np.int32),
     ]
@@ -165,6 +166,7 @@ def _append(batch: list[Any], images: _Images, invalid: InvalidRecords, rows: Bi
     table = np.zeros(len(batch), _ROW)
     for column, key in _KEYS.items():
         table[column] = [record[key] for record in whole]
+    table["scores"] = [record.get("score", 1.0) for record in batch]
     table["images"] = positions
     table["mask_kinds"] = [kind for kind, _ in encoded]
     table["mask_length"] = [len(data) for _, data in encoded]

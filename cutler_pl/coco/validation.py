@@ -91,6 +91,8 @@ def annotation_error(annotation: Any) -> str | None:
         return f"{name} has iscrowd {shown(annotation['iscrowd'])}, not 0 or 1"
     if "area" in annotation and not is_finite_number(annotation["area"]):
         return f"{name} has the area {shown(annotation['area'])}, not a number"
+    if "score" in annotation and not _is_share(annotation["score"]):
+        return f"{name} has the score {shown(annotation['score'])}, not a number from 0 to 1"
     error = box_error(annotation.get("bbox")) or segmentation_error(annotation.get("segmentation"))
     return f"{name} {error}" if error else None
 
@@ -242,6 +244,10 @@ def is_finite_number(value: Any) -> bool:
         return isfinite(value)
     real = number is int or (isinstance(value, Real) and number is not bool)
     return real and bool(-float_info.max <= value <= float_info.max)
+
+
+def _is_share(value: Any) -> bool:
+    return is_finite_number(value) and bool(0 <= value <= 1)
 
 
 def _no_id(key: str, record: Mapping[str, Any]) -> str:

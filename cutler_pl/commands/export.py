@@ -1,5 +1,6 @@
-"""Export a detector as an ONNX file, compared with PyTorch before it is moved to its path."""
+"""Export a detector as one ONNX file or as one per network, compared with PyTorch."""
 
+import copy
 import json
 import tempfile
 from pathlib import Path
@@ -13,13 +14,18 @@ from cutler_pl.commands.instantiate import load_detector_from
 from cutler_pl.commands.settings import require
 from cutler_pl.errors import ConfigError, OutputWriteError
 from cutler_pl.images import read_image
-from cutler_pl.models.export import Deviation, compare_onnx, export_onnx, require_export_packages
+from cutler_pl.models import Detector, DetectorMetadata
+from cutler_pl.models.backends import choose_backend
+from cutler_pl.models.backends.onnx_parts import DESCRIPTION, export_parts
+from cutler_pl.models.checkpoint import detector_config
+from cutler_pl.models.export import Deviation, compare_onnx, deviation, export_onnx, require_export_packages
 from cutler_pl.runtime.files import atomic_write
 from cutler_pl.runtime.locks import output_lock
 from cutler_pl.runtime.logging import get_logger
 from cutler_pl.runtime.seeding import generator
 from cutler_pl.runtime.version import VERSION
 from cutler_pl.types import ImageTensor
+from cutler_pl.weights.files import MODEL_CONFIG_KEY
 
 log = get_logger(__name__)
 
@@ -29,10 +35,10 @@ _SAME_BOXES, _SAME_SCORES, _SAME_MASKS = 0.25, 1e-3, 1e-3
 
 
 def run(cfg: DictConfig) -> Path:
-    """Export as `conf/export.yaml` describes; returns the file written.
+    """Export as `conf/export.yaml` describes; returns the file or the folder written.
 
     Raises:
-        ConfigError: A value is missing, or the ending of `output` is not .onnx.
+        ConfigError: A value is missing, or `output` is neither an .onnx file nor a folder for the networks.
         OptionalDependencyError: The extra `export` is not installed.
         OutputWriteError: `output` cannot be written.
         OutputLockedError: Another run writes `output`.
@@ -54,22 +60,38 @@ def _export(cfg: DictConfig, output: Path) -> Path:
     if cfg.max_detections is not None:
         options["max_detections"] = cfg.max_detections
     model, metadata = load_detector_from(cfg, str(cfg.checkpoint), **options)
+    image, model = image.contiguous(), model.eval()
     notes = {"made_by": f"cutler_pl {VERSION}, torch {torch.__version__}", "checkpoint": Path(cfg.checkpoint).name}
+    shown_on = "a generated image" if cfg.image is None else cfg.image
+    if not output.suffix:
+        export_parts(model, output, notes=notes | _described(model, metadata))
+        twin = copy.deepcopy(model)
+        choose_backend("onnx").install(twin, exported=output)
+        _report(deviation(model([image])[0], twin([image])[0]), output, shown_on)
+        return output
     notes |= {name: json.dumps(getattr(metadata, name)) for name in ("category_ids", "class_names")}
     with atomic_write(output) as temporary:
         export_onnx(model, temporary, notes=notes)
-        deviation = compare_onnx(model.eval(), temporary, image.contiguous())
-        _report(deviation, output, "a generated image" if cfg.image is None else cfg.image)
+        _report(compare_onnx(model, temporary, image), output, shown_on)
     return output
 
 
+def _described(model: Detector, metadata: DetectorMetadata) -> dict[str, Any]:
+    ids, names = metadata.category_ids, metadata.class_names
+    return {MODEL_CONFIG_KEY: detector_config(model, category_ids=ids, class_names=names)}
+
+
 def _check_output(output: Path) -> None:
-    """Check before the minutes of the export whether the file can be written."""
-    if output.suffix != ".onnx" or output.is_dir():
-        raise ConfigError(f"output={output}: expected the name of a file ending in .onnx")
+    """Check before the minutes of the export whether the file or folder can be written."""
+    if output.suffix not in ("", ".onnx") or (output.suffix and output.is_dir()):
+        raise ConfigError(
+            f"output={output}: expected the name of a file ending in .onnx, or of a folder for one file per network"
+        )
+    if output.is_dir() and any(output.iterdir()) and not (output / DESCRIPTION).is_file():
+        raise ConfigError(f"output={output}: this folder holds something else; choose another one")
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=output.parent):
+        with tempfile.TemporaryFile(dir=output if output.is_dir() else output.parent):
             pass
     except OSError as error:
         raise OutputWriteError(f"{output}: cannot be written ({error.strerror}); choose another output") from error
@@ -82,14 +104,14 @@ def _generated_image() -> ImageTensor:
     return smooth
 
 
-def _report(deviation: Deviation, output: Path, image: str) -> None:
+def _report(found: Deviation, output: Path, image: str) -> None:
     log.info(
-        f"{output}: on {image} onnxruntime finds {deviation.detections_onnx} detections, "
-        f"PyTorch {deviation.detections}; largest differences: boxes {deviation.boxes:.2g} pixels, "
-        f"scores {deviation.scores:.2g}, labels {deviation.labels}, mask pixels {100 * deviation.mask_pixels:.2g} %"
+        f"{output}: on {image} onnxruntime finds {found.detections_onnx} detections, "
+        f"PyTorch {found.detections}; largest differences: boxes {found.boxes:.2g} pixels, "
+        f"scores {found.scores:.2g}, labels {found.labels}, mask pixels {100 * found.mask_pixels:.2g} %"
     )
-    same_detections = deviation.detections == deviation.detections_onnx and deviation.labels == 0
-    largest = (deviation.boxes / _SAME_BOXES, deviation.scores / _SAME_SCORES, deviation.mask_pixels / _SAME_MASKS)
+    same_detections = found.detections == found.detections_onnx and found.labels == 0
+    largest = (found.boxes / _SAME_BOXES, found.scores / _SAME_SCORES, found.mask_pixels / _SAME_MASKS)
     if not same_detections or max(largest) > 1:
         log.warning(
             f"{output} differs from PyTorch on this image: where scores are close, rounding can change which box wins; "

@@ -28,6 +28,7 @@ class FinishedVideos:
             "checkpoint": file_state(checkpoint) if is_file(checkpoint) else checkpoint,
             "model": detector_config(detector.detector, category_ids=list(detector.category_ids.values())),
             "precision": cfg.trainer.precision,
+            "backend": cfg.backend,
             **{name: cfg[name] for name in names},
         }
 

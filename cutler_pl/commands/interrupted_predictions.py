@@ -62,5 +62,6 @@ def _settings(cfg: DictConfig, model: Detector, files: ImageFiles, category_ids:
         "images": images.hexdigest(),
         "tiles": [cfg.tile, cfg.overlap],
         "precision": cfg.trainer.precision,
+        "backend": cfg.backend,
         "overlays": [cfg.get("overlays"), cfg.get("overlay_score")],
     }

@@ -34,10 +34,11 @@ class PathSetting(NamedTuple):
     name: str
     kind: Kind
     optional: bool = True  # null is accepted, and so is a config without this setting
-    may_be_file: bool = False  # a folder to write, or an image or video of that name
+    file_endings: frozenset[str] = frozenset()  # a folder to write, or a file of one of these endings
 
 
 _CHECKPOINT = PathSetting("checkpoint", Kind.WEIGHTS, optional=False)
+_EXPORTED = PathSetting("exported", Kind.FOLDER)
 _INPUT = PathSetting("input", Kind.IMAGES, optional=False)
 _OUTPUT = PathSetting("output", Kind.OUTPUT_FOLDER, optional=False)
 _OUTPUT_FILE = PathSetting("output", Kind.OUTPUT_FILE, optional=False)
@@ -77,11 +78,13 @@ PATH_SETTINGS: dict[str, tuple[PathSetting, ...]] = {
         PathSetting("images", Kind.FOLDER),
         PathSetting("annotations", Kind.FILE, optional=False),
         _OUTPUT,
+        _EXPORTED,
     ),
     "predict": (
         _CHECKPOINT,
         PathSetting("input", Kind.SOURCES, optional=False),
-        PathSetting("output", Kind.OUTPUT_FOLDER, optional=False, may_be_file=True),
+        PathSetting("output", Kind.OUTPUT_FOLDER, optional=False, file_endings=frozenset(MEDIA_SUFFIXES)),
+        _EXPORTED,
     ),
     "evaluate": (
         PathSetting("checkpoint", Kind.WEIGHTS),
@@ -89,9 +92,16 @@ PATH_SETTINGS: dict[str, tuple[PathSetting, ...]] = {
         PathSetting("annotations", Kind.FILE),
         PathSetting("images", Kind.FOLDER),
         PathSetting("output", Kind.OUTPUT_FOLDER),
+        _EXPORTED,
         _DATASETS,
     ),
-    "export": (_CHECKPOINT, _OUTPUT_FILE, PathSetting("image", Kind.FILE)),
+    "export": (
+        _CHECKPOINT,
+        PathSetting("output", Kind.OUTPUT_FOLDER, optional=False, file_endings=frozenset({".onnx"})),
+        PathSetting("image", Kind.FILE),
+    ),
+    "demo": (_CHECKPOINT,),
+    "serve": (_CHECKPOINT, PathSetting("maskcut.features.weights", Kind.WEIGHTS)),
     "recipe": _RECIPE,
     "prepare_dataset": (
         PathSetting("root", Kind.ANY),
@@ -237,7 +247,7 @@ def _output_error(setting: PathSetting, path: Path) -> CutlerError | None:
         if str(real).startswith(tuple(f"{root}/" for root in _SYSTEM)) or str(real) in _SYSTEM:
             return ConfigError(f"{given}: lies on {real.parts[1]}, which belongs to the system; choose another place")
         if path.exists():
-            may_be_file = setting.may_be_file and path.is_file() and path.suffix.lower() in MEDIA_SUFFIXES
+            may_be_file = path.is_file() and path.suffix.lower() in setting.file_endings
             if setting.kind is Kind.OUTPUT_FOLDER and not path.is_dir() and not may_be_file:
                 return ConfigError(f"{given}: is a file; expected a folder, choose another name")
             if setting.kind is Kind.OUTPUT_FILE and not path.is_file():

@@ -13,7 +13,7 @@ from cutler_pl.coco.failures import FAILURES_NAME, write_failures
 from cutler_pl.coco.schema import Category, Coco, Image, Result
 from cutler_pl.commands.instantiate import build_trainer, load_detector_from
 from cutler_pl.commands.interrupted_predictions import keep_interrupted
-from cutler_pl.commands.predict_device import apply_device, device_of
+from cutler_pl.commands.predict_device import apply_device, computes_bfloat16, device_of
 from cutler_pl.commands.predict_file import predict_image
 from cutler_pl.commands.predict_output import output_file, refuse_other_run
 from cutler_pl.commands.predict_videos import VideoFolder, predict_to_file
@@ -25,6 +25,7 @@ from cutler_pl.data.image_datamodule import ImageFiles
 from cutler_pl.errors import ConfigError, DatasetNotFoundError
 from cutler_pl.media.sources import Sources, find_sources
 from cutler_pl.models import Detector, DetectorMetadata
+from cutler_pl.models.backends import choose_backend
 from cutler_pl.models.tiled import TiledDetector
 from cutler_pl.runtime.distributed import gather, global_rank
 from cutler_pl.runtime.files import write_json
@@ -141,8 +142,12 @@ def load_for_prediction(cfg: DictConfig, *, max_detections: int | None = None) -
     options = inference_options(cfg)
     if max_detections is not None:
         options.setdefault("max_detections", max_detections)
+    device = device_of(cfg)
+    backend = choose_backend(cfg.backend, bfloat16=computes_bfloat16(cfg, device))
+    backend.check(device)
     model, metadata = load_detector_from(cfg, str(cfg.checkpoint), **options)
-    return model.eval(), metadata
+    backend.install(model.eval(), exported=cfg.exported)
+    return model, metadata
 
 
 def inference_options(cfg: DictConfig) -> dict[str, Any]:

@@ -17,7 +17,7 @@ def apply_device(cfg: DictConfig) -> None:
     """Set `trainer` as `device` and `half` say.
 
     Raises:
-        ConfigError: There is no such device, or this CPU does not compute in 16 bits.
+        ConfigError: There is no such device.
     """
     if cfg.device is not None:
         device = choose_device(str(cfg.device))
@@ -26,8 +26,6 @@ def apply_device(cfg: DictConfig) -> None:
             cfg.trainer.devices = 1 if device.type != "cuda" else [device.index or 0]
     if cfg.half:
         on_cpu = device_of(cfg).type == "cpu"
-        if on_cpu and not _computes_bfloat16():
-            raise ConfigError("half=true: this CPU has no bfloat16 arithmetic and would be slower; leave half out")
         cfg.trainer.precision = "bf16-mixed" if on_cpu else "16-mixed"
 
 
@@ -65,6 +63,17 @@ def autocast_of(cfg: DictConfig, device: torch.device) -> AbstractContextManager
     return torch.autocast(device.type, dtype=_AUTOCAST[precision])
 
 
-def _computes_bfloat16() -> bool:
-    """Whether the CPU has instructions for it; without them bfloat16 is emulated."""
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+def computes_bfloat16(cfg: DictConfig, device: torch.device) -> bool:
+    """Whether `trainer.precision` asks a CPU for bfloat16.
+
+    Raises:
+        ConfigError: This CPU has no instructions for it and would emulate it.
+    """
+    if device.type != "cpu" or str(cfg.trainer.precision) != "bf16-mixed":
+        return False
+    if not (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()):
+        asked = "half=true" if cfg.get("half") else "trainer.precision=bf16-mixed"
+        raise ConfigError(
+            f"{asked}: this CPU has no bfloat16 arithmetic (AVX512-BF16 or AMX) and would be slower; leave it out"
+        )
+    return True

@@ -21,6 +21,8 @@ COMMANDS = {
     "self_train": Command(_DETECTORS, "the next round's annotations from a detector's predictions"),
     "predict": Command(_DETECTORS, "boxes and masks of images, videos or a camera, as JSON and overlays"),
     "evaluate": Command(_DETECTORS, "AP and AR against ground truth, with tables and a page"),
+    "demo": Command(_DETECTORS, "a page in the browser: a detector and MaskCut on images that people upload"),
+    "serve": Command(_DETECTORS, "an HTTP API: detections and MaskCut masks of uploaded images as JSON"),
     "export": Command(_DETECTORS, "a detector as one ONNX file"),
     "recipe": Command(_DETECTORS, "several commands in a row, resumable"),
     "prepare_dataset": Command(_DATA, "convert or fetch the annotations of a dataset"),

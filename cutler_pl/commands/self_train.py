@@ -87,6 +87,7 @@ def _parameters(cfg: DictConfig, images: InstanceIndex, options: RoundOptions) -
         KEEP_SCORE: options.keep_score,
         **inference_options(cfg),
         "tiles": [cfg.tile, cfg.overlap],
+        "backend": cfg.backend,
         "num_classes": cfg.num_classes,
         "model": None if cfg.get("model") is None else plain(cfg.model),
     }

@@ -141,11 +141,12 @@ _START = Unused(("model.init", "model.init_from", "model.reset_head"), "the weig
 _LOSSES = Unused(tuple(f"model.detector.{name}" for name in sorted(TRAIN_OPTIONS)), "nothing is trained")
 _DETECTOR = (_START, _LOSSES)
 _TILES = Unused(("overlap",), "tile=null cuts no image", _unset("tile"))
+_EXPORTED = Unused(("exported",), "backend=torch reads no exported networks", _is("backend", "torch"))
 _REFINEMENT = tuple(f"crf.params.{field.name}" for field in fields(CrfParams) if field.name != "min_iou")
 _CUT = ("maskcut.solver", "maskcut.backbones", *(f"maskcut.{field.name}" for field in fields(MaskCutParams)))
 _NO_DETECTOR = (
     "batch_size", "num_workers", "score_threshold", "nms_threshold", "max_detections", "min_size_test",
-    "max_size_test", "tile", "overlap", "num_classes", "model", "trainer", "callbacks",
+    "max_size_test", "tile", "overlap", "backend", "exported", "num_classes", "model", "trainer", "callbacks",
 )  # fmt: skip
 
 UNUSED: dict[str, tuple[Unused, ...]] = {
@@ -202,7 +203,7 @@ UNUSED: dict[str, tuple[Unused, ...]] = {
         Unused(("callbacks.coco_evaluator",), "data/validation=none has no images", _unset("data.validation")),
     ),
     "self_train": (
-        *_RUN, *_DETECTOR, _TILES,
+        *_RUN, *_DETECTOR, _TILES, _EXPORTED,
         Unused(
             (*_NO_DETECTOR, "checkpoint", "images", "keep_score"),
             "predictions= are merged as they are",
@@ -210,12 +211,12 @@ UNUSED: dict[str, tuple[Unused, ...]] = {
         ),
     ),
     "predict": (
-        *_RUN, *_DETECTOR, _TILES,
+        *_RUN, *_DETECTOR, _TILES, _EXPORTED,
         Unused(("overlay_score",), "overlays=false draws nothing", _unset("overlays", "track")),
         Unused(("show",), "overlays=false draws nothing", _unset("overlays")),
     ),
     "evaluate": (
-        _OUTPUT_DIR, _LOGGER, _TRAINING, *_DETECTOR, _TILES,
+        _OUTPUT_DIR, _LOGGER, _TRAINING, *_DETECTOR, _TILES, _EXPORTED,
         Unused(_NO_DETECTOR, "predictions= are measured as they are", _set("predictions")),
         Unused(("eval.datasets", "paths.datasets"), "annotations= replaces the catalogue", _set("annotations")),
         Unused(("images", "dataset"), "the catalogue says it of its datasets", _unset("annotations")),
@@ -226,6 +227,8 @@ UNUSED: dict[str, tuple[Unused, ...]] = {
         ),
         Unused(("eval.per_category",), "eval.class_agnostic=true has one category", _set("eval.class_agnostic")),
     ),
+    "demo": _PATHS,
+    "serve": _PATHS,
     "export": (*_PATHS, *_DETECTOR),
     "recipe": (
         _OUTPUT_DIR,

@@ -3,10 +3,10 @@
 A name may hold patterns: `*` is one part of it, `**` at the end any number of parts.
 """
 
-from collections.abc import Mapping
-from typing import Any, get_args
+from typing import get_args
 
 from cutler_pl.commands.registry import COMMANDS
+from cutler_pl.commands.value_rules import Free, Group, Rules, fields_of
 from cutler_pl.data.loader import LoaderParams
 from cutler_pl.data.training_set import TrainingSet
 from cutler_pl.data.transforms import TrainTransformParams
@@ -16,6 +16,7 @@ from cutler_pl.discovery.options import DiscoverOptions
 from cutler_pl.evaluation import EvalParams
 from cutler_pl.maskcut.crf.params import CrfName
 from cutler_pl.maskcut.params import MaskCutParams, SolverName
+from cutler_pl.models.backends import BACKENDS
 from cutler_pl.models.config import DetectorConfig
 from cutler_pl.ops.tiles import TileParams
 from cutler_pl.pseudo_masks.options import JobShard, RunOptions
@@ -30,43 +31,13 @@ from cutler_pl.runtime.ranges import (
     Integer,
     ListOf,
     Number,
-    Rule,
     Text,
     optional,
     rules_of,
 )
 from cutler_pl.self_training import RoundOptions
-
-
-class Group(Rule):
-    """Settings below a name."""
-
-    expected = "settings below this name, or an option of the group"
-
-    def read(self, value: Any) -> Any:
-        """The settings."""
-        if not isinstance(value, Mapping):
-            raise ValueError(value)  # noqa: TRY004  # `check` makes the error of it
-        return value
-
-
-class Free(Rule):
-    """A path, or what belongs to another package or is checked where it is used; anything below it, too."""
-
-    expected = "anything"
-
-    def read(self, value: Any) -> Any:
-        """The value."""
-        return value
-
-
-Rules = Mapping[str, Rule]
-
-
-def fields_of(prefix: str, *owners: Any) -> Rules:
-    """The rules of parameter classes under the names of their settings."""
-    return {f"{prefix}{name}": rule for owner in owners for name, rule in rules_of(owner).items()}
-
+from cutler_pl.web.api.options import ServerOptions
+from cutler_pl.web.demo.options import DemoOptions
 
 _GROUP, FREE, _TEXT = Group(), Free(), Text()
 _SEED = Integer()
@@ -116,13 +87,14 @@ _MASKCUT: Rules = {
     "maskcut.features": _GROUP,
     "maskcut.backbones": optional(ListOf(AnyOf((_TEXT, _GROUP)))),
 }
+_INFERENCE_OPTIONS = ("score_threshold", "nms_threshold", "max_detections", "min_size_test", "max_size_test")
 _INFERENCE: Rules = {
     **_ALL,
     **_TRAINER,
     **_MODEL,
-    **{name: optional(_DETECTOR[name]) for name in ("score_threshold", "nms_threshold")},
-    **{name: optional(_DETECTOR[name]) for name in ("max_detections", "min_size_test", "max_size_test")},
+    **{name: optional(_DETECTOR[name]) for name in _INFERENCE_OPTIONS},
     **_TILES,
+    "backend": Choice(tuple(BACKENDS)),
     "batch_size": COUNT,
     "num_workers": Integer(),
 }
@@ -257,6 +229,17 @@ VALUE_SETTINGS: dict[str, Rules] = {
         "eval.datasets": optional(AnyOf((ListOf(_TEXT, 0), _TEXT))),
         "eval.ap_max_dets": optional(COUNT),
         "eval.per_category": FLAG,
+    },
+    "demo": {**_ALL, **fields_of("", DemoOptions), "backbones": optional(ListOf(_TEXT, 0)), "device": _TEXT},
+    "serve": {
+        **_ALL,
+        **_MASKCUT,
+        **fields_of("", ServerOptions),
+        **{name: optional(_DETECTOR[name]) for name in _INFERENCE_OPTIONS},
+        "maskcut": _GROUP,
+        "host": _TEXT,
+        "port": Integer(0, 65_535),
+        "device": _TEXT,
     },
     "export": {**_ALL, **_MODEL, "max_detections": optional(_DETECTOR["max_detections"])},
     "recipe": _RECIPE,

@@ -15,7 +15,8 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError
 
 from cutler_pl.commands.paths import PATH_SETTINGS
-from cutler_pl.commands.value_settings import FREE, VALUE_SETTINGS, Free, Group, Rules
+from cutler_pl.commands.value_rules import Free, Group, Rules
+from cutler_pl.commands.value_settings import FREE, VALUE_SETTINGS
 from cutler_pl.errors import ConfigError
 from cutler_pl.models.config import DetectorConfig
 from cutler_pl.runtime.ranges import FLAG, Choice, Rule, Text, check, rules_of

@@ -18,7 +18,7 @@ from cutler_pl.errors import ConfigError
 from cutler_pl.ops.boxes import masks_to_boxes
 from cutler_pl.ops.groups import effective_group_size
 from cutler_pl.runtime.seeding import generator
-from cutler_pl.types import ImageTensor, Target
+from cutler_pl.types import ImageTensor, Target, target_scores
 
 _COPY_PASTE, _TRANSFORMS = 1, 2  # part of the keys: these draws and the loader's are independent
 _BOTH = ["input", "mask"]
@@ -123,4 +123,5 @@ def transform(
         return image, target
     visible: Tensor = masks.any(dim=2).any(dim=1)
     masks = masks[visible]
-    return image, {**target, "masks": masks, "labels": target["labels"][visible], "boxes": masks_to_boxes(masks)}
+    labels, scores = target["labels"][visible], target_scores(target)[visible]
+    return image, {**target, "masks": masks, "labels": labels, "scores": scores, "boxes": masks_to_boxes(masks)}

@@ -26,7 +26,7 @@ from cutler_pl.errors import ConfigError
 from cutler_pl.ops.boxes import masks_to_boxes
 from cutler_pl.ops.masks import mask_intersections
 from cutler_pl.runtime.ranges import Number, Share, check_fields
-from cutler_pl.types import ImageTensor, Target
+from cutler_pl.types import ImageTensor, Target, target_scores
 
 SizeHW = tuple[int, int]
 Window = tuple[EllipsisType, slice, slice]
@@ -149,6 +149,7 @@ class _Pasted:
     left_over: Bool[Tensor, " gt"]
     copies: Bool[Tensor, "boxes h w"]
     labels: Int64[Tensor, " boxes"]
+    scores: Float[Tensor, " boxes"]
     kept: Bool[Tensor, " boxes"]
     window: Window
 
@@ -159,7 +160,8 @@ class _Pasted:
         new_masks[self.window] = self.copies[rows]
         masks = torch.cat([self.masks[old], new_masks])
         labels = torch.cat([target["labels"][old], self.labels[rows]])
-        return {**target, "masks": masks, "labels": labels, "boxes": masks_to_boxes(masks)}
+        scores = torch.cat([target_scores(target)[old], self.scores[rows]])
+        return {**target, "masks": masks, "labels": labels, "scores": scores, "boxes": masks_to_boxes(masks)}
 
 
 def _paste(
@@ -183,7 +185,9 @@ def _paste(
 
     masks = target["masks"].clone()
     masks[window] &= ~covered
-    return _Pasted(new_image, masks, masks.any(dim=2).any(dim=1), copies, source["labels"][chosen], kept, window)
+    left_over = masks.any(dim=2).any(dim=1)
+    labels, scores = source["labels"][chosen], target_scores(source)[chosen]
+    return _Pasted(new_image, masks, left_over, copies, labels, scores, kept, window)
 
 
 def _indices(flags: Sequence[bool]) -> list[int]:

@@ -94,6 +94,7 @@ class InstanceDataset(Dataset[Sample]):
             "boxes": boxes[visible],
             "labels": torch.tensor(labels, dtype=torch.int64),
             "masks": masks,
+            "scores": torch.from_numpy(objects.scores[counted[visible]]),
             "image_id": int(index.image_ids[image_index]),
         }
         return apply_image(torch.from_numpy(pixels).permute(2, 0, 1), params).contiguous(), target

@@ -8,7 +8,7 @@ shifting them before suppression, which with 80 classes rounds their coordinates
 
 import logging
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -16,11 +16,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cutler_pl.models.detector import Detector
 from cutler_pl.runtime.imports import require
-from cutler_pl.types import ImageTensor
+from cutler_pl.types import ImageTensor, Prediction
 
 OPSET = 18
 INPUT = "image"
@@ -36,12 +37,12 @@ _EXAMPLE_HW = (60, 80)
 
 
 class Deviation(NamedTuple):
-    """How far an ONNX file is from the detector it was made of, on one image."""
+    """How far a runtime's detections are from those of PyTorch, on one image."""
 
     detections: int
     """What the detector finds."""
     detections_onnx: int
-    """What the file finds; the rest compares each detection with the file's nearest box, since the order of almost
+    """What the other finds; the rest compares each detection with the nearest box there, since the order of almost
     equal scores is chance."""
     boxes: float
     """Largest difference of a coordinate, in pixels."""
@@ -87,22 +88,43 @@ def export_onnx(detector: Detector, path: str | Path, *, notes: Mapping[str, str
     Raises:
         OptionalDependencyError: A package of the extra `export` is missing.
     """
-    require_export_packages()
-    optimizer: Any = require("onnxscript.optimizer", extra="export", purpose="the ONNX export")
     twin = Detector(replace(detector.config, compile_backbone=False))
     twin.load_state_dict(detector.state_dict())
-    sides = {1: torch.export.Dim.DYNAMIC, 2: torch.export.Dim.DYNAMIC}
+    program = export_program(
+        _OneImage(twin.eval()),
+        torch.zeros(3, *_EXAMPLE_HW, dtype=torch.uint8),
+        (1, 2),
+        input_name=INPUT,
+        output_names=tuple(OUTPUTS),
+    )
+    program.model.metadata_props.update({INPUT: _INPUT_NOTE, **OUTPUTS, **(notes or {})})
+    program.save(str(path), external_data=False)
+
+
+def export_program(
+    module: nn.Module, example: Tensor, dynamic: Iterable[int], *, input_name: str, output_names: Sequence[str]
+) -> Any:
+    """A module of one input as an ONNX program of torch's exporter.
+
+    Args:
+        module: In eval mode.
+        example: An input; sizes of 1 are constants of the graph.
+        dynamic: Axes of the input that may have any size.
+        input_name: In the file.
+        output_names: In the file.
+
+    Raises:
+        OptionalDependencyError: A package of the extra `export` is missing.
+    """
+    require_export_packages()
+    optimizer: Any = require("onnxscript.optimizer", extra="export", purpose="the ONNX export")
+    sizes = (dict.fromkeys(dynamic, torch.export.Dim.DYNAMIC),)
     with _silenced():
-        traced = torch.export.export(
-            _OneImage(twin.eval()),
-            (torch.zeros(3, *_EXAMPLE_HW, dtype=torch.uint8),),
-            dynamic_shapes={INPUT: sides},
-            strict=False,
-        )
+        traced = torch.export.export(module, (example,), dynamic_shapes=sizes, strict=False)
         program = torch.onnx.export(
             traced,
-            input_names=[INPUT],
-            output_names=list(OUTPUTS),
+            input_names=[input_name],
+            output_names=list(output_names),
             opset_version=OPSET,
             dynamo=True,
             optimize=False,  # its rewriting takes most of the time and leaves the runtime's own speed as it is
@@ -112,8 +134,7 @@ def export_onnx(detector: Detector, path: str | Path, *, notes: Mapping[str, str
     optimizer.inline(program.model)
     optimizer.fold_constants(program.model)
     optimizer.remove_unused_nodes(program.model)
-    program.model.metadata_props.update({INPUT: _INPUT_NOTE, **OUTPUTS, **(notes or {})})
-    program.save(str(path), external_data=False)
+    return program
 
 
 def compare_onnx(detector: Detector, path: str | Path, image: ImageTensor) -> Deviation:
@@ -131,21 +152,33 @@ def compare_onnx(detector: Detector, path: str | Path, image: ImageTensor) -> De
     options = runtime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    found = dict(zip(OUTPUTS, session.run(list(OUTPUTS), {INPUT: image.numpy()}), strict=True))
+    arrays = session.run(list(OUTPUTS), {INPUT: image.numpy()})
+    boxes, scores, labels, masks = (torch.from_numpy(array) for array in arrays)
     (prediction,) = detector([image])
-    boxes, scores, labels = (prediction[name].numpy() for name in ("boxes", "scores", "labels"))
-    counts = len(boxes), len(found["boxes"])
+    return deviation(prediction, Prediction(boxes=boxes, scores=scores, labels=labels, masks=masks))
+
+
+def deviation(prediction: Prediction, found: Prediction) -> Deviation:
+    """How far the second of two predictions of one image is from the first."""
+    boxes, scores, labels, masks = _arrays(prediction)
+    other_boxes, other_scores, other_labels, other_masks = _arrays(found)
+    counts = len(boxes), len(other_boxes)
     if 0 in counts:
         return Deviation(*counts, boxes=0.0, scores=0.0, labels=0, mask_pixels=0.0)
-    distances = np.abs(boxes[:, None] - found["boxes"]).max(axis=2) + (labels[:, None] != found["labels"])
+    distances = np.abs(boxes[:, None] - other_boxes).max(axis=2) + (labels[:, None] != other_labels)
     nearest = distances.argmin(axis=1)
     return Deviation(
         *counts,
-        boxes=float(np.abs(boxes - found["boxes"][nearest]).max()),
-        scores=float(np.abs(scores - found["scores"][nearest]).max()),
-        labels=int((labels != found["labels"][nearest]).sum()),
-        mask_pixels=float((prediction["masks"].numpy() != found["masks"][nearest]).mean()),
+        boxes=float(np.abs(boxes - other_boxes[nearest]).max()),
+        scores=float(np.abs(scores - other_scores[nearest]).max()),
+        labels=int((labels != other_labels[nearest]).sum()),
+        mask_pixels=float((masks != other_masks[nearest]).mean()),
     )
+
+
+def _arrays(prediction: Prediction) -> tuple[NDArray[Any], ...]:
+    tensors = prediction["boxes"], prediction["scores"], prediction["labels"], prediction["masks"]
+    return tuple(tensor.numpy() for tensor in tensors)
 
 
 @contextmanager

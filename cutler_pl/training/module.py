@@ -18,7 +18,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from cutler_pl.errors import ConfigError, TrainingDivergedError
-from cutler_pl.models.detections import CompactPrediction
+from cutler_pl.models.protocol import AnyDetector, CompactPrediction, EncodedPrediction
 from cutler_pl.runtime import signals
 from cutler_pl.runtime.distributed import world_size
 from cutler_pl.runtime.logging import get_logger
@@ -44,11 +44,10 @@ EvalBatch = Sequence[Sequence[Any]]
 
 
 class DetectorModule(L.LightningModule):
-    """Trains and runs a detector of `cutler_pl.models`, or any module with the same calls.
+    """Trains and runs a detector of `cutler_pl.models`, or any other that is an `AnyDetector`.
 
     Args:
-        model: `model(images, targets)` gives a dict of losses, `model.predict(images)` predictions with small masks;
-            `model.reseed(keys)`, with one key per image, is optional.
+        model: The detector, see `models/protocol.py`.
         optimizer: Builds the optimizer from the model; None for a module that only predicts.
         scheduler: Builds the schedule from the optimizer, stepped once per step.
         model_config: How to build the model, from `detector_config`; stored in every checkpoint.
@@ -156,11 +155,10 @@ class DetectorModule(L.LightningModule):
                 self._norm_statistics.put_back()
         self.log("train/nonfinite_steps", float(self.nonfinite_steps))
 
-    def predict_step(self, batch: EvalBatch, *_: Any) -> list[CompactPrediction]:
+    def predict_step(self, batch: EvalBatch, *_: Any) -> Sequence[CompactPrediction | EncodedPrediction]:
         """Predictions for the images of a batch, in the pixels of each image."""
         images, _metas = batch
-        predictions: list[CompactPrediction] = cast(Any, self.model).predict(images)
-        return predictions
+        return cast(AnyDetector, self.model).predict(images)
 
     validation_step = predict_step  # type: ignore[assignment]  # Lightning passes any output to the callbacks
 

@@ -163,7 +163,8 @@ def _row(key: Key, prefix: str) -> list[str]:
 
 def _table(head: list[str], rows: list[list[str]]) -> str:
     cells = "".join(f"<th>{title}</th>" for title in head)
-    body = "\n".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
+    lines = ("".join(f"<td>{cell}</td>" for cell in row[1:]) for row in rows)
+    body = "\n".join(f'<tr><td class="whole">{row[0]}</td>{line}</tr>' for row, line in zip(rows, lines, strict=True))
     return f"<table>\n<thead><tr>{cells}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>"
 
 

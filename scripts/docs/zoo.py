@@ -42,7 +42,7 @@ def detectors() -> str:
 
 def _packaged(name: str) -> File:
     return File(
-        f"`{name}`",
+        f"`{name}`{{ .whole }}",
         "small class-agnostic cascade, in this package, from [composed scenes](../start_weights.md); a demonstration",
         "none",
         f"{PACKAGED[name].stat().st_size / 1e6:.1f} MB, half precision",
@@ -52,7 +52,7 @@ def _packaged(name: str) -> File:
 
 
 def _released(name: str) -> File:
-    link, evaluate = f"[`{name}`]({RELEASED[name]})", f"cutler evaluate checkpoint={name} eval="
+    link, evaluate = f"[`{name}`]({RELEASED[name]}){{ .whole }}", f"cutler evaluate checkpoint={name} eval="
     if percent := re.fullmatch(r"cutler_(?:semi|fully)_(\d+)perc", name):
         box, mask = semi_supervised().methods["CutLER"][int(percent[1])]
         what = f"80-class cascade, from CutLER's weights and {percent[1]} % of COCO's labels"
@@ -115,24 +115,21 @@ def datasets_tree() -> str:
     """The datasets folder as a tree, with the name in the catalogue behind each path."""
     paths: dict[str, list[str]] = {}
     for name, info in CATALOG.items():
-        paths.setdefault(info.images + "/", []).append(name)
-        paths.setdefault(info.annotations, []).append(name)
+        several = re.sub(r"^coco_semi_\d+$", "coco_semi_…", name)
+        for path in (f"{info.images}/", re.sub(r"/\d+perc_", "/{K}perc_", info.annotations)):
+            names = paths.setdefault(path, [])
+            names += [] if several in names else [several]
     lines = ["<datasets>/"]
     for top in sorted({path.split("/")[0] for path in paths}):
-        lines.append(f"  {top}/")
-        for path in sorted(path for path in paths if path.startswith(f"{top}/")):
-            below = path.removeprefix(f"{top}/") or "(images)"
-            lines.append(f"    {below:<62} {_short(paths[path])}".rstrip())
+        below = {path.removeprefix(f"{top}/"): names for path, names in paths.items() if path.startswith(f"{top}/")}
+        lines.append(f"  {top + '/':<60}{'images of ' + ' '.join(below.pop('')) if '' in below else ''}".rstrip())
+        for path, names in sorted(below.items()):
+            lines.append(f"    {path:<58}{'images of ' * path.endswith('/')}{' '.join(names)}")
     return "```text\n" + "\n".join(lines) + "\n```"
 
 
 def _pair(numbers: Sequence[float]) -> str:
     return " \\| ".join(map(str, numbers))
-
-
-def _short(names: list[str]) -> str:
-    semi = [name for name in names if name.startswith("coco_semi_")]
-    return " ".join([name for name in names if name not in semi] + (["coco_semi_…"] if len(semi) > 1 else semi))
 
 
 def _size(kind: str, num_classes: int) -> str:

@@ -40,6 +40,15 @@ def test_the_index_holds_what_the_file_says(tmp_path: Path) -> None:
     assert empty.segmentations == []
 
 
+def test_scores_are_indexed(tmp_path: Path) -> None:
+    """In the order of the images; without a score it is 1."""
+    coco = small_coco()
+    for record, score in zip(coco["annotations"][:3], (0.25, 0, 1), strict=True):
+        record["score"] = score
+    index = open_index(write(tmp_path / "x.json", coco))
+    assert [index.objects(i).scores.tolist() for i in range(3)] == [[0, 1], [0.25, 1], []]
+
+
 def test_index_empty_file(tmp_path: Path) -> None:
     index = open_index(write(tmp_path / "x.json", {"images": [], "annotations": [], "categories": []}))
     assert len(index) == 0
@@ -107,6 +116,10 @@ INVALID = {
         "annotations": [annotation(5, 9, rle.encode(mask(1, 4, 1, 5)))]
     },
     "annotation 5 has the box None": {"annotations": [annotation(5, 9, None, bbox=None)]},
+    "annotation 5 has the score 1.5, not a number from 0 to 1": {"annotations": [annotation(5, 9, None, score=1.5)]},
+    "annotation 5 has the score -0.1, not": {"annotations": [annotation(5, 9, None, score=-0.1)]},
+    "annotation 5 has the score nan, not": {"annotations": [annotation(5, 9, None, score=float("nan"))]},
+    "annotation 5 has the score 'high', not": {"annotations": [annotation(5, 9, None, score="high")]},
     r"annotation 5 \(image 9\) has run lengths that do not add up": {
         "annotations": [annotation(5, 9, {"size": [30, 20], "counts": "zz"})]
     },

@@ -115,7 +115,7 @@ def test_split_touching_objects(tmp_path: Path, tile: str) -> None:
     [
         ("promerge", {"seeds"}),
         ("uniap", {"levels"}),
-        ("hassod", {"levels", "number", "parent"}),
+        ("hassod", {"number", "parent"}),
         ("votecut", {"votes"}),
     ],
 )

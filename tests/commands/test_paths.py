@@ -128,7 +128,7 @@ def refused(command: str, *overrides: str) -> str:
 def test_output_over_input_is_refused(tmp_path: Path, link: str) -> None:
     """A file to be written is no file that is read, under whatever name."""
     source = tmp_path / "source"
-    for name in ("config.yaml", "run.json", "annotations.json", "a.pth"):
+    for name in ("config.yaml", "run.json", "annotations.json", "a.pth", "a.onnx"):
         (tmp_path / "out").mkdir(exist_ok=True)
         (tmp_path / "out" / name).write_text("{}")
     (tmp_path / "images").mkdir()
@@ -145,7 +145,7 @@ def test_output_over_input_is_refused(tmp_path: Path, link: str) -> None:
     images = f"images={tmp_path}/images"
     cases = {
         "convert_checkpoint": ["source={}", f"output={tmp_path}/out/a.pth"],
-        "export": ["checkpoint={}", f"output={tmp_path}/out/a.pth"],
+        "export": ["checkpoint={}", f"output={tmp_path}/out/a.onnx"],
         "predict": ["checkpoint={}", f"input={tmp_path}/images", f"output={tmp_path}/out"],
         "self_train": ["annotations={}", "checkpoint=a.ckpt", images, f"output={tmp_path}/out"],
         "evaluate": ["annotations={}", "predictions=null", images, f"output={tmp_path}/out"],
@@ -154,7 +154,7 @@ def test_output_over_input_is_refused(tmp_path: Path, link: str) -> None:
         "train": ["data.annotations={}", f"data.{images}", f"paths.output_dir={tmp_path}/out"],
     }
     names = {"predict": "run.json", "self_train": "annotations.json", "evaluate": "config.yaml"}
-    names |= {"merge_shards": "annotations.json", "train": "config.yaml"}
+    names |= {"merge_shards": "annotations.json", "train": "config.yaml", "export": "a.onnx"}
     for command, overrides in cases.items():
         given = linked(names.get(command, "a.pth"))
         sentence = refused(command, *(override.format(given) for override in overrides))

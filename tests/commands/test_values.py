@@ -14,7 +14,8 @@ from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
 from cutler_pl.commands.paths import PATH_SETTINGS
 from cutler_pl.commands.registry import COMMANDS
-from cutler_pl.commands.value_settings import VALUE_SETTINGS, Free, Group
+from cutler_pl.commands.value_rules import Free, Group
+from cutler_pl.commands.value_settings import VALUE_SETTINGS
 from cutler_pl.commands.values import check_values, settings_of
 from cutler_pl.errors import ConfigError
 from cutler_pl.maskcut.crf.backends import CRF_BACKENDS

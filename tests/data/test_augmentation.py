@@ -98,11 +98,13 @@ def test_masks_follow_scale_jitter() -> None:
 
 def test_objects_outside_the_frame_are_dropped() -> None:
     images, targets = batch(1)
+    targets[0]["scores"] = targets[0]["labels"] / 10
     enlarge = RandomAffine(degrees=0.0, scale=(4.0, 4.0), p=1.0)
     (image,), (target,) = BatchAugmentation(scale_jitter=enlarge)(images, targets, **KEY)
     assert image.shape == (3, 60, 80)
     assert target["masks"].any(dim=2).any(dim=1).all()
     assert len(target["labels"]) < 2
+    assert torch.equal(target["scores"], target["labels"] / 10)
 
 
 @pytest.mark.parametrize("options", [{"color_jitter": ColorJitter(0.9, 0.9, 0.9, 0.5)}, {

@@ -231,3 +231,25 @@ def test_result_stays_on_device() -> None:
 def test_refuse_invalid_settings(settings: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match=r"augment\.copy_paste"):
         CopyPasteParams(**settings)
+
+
+def test_scores_go_with_the_copies() -> None:
+    """What has none counts as 1."""
+    source, target = target_of(rectangle(0, 4, 0, 4), rectangle(0, 4, 5, 9)), target_of(rectangle(5, 8, 0, 4))
+    source["scores"] = torch.tensor([0.25, 0.5])
+    images, plan = [plain(0), plain(200)], [Paste(1, (1,), (8, 10), (0, 0)), None]
+    _, (pasted, kept) = apply_plan(images, [target, source], plan, PASTE_ALL)
+    assert pasted["scores"].tolist() == [1, 0.5]
+    assert kept is source
+    _, (pasted, _) = apply_plan(images, [source, target], [Paste(1, (0,), (8, 10), (0, 0)), None], PASTE_ALL)
+    assert pasted["scores"].tolist() == [0.25, 0.5, 1]
+
+
+def test_scores_of_covered_objects_go() -> None:
+    covered, source = target_of(rectangle(0, 4, 0, 4), rectangle(6, 8, 6, 8)), target_of(rectangle(0, 5, 0, 5))
+    covered["scores"], source["scores"] = torch.tensor([0.1, 0.2]), torch.tensor([0.3])
+    plan = [Paste(1, (0,), (8, 10), (0, 0)), None]
+    _, (pasted, _) = apply_plan(
+        [plain(0), plain(200)], [covered, source], plan, CopyPasteParams(ratio_min=1.0, max_ioa=10.0)
+    )
+    assert pasted["scores"].tolist() == pytest.approx([0.2, 0.3])

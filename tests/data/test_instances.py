@@ -73,6 +73,19 @@ def test_drop_crowds_and_vanished_objects(make_folder: Callable[..., Any]) -> No
     assert bool(target["masks"].any())
 
 
+def test_scores_stay_with_their_objects(make_folder: Callable[..., Any]) -> None:
+    folder = make_folder([(60, 60)], objects=4)
+    for record, score in zip(folder.coco["annotations"], (0.25, 0.5, 0.75), strict=False):
+        record["score"] = score
+    folder.coco["annotations"][0]["iscrowd"] = 1
+    folder.coco["annotations"][1]["segmentation"] = [[50.1, 50.1, 50.2, 50.1, 50.2, 50.2]]
+    folder.rewrite()
+    target = read(dataset(folder.images, folder.annotations), 0).target
+    assert target is not None
+    assert target["scores"].tolist() == [0.75, 1]
+    assert target["scores"].dtype == torch.float32
+
+
 def test_loader_processes_share_pixels_and_masks(make_folder: Callable[..., Any]) -> None:
     """They are allocated where the parent reads them, so that sending copies nothing."""
     folder = make_folder([(24, 40)] * 2)

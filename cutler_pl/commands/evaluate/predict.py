@@ -104,4 +104,5 @@ def _settings(cfg: DictConfig, task: Task, digest: str | None) -> dict[str, Any]
         "options": {"max_detections": task.max_detections} | inference_options(cfg),
         "tiles": [cfg.tile, cfg.overlap],
         "precision": cfg.trainer.precision,
+        "backend": cfg.backend,
     }

@@ -1,0 +1,1 @@
+"""A page in the browser to try MaskCut and a detector: `cutler demo`."""
