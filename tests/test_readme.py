@@ -27,7 +27,9 @@ def commands(page: str) -> Iterator[str]:
 
 
 COMMANDS = list(commands("README.md"))
-PAGES = ("datasets", "evaluation", "generators", "install", "labels", "maskcut", "own-images", "prediction", "usage")
+PAGES = (
+    "datasets", "evaluation", "generators", "install", "labels", "maskcut", "own-images", "prediction", "serve", "usage",
+)  # fmt: skip
 FOLDERS = ("tutorials", "how-to", "explanation")
 GUIDES = (
     *PAGES,

@@ -220,6 +220,7 @@ def test_option_composes_to_working_values(name: str) -> None:
     patch = 8 if name == "patch_descriptors" else int(name[-2:].strip("sb"))
     assert option.pop("fixed_size") % patch == 0
     assert option.pop("solver") in SOLVERS
+    assert option.pop("backbones") is None
     params = MaskCutParams(**option)
     if name in BACKBONES:
         assert features["feature"] == BACKBONES[name].feature
