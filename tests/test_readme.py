@@ -27,9 +27,8 @@ def commands(page: str) -> Iterator[str]:
 
 
 COMMANDS = list(commands("README.md"))
-PAGES = (
-    "datasets", "evaluation", "generators", "install", "labels", "maskcut", "own-images", "prediction", "serve", "usage",
-)  # fmt: skip
+PAGES = ("datasets", "evaluation", "generators", "install", "labels", "maskcut", "own-images", "prediction", "serve")
+PAGES += ("usage",)
 FOLDERS = ("tutorials", "how-to", "explanation")
 GUIDES = (
     *PAGES,
