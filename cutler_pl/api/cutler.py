@@ -19,6 +19,7 @@ from cutler_pl.media.camera import open_video
 from cutler_pl.media.tracking import Tracker
 from cutler_pl.models import Detector, DetectorMetadata, load_detector
 from cutler_pl.models.backends import Backend, choose_backend
+from cutler_pl.models.backends.parts import require_weights
 from cutler_pl.models.detections import CompactPrediction
 from cutler_pl.models.predictions import best_first, encode_masks
 from cutler_pl.models.tiled import EncodedPrediction, TiledDetector
@@ -79,8 +80,8 @@ class CutLER:
                 repository `owner/name` of the Hugging Face hub, whose safetensors alone are read.
             device: `auto` is the GPU if there is one, else the CPU; the CPU with another backend than `torch`.
             revision: Branch, tag or commit of a repository; None for its main branch.
-            backend: What computes the networks: `torch`, `onnx` (onnxruntime) or `openvino`; the two need the extra
-                `export` and run on a CPU.
+            backend: What computes the networks: `torch`; on a CPU also `winograd` (faster PyTorch), or `onnx`
+                (onnxruntime) and `openvino`, which need the extra `export`.
             exported: Folder that `cutler export` wrote of the same weights; None exports them once, into a cache.
             **options: Options of inference that replace the file's: `score_threshold`, `nms_threshold`,
                 `max_detections`, `min_size_test`, `max_size_test`; see `DetectorConfig`.
@@ -124,7 +125,7 @@ class CutLER:
             The folder.
 
         Raises:
-            ConfigError: `run` holds no training, or `evaluation` no metrics of these weights.
+            ConfigError: `run` holds no training, `evaluation` no metrics of these weights, or a backend the weights.
             OutputWriteError: The folder cannot be written.
         """
         self._write_published(Path(folder), CardOptions(run, evaluation, license))
@@ -235,6 +236,7 @@ class CutLER:
                 log.warning("%s: %s", source, damage)
 
     def _write_published(self, folder: Path, card: CardOptions, **options: Any) -> tuple[str, ...]:
+        require_weights(self.detector)
         metadata = DetectorMetadata(tuple(self.category_ids.values()), tuple(self.names.values()))
         return write_published(folder, self.detector, metadata, source=self.source, card=card, **options)
 
