@@ -95,7 +95,7 @@ class ProMerge:
         self, masks: Bool[Tensor, "batch seeds patches"], grid_hw: tuple[int, int]
     ) -> tuple[Bool[Tensor, "batch patches"], Float32[Tensor, "batch patches"]]:
         """Where the candidates for the background agree, and their share for each patch."""
-        grids = masks.unflatten(2, grid_hw).float()
+        grids = masks.view(*masks.shape[:2], *grid_hw).float()
         sides = torch.stack([grids[:, :, 0], grids[:, :, -1]], 2).mean(3) > self.side_share
         others = torch.stack([grids[..., 0], grids[..., -1]], 2).mean(3) > self.side_share
         is_candidate = (torch.cat([sides, others], 2).sum(2) >= 2)[..., None]

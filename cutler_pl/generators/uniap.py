@@ -80,7 +80,7 @@ class UniAP:
         parts = [
             self.feature_weight * (pooled[first] * pooled[second]).sum(1)
             + (1 - self.feature_weight) * (1 - (rows[first] - rows[second]).abs().mean(1))
-            for first, second in (part.T for part in edges.split(_EDGES_AT_ONCE))
+            for first, second in (part.T for part in torch.split(edges, _EDGES_AT_ONCE))
         ]
         return torch.cat(parts) if parts else pooled.new_zeros(0)
 
