@@ -53,6 +53,10 @@ class DownloadError(CutlerError, OSError):
     """A file cannot be fetched, or is not the one that was fetched first."""
 
 
+class UploadError(CutlerError, OSError):
+    """Something cannot be published: the server does not take it, or there is no connection."""
+
+
 class TrackerError(CutlerError, ConnectionError):
     """A tracker of experiments cannot be used: there is no login, no connection, or no such run."""
 

@@ -3,12 +3,15 @@
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 
 from cutler_pl.api.device import choose_device
 from cutler_pl.api.inputs import ImageInput, Pixels, predict_inputs
+from cutler_pl.api.model_card import CardOptions
+from cutler_pl.api.published import write_published
 from cutler_pl.api.result import Result
 from cutler_pl.api.video import FrameResult, predict_frames
 from cutler_pl.errors import InputError
@@ -16,12 +19,14 @@ from cutler_pl.media.camera import open_video
 from cutler_pl.media.tracking import Tracker
 from cutler_pl.models import Detector, DetectorMetadata, load_detector
 from cutler_pl.models.backends import Backend, choose_backend
+from cutler_pl.models.backends.parts import require_weights
 from cutler_pl.models.detections import CompactPrediction
 from cutler_pl.models.predictions import best_first, encode_masks
 from cutler_pl.models.tiled import EncodedPrediction, TiledDetector
 from cutler_pl.ops.tiles import TileParams
 from cutler_pl.runtime.logging import get_logger
 from cutler_pl.runtime.ranges import SHARE, check, optional
+from cutler_pl.weights.hub import publish, require_hub_id
 
 log = get_logger(__name__)
 
@@ -34,10 +39,19 @@ class CutLER:
         names: Class name by label.
         category_ids: COCO category id by label.
         device: Where it runs.
+        source: Where it was loaded from; None for one that was built.
     """
 
-    def __init__(self, detector: Detector, metadata: DetectorMetadata, *, device: str | torch.device = "auto") -> None:
+    def __init__(
+        self,
+        detector: Detector,
+        metadata: DetectorMetadata,
+        *,
+        device: str | torch.device = "auto",
+        source: str | Path | None = None,
+    ) -> None:
         self.device = choose_device(device)
+        self.source = source
         self.detector = detector.eval().to(self.device)
         self.names = dict(enumerate(metadata.class_names, start=1))
         self.category_ids = dict(enumerate(metadata.category_ids, start=1))
@@ -53,6 +67,7 @@ class CutLER:
         source: str | Path,
         *,
         device: str | torch.device = "auto",
+        revision: str | None = None,
         backend: str | Backend = "torch",
         exported: str | Path | None = None,
         **options: Any,
@@ -61,17 +76,20 @@ class CutLER:
 
         Args:
             source: A released name (`cutler_cascade_final`), a .ckpt, .pth, .pkl or .safetensors file with our or
-                detectron2's names, an https address, or a repository `owner/name` of the Hugging Face hub.
+                detectron2's names, a folder of `save_pretrained`, of a training or of a recipe, an https address, or a
+                repository `owner/name` of the Hugging Face hub, whose safetensors alone are read.
             device: `auto` is the GPU if there is one, else the CPU; the CPU with another backend than `torch`.
-            backend: What computes the networks: `torch`, `onnx` (onnxruntime) or `openvino`; the two need the extra
-                `export` and run on a CPU.
+            revision: Branch, tag or commit of a repository; None for its main branch.
+            backend: What computes the networks: `torch`; on a CPU also `winograd` (faster PyTorch), or `onnx`
+                (onnxruntime) and `openvino`, which need the extra `export`.
             exported: Folder that `cutler export` wrote of the same weights; None exports them once, into a cache.
             **options: Options of inference that replace the file's: `score_threshold`, `nms_threshold`,
                 `max_detections`, `min_size_test`, `max_size_test`; see `DetectorConfig`.
 
         Raises:
             CheckpointError: The file cannot be had or read, or holds no detector.
-            ConfigError: An option does not exist or contradicts the file, or there is no such device or backend.
+            ConfigError: An option does not exist or contradicts the file, `revision` is given for something else than
+                a repository, or there is no such device or backend.
             OptionalDependencyError: The package of the backend is missing.
             OutputWriteError: The exported networks cannot be cached.
         """
@@ -79,10 +97,72 @@ class CutLER:
         if device == "auto" and backend != "torch":
             device = "cpu"
         device = choose_device(device)
+        if revision is not None:
+            source = str(require_hub_id(f"{source}@{revision}"))
         chosen.check(device)
         detector, metadata = load_detector(source, **options)
         chosen.install(detector.eval(), exported=exported)
-        return cls(detector, metadata, device=device)
+        return cls(detector, metadata, device=device, source=source)
+
+    def save_pretrained(
+        self,
+        folder: str | Path,
+        *,
+        run: str | Path | None = None,
+        evaluation: str | Path | None = None,
+        license: str | None = None,
+    ) -> Path:
+        """Write `model.safetensors`, `config.json` and a model card, `README.md`: what `push_to_hub` publishes.
+
+        Args:
+            folder: Made if need be; the three files are replaced.
+            run: Folder of the training or recipe that the card describes; None for the one that the checkpoint lies in.
+            evaluation: Folder that `cutler evaluate` wrote for these weights; None for the one of the recipe.
+            license: Licence of the weights as the hub names it, such as `apache-2.0`; None: the card says that none is
+                stated.
+
+        Returns:
+            The folder.
+
+        Raises:
+            ConfigError: `run` holds no training, `evaluation` no metrics of these weights, or a backend the weights.
+            OutputWriteError: The folder cannot be written.
+        """
+        self._write_published(Path(folder), CardOptions(run, evaluation, license))
+        return Path(folder)
+
+    def push_to_hub(
+        self,
+        repository: str,
+        *,
+        private: bool | None = None,
+        revision: str | None = None,
+        commit_message: str = "Upload a detector of cutler_pl",
+        run: str | Path | None = None,
+        evaluation: str | Path | None = None,
+        license: str | None = None,
+    ) -> str:
+        """Publish the detector on the Hugging Face hub, as one commit of the files of `save_pretrained`.
+
+        Args:
+            repository: `owner/name`; made if it does not exist.
+            private: Whether a new repository is private; None for what its owner's settings say.
+            revision: Branch; None for the main one.
+            commit_message: First line of the commit.
+            run: As in `save_pretrained`, and so are the next two.
+
+        Returns:
+            Address of the commit.
+
+        Raises:
+            ConfigError: `repository` cannot be a name, or as in `save_pretrained`.
+            UploadError: The hub does not take it: no token, no right to write, no connection.
+        """
+        hub = require_hub_id(repository if revision is None else f"{repository}@{revision}")
+        card = CardOptions(run, evaluation, license)
+        with TemporaryDirectory(prefix="cutler_pl_") as folder:
+            names = self._write_published(Path(folder), card, repository=hub.repository)
+            return publish(Path(folder), names, hub, private=private, message=commit_message)
 
     def predict(
         self,
@@ -154,6 +234,11 @@ class CutLER:
                 yield result
             if damage := video.damage():
                 log.warning("%s: %s", source, damage)
+
+    def _write_published(self, folder: Path, card: CardOptions, **options: Any) -> tuple[str, ...]:
+        require_weights(self.detector)
+        metadata = DetectorMetadata(tuple(self.category_ids.values()), tuple(self.names.values()))
+        return write_published(folder, self.detector, metadata, source=self.source, card=card, **options)
 
     def _result(self, prediction: CompactPrediction | EncodedPrediction, image: Pixels, path: Path | None) -> Result:
         index = best_first(prediction)

@@ -100,7 +100,8 @@ def _weights() -> Iterator[Verdict]:
     from huggingface_hub.constants import HF_HUB_CACHE
 
     from cutler_pl.maskcut.features import BACKBONES
-    from cutler_pl.weights.sources import RELEASED, cached_file, is_in_hub_cache
+    from cutler_pl.weights.hub import is_in_hub_cache
+    from cutler_pl.weights.sources import RELEASED, cached_file
 
     here = [name for name, address in RELEASED.items() if cached_file(address).is_file()]
     folder = cached_file(next(iter(RELEASED.values()))).parent

@@ -141,7 +141,9 @@ _START = Unused(("model.init", "model.init_from", "model.reset_head"), "the weig
 _LOSSES = Unused(tuple(f"model.detector.{name}" for name in sorted(TRAIN_OPTIONS)), "nothing is trained")
 _DETECTOR = (_START, _LOSSES)
 _TILES = Unused(("overlap",), "tile=null cuts no image", _unset("tile"))
-_EXPORTED = Unused(("exported",), "backend=torch reads no exported networks", _is("backend", "torch"))
+_EXPORTED = Unused(
+    ("exported",), "only backend=onnx and openvino read exported networks", _is("backend", "torch", "winograd")
+)
 _REFINEMENT = tuple(f"crf.params.{field.name}" for field in fields(CrfParams) if field.name != "min_iou")
 _CUT = ("maskcut.solver", *(f"maskcut.{field.name}" for field in fields(MaskCutParams)))
 _NO_DETECTOR = (

@@ -14,9 +14,10 @@ from cutler_pl.models.architecture import infer_options
 from cutler_pl.models.config import TEST_OPTIONS, TRAIN_OPTIONS, DetectorConfig, make_config
 from cutler_pl.models.description import described_options
 from cutler_pl.models.detector import Detector
+from cutler_pl.models.pretrained import read_config
 from cutler_pl.weights.files import MODEL_CONFIG_KEY, read_checkpoint, unwrap
 from cutler_pl.weights.load import check_fit, load_state
-from cutler_pl.weights.sources import locate_weights
+from cutler_pl.weights.sources import locate_detector, locate_weights
 
 # Choices of a training or of a run, not of the model.
 _NAME = "cascade_mask_rcnn_r50_fpn"  # the options name every difference from it
@@ -66,8 +67,8 @@ def load_detector(source: str | Path, **overrides: Any) -> tuple[Detector, Detec
     and the widths are read off the weights; everything else keeps its default.
 
     Args:
-        source: A .ckpt, .pth, .pkl or .safetensors file with our or detectron2's names, a released name, an https
-            address or a hub repository.
+        source: A .ckpt, .pth, .pkl or .safetensors file with our or detectron2's names, a folder that holds one (see
+            `locate_weights`), a released name, an https address or a hub repository.
         **overrides: Options of `build_detector` for inference that differ from the file's, such as `max_detections`;
             others only where they agree with the file, or where it does not show them (a timm `backbone`).
 
@@ -78,9 +79,10 @@ def load_detector(source: str | Path, **overrides: Any) -> tuple[Detector, Detec
         CheckpointError: The file cannot be had or read, holds no detector, or its weights do not fit.
         ConfigError: An override does not exist, cannot work, or contradicts the file.
     """
-    content = read_checkpoint(locate_weights(source))
+    files = locate_detector(source)
+    content = read_checkpoint(files.weights)
     state = unwrap(content, name=str(source))
-    described = content.get(MODEL_CONFIG_KEY)
+    described = content.get(MODEL_CONFIG_KEY) if files.config is None else read_config(files.config, name=str(source))
     assumed = not (isinstance(described, Mapping) and "detector" in described)
     if described is not None and not assumed:
         options, ids, names = described_options(described, state, name=str(source))

@@ -69,6 +69,12 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     return {key: value for key, value in content.items() if isinstance(key, str)}
 
 
+def is_safetensors(path: str | Path) -> bool:
+    """Whether a file begins as a safetensors file does."""
+    with Path(path).open("rb") as file:
+        return file.read(9)[8:] == b"{"
+
+
 def unwrap(content: Mapping[Any, Any], *, name: str) -> dict[str, Tensor]:
     """The bare state dict inside a checkpoint: out of its wrappers, without prefixes, arrays as tensors.
 

@@ -1,4 +1,5 @@
-"""Where weights come from: a file, a packaged or released name, an https address, or a Hugging Face hub repository.
+"""Where weights come from: a file, a folder with one, a packaged or released name, an https address, or a Hugging Face
+hub repository.
 
 CutLER's authors released their files without checksums. Downloads are kept in torch.hub's folder
 (`$TORCH_HOME/hub/checkpoints`, else `~/.cache/torch/hub/checkpoints`), where files put by hand are found too; hub files
@@ -7,19 +8,24 @@ are kept by huggingface_hub.
 
 import difflib
 import hashlib
-import re
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
-import huggingface_hub
 import torch
-from huggingface_hub.errors import LocalEntryNotFoundError
 
-from cutler_pl.errors import ConfigError, CutlerError, DownloadError, WeightsNotFoundError
-from cutler_pl.runtime.download import fetch_file, is_safe_address
-from cutler_pl.runtime.files import file_digest
-from cutler_pl.runtime.limits import DOWNLOAD_BYTES
+from cutler_pl.errors import CheckpointError, ConfigError, DownloadError, WeightsNotFoundError
+from cutler_pl.runtime.download import fetch_file
+from cutler_pl.weights.files import is_safetensors
+from cutler_pl.weights.hub import (
+    CONFIG_FILE,
+    MAX_CONFIG_BYTES,
+    WEIGHTS_FILE,
+    HubFileNotFoundError,
+    HubId,
+    fetch_hub_file,
+    read_hub_id,
+)
 
 _ROOT = "https://dl.fbaipublicfiles.com/cutler/checkpoints/"
 _SEMI_PERCENTS = (1, 2, 5, 10, 20, 30, 40, 50, 60, 80)
@@ -38,37 +44,107 @@ RELEASED: dict[str, str] = {PurePosixPath(file).stem: _ROOT + file for file in _
 PACKAGED: dict[str, Path] = {"tiny_generated": Path(__file__).with_name("tiny_generated.safetensors")}
 """File of each detector that is part of this package, by its name; beside each lies its model card."""
 
-_HUB_FILE = "model.safetensors"
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 _ENDINGS = (".pth", ".pt", ".pkl", ".ckpt", ".safetensors")
-_REACHABLE_SECONDS = 8
+
+
+class DetectorFiles(NamedTuple):
+    """Files of a detector; `config` says how it is built, None where that is read from the weights' file."""
+
+    weights: Path
+    config: Path | None = None
+
+
+def locate_detector(source: str | Path) -> DetectorFiles:
+    """The local files of a detector, downloaded if they are not there yet.
+
+    Args:
+        source: As `locate_weights`. A branch of a hub repository is asked for its newest files, and the cached ones are
+            taken only where the hub does not answer.
+
+    Raises:
+        WeightsNotFoundError: There is no such source, or it cannot be fetched.
+        CheckpointError: A file of a hub repository is not of the format that its name says.
+    """
+    if Path(source).is_dir():
+        weights = locate_weights(source)
+        config = weights.with_name(CONFIG_FILE)
+        return DetectorFiles(weights, config if weights.name == WEIGHTS_FILE and config.is_file() else None)
+    if (hub := _hub_id(source)) is None:
+        return DetectorFiles(locate_weights(source))
+    try:
+        described = fetch_hub_file(hub, CONFIG_FILE, newest=True, max_bytes=MAX_CONFIG_BYTES)
+    except HubFileNotFoundError:
+        described = None
+    return DetectorFiles(_fetch_weights(hub, newest=True), described)
 
 
 def locate_weights(source: str | Path) -> Path:
     """The local file of a source, downloaded if it is not there yet.
 
     Args:
-        source: A file, a packaged name, a released name with or without its ending, an https address, or a hub
-            repository `owner/name` that holds `model.safetensors`.
+        source: A file; a folder that `CutLER.save_pretrained`, a training or a recipe wrote; a packaged name, a
+            released name with or without its ending, an https address, or a hub repository `owner/name` or
+            `owner/name@revision` that holds `model.safetensors`.
 
     Raises:
         WeightsNotFoundError: There is no such source, or it cannot be fetched; the message says how to do it by hand.
+        CheckpointError: What a hub repository calls safetensors is something else.
     """
     name = str(source)
     if Path(source).is_file():
         return Path(source)
+    if Path(source).is_dir():
+        return _weights_in(Path(source))
     if name in PACKAGED:
         return PACKAGED[name]
     address = name if "://" in name else released_address(name)
     if address is not None:
         return _fetch(address)
-    if isinstance(source, str) and _HUB_ID.fullmatch(name) and not name.endswith(_ENDINGS):
-        return _fetch_from_hub(name)
+    if (hub := _hub_id(source)) is not None:
+        return _fetch_weights(hub)
     raise WeightsNotFoundError(
         f"{name}: no such file, and not the name of a packaged or released one{_suggestion(name)}; give a path, "
         "an https address or a repository of the Hugging Face hub; cutler weights lists the names"
     )
+
+
+def _hub_id(source: str | Path) -> HubId | None:
+    """The hub repository of a source; None for a file, a folder, a name or an address."""
+    name = str(source)
+    if not isinstance(source, str) or Path(source).exists() or name.endswith(_ENDINGS) or name in PACKAGED:
+        return None
+    return None if released_address(name) else read_hub_id(name)
+
+
+def _fetch_weights(hub: HubId, *, newest: bool = False) -> Path:
+    try:
+        path = fetch_hub_file(hub, WEIGHTS_FILE, newest=newest)
+    except HubFileNotFoundError as error:
+        raise WeightsNotFoundError(
+            f"{error}; other formats are not fetched, so ask its owner for safetensors"
+        ) from error
+    if not is_safetensors(path):
+        raise CheckpointError(
+            f"{hub}: its {WEIGHTS_FILE} is no safetensors file, and nothing else is read from the hub"
+        )
+    return path
+
+
+def _weights_in(folder: Path) -> Path:
+    """Weights that `save_pretrained` wrote, else those of the last step of a training, the last one of a recipe."""
+    trained = sorted(folder.glob("stages/*/checkpoints/last.ckpt"), key=lambda path: _stage_number(path.parents[1]))
+    for path in (folder / WEIGHTS_FILE, folder / "checkpoints" / "last.ckpt", *reversed(trained)):
+        if path.is_file():
+            return path
+    raise WeightsNotFoundError(
+        f"{folder}: the folder holds neither {WEIGHTS_FILE} nor checkpoints/last.ckpt, nor stages with one; give the "
+        "file of the weights, or the folder of a finished run"
+    )
+
+
+def _stage_number(folder: Path) -> int:
+    number = folder.name.partition("_")[0]
+    return int(number) if number.isdigit() else 0
 
 
 def _suggestion(name: str) -> str:
@@ -98,58 +174,9 @@ def _fetch(address: str) -> Path:
     return path
 
 
-def _fetch_from_hub(hub_id: str) -> Path:
-    try:
-        return Path(huggingface_hub.hf_hub_download(hub_id, _HUB_FILE, local_files_only=True))
-    except LocalEntryNotFoundError:
-        pass
-    if huggingface_hub.constants.HF_HUB_OFFLINE:
-        raise WeightsNotFoundError(f"{hub_id}: not in the local cache, and HF_HUB_OFFLINE is set")
-    address = huggingface_hub.hf_hub_url(hub_id, _HUB_FILE)
-    try:
-        # one short request, since the retries of the download would take half a minute without a network
-        announced = huggingface_hub.get_hf_file_metadata(address, timeout=_REACHABLE_SECONDS)
-        _check_announced(address, announced)
-        path = Path(huggingface_hub.hf_hub_download(hub_id, _HUB_FILE))
-    except CutlerError:
-        raise
-    except Exception as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise WeightsNotFoundError(f"{address}: cannot be fetched from the Hugging Face hub ({reason})") from error
-    _check_digest(path, address, announced.etag)
-    return path
-
-
-def _check_announced(address: str, announced: Any) -> None:
-    """Raise `WeightsNotFoundError` for a file that comes from an unsafe address, or is too large."""
-    for part in (address, announced.location):
-        if not is_safe_address(part):
-            raise WeightsNotFoundError(f"{address}: not fetched, since {part} is no https address; unset HF_ENDPOINT")
-    limit = DOWNLOAD_BYTES.value()
-    if (announced.size or 0) > limit:
-        raise WeightsNotFoundError(
-            f"{address}: not fetched, since it has {announced.size:,} bytes, over the limit of {limit:,}; "
-            f"{DOWNLOAD_BYTES.way_out(announced.size)}"
-        )
-
-
-def _check_digest(path: Path, address: str, etag: str | None) -> None:
-    """Compare with the SHA-256 by which the hub names large files; huggingface_hub compares the size only."""
-    if etag is None or not _SHA256.fullmatch(etag) or (found := file_digest(path)) == etag:
-        return
-    path.resolve().unlink()
-    path.unlink(missing_ok=True)
-    raise WeightsNotFoundError(f"{address}: what came has the SHA-256 {found} instead of {etag}; fetch it again")
-
-
 def _file_name(address: str) -> str:
     """Name in the cache: of released files their own, of others with a mark of the whole address."""
     name = PurePosixPath(urlsplit(address).path)
     if address in RELEASED.values():
         return name.name
     return f"{name.stem}-{hashlib.sha256(address.encode()).hexdigest()[:8]}{name.suffix}"
-
-
-def is_in_hub_cache(hub_id: str) -> bool:
-    """Whether a hub repository's weights are on this machine."""
-    return isinstance(huggingface_hub.try_to_load_from_cache(hub_id, _HUB_FILE), str)

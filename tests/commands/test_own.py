@@ -18,7 +18,7 @@ from cutler_pl.commands.recipe.own_images import choose
 from cutler_pl.commands.recipe.stages import Stage, fingerprints, read_stages, with_rounds
 from cutler_pl.datasets.scenes import SceneParams, write_scenes
 from cutler_pl.runtime.config_tree import config_dir
-from cutler_pl.weights import sources
+from cutler_pl.weights import hub, sources
 
 from .conftest import Command
 from .test_bad_input import sentence
@@ -71,7 +71,7 @@ def test_folder_becomes_masks_detector_and_page(
     command: Command, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Unreadable images are left out; that the weights of DINO cannot be had is said first, last and on the page."""
-    monkeypatch.setattr(sources.huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(hub.huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     given = words(images, "fallback=patch_descriptors", *SMALL[1:])
     (images / "broken.jpg").write_bytes(b"nothing")
     outcome = command("scripts/own.py", *given)
@@ -158,7 +158,7 @@ def test_start_weights_bring_their_network(images: Path, monkeypatch: pytest.Mon
 
 
 def test_missing_weights_name_both_ways_on(command: Command, images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources.huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(hub.huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     line = sentence(command("scripts/own.py", *words(images)))
     assert "give them by weights=<file>" in line
     assert "maskcut=patch_descriptors" in line

@@ -1,5 +1,6 @@
 """The networks of a small detector in other runtimes: the detections of PyTorch, in any size and number."""
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ from cutler_pl.models import Detector, build_detector
 from cutler_pl.models.backends import BACKENDS, choose_backend, networks
 from cutler_pl.models.backends.cache import cached_parts
 from cutler_pl.models.backends.onnx_parts import DESCRIPTION
-from cutler_pl.models.backends.parts import parts_of, weights_digest
+from cutler_pl.models.backends.parts import parts_of, require_weights, weights_digest
+from cutler_pl.models.backends.winograd import WinogradBackend
+from cutler_pl.ops.winograd import WinogradConv2d
 
 CPU = torch.device("cpu")
 SMALL = {
@@ -120,11 +123,11 @@ def test_digest_is_of_the_networks() -> None:
 
 
 def test_unknown_backend() -> None:
-    with pytest.raises(ConfigError, match="backend='tensorrt' does not exist; choose one of torch, onnx, openvino"):
+    with pytest.raises(ConfigError, match="'tensorrt' does not exist; choose one of torch, winograd, onnx, openvino"):
         choose_backend("tensorrt")
 
 
-@pytest.mark.parametrize("name", ["onnx", "openvino"])
+@pytest.mark.parametrize("name", ["winograd", "onnx", "openvino"])
 def test_refuse_gpu(name: str) -> None:
     with pytest.raises(ConfigError, match=f"backend={name} runs on a CPU and the device is cuda:0"):
         choose_backend(name).check(torch.device("cuda:0"))
@@ -153,9 +156,34 @@ def test_damaged_export(exported: Path, tmp_path: Path) -> None:
         choose_backend("onnx").install(small_detector(), exported=tmp_path)
 
 
-def test_torch_reads_no_export(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="backend=torch reads no exported networks"):
-        choose_backend("torch").install(small_detector(), exported=tmp_path)
+@pytest.mark.parametrize("name", ["torch", "winograd"])
+def test_torch_reads_no_export(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ConfigError, match=f"backend={name} reads no exported networks"):
+        choose_backend(name).install(small_detector(), exported=tmp_path)
+
+
+def test_weights_are_not_those_to_store() -> None:
+    detector = small_detector(fpn_channels=64)
+    require_weights(detector)
+    WinogradBackend().install(detector)
+    with pytest.raises(ConfigError, match="load it with backend=torch"):
+        require_weights(detector)
+
+
+@pytest.mark.parametrize("backbone", ["resnet18", "timm/test_resnet"])
+def test_winograd_finds_the_same(backbone: str) -> None:
+    """The weights of the detector stay as they are."""
+    usual = small_detector(backbone=backbone, fpn_channels=64)
+    for module in usual.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.running_var, 0.5, 2)
+    twin = copy.deepcopy(usual)
+    WinogradBackend().install(twin)
+    assert sum(isinstance(module, WinogradConv2d) for module in twin.modules()) >= 5
+    for found, expected in zip(twin.predict(images()), usual.predict(images()), strict=True):
+        assert len(found["boxes"]) == len(expected["boxes"]) > 0
+        torch.testing.assert_close(found["scores"], expected["scores"], atol=1e-4, rtol=0)
+        torch.testing.assert_close(found["boxes"], expected["boxes"], atol=1e-2, rtol=0)
 
 
 def test_cache_folder_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,4 +206,4 @@ def test_own_backend() -> None:
     detector, backend = small_detector(), choose_backend(Doubled())
     backend.install(detector)
     np.testing.assert_array_equal(detector.rpn.head(torch.ones(2, 1)), np.full((2, 1), 2))
-    assert sorted(BACKENDS) == ["onnx", "openvino", "torch"]
+    assert list(BACKENDS) == ["torch", "winograd", "onnx", "openvino"]

@@ -14,7 +14,7 @@ from IPython.core.inputtransformer2 import TransformerManager
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 NAMES = ["01_maskcut_step_by_step", "02_your_own_images", "03_predict_and_evaluate", "04_train_and_self_train"]
-ACCOUNT = r"[\w-]+"  # OWNER, until scripts/set_owner.py has been run
+ACCOUNT = r"[\w-]+"  # a placeholder, until scripts/set_owner.py has been run
 
 
 @pytest.fixture(params=NOTEBOOKS, ids=lambda path: path.stem)

@@ -10,7 +10,7 @@ from torch import nn
 
 from cutler_pl.errors import CheckpointError
 from cutler_pl.runtime import download
-from cutler_pl.weights import sources
+from cutler_pl.weights import hub
 from cutler_pl.weights.backbones import find_weights, load_exactly
 
 HUB = "timm/some_backbone"
@@ -93,14 +93,14 @@ def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
         asked.append(getattr(request, "full_url", request))
         raise urllib.error.URLError(OSError(-2, "Name or service not known"))
 
-    def not_cached(repo: str, name: str, *, local_files_only: bool = False) -> str:
+    def not_cached(repo: str, name: str, *, local_files_only: bool = False, **_: object) -> str:
         assert local_files_only, "a download was tried without a network"
         raise LocalEntryNotFoundError(f"{repo}/{name}")
 
     monkeypatch.setattr(download._opener, "open", no_network)
     monkeypatch.setattr(download.time, "sleep", lambda _: None)
-    monkeypatch.setattr(sources.huggingface_hub, "get_hf_file_metadata", no_network)
-    monkeypatch.setattr(sources.huggingface_hub, "hf_hub_download", not_cached)
+    monkeypatch.setattr(hub.huggingface_hub, "get_hf_file_metadata", no_network)
+    monkeypatch.setattr(hub.huggingface_hub, "hf_hub_download", not_cached)
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     return asked
 
@@ -129,7 +129,7 @@ def test_cached_weights_need_no_network(offline: list[str], monkeypatch: pytest.
     state = model().state_dict()
     path = tmp_path / "model.safetensors"
     safetensors.torch.save_file(state, path)
-    monkeypatch.setattr(sources.huggingface_hub, "hf_hub_download", lambda *_, **__: str(path))
+    monkeypatch.setattr(hub.huggingface_hub, "hf_hub_download", lambda *_, **__: str(path))
     assert_same(find_weights("tiny", None, hub_id=HUB), state)
     assert offline == []
 

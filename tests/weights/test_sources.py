@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from urllib.error import URLError
 
 import pytest
+import safetensors.torch
 import torch
 from file_server import FileServer, serving
 from huggingface_hub.errors import LocalEntryNotFoundError
@@ -13,7 +14,7 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 from cutler_pl.errors import CheckpointError, WeightsNotFoundError
 from cutler_pl.models import build_detector, load_weights
 from cutler_pl.runtime import download
-from cutler_pl.weights import sources
+from cutler_pl.weights import hub, sources
 from cutler_pl.weights.sources import RELEASED, locate_weights, released_address
 
 ROOT = "https://dl.fbaipublicfiles.com/cutler/checkpoints/"
@@ -86,11 +87,12 @@ def test_hub_repository_from_the_local_cache(monkeypatch: pytest.MonkeyPatch, tm
 
     def download(repository: str, name: str, **options: object) -> str:
         asked.append((repository, name, options))
+        safetensors.torch.save_file({"a": torch.zeros(1)}, tmp_path / name)
         return str(tmp_path / name)
 
-    monkeypatch.setattr(sources.huggingface_hub, "hf_hub_download", download)
+    monkeypatch.setattr(hub.huggingface_hub, "hf_hub_download", download)
     assert locate_weights("owner/detector") == tmp_path / "model.safetensors"
-    assert asked == [("owner/detector", "model.safetensors", {"local_files_only": True})]
+    assert asked == [("owner/detector", "model.safetensors", {"revision": "main", "local_files_only": True})]
 
 
 @pytest.mark.usefixtures("offline")
@@ -117,39 +119,41 @@ def test_plain_http_is_refused() -> None:
         locate_weights("http://example.org/model.pth")
 
 
-DIGEST = hashlib.sha256(b"weights").hexdigest()
+CONTENT = safetensors.torch.save({})
+SIZE = len(CONTENT)
+DIGEST = hashlib.sha256(CONTENT).hexdigest()
 LOCATION = "https://cdn.example.org/x"
 
 
 @pytest.mark.parametrize(
     ("etag", "location", "size", "sentence"),
     [
-        (DIGEST, LOCATION, 7, None),
-        ("0" * 40, LOCATION, 7, None),  # of git, which has no SHA-256
-        ("0" * 64, LOCATION, 7, f"what came has the SHA-256 {DIGEST} instead of 0"),
-        (DIGEST, "http://cdn.example.org/x", 7, "since http://cdn.example.org/x is no https address"),
-        (DIGEST, LOCATION, 8, "it has 8 bytes, over the limit of 7; .*CUTLER_PL_MAX_DOWNLOAD_BYTES=8"),
+        (DIGEST, LOCATION, SIZE, None),
+        ("0" * 40, LOCATION, SIZE, None),  # of git, which has no SHA-256
+        ("0" * 64, LOCATION, SIZE, f"what came has the SHA-256 {DIGEST} instead of 0"),
+        (DIGEST, "http://cdn.example.org/x", SIZE, "since http://cdn.example.org/x is no https address"),
+        (DIGEST, LOCATION, 99, f"it has 99 bytes, over the limit of {SIZE}; .*CUTLER_PL_MAX_DOWNLOAD_BYTES=99"),
     ],
     ids=["fits", "git", "other content", "http", "too large"],
 )
 def test_hub_file_is_checked(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, etag: str, location: str, size: int, sentence: str | None
 ) -> None:
-    def download(*_: object, local_files_only: bool = False) -> str:
+    def download(*_: object, local_files_only: bool = False, **__: object) -> str:
         if local_files_only:
             raise LocalEntryNotFoundError("none")
-        (tmp_path / "blob").write_bytes(b"weights")
+        (tmp_path / "blob").write_bytes(CONTENT)
         (tmp_path / "model.safetensors").symlink_to(tmp_path / "blob")
         return str(tmp_path / "model.safetensors")
 
-    announced = SimpleNamespace(etag=etag, location=location, size=size)
-    hub = sources.huggingface_hub
-    monkeypatch.setattr(hub, "hf_hub_download", download)
-    monkeypatch.setattr(hub, "get_hf_file_metadata", lambda *_, **__: announced)
-    monkeypatch.setattr(hub.constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setenv("CUTLER_PL_MAX_DOWNLOAD_BYTES", "7")
+    announced = SimpleNamespace(etag=etag, location=location, size=size, commit_hash="0" * 40)
+    library = hub.huggingface_hub
+    monkeypatch.setattr(library, "hf_hub_download", download)
+    monkeypatch.setattr(library, "get_hf_file_metadata", lambda *_, **__: announced)
+    monkeypatch.setattr(library.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setenv("CUTLER_PL_MAX_DOWNLOAD_BYTES", str(SIZE))
     if sentence is None:
-        assert locate_weights("timm/a").read_bytes() == b"weights"
+        assert locate_weights("timm/a").read_bytes() == CONTENT
         return
     with pytest.raises(WeightsNotFoundError, match=sentence):
         locate_weights("timm/a")

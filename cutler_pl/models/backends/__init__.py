@@ -1,4 +1,4 @@
-"""The networks of a detector in another runtime: ONNX files of its parts, run by onnxruntime or OpenVINO on a CPU.
+"""What computes the networks of a detector: PyTorch, PyTorch with faster convolutions, onnxruntime or OpenVINO.
 
 What lies between the networks (resizing, proposals, suppression, pooling, masks) stays PyTorch's, so that images of any
 size and any number of objects give the detections that they give without a backend.

@@ -33,13 +33,14 @@ def export_parts(detector: Detector, folder: Path, *, notes: Mapping[str, Any] |
     files = {}
     for part in parts_of(detector):
         program = export_program(
-            network(detector, part), part.example, part.dynamic, input_name=part.name, output_names=part.outputs
+            network(detector, part), part.example, part.dynamic, input_name=part.given, output_names=part.outputs
         )
-        program.model.metadata_props.update({part.name: part.note})
+        program.model.metadata_props.update({part.given: part.note})
         with atomic_write(folder / f"{part.name}.onnx") as temporary:
             program.save(str(temporary), external_data=False)
         files[f"{part.name}.onnx"] = {
-            "input": part.note,
+            "input": part.given,
+            "holds": part.note,
             "shape": _shape(part),
             "outputs": list(part.outputs),
         }

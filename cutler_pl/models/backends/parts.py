@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from cutler_pl.errors import ConfigError
 from cutler_pl.models.detector import Detector
 from cutler_pl.models.heads import BOX_POOL_SIZE, MASK_POOL_SIZE
 
@@ -23,9 +24,11 @@ class Part(NamedTuple):
     """A network of a detector, which takes one tensor."""
 
     name: str
-    """Of its file and of its input, and how a detector's module path begins."""
+    """Of its file."""
     module: str
     """Path of the network in the detector."""
+    given: str
+    """Name of its input."""
     example: Tensor
     """An input."""
     dynamic: dict[int, str]
@@ -42,6 +45,7 @@ def parts_of(detector: Detector) -> Iterator[Part]:
     yield Part(
         "backbone",
         "backbone",
+        "pixels",
         torch.zeros(_EXAMPLE_BATCH, 3, 64, 96),
         images,
         ("p2", "p3", "p4", "p5", "p6"),
@@ -50,6 +54,7 @@ def parts_of(detector: Detector) -> Iterator[Part]:
     yield Part(
         "rpn_head",
         "rpn.head",
+        "level",
         torch.zeros(_EXAMPLE_BATCH, channels, 16, 24),
         images,
         ("logits", "deltas"),
@@ -59,6 +64,7 @@ def parts_of(detector: Detector) -> Iterator[Part]:
         yield Part(
             f"box_head_{stage}",
             f"roi_heads.stages.{stage}",
+            "pooled",
             torch.zeros(_EXAMPLE_BATCH, channels, BOX_POOL_SIZE, BOX_POOL_SIZE),
             {0: "proposals"},
             ("logits", "deltas"),
@@ -67,6 +73,7 @@ def parts_of(detector: Detector) -> Iterator[Part]:
     yield Part(
         "mask_head",
         "roi_heads.mask_head",
+        "pooled",
         torch.zeros(_EXAMPLE_BATCH, channels, MASK_POOL_SIZE, MASK_POOL_SIZE),
         {0: "detections"},
         ("logits",),
@@ -82,6 +89,18 @@ def weights_digest(detector: Detector) -> str:
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(np.ascontiguousarray(tensor.detach().cpu().numpy()).data)
     return digest.hexdigest()
+
+
+def require_weights(detector: Detector) -> None:
+    """Make sure that a detector holds its weights as they are stored, no backend having replaced its networks.
+
+    Raises:
+        ConfigError: They are in a backend.
+    """
+    with torch.device("meta"):
+        stored = Detector(detector.config).state_dict()
+    if stored.keys() != detector.state_dict().keys():
+        raise ConfigError("a backend holds the weights of this detector in its own form; load it with backend=torch")
 
 
 def network(detector: Detector, part: Part) -> nn.Module:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -12,6 +13,7 @@ from cutler_pl.models.backends.cache import cached_parts
 from cutler_pl.models.backends.networks import install_networks
 from cutler_pl.models.backends.onnx_parts import check_parts
 from cutler_pl.models.backends.runtimes import OnnxRuntime, OpenVino, Runtime
+from cutler_pl.models.backends.winograd import WinogradBackend
 from cutler_pl.models.detector import Detector
 
 
@@ -83,15 +85,18 @@ class OnnxBackend:
         install_networks(detector, folder, self.runtime)
 
 
-def _onnx(bfloat16: bool) -> Backend:
+def _in_32_bits(make: Callable[[], Backend], name: str, bfloat16: bool) -> Backend:
     if bfloat16:
-        raise ConfigError("backend=onnx computes in 32 bits on a CPU; leave half out, or take backend=openvino")
-    return OnnxBackend("onnx", OnnxRuntime())
+        raise ConfigError(
+            f"backend={name} computes in 32 bits; leave half and trainer.precision out, or take backend=openvino"
+        )
+    return make()
 
 
 BACKENDS: dict[str, Callable[[bool], Backend]] = {
     "torch": lambda bfloat16: TorchBackend(),
-    "onnx": _onnx,
+    "winograd": partial(_in_32_bits, WinogradBackend, "winograd"),
+    "onnx": partial(_in_32_bits, partial(OnnxBackend, "onnx", OnnxRuntime()), "onnx"),
     "openvino": lambda bfloat16: OnnxBackend("openvino", OpenVino(bfloat16)),
 }
 """Makers of the backends by name, each told whether to compute in bfloat16; PyTorch does so under autocast."""

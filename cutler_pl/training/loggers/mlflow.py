@@ -18,6 +18,7 @@ from cutler_pl.errors import TrackerError
 from cutler_pl.runtime.files import write_text
 from cutler_pl.runtime.imports import require
 from cutler_pl.runtime.logging import get_logger
+from cutler_pl.runtime.ranges import check_arguments
 from cutler_pl.training.loggers.tracker import LogModel, Table
 
 log = get_logger(__name__)
@@ -97,12 +98,14 @@ class ResumableMLFlowLogger(MLFlowLogger):
         self.experiment.log_artifact(self.run_id, str(path), artifact_path="checkpoints")
 
 
+@check_arguments("logger.mlflow.")
 def mlflow_logger(
     *,
     tracking_uri: str,
     run_id_file: str | Path,
     experiment_name: str,
     artifact_location: str | None = None,
+    log_model: LogModel = True,
     **options: Any,
 ) -> ResumableMLFlowLogger:
     """MLflow logger; makes the folder of a `sqlite:///` address.
@@ -110,8 +113,10 @@ def mlflow_logger(
     Args:
         tracking_uri: Address of a server, or `sqlite:///<file>`.
         artifact_location: Folder of the files of a sqlite file's runs; a server has its own.
+        log_model: As for `ResumableMLFlowLogger`, which gets the other options, too.
 
     Raises:
+        ConfigError: `log_model` is something else.
         OptionalDependencyError: MLflow is not installed.
         TrackerError: MLflow does not take the address.
     """
@@ -120,9 +125,8 @@ def mlflow_logger(
     if tracking_uri.startswith(_SQLITE):
         Path(tracking_uri.removeprefix(_SQLITE)).parent.mkdir(parents=True, exist_ok=True)
         options["artifact_location"] = artifact_location
-    return ResumableMLFlowLogger(
-        tracking_uri=tracking_uri, run_id_file=run_id_file, experiment_name=experiment_name, **options
-    )
+    options |= {"experiment_name": experiment_name, "log_model": log_model}
+    return ResumableMLFlowLogger(tracking_uri=tracking_uri, run_id_file=run_id_file, **options)
 
 
 def flatten(params: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

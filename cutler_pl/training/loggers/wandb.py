@@ -14,6 +14,7 @@ from cutler_pl.errors import TrackerError
 from cutler_pl.runtime.distributed import global_rank
 from cutler_pl.runtime.files import write_text
 from cutler_pl.runtime.imports import require
+from cutler_pl.runtime.ranges import check_arguments
 from cutler_pl.training.loggers.tracker import LogModel, Table
 
 _WAY_OUT = "run `wandb login` once, set WANDB_API_KEY, or keep the run here by logger.wandb.offline=true"
@@ -64,14 +65,22 @@ class ResumableWandbLogger(WandbLogger):
         run.log_artifact(str(path), name=f"model-{run.id}", type="model", aliases=["latest", path.stem])
 
 
+@check_arguments("logger.wandb.")
 def wandb_logger(
-    *, save_dir: str | Path, offline: bool, project: str, run_id_file: str | Path, **options: Any
+    *,
+    save_dir: str | Path,
+    offline: bool,
+    project: str,
+    run_id_file: str | Path,
+    log_model: LogModel = True,
+    **options: Any,
 ) -> ResumableWandbLogger:
     """Weights & Biases logger; `offline` keeps everything in `save_dir/wandb`, for `wandb sync` later.
 
     A training resumed into the same folder continues its run, whose id is in `run_id_file`.
 
     Raises:
+        ConfigError: `offline` or `log_model` is something else than `ResumableWandbLogger` takes.
         OptionalDependencyError: wandb is not installed.
     """
     if offline:
@@ -84,4 +93,4 @@ def wandb_logger(
         if not file.is_file():
             write_text(file, secrets.token_hex(4) + "\n")
         options |= {"id": file.read_text(encoding="utf-8").strip(), "resume": "allow"}
-    return ResumableWandbLogger(save_dir=save_dir, offline=offline, project=project, **options)
+    return ResumableWandbLogger(save_dir=save_dir, offline=offline, project=project, log_model=log_model, **options)

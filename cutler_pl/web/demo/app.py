@@ -19,6 +19,9 @@ from cutler_pl.web.demo.options import DemoOptions
 from cutler_pl.web.demo.page import CSS, build_page, theme
 from cutler_pl.web.demo.work_folder import WorkFolder
 
+_SESSIONS = 32
+"""People whose last answer gradio keeps in memory, for links to it, which this page has none of."""
+
 
 def build_app(
     checkpoint: str, options: DemoOptions, work: WorkFolder, *, backbones: Sequence[str] | None, device: str
@@ -42,6 +45,7 @@ def build_app(
     examples = write_examples(work.examples)
     _warm_up(demo, examples[0])
     page = build_page(demo, examples)
+    page.state_session_capacity = _SESSIONS
     app = gradio.mount_gradio_app(
         FastAPI(openapi_url=None),
         page,

@@ -25,6 +25,7 @@ _READ_BELOW = ("/assets/", "/static/", f"{_API}heartbeat/")
 _READABLE = frozenset({*_READ, *(_API + name for name in _READ_API)})
 _WRITABLE = frozenset({_UPLOAD, *_CALLS, f"{_API}cancel", f"{_API}reset"})
 _ENVELOPE_BYTES = 1 << 16  # of an upload's form around the file, and of any other request
+_MAX_UPLOADS = 50  # of the largest size, kept at a time with all results
 _HEADERS = {
     "content-security-policy": "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; "
     "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; object-src 'none'; base-uri 'self'; "
@@ -71,6 +72,8 @@ class Guard:
             return _refuse(411, "the request does not say how long it is")
         if path == _UPLOAD and int(announced) > self._limits.max_bytes + _ENVELOPE_BYTES:
             return _refuse(413, str(too_many_bytes(self._limits)))
+        if path == _UPLOAD and self._work.size() > _MAX_UPLOADS * self._limits.max_bytes:
+            return _refuse(503, "this server holds as many images as it can; try again in some minutes")
         return _refuse(413, "the request is too long") if path != _UPLOAD and int(announced) > _ENVELOPE_BYTES else None
 
     def _refusal(self, method: str, path: str) -> JSONResponse | None:

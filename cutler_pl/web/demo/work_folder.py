@@ -53,6 +53,14 @@ class WorkFolder:
             raise too_many_bytes(limits)
         return Path(path).read_bytes()
 
+    def size(self) -> int:
+        """Bytes of all files inside."""
+        total = 0
+        for path in self.root.rglob("*"):
+            with suppress(OSError):  # removed meanwhile
+                total += path.stat().st_size
+        return total
+
     def remove_old(self, seconds: float) -> None:
         """Remove files that nobody touched for so long, and empty folders; examples stay."""
         before = time.time() - seconds

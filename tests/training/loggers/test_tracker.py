@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from lightning.pytorch.loggers import CSVLogger
 
-from cutler_pl.errors import OptionalDependencyError, TrackerError
+from cutler_pl.errors import ConfigError, OptionalDependencyError, TrackerError
 from cutler_pl.runtime import imports
 from cutler_pl.training.callbacks import StepCheckpoint
 from cutler_pl.training.loggers import mlflow_logger, start_loggers, tensorboard_logger, trackers, wandb_logger
@@ -33,6 +33,15 @@ def test_missing_package_names_the_extra(name: str, tmp_path: Path, monkeypatch:
     }
     with pytest.raises(OptionalDependencyError, match=rf"logger={name} needs .*'{name}'.*cutler_pl\[tracking\]"):
         make[name]()
+
+
+@pytest.mark.parametrize("make", [mlflow_logger, wandb_logger])
+def test_unknown_checkpoints_are_refused(make: Make, tmp_path: Path) -> None:
+    options = {"experiment_name": "x", "tracking_uri": "sqlite:///x"} if make is mlflow_logger else {
+        "offline": True, "project": "x", "save_dir": tmp_path,
+    }  # fmt: skip
+    with pytest.raises(ConfigError, match=r"^logger\.\w+\.log_model=last: expected true or false or all"):
+        make(run_id_file=tmp_path / "id", log_model="last", **options)
 
 
 def test_trackers_get_checkpoints_as_told(

@@ -1,11 +1,17 @@
 """What a request may ask for, tried on the running page without a browser."""
 
 import json
+import urllib.request
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import pytest
+from starlette.responses import JSONResponse
+
+from cutler_pl.web.demo.guard import Guard
+from cutler_pl.web.demo.work_folder import WorkFolder
+from cutler_pl.web.uploads import UploadLimits
 
 from .conftest import Server
 from .uploads import bad_upload
@@ -75,8 +81,18 @@ def test_long_or_unreadable_calls_are_refused(server: Server) -> None:
 
 def test_pages_forbid_other_hosts(server: Server) -> None:
     """Also where a later version of gradio would ask one."""
-    _, page = server.request("/")
-    assert b"fonts.googleapis.com" not in page
+    with urllib.request.urlopen(f"{server.url}/", timeout=30) as answer:
+        assert answer.headers["content-security-policy"].startswith("default-src 'self'; ")
+        assert b"fonts.googleapis.com" not in answer.read()
+
+
+def test_full_folder_takes_no_upload(tmp_path: Path) -> None:
+    guard = Guard(JSONResponse({}), WorkFolder(tmp_path), UploadLimits(max_bytes=10))
+    assert guard._size_refusal(f"{API}/upload", "9") is None
+    (tmp_path / "a.png").write_bytes(bytes(501))
+    refusal = guard._size_refusal(f"{API}/upload", "9")
+    assert refusal is not None
+    assert refusal.status_code == 503
 
 
 def test_nan_threshold_gets_a_sentence(server: Server, upright_jpeg: bytes) -> None:

@@ -42,7 +42,7 @@ def test_ends_within_seconds_and_leaves_nothing(tmp_path: Path) -> None:
     assert server.process.returncode == 128 + 15
     assert "the page is closed" in (tmp_path / "log").read_text()
     assert "Traceback" not in (tmp_path / "log").read_text()
-    assert [*(tmp_path / "tmp").glob("cutler-demo-*")] == []
+    assert [*(tmp_path / "tmp").glob("*")] == []
     assert [*(tmp_path / "cwd").iterdir()] == []
 
 

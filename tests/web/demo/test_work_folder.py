@@ -18,6 +18,13 @@ def test_old_files_are_removed(tmp_path: Path) -> None:
     assert (old.exists(), new.exists(), example.exists()) == (False, True, True)
 
 
+def test_size_counts_all_files(tmp_path: Path) -> None:
+    work = WorkFolder(tmp_path)
+    before = work.size()
+    (tmp_path / "a.bin").write_bytes(bytes(10_000))
+    assert work.size() == before + 10_000
+
+
 def test_folder_is_removed_on_leaving() -> None:
     with work_folder(60.0) as work:
         (work.new_result() / "a.jpg").touch()
