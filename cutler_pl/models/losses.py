@@ -5,9 +5,9 @@ regression (smooth L1 with β = 0) summed over foreground and divided by all sam
 over all sampled proposals whatever their weight, binary cross-entropy averaged over the mask pixels of foreground
 proposals. With `row_weights` (`ops.groups`), averages are taken within each group of images, then over the groups.
 
-With `scores`, doubtful pseudo-masks count less (the soft targets of CuVLER): a score s is how far the matched mask can be
-trusted. The target is s for the class and 1 - s for the background; box and mask losses are multiplied by s. The divisors
-stay. Scores of 1 give the losses without scores, bit by bit. The region proposal network takes no scores.
+With `scores`, doubtful pseudo-masks count less (the soft targets of CuVLER): a score s is how far the matched mask can
+be trusted. The target is s for the class and 1 - s for the background; box and mask losses are multiplied by s; the
+divisors stay. Scores of 1 give the losses without scores, bit by bit. The region proposal network takes no scores.
 
 Everything is computed in float32, under autocast too. Empty inputs return a zero attached to the
 graph, so that every parameter gets a gradient. Classes count from 0; the background is the class after the last.
