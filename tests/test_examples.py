@@ -15,8 +15,10 @@ from PIL import Image
 from cutler_pl.coco import load_coco
 from cutler_pl.commands.hydra_app import launch
 from cutler_pl.datasets.scenes import SceneParams, write_scenes
+from cutler_pl.web.api import ServerOptions, build_app
 from tests.api.conftest import checkpoint as checkpoint
 from tests.videos import write_video
+from tests.web.serving import StubEndpoint, served
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -149,6 +151,16 @@ def test_another_generator(run, images: Path, tmp_path: Path) -> None:
     assert printed == f"{len(annotations)} masks of 2 images\n"
     first = next(annotation for annotation in annotations if annotation["image_id"] == 1)
     assert first["bbox"] == pytest.approx([20, 20, 40, 30], abs=2)
+
+
+def test_http_client(run, images: Path, tmp_path: Path) -> None:
+    with served(build_app([StubEndpoint()], ServerOptions())) as client:
+        address = f"http://127.0.0.1:{client.port}/predict"
+        assert run("http_client", address, images / "a.png", "score_threshold=0.5") == "80×60, 0 objects by stub\n"
+        (tmp_path / "text.png").write_text("a text")
+        for wrong in ((tmp_path / "text.png",), (images / "a.png", "score_threshold=nan")):
+            with pytest.raises(SystemExit, match=r"415: the upload|400: score_threshold=nan"):
+                run("http_client", address, *wrong)
 
 
 def test_readme_lists_all() -> None:

@@ -102,7 +102,7 @@ PATH_SETTINGS: dict[str, tuple[PathSetting, ...]] = {
     ),
     "demo": (_CHECKPOINT,),
     "serve": (_CHECKPOINT, PathSetting("maskcut.features.weights", Kind.WEIGHTS)),
-    "recipe": _RECIPE,
+    "recipe": (*_RECIPE, PathSetting("checkpoint", Kind.WEIGHTS)),
     "prepare_dataset": (
         PathSetting("root", Kind.ANY),
         PathSetting("output", Kind.OUTPUT_FILE),

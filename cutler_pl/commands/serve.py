@@ -12,10 +12,7 @@ from cutler_pl.commands.chosen_features import chosen_features
 from cutler_pl.commands.settings import require
 from cutler_pl.maskcut import MaskCutParams
 from cutler_pl.runtime.imports import require as require_package
-from cutler_pl.runtime.logging import get_logger
 from cutler_pl.web import api
-
-log = get_logger(__name__)
 
 _INFERENCE = ("score_threshold", "nms_threshold", "max_detections", "min_size_test", "max_size_test")
 
@@ -53,11 +50,12 @@ def run(cfg: DictConfig) -> None:
             endpoint.warm_up()
         app = api.build_app(endpoints, options)
         models = ", ".join(f"POST {endpoint.path} by {endpoint.model}" for endpoint in endpoints)
-        log.info("listening on %s (%s): %s; /docs shows how, Ctrl-C ends", api.address(bound), device, models)
-        api.serve(app, bound, timeout=options.timeout)
+        ready = f"listening on {api.address(bound)} ({device}): {models}; /docs shows how, Ctrl-C ends"
+        api.serve(app, bound, timeout=options.timeout, ready=ready)
 
 
 def shown_name(checkpoint: str) -> str:
     """What answers call a checkpoint: no folder of this machine."""
-    is_place = "://" in checkpoint or Path(checkpoint).is_file()
-    return Path(checkpoint).stem if is_place else checkpoint
+    if "://" in checkpoint or Path(checkpoint).exists():
+        return Path(checkpoint).resolve().stem
+    return checkpoint

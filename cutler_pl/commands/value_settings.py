@@ -113,6 +113,7 @@ _RECIPE: Rules = {
     "seed": _SEED,
     "only": optional(_TEXT),
     "dry_run": FLAG,
+    "datasets": ListOf(_TEXT, 0),
     "recipe": _GROUP,
     **{f"recipe.{name}": COUNT for name in ("max_passes",)},
     **{
@@ -121,6 +122,7 @@ _RECIPE: Rules = {
     },
     **{f"recipe.{name}": Integer(1, 1_000_000) for name in ("train_scenes", "test_scenes")},
     "recipe.min_score": SHARE,
+    "recipe.tolerance": Number(min=0, max=100),
     **{f"recipe.{name}": rule for name, rule in _OWN.items()},
     "recipe.device": optional(Choice(("cpu", "gpu"))),
     "recipe.first_share": Number(above=0, max=1),

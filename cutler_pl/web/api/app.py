@@ -15,10 +15,11 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from cutler_pl.runtime.version import VERSION
-from cutler_pl.web.api.answers import Error, Health, refusal, to_response
+from cutler_pl.web.api.answers import Error, Health
 from cutler_pl.web.api.description import RESPONSES, request_body
 from cutler_pl.web.api.endpoints import Endpoint
 from cutler_pl.web.api.options import ServerOptions
+from cutler_pl.web.api.responses import refusal, to_response
 from cutler_pl.web.api.service import Service
 
 _SAFE_PAGE = {

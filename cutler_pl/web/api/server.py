@@ -9,6 +9,9 @@ from fastapi import FastAPI
 
 from cutler_pl.errors import ConfigError
 from cutler_pl.runtime import signals
+from cutler_pl.runtime.logging import get_logger
+
+log = get_logger(__name__)
 
 _LEFT_SECONDS = 5.0  # beyond the time limit of a request
 
@@ -46,6 +49,13 @@ def address(bound: socket.socket) -> str:
 class Server(uvicorn.Server):
     """Ends at the first signal of `runtime.signals`, once running requests are answered."""
 
+    ready = ""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Say where, once requests are answered."""
+        await super().startup(sockets)
+        log.info("%s", self.ready)
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Leave the signals to this package."""
@@ -56,8 +66,14 @@ class Server(uvicorn.Server):
         return await super().on_tick(counter) or signals.requested() is not None
 
 
-def serve(app: FastAPI, bound: socket.socket, *, timeout: float) -> None:
-    """Answer requests until a signal comes, then those that are running; `timeout` seconds is what one may take.
+def serve(app: FastAPI, bound: socket.socket, *, timeout: float, ready: str = "ready") -> None:
+    """Answer requests until a signal comes, then those that are running.
+
+    Args:
+        app: What answers.
+        bound: Where, from `listen`.
+        timeout: Seconds that a request may take.
+        ready: Logged once requests are answered.
 
     Raises:
         StoppedBySignal: A signal came.
@@ -67,6 +83,8 @@ def serve(app: FastAPI, bound: socket.socket, *, timeout: float) -> None:
         timeout_graceful_shutdown=int(timeout + _LEFT_SECONDS),
     )  # fmt: skip
     with signals.deferred(timeout + 2 * _LEFT_SECONDS):
-        Server(config).run(sockets=[bound])
+        server = Server(config)
+        server.ready = ready
+        server.run(sockets=[bound])
         if signum := signals.requested():
             raise signals.StoppedBySignal(signum, "the requests that were running are answered")

@@ -13,12 +13,13 @@ from starlette.responses import Response
 from cutler_pl.api.inputs import Pixels
 from cutler_pl.api.result import Result
 from cutler_pl.runtime.logging import get_logger
-from cutler_pl.web.api.answers import detections, refusal, to_response
+from cutler_pl.web.api.answers import detections
 from cutler_pl.web.api.batching import Batcher
 from cutler_pl.web.api.endpoints import Endpoint
 from cutler_pl.web.api.errors import RequestError
 from cutler_pl.web.api.form import Body, read_form
 from cutler_pl.web.api.options import RequestOptions, ServerOptions, read_options
+from cutler_pl.web.api.responses import refusal, to_response
 from cutler_pl.web.uploads import read_upload
 
 log = get_logger(__name__)

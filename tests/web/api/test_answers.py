@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from cutler_pl import CutLER, MaskCut
+from cutler_pl.commands.serve import shown_name
 from cutler_pl.datasets.scenes import SceneParams, write_scenes
 from cutler_pl.maskcut import MaskCutParams, build_feature_extractor
 from cutler_pl.web.api import Cutting, Detection, ServerOptions, build_app
@@ -108,3 +109,8 @@ def test_sizes_are_those_of_the_upright_image(client: Client, scene: Path) -> No
     answer = client.post("/predict", file.getvalue())
     assert (answer.json["width"], answer.json["height"]) == SIZE_HW
     assert all(one["segmentation"]["size"] == [SIZE_HW[1], SIZE_HW[0]] for one in answer.json["detections"])
+
+
+def test_model_is_named_without_its_folder(scene: Path) -> None:
+    names = ["tiny_generated", "owner/name@main", "https://example.org/a/b.pth", str(scene), str(scene.parent)]
+    assert [*map(shown_name, names)] == ["tiny_generated", "owner/name@main", "b", scene.stem, "images"]
