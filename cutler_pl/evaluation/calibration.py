@@ -40,7 +40,8 @@ class ScoreMap:
 
     def __call__(self, scores: Num[np.ndarray, " objects"]) -> Float[np.ndarray, " objects"]:
         """The calibrated scores."""
-        return np.interp(scores, self.scores, self.values)
+        values: np.ndarray = np.interp(scores, self.scores, self.values)
+        return values
 
 
 def is_right(
