@@ -69,7 +69,7 @@ def _check_folder(folder: Path) -> None:
 
 def _placeholder(folder: Path) -> str:
     """The repository in the card of a folder that is not published yet."""
-    return f"OWNER/{folder.resolve().name}"
+    return f"YOUR_ACCOUNT/{folder.resolve().name}"
 
 
 def _card_beside(source: str | Path | None) -> str | None:

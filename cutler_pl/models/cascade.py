@@ -91,13 +91,15 @@ class BoxCascade(nn.ModuleList):
             weights = self._classification_weights(output, proposals, targets, stage)
             target_deltas = encode_boxes(proposals.boxes, proposals.gt_boxes, self._box_weights(stage))
             rows = targets.row_weights(proposals.images)
+            scores = proposals.scores if self.config.soft_targets else None
             suffix = f"_stage{stage}" if len(self) > 1 else ""
             losses[f"loss_cls{suffix}"] = classification_loss(
-                output.logits, proposals.classes, weights, row_weights=rows
+                output.logits, proposals.classes, weights, scores=scores, row_weights=rows
             )
             losses[f"loss_box_reg{suffix}"] = box_regression_loss(
-                output.deltas, proposals.classes, target_deltas, num_classes=num_classes, row_weights=rows
-            )
+                output.deltas, proposals.classes, target_deltas, num_classes=num_classes, scores=scores,
+                row_weights=rows,
+            )  # fmt: skip
             if stage + 1 < len(self):
                 rois = _next_rois(output, proposals.rois, bounds)
                 rois = rois[torch.nonzero(nonempty(rois[:, 1:]))[:, 0]]

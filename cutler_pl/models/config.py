@@ -105,6 +105,8 @@ class DetectorConfig:
     """3×3 convolutions of the mask head before its upsampling."""
     classification_weights: ClassificationWeights | None = None
     """DropLoss, or another weighting of proposals in the classification loss; None weights all alike."""
+    soft_targets: bool = False
+    """Losses of boxes, classes and masks count each ground truth by its score (`Target`), see `models.losses`."""
     sampler: Sampler | None = None
     """Order in which anchors and proposals are sampled; None draws at random."""
 
@@ -156,7 +158,7 @@ TEST_OPTIONS = frozenset({
 """Options of inference, which may differ from those of the training."""
 TRAIN_OPTIONS = frozenset({
     "rpn_iou_thresholds", "rpn_batch_per_image", "rpn_positive_fraction", "rpn_pre_nms_train", "rpn_post_nms_train",
-    "roi_batch_per_image", "roi_positive_fraction", "classification_weights", "sampler",
+    "roi_batch_per_image", "roi_positive_fraction", "classification_weights", "soft_targets", "sampler",
 })  # fmt: skip
 """Options of the losses and their samples alone; all others are what the weights were trained with."""
 

@@ -5,6 +5,10 @@ regression (smooth L1 with β = 0) summed over foreground and divided by all sam
 over all sampled proposals whatever their weight, binary cross-entropy averaged over the mask pixels of foreground
 proposals. With `row_weights` (`ops.groups`), averages are taken within each group of images, then over the groups.
 
+With `scores`, doubtful pseudo-masks count less (the soft targets of CuVLER): a score s is how far the matched mask can
+be trusted. The target is s for the class and 1 - s for the background; box and mask losses are multiplied by s; the
+divisors stay. Scores of 1 give the losses without scores, bit by bit. The region proposal network takes no scores.
+
 Everything is computed in float32, under autocast too. Empty inputs return a zero attached to the
 graph, so that every parameter gets a gradient. Classes count from 0; the background is the class after the last.
 """
@@ -54,6 +58,7 @@ def classification_loss(
     classes: Int64[Tensor, " proposals"],
     weights: Float[Tensor, " proposals"] | None = None,
     *,
+    scores: Float[Tensor, " proposals"] | None = None,
     row_weights: Float[Tensor, " proposals"] | None = None,
 ) -> Float[Tensor, ""]:
     """Cross-entropy averaged over all proposals, each weighted; dropped proposals count in the average.
@@ -62,12 +67,16 @@ def classification_loss(
         logits: Scores of the classes, background last.
         classes: Class of each proposal.
         weights: One weight per proposal (DropLoss), None for 1 everywhere.
+        scores: Probability that the target gives to the class, the rest being the background's; None for 1 everywhere.
         row_weights: Share of each proposal in the average; None for equal ones.
     """
     logits = logits.float()
     if len(logits) == 0:
         return logits.sum()
     losses = F.cross_entropy(logits, classes, reduction="none")
+    if scores is not None:
+        background = F.cross_entropy(logits, torch.full_like(classes, logits.shape[1] - 1), reduction="none")
+        losses = scores * losses + (1 - scores) * background
     return _average(losses if weights is None else weights.detach() * losses, row_weights)
 
 
@@ -77,6 +86,7 @@ def box_regression_loss(
     target_deltas: Float[Tensor, "proposals 4"],
     *,
     num_classes: int,
+    scores: Float[Tensor, " proposals"] | None = None,
     row_weights: Float[Tensor, " proposals"] | None = None,
 ) -> Float[Tensor, ""]:
     """L1 distance of the deltas, summed over foreground proposals and divided by the number of all proposals.
@@ -86,6 +96,7 @@ def box_regression_loss(
         classes: Class of each proposal; `num_classes` is background.
         target_deltas: Deltas to the matched ground truth; read in foreground rows only.
         num_classes: Number of classes without the background.
+        scores: Factor of each proposal's loss; None for 1 everywhere.
         row_weights: Share of each proposal in the average; None for equal ones.
     """
     deltas = deltas.float()
@@ -94,7 +105,8 @@ def box_regression_loss(
     if deltas.shape[1] != 4:
         rows = torch.arange(len(deltas), device=deltas.device)
         deltas = deltas.view(len(deltas), num_classes, 4)[rows, classes.clamp(max=num_classes - 1)]
-    return _average(_l1_where(classes < num_classes, deltas, target_deltas.float()), row_weights)
+    losses = _l1_where(classes < num_classes, deltas, target_deltas.float())
+    return _average(losses if scores is None else scores * losses, row_weights)
 
 
 def mask_targets(
@@ -133,6 +145,7 @@ def mask_loss(
     classes: Int64[Tensor, " boxes"],
     targets: Bool[Tensor, "boxes size size"],
     *,
+    scores: Float[Tensor, " boxes"] | None = None,
     row_weights: Float[Tensor, " boxes"] | None = None,
 ) -> Float[Tensor, ""]:
     """Binary cross-entropy of the mask of each box's own class, averaged over all pixels of all boxes.
@@ -141,6 +154,7 @@ def mask_loss(
         logits: Mask logits, one channel per class, or one for all.
         classes: Class of each foreground box.
         targets: As from `mask_targets`, images in order.
+        scores: Factor of each box's loss; None for 1 everywhere.
         row_weights: Share of each box in the average; None for equal ones.
     """
     if len(logits) == 0:
@@ -148,7 +162,8 @@ def mask_loss(
     rows = torch.arange(len(logits), device=logits.device)
     chosen = logits[:, 0] if logits.shape[1] == 1 else logits[rows, classes]
     entropy = F.binary_cross_entropy_with_logits(chosen.float(), targets.float(), reduction="none")
-    return _average(entropy.mean(dim=(1, 2)), row_weights)
+    losses = entropy.mean(dim=(1, 2))
+    return _average(losses if scores is None else scores * losses, row_weights)
 
 
 def _l1_where(used: Tensor, predicted: Tensor, target: Tensor) -> Tensor:

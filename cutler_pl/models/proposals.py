@@ -27,6 +27,8 @@ class LabeledProposals(NamedTuple):
     """Its box; zeros where the image has none."""
     gt_classes: Int64[Tensor, " proposals"]
     """Its class; 0 where the image has none."""
+    scores: Float[Tensor, " proposals"]
+    """Its score for foreground; 1 for background, which is certain."""
 
     @property
     def boxes(self) -> Float[Tensor, "proposals 4"]:
@@ -64,8 +66,10 @@ def label_proposals(
 def _with_ground_truth(rois: Tensor, match: Match, targets: PaddedTargets, num_classes: int) -> LabeledProposals:
     image, (indices, labels) = rois[:, 0].long(), match
     gt_boxes, gt_classes = targets.boxes[image, indices], targets.classes[image, indices]
-    classes = torch.where(labels == POSITIVE, gt_classes, num_classes)
-    return LabeledProposals(rois, classes, indices, gt_boxes, gt_classes)
+    foreground = labels == POSITIVE
+    classes = torch.where(foreground, gt_classes, num_classes)
+    scores = torch.where(foreground, targets.scores[image, indices], 1.0)
+    return LabeledProposals(rois, classes, indices, gt_boxes, gt_classes, scores)
 
 
 @torch.no_grad()

@@ -115,5 +115,6 @@ class RoIHeads(nn.Module):
             self.mask_logits(features, foreground.rois),
             foreground.classes,
             torch.cat(wanted),
+            scores=foreground.scores if self.config.soft_targets else None,
             row_weights=targets.row_weights(foreground.images),
         )

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from cutler_pl.ops.groups import effective_group_size, row_weights
-from cutler_pl.types import Target
+from cutler_pl.types import Target, target_scores
 
 
 class PaddedTargets(NamedTuple):
@@ -17,6 +17,8 @@ class PaddedTargets(NamedTuple):
     boxes: Float[Tensor, "batch gt 4"]
     classes: Int64[Tensor, "batch gt"]
     """Counted from 0."""
+    scores: Float[Tensor, "batch gt"]
+    """How far each object can be trusted, from 0 to 1."""
     counts: list[int]
     """Objects of each image."""
     group_size: int
@@ -37,7 +39,8 @@ def pad_targets(targets: Sequence[Target], *, group_size: int | None = None) -> 
     size = effective_group_size(len(targets), group_size)
     boxes = pad_sequence([target["boxes"].float() for target in targets], batch_first=True)
     classes = pad_sequence([target["labels"] - 1 for target in targets], batch_first=True)
+    scores = pad_sequence([target_scores(target).float() for target in targets], batch_first=True)
     counts = [len(target["boxes"]) for target in targets]
     if boxes.shape[1] == 0:
-        return PaddedTargets(boxes.new_zeros(len(targets), 1, 4), classes.new_zeros(len(targets), 1), counts, size)
-    return PaddedTargets(boxes, classes, counts, size)
+        boxes, classes, scores = (part.new_zeros(len(targets), 1, *part.shape[2:]) for part in (boxes, classes, scores))
+    return PaddedTargets(boxes, classes, scores, counts, size)

@@ -46,9 +46,9 @@ def composed(*overrides: str, tmp_path: Path) -> DictConfig:
 def given(name: str) -> list[str]:
     """The values an experiment leaves to the user."""
     needed = []
-    if name.startswith(("self_train", "quickstart_self_train", "quickstart_half_self_train", "moco")):
+    if "self_train" in name or name.startswith("moco"):
         needed.append("model.init=scratch")
-    if name.startswith(("quickstart", "few_shot", "tiny_generated")):
+    if name.startswith(("quickstart", "cuvler_self_train", "few_shot", "tiny_generated")):
         needed += ["data.images=a", "data.annotations=b"]
     return needed
 
@@ -104,6 +104,9 @@ RECIPES = {  # the only place in the tests where the recipe page's numbers stand
     "cutler_cascade": UNSUPERVISED | {"gamma": 0.02},
     "cutler_mask_rcnn": UNSUPERVISED | {"gamma": 0.1},
     **{f"self_train_r{r}": SELF_TRAINED for r in (1, 2, 3)},
+    "cuvler_cascade": UNSUPERVISED | {"milestones": [], "steps": 80_000, "gamma": 0.02},
+    "cuvler_self_train": SELF_TRAINED
+    | {"lr": 0.05, "milestones": [7400], "steps": 14_800, "gamma": 0.02, "drop": True},
     "semi_1pct": with_labels(0.04, [2400, 3200], 3600, 4),
     "semi_2pct": with_labels(0.04, [2400, 3200], 3600, 4),
     "semi_5pct": with_labels(0.04, [3000, 4000], 4500, 4),
@@ -139,7 +142,10 @@ def test_recipe_page_is_what_the_experiment_composes(name: str, tmp_path: Path) 
         "nms": detector.rpn_nms_threshold,
         "score": detector.score_threshold,
     } == RECIPES[name]
-    mixed = name.startswith(("cutler_cascade", "self_train"))
+    assert detector.soft_targets == name.startswith("cuvler")
+    if copy_paste is not None:
+        assert copy_paste.random_num == (name != "cuvler_self_train")
+    mixed = name.startswith(("cutler_cascade", "self_train", "cuvler"))
     assert cfg.trainer.precision == ("16-mixed" if mixed else "32-true")
     assert cfg.name == name
 

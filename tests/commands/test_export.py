@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
+from PIL import Image
 
 from cutler_pl.commands import export
 from cutler_pl.errors import CheckpointError, ConfigError, ImageReadError, OutputWriteError
@@ -135,6 +136,40 @@ def test_file_says_what_it_is(exported: Path) -> None:
     assert json.loads(notes["category_ids"]) == [1, 2]
     assert [(i.name, len(i.type.tensor_type.shape.dim)) for i in model.graph.input] == [("image", 3)]
     assert [o.name for o in model.graph.output] == list(OUTPUTS)
+
+
+@pytest.mark.slow
+def test_folder_of_networks(tmp_path: Path) -> None:
+    """`exported=` of `predict` reads the folder; another run replaces it."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "XDG_CACHE_HOME": str(tmp_path / "cache")}
+
+    def run(*words: str) -> str:
+        command = [sys.executable, "-m", "cutler_pl", *words, "checkpoint=tiny_generated"]
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout + done.stderr
+
+    for _ in range(2):
+        log = run("export", "output=networks")
+        assert "on a generated image onnxruntime finds" in log
+        assert "differs from PyTorch" not in log
+    described = json.loads((tmp_path / "networks" / "detector.json").read_text())
+    assert set(described["files"]) == {path.name for path in (tmp_path / "networks").glob("*.onnx")}
+    assert described["model_config"]["class_names"]
+    image = tmp_path / "image.png"
+    Image.fromarray(smooth_image(90, 120).permute(1, 2, 0).numpy()).save(image)
+    for backend in ("onnx", "openvino"):
+        run("predict", f"input={image}", f"output={backend}.png", f"backend={backend}", "exported=networks")
+    assert (tmp_path / "openvino.json").is_file()
+    assert not (tmp_path / "cache" / "cutler_pl").exists()
+
+
+def test_folder_of_something_else_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("full").mkdir()
+    Path("full/notes.txt").touch()
+    with pytest.raises(ConfigError, match="output=full: this folder holds something else"):
+        export.run(settings("checkpoint=tiny_generated", "output=full"))
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,15 @@ def test_self_training_overrides(model, num_classes, changed):
     assert {key for key in first if later[key] != first[key]} == changed | {"rpn_nms_threshold", "rpn_post_nms_train"}
 
 
+@pytest.mark.parametrize(("loss", "weights"), [("soft", type(None)), ("soft_droploss", DropLoss)])
+def test_soft_losses_with_and_without_droploss(loss, weights):
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = compose(overrides=["+model=mask_rcnn", f"model/loss={loss}", "model.init=scratch"])
+    keywords = instantiate(cfg.model.detector).keywords
+    assert keywords["soft_targets"] is True
+    assert type(keywords["classification_weights"]) is weights
+
+
 def test_tiny_cascade_is_tiny():
     detector = _detector("cascade_mask_rcnn_tiny")
     assert len(detector.roi_heads.stages) == 3
