@@ -31,7 +31,7 @@ def training(init: str, annotations: str | Path) -> dict[str, Any]:
     return {
         "name": "cutler_cascade",
         "seed": 3,
-        "data": {"images": "/home/alice/imagenet/train", "annotations": str(annotations), "batch_size": 16},
+        "data": {"images": "/data/alice/imagenet/train", "annotations": str(annotations), "batch_size": 16},
         "model": {"init": init},
         "trainer": {"max_steps": 160000},
     }
@@ -111,7 +111,7 @@ def test_checkpoint_of_a_run_finds_its_run(recipe: Path, tmp_path: Path) -> None
     [
         ({"init": "cutler_semi_10perc"}, "10 % of COCO train2017", True),
         ({"init": "scratch"}, "random numbers", False),
-        ({"init": "/home/alice/mine.pth"}, "`mine.pth`: not recorded", None),
+        ({"init": "/data/alice/mine.pth"}, "`mine.pth`: not recorded", None),
         ({"annotations": "/d/instances_train2017.json"}, "labels of coco_100", True),
         ({"annotations": "/d/10perc_instances_train2017.json"}, "labels of coco_semi_10", True),
         ({"annotations": "/d/cutler_imagenet1k_train_r1.json"}, "released by CutLER's authors", False),
@@ -192,5 +192,5 @@ def test_hostile_texts_stay_in_their_cell(recipe: Path, tmp_path: Path) -> None:
 
 
 def test_paths_are_cut() -> None:
-    command = "cutler train 'data.images=/home/alice/my set' data.index=[/a/b,/c/d] x={y: /e/f} z=1"
+    command = "cutler train 'data.images=/data/alice/my set' data.index=[/a/b,/c/d] x={y: /e/f} z=1"
     assert without_paths(command) == "cutler train data.images=my set data.index=[b,d] x={y: f} z=1"
