@@ -27,7 +27,10 @@ def commands(page: str) -> Iterator[str]:
 
 
 COMMANDS = list(commands("README.md"))
-PAGES = ("datasets", "evaluation", "install", "labels", "maskcut", "own-images", "prediction", "serve", "usage")
+PAGES = (
+    *("datasets", "evaluation", "generators", "install", "labels", "maskcut"),
+    *("own-images", "prediction", "serve", "usage"),
+)
 FOLDERS = ("tutorials", "how-to", "explanation")
 GUIDES = (
     *PAGES,

@@ -1,6 +1,6 @@
 """MaskCut that people call: pseudo-masks of an image without a label."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import fields
 from pathlib import Path
@@ -11,15 +11,18 @@ import torch
 
 from cutler_pl.api.device import choose_device
 from cutler_pl.api.inputs import ImageInput, Pixels, predict_inputs
-from cutler_pl.api.options import read_maskcut_option
+from cutler_pl.api.options import features_of, read_generator_option, read_maskcut_option
 from cutler_pl.api.result import Result
 from cutler_pl.coco.schema import RLE
 from cutler_pl.errors import ConfigError
-from cutler_pl.maskcut import MaskCutParams, build_feature_extractor
+from cutler_pl.generators import build_generator
+from cutler_pl.maskcut import MaskCutParams
+from cutler_pl.maskcut.backbones import build_extractors
 from cutler_pl.maskcut.encoding import encode_masks
 from cutler_pl.maskcut.features import FeatureExtractor
+from cutler_pl.maskcut.generator import Generator, MaskCutGenerator
 from cutler_pl.maskcut.params import AnnotationParams
-from cutler_pl.maskcut.predictor import Extractor, MaskCutPredictor
+from cutler_pl.maskcut.predictor import Extractor, MaskPredictor
 from cutler_pl.ops.boxes import xywh_to_xyxy
 from cutler_pl.ops.resize import resize_to_square
 from cutler_pl.runtime.ranges import FLAG, check
@@ -38,9 +41,11 @@ class MaskCut:
         device: `auto` is the GPU if there is one, else the CPU.
         params: Constants of the cut; None for those of the option file.
         crf: Fit the masks to the image's edges by the dense CRF.
+        generator: `maskcut`, or an option of `conf/generator/`: `promerge`, `uniap`, `hassod`, or `votecut`, which
+            takes several backbones with weights of their own.
 
     Raises:
-        ConfigError: There is no such option or device.
+        ConfigError: There is no such option, generator or device, or `params` or `weights` do not go with it.
         CheckpointError: The weights cannot be had, or do not fit.
     """
 
@@ -52,22 +57,29 @@ class MaskCut:
         device: str | torch.device = "auto",
         params: MaskCutParams | None = None,
         crf: bool = True,
+        generator: str = "maskcut",
     ) -> None:
         if not isinstance(params, MaskCutParams | None):
             raise ConfigError(
                 f"params is a {type(params).__name__}; give MaskCutParams(…), or None for the option's own"
             )
         check("crf", crf, FLAG)
-        option = read_maskcut_option(name)
+        option, chosen = read_maskcut_option(name), read_generator_option(generator, name)
+        backbones = chosen.get("maskcut", {}).get("backbones")
+        if params is not None and generator != MaskCutGenerator.name:
+            raise ConfigError(f"params are MaskCut's; generator={generator} has options of its own, so leave them out")
+        if weights is not None and backbones is not None:
+            raise ConfigError(f"weights are of one backbone; generator={generator} takes several, so leave them out")
         self.name = name
         self.device = choose_device(device)
-        features = option["features"]
         if weights is not None:
-            features["weights"] = weights
-        extractor = build_feature_extractor(**features, device=self.device)
+            option["features"]["weights"] = weights
+        settings = [option["features"]] if backbones is None else [features_of(entry) for entry in backbones]
+        extractors = build_extractors(settings, fixed_size=option["fixed_size"], device=self.device)
         known = {field.name for field in fields(MaskCutParams)}
         params = params or MaskCutParams(**{key: value for key, value in option.items() if key in known})
-        self._set(extractor, params, fixed_size=option["fixed_size"], solver=option["solver"], crf=crf)
+        cut = MaskCutGenerator(params, solver=option["solver"])
+        self._set(extractors, build_generator(chosen["generator"]) or cut, fixed_size=option["fixed_size"], crf=crf)
 
     @classmethod
     def from_features(
@@ -92,18 +104,38 @@ class MaskCut:
         """
         self = cls.__new__(cls)
         self.name, self.device = name, choose_device(device)
-        self._set(extractor, params, fixed_size=fixed_size, solver=solver, crf=True)
+        self._set({name: extractor}, MaskCutGenerator(params, solver=solver), fixed_size=fixed_size, crf=True)
         return self
 
     def with_params(self, params: MaskCutParams, *, crf: bool = True) -> "MaskCut":
-        """The same features, cut in another way; weights are shared."""
+        """The same features, cut in another way; weights are shared.
+
+        Raises:
+            ConfigError: These masks are not of MaskCut.
+        """
         other = copy(self)
-        other._set(self._extractor, params, fixed_size=self._side, solver=self._solver, crf=crf)
+        cut = MaskCutGenerator(params, solver=self._cut.solver)
+        other._set(self._extractors, cut, fixed_size=self._side, crf=crf)
         return other
 
-    def _set(self, extractor: Extractor, params: MaskCutParams, *, fixed_size: int, solver: str, crf: bool) -> None:
-        self.params, self._extractor, self._side, self._solver = params, extractor, fixed_size, solver
-        self._predictor = MaskCutPredictor(extractor, params, solver=solver, backend="auto" if crf else "none")
+    @property
+    def params(self) -> MaskCutParams:
+        """Constants of the cut.
+
+        Raises:
+            ConfigError: These masks are of another generator.
+        """
+        return self._cut.params
+
+    @property
+    def _cut(self) -> MaskCutGenerator:
+        if not isinstance(self._generator, MaskCutGenerator):
+            raise ConfigError(f"params are MaskCut's; generator={self._generator.name} has options of its own")
+        return self._generator
+
+    def _set(self, extractors: Mapping[str, Extractor], generator: Generator, *, fixed_size: int, crf: bool) -> None:
+        self._extractors, self._generator, self._side = extractors, generator, fixed_size
+        self._predictor = MaskPredictor(extractors, generator, backend="auto" if crf else "none")
 
     def __repr__(self) -> str:
         return f"MaskCut({self.name!r}, device={str(self.device)!r})"

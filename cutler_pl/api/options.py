@@ -1,6 +1,7 @@
-"""The option files of `conf/maskcut/`, read without Hydra."""
+"""The option files of `conf/maskcut/` and `conf/generator/`, read without Hydra."""
 
 import difflib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,39 @@ def read_maskcut_option(name: str) -> dict[str, Any]:
     features = values["features"]
     del features["_target_"]
     return values
+
+
+def read_generator_option(generator: str, name: str) -> dict[str, Any]:
+    """The values of `conf/generator/<generator>.yaml` under those for the features `name`: `generator`, `maskcut`, ….
+
+    Raises:
+        ConfigError: There is no such generator.
+    """
+    folder = config_dir() / "generator"
+    known = sorted(path.stem for path in folder.glob("*.yaml"))
+    if generator not in known:
+        raise ConfigError(f"there is no generator {generator!r}; choose one of {', '.join(known)}")
+    values = _read(folder / f"{generator}.yaml")
+    special = folder / "features" / f"{generator}_{name}.yaml"
+    if special.is_file():
+        _merge(values, _read(special))
+    return values
+
+
+def features_of(backbone: str | Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a backbone's features: those of an option of `maskcut=`, with what an entry gives in their place.
+
+    Args:
+        backbone: An entry of `maskcut.backbones`: the option's name, or settings with `name`.
+
+    Raises:
+        ConfigError: There is no such option, or the entry has no name.
+    """
+    given = {"name": backbone} if isinstance(backbone, str) else dict(backbone)
+    if "name" not in given:
+        raise ConfigError("maskcut.backbones: an entry has no name; write {name: dino_vits8, weights: <file>}")
+    features: dict[str, Any] = read_maskcut_option(given["name"])["features"]
+    return {**features, **given, "name": features["name"]}
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -54,7 +54,7 @@ def write_published(
 
 def _placeholder(folder: Path) -> str:
     """The repository in the card of a folder that is not published yet."""
-    return f"OWNER/{folder.resolve().name}"
+    return f"YOUR_ACCOUNT/{folder.resolve().name}"
 
 
 def _card_beside(source: str | Path | None) -> str | None:

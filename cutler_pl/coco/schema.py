@@ -46,7 +46,9 @@ class Category(TypedDict):
 class Instance(TypedDict):
     """One object; `score`, 0 to 1, is of the prediction it was or of its mask, `ncut_value` of the cut that found it.
 
-    Parts of one mask that MaskCut split have the same number in `split_from`.
+    Parts of one mask that MaskCut split have the same number in `split_from`. Generators beside MaskCut write how they
+    found a mask: `votes` and `backbones`, `seeds`, `levels`; the `number` of a mask in its image and that of its
+    `parent`; `refined` is false where the refinement lost it.
     """
 
     bbox: list[float]

@@ -99,7 +99,7 @@ def _extras() -> Iterator[Verdict]:
 def _weights() -> Iterator[Verdict]:
     from huggingface_hub.constants import HF_HUB_CACHE
 
-    from cutler_pl.maskcut.features import BACKBONES
+    from cutler_pl.maskcut.released import BACKBONES
     from cutler_pl.weights.hub import is_in_hub_cache
     from cutler_pl.weights.sources import RELEASED, cached_file
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 from hydra.utils import instantiate
@@ -12,14 +12,17 @@ from omegaconf import DictConfig
 from cutler_pl.coco import rle
 from cutler_pl.coco.parts import ShardRecord
 from cutler_pl.coco.schema import RLE
-from cutler_pl.commands.chosen_features import chosen_features, require_features
+from cutler_pl.commands.chosen_features import chosen_extractors, require_features
 from cutler_pl.commands.instantiate import build_trainer
 from cutler_pl.commands.run_metadata import plain, record_run
 from cutler_pl.commands.tiling import tiling
+from cutler_pl.errors import ConfigError
+from cutler_pl.generators.votecut import VoteCut
 from cutler_pl.images import list_images
 from cutler_pl.maskcut import MaskCutParams
+from cutler_pl.maskcut.generator import Generator, MaskCutGenerator
 from cutler_pl.maskcut.params import AnnotationParams
-from cutler_pl.maskcut.predictor import ImageMasks, MaskCutPredictor
+from cutler_pl.maskcut.predictor import ImageMasks, MaskPredictor
 from cutler_pl.maskcut.splitting import build_splitter
 from cutler_pl.pseudo_masks.generate import generate
 from cutler_pl.pseudo_masks.observer import Observer
@@ -54,7 +57,7 @@ def run(cfg: DictConfig) -> Path:
     options = RunOptions(
         fixed_size=cfg.maskcut.fixed_size,
         annotation=annotation,
-        settings={"input": str(Path(cfg.input).resolve()), "features": plain(cfg.maskcut.features)},
+        settings={"input": str(Path(cfg.input).resolve()), **_features(cfg)},
         batch_size=cfg.batch_size,
         num_workers=cfg.num_workers,
         threads=cfg.threads,
@@ -72,20 +75,45 @@ def run(cfg: DictConfig) -> Path:
     return OutputFolder(output).annotations
 
 
-def build_predictor(cfg: DictConfig) -> MaskCutPredictor:
-    """Features, cut and refinement as the settings say.
+def _features(cfg: DictConfig) -> dict[str, Any]:
+    """What the record of the run says of its features."""
+    if cfg.maskcut.backbones is None:
+        return {"features": plain(cfg.maskcut.features)}
+    return {"features": {"name": "several"}, "backbones": plain(cfg.maskcut)["backbones"]}
+
+
+def build_predictor(cfg: DictConfig) -> MaskPredictor:
+    """Features, generator and refinement as the settings say.
 
     Raises:
         ConfigError: No features are chosen, or the size is no multiple of the patch size.
         CheckpointError: The features' weights cannot be loaded.
     """
-    return MaskCutPredictor(
-        chosen_features(cfg),
-        MaskCutParams(**{field.name: cfg.maskcut[field.name] for field in fields(MaskCutParams)}),
-        solver=cfg.maskcut.solver,
+    generator = build_generator(cfg)
+    if cfg.maskcut.get("backbones") is not None and not isinstance(generator, VoteCut):
+        raise ConfigError(
+            f"maskcut.backbones: generator={generator.name} takes one backbone, that of maskcut=; only "
+            "generator=votecut takes several"
+        )
+    return MaskPredictor(
+        chosen_extractors(cfg),
+        generator,
         backend=instantiate(cfg.crf),
         keep_features=build_splitter(instantiate(cfg.annotation)).needs_features,
     )
+
+
+def build_generator(cfg: DictConfig) -> Generator:
+    """The generator that `generator=` names; MaskCut's options are those of `maskcut=`.
+
+    Raises:
+        ConfigError: An option cannot work.
+    """
+    if "_target_" in cfg.generator:
+        generator: Generator = instantiate(cfg.generator)
+        return generator
+    params = MaskCutParams(**{field.name: cfg.maskcut[field.name] for field in fields(MaskCutParams)})
+    return MaskCutGenerator(params, solver=cfg.maskcut.solver)
 
 
 class _RunRecord(Observer):

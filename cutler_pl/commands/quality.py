@@ -120,6 +120,8 @@ def second_setting(agreement: str | None, recorded: dict[str, Any], *, weights: 
             raise type(error)(f"agreement={agreement}: {error}; {way_out}") from error
     if not recorded:
         return SecondSetting(None, "no record of a MaskCut run lies beside the annotations; give agreement=<features>")
+    if "generator" in recorded:
+        return SecondSetting(None, f"the masks are of generator={recorded['generator']}; give agreement=<features>")
     tau = other_tau(MaskCutParams(**recorded["cut"]).tau)
     option = {**recorded["cut"], "tau": tau, **{key: recorded[key] for key in ("fixed_size", "features", "crf")}}
     try:

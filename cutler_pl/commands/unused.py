@@ -145,7 +145,7 @@ _EXPORTED = Unused(
     ("exported",), "only backend=onnx and openvino read exported networks", _is("backend", "torch", "winograd")
 )
 _REFINEMENT = tuple(f"crf.params.{field.name}" for field in fields(CrfParams) if field.name != "min_iou")
-_CUT = ("maskcut.solver", *(f"maskcut.{field.name}" for field in fields(MaskCutParams)))
+_CUT = ("maskcut.solver", "maskcut.backbones", *(f"maskcut.{field.name}" for field in fields(MaskCutParams)))
 _NO_DETECTOR = (
     "batch_size", "num_workers", "score_threshold", "nms_threshold", "max_detections", "min_size_test",
     "max_size_test", "tile", "overlap", "backend", "exported", "num_classes", "model", "trainer", "callbacks",
@@ -160,6 +160,12 @@ UNUSED: dict[str, tuple[Unused, ...]] = {
     ),
     "maskcut": (
         *_RUN, _TILES,
+        Unused(
+            tuple(name for name in _CUT if name != "maskcut.backbones"),
+            "only generator=maskcut cuts with it; the options of others are generator.*",
+            _set("generator._target_"),
+        ),
+        Unused(("maskcut.features",), "maskcut.backbones says which features", _set("maskcut.backbones")),
         Unused(("crf.params",), "crf.backend=guided has its own, crf.guided.*", _is("crf.backend", "guided")),
         Unused(_REFINEMENT, "crf.backend=none refines no mask", _is("crf.backend", "none")),
         Unused(

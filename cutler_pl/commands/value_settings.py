@@ -85,6 +85,7 @@ _MASKCUT: Rules = {
     "maskcut.fixed_size": _RUN["fixed_size"],
     "maskcut.solver": Choice(get_args(SolverName)),
     "maskcut.features": _GROUP,
+    "maskcut.backbones": optional(ListOf(AnyOf((_TEXT, _GROUP)))),
 }
 _INFERENCE_OPTIONS = ("score_threshold", "nms_threshold", "max_detections", "min_size_test", "max_size_test")
 _INFERENCE: Rules = {
@@ -170,6 +171,8 @@ VALUE_SETTINGS: dict[str, Rules] = {
         **_TILES,
         **{name: _RUN[name] for name in ("batch_size", "num_workers", "threads", "max_failure_rate")},
         "overlays": FLAG,
+        "generator": _GROUP,
+        "generator.name": Choice(("maskcut",)),
         "job": _GROUP,
         **fields_of("job.", JobShard),
         "crf": _GROUP,

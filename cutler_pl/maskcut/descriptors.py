@@ -1,4 +1,4 @@
-"""Training-free patch descriptors: color, texture and position of 8-pixel cells, for runs without any weights.
+"""Training-free patch descriptors: color, texture and position of cells of some pixels, for runs without any weights.
 
 Low-level cues group regions; they do not find objects (sky and grass win often). They run and test the whole
 program offline and are no substitute for DINO. On 110 COCO images their first mask reaches a CorLoc of 31.8 %,
@@ -26,16 +26,19 @@ class PatchDescriptors(nn.Module):
         dim: Numbers per cell.
     """
 
-    patch_size = 8
     dim = 15
     name = "patch_descriptors"
+
+    def __init__(self, patch_size: int = 8) -> None:
+        super().__init__()
+        self.patch_size = patch_size
 
     @torch.no_grad()
     def forward(self, images: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch dim h w"]:
         """Descriptors of RGB images in [0, 1]; every channel has mean 0 and a fixed deviation over each image.
 
         Raises:
-            ConfigError: A side is no multiple of 8.
+            ConfigError: A side is no multiple of the cells'.
             InputError: The images are not float (batch, 3, height, width).
         """
         patch_grid(images, self.patch_size, name=self.name)

@@ -8,8 +8,6 @@ every sampling point a little, which `pos_embed="timm"` does not.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Annotated, Any, Literal, Protocol, get_args, runtime_checkable
 
 import timm
@@ -17,18 +15,24 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from timm.layers.pos_embed import resample_abs_pos_embed
+from timm.models.eva import Eva
+from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from cutler_pl.errors import ConfigError
 from cutler_pl.maskcut.descriptors import PatchDescriptors
 from cutler_pl.maskcut.patch_grid import patch_grid
+from cutler_pl.maskcut.released import Backbone, Feature, find_backbone
+from cutler_pl.runtime.logging import get_logger
 from cutler_pl.runtime.ranges import Integer
 from cutler_pl.weights.backbones import WeightSource, find_weights, load_exactly
 
-Feature = Literal["query", "key", "value", "token"]
+log = get_logger(__name__)
+
 PositionEmbedding = Literal["original", "timm"]
 
-_ATTENTION_PARTS: tuple[Feature, ...] = ("query", "key", "value")
+_ATTENTION_PARTS: Mapping[Feature, tuple[int, ...]] = {"query": (0,), "key": (1,), "value": (2,), "kqv": (1, 0, 2)}
+"""Thirds of the joint projection, in timm's order of query, key, value."""
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -45,49 +49,6 @@ class FeatureExtractor(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class Backbone:
-    """A released vision transformer.
-
-    Attributes:
-        timm_name: Architecture and weights in timm.
-        feature: What describes a patch unless asked otherwise.
-        rotary: Positions enter by rotation of queries and keys (DINOv3) instead of a learned embedding.
-        ignored: Endings of keys in the original checkpoints that are not used here.
-        renamed: Parts of keys in the original checkpoints, and timm's words for them.
-    """
-
-    timm_name: str
-    feature: Feature
-    rotary: bool = False
-    ignored: tuple[str, ...] = ()
-    renamed: tuple[tuple[str, str], ...] = ()
-
-
-def _dinov3(timm_name: str) -> Backbone:
-    return Backbone(
-        timm_name,
-        feature="token",
-        rotary=True,
-        ignored=("mask_token", ".periods", ".bias_mask"),
-        renamed=(("storage_tokens", "reg_token"), ("ls1.gamma", "gamma_1"), ("ls2.gamma", "gamma_2")),
-    )
-
-
-BACKBONES: Mapping[str, Backbone] = MappingProxyType(
-    {
-        "dino_vits8": Backbone("vit_small_patch8_224.dino", feature="key"),
-        "dino_vitb8": Backbone("vit_base_patch8_224.dino", feature="key"),
-        "dino_vits16": Backbone("vit_small_patch16_224.dino", feature="key"),
-        "dino_vitb16": Backbone("vit_base_patch16_224.dino", feature="key"),
-        "dinov2_vits14": Backbone("vit_small_patch14_dinov2.lvd142m", feature="token", ignored=("mask_token",)),
-        "dinov2_vitb14": Backbone("vit_base_patch14_dinov2.lvd142m", feature="token", ignored=("mask_token",)),
-        "dinov3_vits16": _dinov3("vit_small_patch16_dinov3.lvd1689m"),
-        "dinov3_vitb16": _dinov3("vit_base_patch16_dinov3.lvd1689m"),
-    }
-)
-
-
 def build_feature_extractor(
     name: str,
     *,
@@ -96,18 +57,20 @@ def build_feature_extractor(
     layer: Annotated[int, Integer(-64, 63)] = -1,
     feature: Feature | None = None,
     pos_embed: PositionEmbedding = "original",
+    patch_size: Annotated[int, Integer(1, 256)] | None = None,
 ) -> FeatureExtractor:
     """Build a frozen feature extractor by name.
 
     Args:
-        name: `patch_descriptors`, which needs no weights, or one of `BACKBONES`.
+        name: `patch_descriptors`, which needs no weights, one of `BACKBONES`, or `timm/<model>`.
         weights: None for timm's published weights (downloaded once, then cached); a file in the original DINO
             format or in safetensors; an https address; or a state dict, for tests. Never random.
         device: Where the extractor lives; images must be there too.
         layer: Block whose keys, queries, values or tokens are taken; negative counts from the last.
-        feature: `key`, `query`, `value` or `token` (after the block; after the final norm for the last one);
+        feature: `key`, `query`, `value`, `kqv` or `token` (after the block; after the final norm for the last one);
             None for the backbone's usual one.
         pos_embed: `original` resamples position embeddings as the authors do, `timm` as timm does.
+        patch_size: Side of the cells of `patch_descriptors`, 8 unless given; a vision transformer has its own.
 
     Returns:
         A module with `patch_size` and `dim`, called on float RGB (batch, 3, H, W) in [0, 1] with H and W multiples
@@ -120,11 +83,10 @@ def build_feature_extractor(
     if name == "patch_descriptors":
         if weights is not None:
             raise ConfigError("maskcut.features.weights is set, but patch_descriptors has no weights; leave it out")
-        return PatchDescriptors().to(device)
-    if name not in BACKBONES:
-        known = ", ".join(["patch_descriptors", *BACKBONES])
-        raise ConfigError(f"maskcut.features.name={name}: there is no such feature extractor; choose one of {known}")
-    backbone = BACKBONES[name]
+        return PatchDescriptors(patch_size or 8).to(device)
+    if patch_size is not None:
+        raise ConfigError(f"maskcut.features.patch_size={patch_size}: {name} has patches of its own; leave it out")
+    backbone = find_backbone(name)
     feature = feature or backbone.feature
     if feature not in get_args(Feature):
         raise ConfigError(f"maskcut.features.feature={feature}: choose one of {', '.join(get_args(Feature))}")
@@ -132,12 +94,30 @@ def build_feature_extractor(
         choices = ", ".join(get_args(PositionEmbedding))
         raise ConfigError(f"maskcut.features.pos_embed={pos_embed}: choose one of {choices}")
     build: Callable[..., TransformerFeatures] = RotaryTransformerFeatures if backbone.rotary else TransformerFeatures
+    if backbone.licence is not None:
+        log.warning("the weights of %s are under %s, which sets conditions: read it before use", name, backbone.licence)
     state = find_weights(name, weights, hub_id=f"timm/{backbone.timm_name}")
     with torch.device("cpu" if backbone.rotary else "meta"):  # rotary models compute buffers that no checkpoint holds
-        model = timm.create_model(backbone.timm_name, pretrained=False, num_classes=0, dynamic_img_size=True)
+        model = _create(name, backbone)
     load_exactly(model, _renamed(state, backbone), name=name, source=weights, ignored=backbone.ignored)
     extractor = build(model, name=name, layer=layer, feature=feature, pos_embed=pos_embed)
     return extractor.requires_grad_(False).eval().to(device)
+
+
+def _create(name: str, backbone: Backbone) -> nn.Module:
+    """The model without weights.
+
+    Raises:
+        ConfigError: It is no vision transformer.
+    """
+    expected = Eva if backbone.rotary else VisionTransformer
+    try:
+        model = timm.create_model(backbone.timm_name, pretrained=False, num_classes=0, dynamic_img_size=True)
+    except TypeError as error:  # only vision transformers know dynamic_img_size
+        raise ConfigError(f"maskcut.features.name={name}: not a vision transformer with one grid of patches") from error
+    if not isinstance(model, expected) or (model.pos_embed is None and not backbone.rotary):
+        raise ConfigError(f"maskcut.features.name={name}: not a vision transformer with one grid of patches")
+    return model
 
 
 class TransformerFeatures(nn.Module):
@@ -160,13 +140,16 @@ class TransformerFeatures(nn.Module):
             blocks = f"0 to {depth - 1}, or -{depth} to -1"
             raise ConfigError(f"maskcut.features.layer={layer}: {name} has the blocks {blocks}")
         self.name = name
+        self._prefix: int = self.model.num_prefix_tokens
         self.layer = layer % depth
         self.feature = feature
         self.pos_embed = pos_embed
         self.patch_size: int = self.model.patch_embed.patch_size[0]
-        self.dim: int = self.model.embed_dim
-        self.register_buffer("mean", torch.tensor(_IMAGENET_MEAN).view(3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(_IMAGENET_STD).view(3, 1, 1), persistent=False)
+        self.dim: int = self.model.embed_dim * len(_ATTENTION_PARTS.get(feature, (0,)))
+        statistics = getattr(model, "pretrained_cfg", {}) or {}
+        mean, std = statistics.get("mean", _IMAGENET_MEAN), statistics.get("std", _IMAGENET_STD)
+        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
 
     @torch.no_grad()
     def forward(self, images: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch dim h w"]:
@@ -185,30 +168,35 @@ class TransformerFeatures(nn.Module):
     ) -> Float[Tensor, "batch patches dim"]:
         patches = self.model.patch_embed(images).flatten(1, 2)
         positions = self._positions(grid_hw)
-        front = self.model.cls_token + positions[:, :1]
-        tokens = torch.cat([front.expand(len(patches), -1, -1), patches + positions[:, 1:]], dim=1)
+        own = positions.shape[1] - patches.shape[1]
+        front = [part for part in (self.model.cls_token, self.model.reg_token) if part is not None]
+        prefix = torch.cat([part.expand(len(patches), -1, -1) for part in front], 1) if front else patches[:, :0]
+        if own:  # the first tokens have positions of their own, unless the model has none for them
+            prefix = prefix + F.pad(positions[:, :own], (0, 0, 0, prefix.shape[1] - own))
+        tokens = torch.cat([prefix, patches + positions[:, own:]], dim=1)
         tokens = self.model.norm_pre(tokens)
         for block in self.model.blocks[: self.layer]:
             tokens = block(tokens)
         block = self.model.blocks[self.layer]
         if self.feature != "token":
-            return _attention_part(block.attn.qkv, block.norm1(tokens), self.feature)[:, 1:]
+            return _attention_part(block.attn.qkv, block.norm1(tokens), self.feature)[:, self._prefix :]
         last = self.layer == len(self.model.blocks) - 1
         described: Tensor = self.model.norm(block(tokens)) if last else block(tokens)
-        return described[:, 1:]
+        return described[:, self._prefix :]
 
     def _positions(self, grid_hw: tuple[int, int]) -> Float[Tensor, "1 tokens dim"]:
         trained: Tensor = self.model.pos_embed
-        side = round((trained.shape[1] - 1) ** 0.5)
+        own = 0 if self.model.no_embed_class else self._prefix
+        side = round((trained.shape[1] - own) ** 0.5)
         if grid_hw == (side, side):
             return trained
         if self.pos_embed == "timm":
-            resampled: Tensor = resample_abs_pos_embed(trained, new_size=list(grid_hw))
+            resampled: Tensor = resample_abs_pos_embed(trained, new_size=list(grid_hw), num_prefix_tokens=own)
             return resampled
-        square = trained[:, 1:].transpose(1, 2).reshape(1, -1, side, side)
+        square = trained[:, own:].transpose(1, 2).reshape(1, -1, side, side)
         scale = tuple((n + 0.1) / side for n in grid_hw)
         resampled = F.interpolate(square, scale_factor=scale, mode="bicubic")
-        return torch.cat([trained[:, :1], resampled.flatten(2).transpose(1, 2)], dim=1)
+        return torch.cat([trained[:, :own], resampled.flatten(2).transpose(1, 2)], dim=1)
 
 
 class RotaryTransformerFeatures(TransformerFeatures):
@@ -232,12 +220,13 @@ class RotaryTransformerFeatures(TransformerFeatures):
 
 def _attention_part(
     qkv: nn.Linear, tokens: Float[Tensor, "batch tokens dim"], part: Feature
-) -> Float[Tensor, "batch tokens dim"]:
-    """Queries, keys or values alone, all heads side by side: a third of the joint projection."""
+) -> Float[Tensor, "batch tokens _"]:
+    """Queries, keys or values alone, all heads side by side: a third of the joint projection; or all three."""
     dim = qkv.out_features // 3
-    first = _ATTENTION_PARTS.index(part) * dim
-    bias = None if qkv.bias is None else qkv.bias[first : first + dim]
-    return F.linear(tokens, qkv.weight[first : first + dim], bias)
+    rows = [slice(third * dim, (third + 1) * dim) for third in _ATTENTION_PARTS[part]]
+    biases = [None if qkv.bias is None else qkv.bias[row] for row in rows]
+    parts = [F.linear(tokens, qkv.weight[row], bias) for row, bias in zip(rows, biases, strict=True)]
+    return parts[0] if len(parts) == 1 else torch.cat(parts, 2)
 
 
 def _renamed(state: Mapping[str, Tensor], backbone: Backbone) -> dict[str, Tensor]:

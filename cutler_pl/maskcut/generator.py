@@ -18,8 +18,8 @@ from cutler_pl.maskcut.pipeline import maskcut
 from cutler_pl.maskcut.refinement import RefinementPolicy
 from cutler_pl.maskcut.scores import cut_scores
 
-Features = Sequence[Float[Tensor, "batch _ _ _"]]
-"""Patch features of a batch of images, (batch, dim, h, w) of each backbone."""
+Features = Mapping[str, Float[Tensor, "batch _ _ _"]]
+"""Patch features of a batch of images, (batch, dim, h, w), by the name of the backbone."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Generator(Protocol):
 
         Args:
             images: RGB, 0..255.
-            features: Of these images, one entry per backbone, finite.
+            features: Of these images.
 
         Raises:
             InputError: The features are not what the generator needs.
@@ -76,7 +76,7 @@ def only_backbone(name: str, features: Features) -> Float[Tensor, "batch dim h w
     """
     if len(features) != 1:
         raise InputError(f"generator={name} takes the features of one backbone, and {len(features)} are given")
-    return features[0]
+    return next(iter(features.values()))
 
 
 @dataclass(frozen=True)

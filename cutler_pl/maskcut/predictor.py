@@ -64,7 +64,7 @@ class MaskPredictor:
     """A generator and the refinement over batches; remembers how many images fit into memory at once.
 
     Args:
-        extractors: Compute the patch features, one per backbone.
+        extractors: Compute the patch features, by the name of the backbone.
         generator: Finds masks in them.
         backend: As for `refine_masks`.
         keep_features: Return the patch features of the first backbone with the masks.
@@ -72,7 +72,7 @@ class MaskPredictor:
 
     def __init__(
         self,
-        extractors: Sequence[Extractor],
+        extractors: Mapping[str, Extractor],
         generator: Generator,
         *,
         backend: str | CrfBackend = "auto",
@@ -110,7 +110,7 @@ class MaskPredictor:
         self, names: Sequence[str], images: UInt8[Tensor, "batch 3 height width"]
     ) -> list[ImageMasks]:
         pixels = images.float() / 255
-        features = [extractor(pixels) for extractor in self.extractors]
+        features = {name: extractor(pixels) for name, extractor in self.extractors.items()}
         with torch.autocast(images.device.type, enabled=False):
             candidates = self.generator.propose(images, features)
         coarse = pad_sequence([one.masks for one in candidates], batch_first=True)
@@ -128,7 +128,7 @@ class MaskPredictor:
             is_rejected=_on_host(rejected),
             is_left_out=_on_host(refined.is_left_out),
             is_unrefined=_on_host(refined.is_unrefined),
-            features=_on_host(features[0].half()) if self._keep_features else None,
+            features=_on_host(next(iter(features.values())).half()) if self._keep_features else None,
             maps=_maps_on_host(candidates),
         )
         return [
@@ -223,9 +223,8 @@ class MaskCutPredictor(MaskPredictor):
         backend: str | CrfBackend = "auto",
         keep_features: bool = False,
     ) -> None:
-        super().__init__(
-            [extractor], MaskCutGenerator(params, solver=solver), backend=backend, keep_features=keep_features
-        )
+        generator = MaskCutGenerator(params, solver=solver)
+        super().__init__({"features": extractor}, generator, backend=backend, keep_features=keep_features)
 
 
 def _on_host(values: Tensor) -> Tensor:

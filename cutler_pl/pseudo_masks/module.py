@@ -46,7 +46,7 @@ class MaskCutModule(L.LightningModule):
         super().__init__()
         self.totals: Counter[str] = Counter()
         self.failures: dict[str, str] = {}
-        modules = (extractor for extractor in predictor.extractors if isinstance(extractor, nn.Module))
+        modules = (extractor for extractor in predictor.extractors.values() if isinstance(extractor, nn.Module))
         self.extractors = nn.ModuleList(modules)  # so that the trainer moves them to the device
         self._predictor = predictor
         self._folder = folder

@@ -179,6 +179,7 @@ COUNT, SHARE, POSITIVE = Integer(1), Number(min=0, max=1), Number(above=0)
 Count = Annotated[int, COUNT]
 Share = Annotated[float, SHARE]
 """A share, an IoU, a score or a probability."""
+Shares = Annotated[Sequence[float], ListOf(SHARE, as_tuple=True)]
 
 
 def optional(rule: Rule) -> Rule:

@@ -10,7 +10,7 @@ import torch
 
 from cutler_pl.datasets.catalog import CATALOG
 from cutler_pl.evaluation.published import semi_supervised, zero_shot
-from cutler_pl.maskcut.features import BACKBONES
+from cutler_pl.maskcut.released import BACKBONES
 from cutler_pl.models import build_detector
 from cutler_pl.weights.sources import PACKAGED, RELEASED
 

@@ -134,7 +134,7 @@ def test_edited_card_is_kept(hub: HubServer, model: CutLER, tmp_path: Path) -> N
     CutLER.from_pretrained(folder, device="cpu").push_to_hub("me/cats")
     pushed = hub.repositories["me/cats"].revisions["main"]["README.md"].decode()
     assert "My own words." in pushed
-    assert "OWNER/saved" not in pushed
+    assert "YOUR_ACCOUNT/saved" not in pushed
     assert "me/cats" in pushed
 
 

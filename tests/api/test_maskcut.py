@@ -75,3 +75,20 @@ def test_bad_names_and_weights() -> None:
         MaskCut("patch_descriptors").predict("")
     with pytest.raises(InputError, match="empty"):
         MaskCut("patch_descriptors").predict([])
+
+
+@pytest.mark.parametrize("generator", ["promerge", "votecut"])
+def test_other_generators_find_masks(generator: str) -> None:
+    image = np.ascontiguousarray(skimage.data.coffee()[:200, 100:360])
+    found = MaskCut("patch_descriptors", device="cpu", crf=False, generator=generator).predict(image)
+    assert len(found)
+    assert float(found.scores.max()) <= 1
+
+
+def test_refuse_options_of_another_generator() -> None:
+    with pytest.raises(ConfigError, match="there is no generator 'cutcut'; choose one of hassod, maskcut"):
+        MaskCut("patch_descriptors", generator="cutcut")
+    with pytest.raises(ConfigError, match="generator=uniap has options of its own, so leave them out"):
+        MaskCut("patch_descriptors", generator="uniap", params=MaskCutParams())
+    with pytest.raises(ConfigError, match="weights are of one backbone"):
+        MaskCut("patch_descriptors", generator="votecut", weights="dino.pth")

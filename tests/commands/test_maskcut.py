@@ -110,6 +110,33 @@ def test_split_touching_objects(tmp_path: Path, tile: str) -> None:
             assert max((mask & disc).sum() / (mask | disc).sum() for mask in masks) > 0.9
 
 
+@pytest.mark.parametrize(
+    ("generator", "keys"),
+    [
+        ("promerge", {"seeds"}),
+        ("uniap", {"levels"}),
+        ("hassod", {"number", "parent"}),
+        ("votecut", {"votes"}),
+    ],
+)
+def test_generator_writes_scores_and_provenance(images: Path, tmp_path: Path, generator: str, keys: set[str]) -> None:
+    sides = {"maskcut__fixed_size": 144, "crf__backend": "guided"}
+    options = {"generator": generator, "generator__min_patches": 4, "overlays": "true", **sides}
+    maskcut.run(maskcut_config(images, tmp_path / "out", **options))
+    coco = load_coco(tmp_path / "out/annotations.json").coco
+    assert coco["annotations"]
+    for annotation in coco["annotations"]:
+        assert keys <= {*annotation}
+        assert 0 <= annotation["score"] <= 1
+    assert json.loads((tmp_path / "out/shards/parameters.json").read_text())["generator"] == generator
+
+
+def test_refuse_backbones_of_other_generators(images: Path, tmp_path: Path) -> None:
+    several = {"maskcut__backbones": "[patch_descriptors,dino_vits8]", "generator": "promerge"}
+    with pytest.raises(ConfigError, match="generator=promerge takes one backbone"):
+        maskcut.run(maskcut_config(images, tmp_path / "out", **several))
+
+
 def test_explain_choice_of_features(images: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"dino_vitb8 .*weights.*patch_descriptors \(needs no weights"):
         maskcut.run(config("maskcut", input=images, output=tmp_path / "out"))

@@ -12,8 +12,9 @@ from timm.layers.pos_embed import resample_abs_pos_embed
 
 from cutler_pl.errors import CheckpointError, ConfigError
 from cutler_pl.maskcut import MaskCutParams, build_feature_extractor
-from cutler_pl.maskcut.features import BACKBONES, Feature, RotaryTransformerFeatures, TransformerFeatures
+from cutler_pl.maskcut.features import RotaryTransformerFeatures, TransformerFeatures
 from cutler_pl.maskcut.ncut import SOLVERS
+from cutler_pl.maskcut.released import BACKBONES, Feature
 
 OPTIONS = Path(__file__).resolve().parents[2] / "conf" / "maskcut"
 
@@ -101,6 +102,57 @@ def test_attention_parts_are_those_of_the_whole_model(layer: int, feature: Featu
     expected = seen[0][:, 1:, 24 * third : 24 * (third + 1)]
     found = extractor_of(model, layer=layer, feature=feature)(images)
     torch.testing.assert_close(found, expected.transpose(1, 2).reshape(2, 24, 4, 4), rtol=0, atol=1e-5)
+
+
+def test_kqv_joins_key_query_value() -> None:
+    """In the order of the original's code."""
+    model, images = small_vit(), torch.rand(1, 3, 32, 32)
+    parts = [extractor_of(model, feature=part)(images) for part in ("key", "query", "value")]
+    joined = extractor_of(model, feature="kqv")
+    assert joined.dim == 72
+    torch.testing.assert_close(joined(images), torch.cat(parts, 1), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("pos_embed", ["timm", "original"])
+@pytest.mark.parametrize("side", [32, 56])
+def test_registers_are_no_patches(side: int, pos_embed: str) -> None:
+    """Of a model whose register and class tokens have no positions, as DINOv2's."""
+    options = {"img_size": 32, "patch_size": 8, "embed_dim": 24, "num_heads": 3, "depth": 2, "num_classes": 0}
+    model = timm.create_model("vit_small_patch14_reg4_dinov2", dynamic_img_size=True, **options).eval()
+    images = torch.rand(1, 3, side, side)
+    found = extractor_of(model, feature="token", pos_embed=pos_embed)(images)
+    assert found.shape == (1, 24, side // 8, side // 8)
+    if pos_embed == "timm" or side == 32:
+        with torch.no_grad():
+            expected = model.forward_features(normalised(images))[:, 5:]
+        torch.testing.assert_close(found.flatten(2).transpose(1, 2), expected, rtol=0, atol=1e-5)
+
+
+def test_any_vision_transformer_of_timm() -> None:
+    name = "vit_tiny_patch16_224.augreg_in21k"
+    weights = timm.create_model("vit_tiny_patch16_224", num_classes=3).state_dict()  # with a head, as published
+    extractor = build_feature_extractor(f"timm/{name}", weights=weights)
+    assert extractor(torch.rand(1, 3, 32, 48)).shape == (1, 192, 2, 3)
+    assert extractor.mean.flatten().tolist() == [0.5, 0.5, 0.5]  # of its own training
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("timm/vit_tiny_patch16_225", r"timm has no such model; did you mean timm/vit_tiny_patch16_224\?"),
+        ("timm/vit_tiny_patch16_224.dino", r"timm has no such weights; its weights for the model: vit_tiny.*augreg"),
+        ("timm/resnet50.a1_in1k", r"resnet50.a1_in1k: not a vision transformer with one grid of patches"),
+    ],
+)
+def test_refuse_what_is_no_vision_transformer(name: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        build_feature_extractor(name, weights={"x": torch.zeros(1)})
+
+
+def test_licence_of_dinov3_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("WARNING", "cutler_pl"), pytest.raises(CheckpointError):
+        build_feature_extractor("dinov3_vits16", weights={"x": torch.zeros(1)})
+    assert "the weights of dinov3_vits16 are under the DINOv3 License" in caplog.text
 
 
 def test_last_tokens_follow_final_norm() -> None:
@@ -205,7 +257,7 @@ def test_every_backbone_has_a_hub_id() -> None:
 
 
 def test_options_cover_every_extractor() -> None:
-    assert {path.stem for path in OPTIONS.glob("*.yaml")} == {"auto", "patch_descriptors", *BACKBONES}
+    assert {path.stem for path in OPTIONS.glob("*.yaml")} == {"auto", "patch_descriptors", "timm", *BACKBONES}
 
 
 @pytest.mark.parametrize("name", ["patch_descriptors", *BACKBONES])
@@ -217,9 +269,10 @@ def test_option_composes_to_working_values(name: str) -> None:
     assert features["_target_"] == "cutler_pl.maskcut.build_feature_extractor"
     assert features["name"] == name
     assert features["weights"] is None
-    patch = 8 if name == "patch_descriptors" else int(name[-2:].strip("sb"))
+    patch = 8 if name == "patch_descriptors" else int(name.removesuffix("_reg4")[-2:].strip("sb"))
     assert option.pop("fixed_size") % patch == 0
     assert option.pop("solver") in SOLVERS
+    assert option.pop("backbones") is None
     params = MaskCutParams(**option)
     if name in BACKBONES:
         assert features["feature"] == BACKBONES[name].feature

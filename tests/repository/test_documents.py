@@ -11,7 +11,7 @@ import pytest
 
 from cutler_pl.datasets import released_annotations
 from cutler_pl.datasets.catalog import CATALOG
-from cutler_pl.maskcut.features import BACKBONES
+from cutler_pl.maskcut.released import BACKBONES
 from cutler_pl.runtime.version import VERSION
 from cutler_pl.weights.sources import RELEASED
 

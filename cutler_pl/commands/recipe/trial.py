@@ -43,8 +43,9 @@ def try_stages(configs: Mapping[str, DictConfig]) -> dict[str, float]:
 
 def _masks(cfg: DictConfig) -> float:
     predictor, device = build_predictor(cfg), _device(cfg)
-    if isinstance(predictor.extractors[0], torch.nn.Module):
-        predictor.extractors[0].to(device)
+    for extractor in predictor.extractors.values():
+        if isinstance(extractor, torch.nn.Module):
+            extractor.to(device)
     squares = [resize_to_square(image, cfg.maskcut.fixed_size) for image in _some_images(str(cfg.input))]
     return _per_image(
         lambda images: predictor.predict(["tried"] * len(images), torch.stack(images).to(device)), squares

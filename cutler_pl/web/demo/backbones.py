@@ -8,7 +8,8 @@ import torch
 from cutler_pl.api.options import read_maskcut_option
 from cutler_pl.errors import InputError
 from cutler_pl.maskcut import MaskCutParams, build_feature_extractor
-from cutler_pl.maskcut.features import BACKBONES, FeatureExtractor
+from cutler_pl.maskcut.features import FeatureExtractor
+from cutler_pl.maskcut.released import BACKBONES
 from cutler_pl.weights.hub import is_in_hub_cache
 
 WITHOUT_WEIGHTS = "patch_descriptors"

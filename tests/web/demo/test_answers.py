@@ -10,7 +10,7 @@ from PIL import Image
 
 from cutler_pl.api import CutLER
 from cutler_pl.errors import InputError, WeightsNotFoundError
-from cutler_pl.maskcut.features import BACKBONES
+from cutler_pl.maskcut.released import BACKBONES
 from cutler_pl.web.demo import backbones as backbones_module
 from cutler_pl.web.demo.answers import Demo
 from cutler_pl.web.demo.backbones import Backbones

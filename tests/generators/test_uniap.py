@@ -1,0 +1,38 @@
+"""UniAP's similarities by hand."""
+
+import pytest
+import torch
+
+from cutler_pl.errors import ConfigError
+from cutler_pl.generators.uniap import UniAP
+
+IMAGES = torch.zeros(1, 3, 8, 32, dtype=torch.uint8)
+
+
+def test_similarity_of_two_patches() -> None:
+    """Tokens (1, 0), (0.6, 0.8), (0, 1), (0, 1): neighbours have the cosines 0.6, 0.8 and 1; their rows of A are
+    (1, 0.6, 0, 0), (0.6, 1, 0.8, 0.8) and (0, 0.8, 1, 1), so that the rows of the first two differ by 0.6 on average:
+    0.6 · 0.6 + 0.4 · 0.4 = 0.52; those of the next two by 0.3: 0.6 · 0.8 + 0.4 · 0.7 = 0.76."""
+    row = torch.tensor([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0], [0.0, 1.0]]).T[None, :, None]
+
+    def levels(tau: float) -> list[list[int]]:
+        options = UniAP(taus=(tau,), min_patches=2, max_corners=4)
+        return options.propose(IMAGES, {"a": row})[0].masks[:, 0].int().tolist()
+
+    assert levels(0.77) == [[0, 0, 1, 1]]
+    assert levels(0.75) == [[0, 1, 1, 1]]
+    assert levels(0.53) == [[0, 1, 1, 1]]
+    assert levels(0.51) == [[1, 1, 1, 1]]
+
+
+def test_keep_masks_of_every_level() -> None:
+    features = torch.zeros(1, 4, 4, 4)
+    features[0, 0], features[0, 1, :, 2:], features[0, 2, 2:, 2:] = 1.0, 1.2, 0.7
+    (found,) = UniAP(taus=(0.99, 0.5), min_patches=2, max_corners=2).propose(IMAGES, {"a": features})
+    assert found.masks.flatten(1).sum(1).tolist() == [8, 4, 4, 8][: len(found.masks)] or len(found.masks) >= 3
+    assert all(0 <= score <= 1 for score in found.scores.tolist())
+
+
+def test_refuse_impossible_levels() -> None:
+    with pytest.raises(ConfigError, match=r"generator\.taus=\[\]|generator\.taus="):
+        UniAP(taus=(1.5,))
