@@ -192,5 +192,5 @@ def test_hostile_texts_stay_in_their_cell(recipe: Path, tmp_path: Path) -> None:
 
 
 def test_paths_are_cut() -> None:
-    command = "cutler train 'data.images=/data/alice/my set' data.index=[/a/b,/c/d] x={y: /e/f} z=1"
-    assert without_paths(command) == "cutler train data.images=my set data.index=[b,d] x={y: f} z=1"
+    command = "cutler train 'data.images=/data/alice/my set' data.index=[/a/b,/c/d] x={y: /e/f} z=timm/a"
+    assert without_paths(command) == "cutler train data.images=my set data.index=[b,d] x={y: f} z=timm/a"
