@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from cutler_pl.api.model_card import CardOptions, Described, write_card
-from cutler_pl.errors import ConfigError, CutlerError
+from cutler_pl.errors import CheckpointError, ConfigError, CutlerError
 from cutler_pl.models import Detector, DetectorMetadata
 from cutler_pl.models.backends.networks import RuntimeNetwork
 from cutler_pl.models.checkpoint import detector_config
-from cutler_pl.models.pretrained import write_pretrained
+from cutler_pl.models.pretrained import read_config, write_pretrained
 from cutler_pl.runtime.files import write_text
 from cutler_pl.weights.hub import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE
 from cutler_pl.weights.sources import locate_weights
@@ -31,11 +31,13 @@ def write_published(
         repository: Where it will be published; None where that is not known yet.
 
     Raises:
-        ConfigError: As `write_card`, or the networks run in another backend, without their weights.
+        ConfigError: As `write_card`; the networks run in another backend, without their weights; or the folder holds
+            files of these names of something else.
         OutputWriteError: The folder cannot be written.
     """
     if any(isinstance(module, RuntimeNetwork) for module in detector.modules()):
         raise ConfigError("a detector of backend=onnx or openvino holds no weights to save; load it by backend=torch")
+    _check_folder(folder)
     described = Described(
         detector=detector,
         class_names=metadata.class_names,
@@ -50,6 +52,19 @@ def write_published(
     content = detector_config(detector, category_ids=metadata.category_ids, class_names=metadata.class_names)
     write_pretrained(folder, detector, content)
     return PUBLISHED
+
+
+def _check_folder(folder: Path) -> None:
+    """Raise `ConfigError` for a folder in which one of the files would replace that of something else."""
+    there = [name for name in PUBLISHED if (folder / name).exists()]
+    try:
+        if CONFIG_FILE in there:
+            read_config(folder / CONFIG_FILE, name=str(folder))
+            return
+    except CheckpointError as error:
+        raise ConfigError(f"{folder}: holds the files of something else ({error}); choose another folder") from error
+    if there:
+        raise ConfigError(f"{folder}: holds {' and '.join(there)} of something else; choose another folder")
 
 
 def _placeholder(folder: Path) -> str:

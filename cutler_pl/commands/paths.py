@@ -95,13 +95,13 @@ PATH_SETTINGS: dict[str, tuple[PathSetting, ...]] = {
         _EXPORTED,
         _DATASETS,
     ),
+    "demo": (_CHECKPOINT,),
+    "serve": (_CHECKPOINT, PathSetting("maskcut.features.weights", Kind.WEIGHTS)),
     "export": (
         _CHECKPOINT,
         PathSetting("output", Kind.OUTPUT_FOLDER, optional=False, file_endings=frozenset({".onnx"})),
         PathSetting("image", Kind.FILE),
     ),
-    "demo": (_CHECKPOINT,),
-    "serve": (_CHECKPOINT, PathSetting("maskcut.features.weights", Kind.WEIGHTS)),
     "recipe": (*_RECIPE, PathSetting("checkpoint", Kind.WEIGHTS)),
     "prepare_dataset": (
         PathSetting("root", Kind.ANY),
@@ -132,12 +132,19 @@ PATH_SETTINGS: dict[str, tuple[PathSetting, ...]] = {
         PathSetting("checkpoint", Kind.WEIGHTS),
         _OUTPUT,
     ),
-    "weights": (PathSetting("download", Kind.WEIGHTS),),
+    "weights": (
+        PathSetting("download", Kind.WEIGHTS),
+        PathSetting("upload", Kind.WEIGHTS),
+        PathSetting("run", Kind.FOLDER),
+        PathSetting("evaluation", Kind.FOLDER),
+        PathSetting("output", Kind.OUTPUT_FOLDER),
+    ),
     "convert_checkpoint": (PathSetting("source", Kind.WEIGHTS, optional=False), _OUTPUT_FILE),
     "doctor": (),
     "completion": (),
 }
 
+_ONE_FILE = ("resume", "download", "weights", "agreement_weights", "maskcut.features.weights")  # not of a detector
 _OUTPUTS = ("output", "paths.output_dir")
 _ABSENT = "???"
 _MAX_NAME_BYTES, _MAX_PATH_BYTES = 255, 4000
@@ -231,12 +238,24 @@ def _input_error(setting: PathSetting, path: Path) -> CutlerError | None:
     except OSError as error:
         return ConfigError(f"{given}: cannot be opened ({error.strerror}); give {expected}")
     if stat.S_ISDIR(mode):
+        if setting.kind is Kind.WEIGHTS and setting.name not in _ONE_FILE:
+            return _error_of_weights(given, path)
         if setting.kind in (Kind.FILE, Kind.WEIGHTS):
             return ConfigError(f"{given}: is a folder; expected {expected}")
     elif not stat.S_ISREG(mode):
         return ConfigError(f"{given}: is neither a file nor a folder (a pipe or a device); expected {expected}")
     elif setting.kind is Kind.FOLDER:
         return ConfigError(f"{given}: is a file; expected {expected}")
+    return None
+
+
+def _error_of_weights(given: str, folder: Path) -> CutlerError | None:
+    from cutler_pl.weights.sources import weights_in  # torch, which most commands load later
+
+    try:
+        weights_in(folder)
+    except CutlerError as error:
+        return ConfigError(f"{given}: is a folder without weights; expected {Kind.WEIGHTS.value} ({error})")
     return None
 
 

@@ -29,7 +29,7 @@ COMMANDS = {
     "make_coco_splits": Command(_DATA, "K percent of a COCO file, for training with few labels"),
     "discover": Command(_DATA, "classes from masks without labels: clusters, a page, names, a COCO file"),
     "export_labels": Command(_DATA, "annotations in the format of a tool to label with: CVAT, YOLO, …"),
-    "weights": Command(_WEIGHTS, "the packaged and released weights: list, or fetch with download=<name>"),
+    "weights": Command(_WEIGHTS, "weights: list the released ones, download=<name>, or upload=<run> to the hub"),
     "convert_checkpoint": Command(_WEIGHTS, "weights from one tool's format into another's"),
     "doctor": Command(_ABOUT, "what this machine and installation can do"),
     "completion": Command(_ABOUT, "completion for the shell: cutler completion bash|zsh|fish"),

@@ -271,7 +271,16 @@ UNUSED: dict[str, tuple[Unused, ...]] = {
         Unused(("image_url", "model_version"), "only format=labelstudio has it", _is_not("format", "labelstudio")),
         Unused(("checkpoint",), "only format=cvat runs a detector", _is_not("format", "cvat")),
     ),
-    "weights": _PATHS,
+    "weights": (
+        *_PATHS,
+        Unused(
+            ("repository", "output", "private", "run", "evaluation", "license"),
+            "upload= is not given",
+            _unset("upload"),
+        ),
+        Unused(("private",), "repository= is not given", _unset("repository")),
+        Unused(("download",), "upload= publishes other weights", _set("upload")),
+    ),
     "convert_checkpoint": (
         *_PATHS, *_DETECTOR,
         Unused(("model", "num_classes"), "format=torchvision takes the ResNet alone", _is("format", "torchvision")),

@@ -269,7 +269,11 @@ VALUE_SETTINGS: dict[str, Rules] = {
         "on_error": _ON_ERROR,
         "overwrite": FLAG,
     },
-    "weights": _ALL,
+    "weights": {
+        **_ALL,
+        "private": optional(FLAG),
+        **{name: optional(_TEXT) for name in ("repository", "license")},
+    },
     "convert_checkpoint": {
         **_ALL,
         **_MODEL,

@@ -16,6 +16,7 @@ import torch
 
 from cutler_pl.errors import CheckpointError, ConfigError, DownloadError, WeightsNotFoundError
 from cutler_pl.runtime.download import fetch_file
+from cutler_pl.runtime.files import file_digest
 from cutler_pl.weights.files import is_safetensors
 from cutler_pl.weights.hub import (
     CONFIG_FILE,
@@ -52,6 +53,12 @@ class DetectorFiles(NamedTuple):
 
     weights: Path
     config: Path | None = None
+
+
+def detector_digest(files: DetectorFiles) -> str:
+    """SHA-256 of the weights' file, or of the SHA-256 of both."""
+    digests = [file_digest(file) for file in files if file is not None]
+    return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
 def locate_detector(source: str | Path) -> DetectorFiles:
@@ -94,7 +101,7 @@ def locate_weights(source: str | Path) -> Path:
     if Path(source).is_file():
         return Path(source)
     if Path(source).is_dir():
-        return _weights_in(Path(source))
+        return weights_in(Path(source))
     if name in PACKAGED:
         return PACKAGED[name]
     address = name if "://" in name else released_address(name)
@@ -130,8 +137,19 @@ def _fetch_weights(hub: HubId, *, newest: bool = False) -> Path:
     return path
 
 
-def _weights_in(folder: Path) -> Path:
-    """Weights that `save_pretrained` wrote, else those of the last step of a training, the last one of a recipe."""
+def weights_version(source: str) -> str:
+    """What tells the weights of a source from others of the same name: for a hub repository, the commit, too."""
+    if (hub := _hub_id(source)) is None:
+        return source
+    return f"{hub.repository}@{locate_detector(source).weights.parent.name}"
+
+
+def weights_in(folder: Path) -> Path:
+    """Weights that `save_pretrained` wrote, else those of the last step of a training, the last one of a recipe.
+
+    Raises:
+        WeightsNotFoundError: The folder holds none.
+    """
     trained = sorted(folder.glob("stages/*/checkpoints/last.ckpt"), key=lambda path: _stage_number(path.parents[1]))
     for path in (folder / WEIGHTS_FILE, folder / "checkpoints" / "last.ckpt", *reversed(trained)):
         if path.is_file():

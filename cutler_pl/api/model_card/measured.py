@@ -9,6 +9,8 @@ from typing import Any
 from cutler_pl.api.model_card.run_folder import stages
 from cutler_pl.errors import ConfigError
 from cutler_pl.runtime.files import file_digest
+from cutler_pl.weights.hub import CONFIG_FILE, WEIGHTS_FILE
+from cutler_pl.weights.sources import DetectorFiles, detector_digest
 
 _RESULTS, _FINISHED = "results.json", "finished.json"
 _METRICS = ("AP", "AP50", "AP75", "AR100")
@@ -75,4 +77,9 @@ def _is_of_other_weights(folder: Path, checkpoint: Path | None) -> bool:
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             continue
     digests = {digest for digest in recorded if isinstance(digest, str) and len(digest) == 64}
-    return bool(digests) and file_digest(checkpoint) not in digests
+    if not digests:
+        return False
+    own, config = {file_digest(checkpoint)}, checkpoint.with_name(CONFIG_FILE)
+    if checkpoint.name == WEIGHTS_FILE and config.is_file():
+        own.add(detector_digest(DetectorFiles(checkpoint, config)))
+    return not own & digests

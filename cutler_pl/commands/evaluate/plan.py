@@ -13,6 +13,7 @@ from cutler_pl.errors import CheckpointError, ConfigError, CutlerError, DatasetN
 from cutler_pl.evaluation import EvalParams
 from cutler_pl.runtime.files import file_digest
 from cutler_pl.runtime.logging import get_logger
+from cutler_pl.weights.sources import detector_digest, locate_detector
 
 log = get_logger(__name__)
 
@@ -89,7 +90,7 @@ def make_plan(cfg: DictConfig) -> Plan:
     """
     _check(cfg)
     source = str(cfg.predictions or cfg.checkpoint)
-    digest = file_digest(source) if Path(source).is_file() else None
+    digest = _digest(Path(source), of_predictions=bool(cfg.predictions))
     output = Path(cfg.output) if cfg.output else _default_output(cfg, source, digest)
     if cfg.annotations:
         return Plan(output, digest, [_given(cfg, output)])
@@ -111,6 +112,13 @@ def make_plan(cfg: DictConfig) -> Plan:
             f"({first}: {reason}{others}); for data of your own give annotations=<json>"
         )
     return Plan(output, digest, tasks, missing)
+
+
+def _digest(source: Path, *, of_predictions: bool) -> str | None:
+    """SHA-256 of a file, or of what a folder says of its weights; None for a name or a folder of predictions."""
+    if source.is_dir() and not of_predictions:
+        return detector_digest(locate_detector(source))
+    return file_digest(source) if source.is_file() else None
 
 
 def _check(cfg: DictConfig) -> None:

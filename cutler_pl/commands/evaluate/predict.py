@@ -16,6 +16,7 @@ from cutler_pl.runtime.distributed import global_rank
 from cutler_pl.runtime.files import is_file
 from cutler_pl.runtime.logging import get_logger
 from cutler_pl.runtime.version import VERSION
+from cutler_pl.weights.sources import weights_version
 
 log = get_logger(__name__)
 
@@ -33,7 +34,8 @@ def predict_all(cfg: DictConfig, plan: Plan, failed: FailedDatasets) -> None:
         CheckpointError: The checkpoint cannot be read.
         CutlerError: The only dataset cannot be predicted on.
     """
-    settings = {task.name: _settings(cfg, task, plan.digest) for task in plan.tasks}
+    checkpoint = plan.digest or weights_version(str(cfg.checkpoint))
+    settings = {task.name: _settings(cfg, task, checkpoint) for task in plan.tasks}
     datamodules: dict[str, EvalDataModule] = {}
     # Looked up before the first prediction: every rank finds the same ones unfinished.
     for task in plan.tasks:
@@ -91,12 +93,12 @@ def matched_category_ids(metadata: DetectorMetadata, datamodule: EvalDataModule,
     return [ids[name] for name in names]
 
 
-def _settings(cfg: DictConfig, task: Task, digest: str | None) -> dict[str, Any]:
+def _settings(cfg: DictConfig, task: Task, checkpoint: str) -> dict[str, Any]:
     """Everything the predictions depend on."""
     model = cfg.get("model")
     return {
         "version": VERSION,
-        "checkpoint": digest or str(cfg.checkpoint),
+        "checkpoint": checkpoint,
         "model": None if model is None else OmegaConf.to_container(model, resolve=True),
         "annotations": file_state(task.annotations),
         "images": str(task.images),
