@@ -230,7 +230,7 @@ UNUSED: dict[str, tuple[Unused, ...]] = {
         Unused(("eval.per_category",), "eval.class_agnostic=true has one category", _set("eval.class_agnostic")),
     ),
     "demo": _PATHS,
-    "serve": _PATHS,
+    "serve": (*_PATHS, Unused(("maskcut.backbones",), "the API cuts with the features of maskcut=")),
     "export": (*_PATHS, *_DETECTOR),
     "recipe": (
         _OUTPUT_DIR,

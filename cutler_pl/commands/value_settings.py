@@ -172,7 +172,6 @@ VALUE_SETTINGS: dict[str, Rules] = {
         **{name: _RUN[name] for name in ("batch_size", "num_workers", "threads", "max_failure_rate")},
         "overlays": FLAG,
         "generator": _GROUP,
-        "generator.name": Choice(("maskcut",)),
         "job": _GROUP,
         **fields_of("job.", JobShard),
         "crf": _GROUP,

@@ -5,6 +5,7 @@ import sys
 
 IMPORT_ALL = """
 import importlib, pkgutil, sys
+import gradio  # asks the operating system's name what it may import
 for name in ("fcntl", "grp", "pwd", "resource", "termios"):
     sys.modules[name] = None
 import cutler_pl

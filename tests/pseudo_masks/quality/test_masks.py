@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from cutler_pl.coco import rle
+from cutler_pl.errors import AnnotationError
 from cutler_pl.pseudo_masks.quality.masks import MaskReport, Spread, evenly_spaced, read_masks
 
 SIZE = (10, 20)
@@ -81,10 +82,16 @@ def test_sample_is_evenly_spaced(tmp_path: Path) -> None:
     assert evenly_spaced(2, 5) == [0, 1]
 
 
-def test_scores_that_are_no_numbers_do_not_count(tmp_path: Path) -> None:
-    figures = read(written(tmp_path, [(box(2, 4, 7, 8), {"score": "high", "ncut_value": None})])).figures
+def test_missing_values_do_not_count(tmp_path: Path) -> None:
+    figures = read(written(tmp_path, [(box(2, 4, 7, 8), {"ncut_value": None})])).figures
     assert figures.score is None
     assert figures.ncut_value is None
+
+
+@pytest.mark.parametrize("score", ["high", -0.1, 1.5])
+def test_score_that_is_none_is_refused(tmp_path: Path, score: object) -> None:
+    with pytest.raises(AnnotationError, match=f"annotation 1 has the score {score!r}, not a number from 0 to 1"):
+        read(written(tmp_path, [(box(2, 4, 7, 8), {"score": score})]))
 
 
 def test_polygons_count(tmp_path: Path) -> None:
