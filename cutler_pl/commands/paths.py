@@ -95,13 +95,13 @@ PATH_SETTINGS: dict[str, tuple[PathSetting, ...]] = {
         _EXPORTED,
         _DATASETS,
     ),
+    "demo": (_CHECKPOINT,),
+    "serve": (_CHECKPOINT, PathSetting("maskcut.features.weights", Kind.WEIGHTS)),
     "export": (
         _CHECKPOINT,
         PathSetting("output", Kind.OUTPUT_FOLDER, optional=False, file_endings=frozenset({".onnx"})),
         PathSetting("image", Kind.FILE),
     ),
-    "demo": (_CHECKPOINT,),
-    "serve": (_CHECKPOINT, PathSetting("maskcut.features.weights", Kind.WEIGHTS)),
     "recipe": (*_RECIPE, PathSetting("checkpoint", Kind.WEIGHTS)),
     "prepare_dataset": (
         PathSetting("root", Kind.ANY),

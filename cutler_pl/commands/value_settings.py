@@ -16,7 +16,7 @@ from cutler_pl.discovery.options import DiscoverOptions
 from cutler_pl.evaluation import EvalParams
 from cutler_pl.maskcut.crf.params import CrfName
 from cutler_pl.maskcut.params import MaskCutParams, SolverName
-from cutler_pl.models.backends import BACKENDS
+from cutler_pl.models.backends.names import BackendName
 from cutler_pl.models.config import DetectorConfig
 from cutler_pl.ops.tiles import TileParams
 from cutler_pl.pseudo_masks.options import JobShard, RunOptions
@@ -94,7 +94,7 @@ _INFERENCE: Rules = {
     **_MODEL,
     **{name: optional(_DETECTOR[name]) for name in _INFERENCE_OPTIONS},
     **_TILES,
-    "backend": Choice(tuple(BACKENDS)),
+    "backend": Choice(get_args(BackendName)),
     "batch_size": COUNT,
     "num_workers": Integer(),
 }

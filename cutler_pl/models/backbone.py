@@ -106,7 +106,7 @@ def build_backbone(name: str, *, channels: int, norm: str) -> BackboneWithFPN:
         body_channels = body.channels
     else:
         known = ", ".join((*RESNETS, NARROW))
-        raise ConfigError(f"backbone={name}: no such network; choose one of {known} or timm/<name>")
+        raise ConfigError(f"backbone={name:.80}: no such network; choose one of {known} or timm/<name>")
     return BackboneWithFPN(body, body_channels, channels, norm_layer)
 
 
@@ -126,13 +126,13 @@ def _check_norm(name: str, norm: str) -> None:
 def _timm_body(name: str, norm: str) -> tuple[nn.Module, list[int]]:
     _check_norm(name, norm)
     if not re.fullmatch(r"timm/[\w.]+", name):  # timm itself also takes addresses
-        raise ConfigError(f"backbone={name}: this is no name of timm's; give timm/<name>")
+        raise ConfigError(f"backbone={name:.80}: this is no name of timm's; give timm/<name>")
     try:
         info: Any = timm.create_model(name.removeprefix(_TIMM), features_only=True).feature_info
         wanted = [info.reduction().index(stride) for stride in _BODY_STRIDES]
         body = timm.create_model(name.removeprefix(_TIMM), features_only=True, out_indices=tuple(wanted))
     except (RuntimeError, AttributeError, ValueError) as error:
         raise ConfigError(
-            f"backbone={name}: gives no feature maps of stride 4, 8, 16 and 32 ({error}); choose another network"
+            f"backbone={name:.80}: gives no feature maps of stride 4, 8, 16 and 32 ({error}); choose another network"
         ) from error
     return body, [info.channels()[i] for i in wanted]

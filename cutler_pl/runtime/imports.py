@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+import os
 import sys
 import warnings
 from importlib.metadata import entry_points
@@ -11,11 +12,12 @@ from cutler_pl.errors import OptionalDependencyError
 
 
 def require(module: str, *, extra: str, purpose: str) -> ModuleType:
-    """Import a package of an extra.
+    """Import a package of an extra, which sends nobody how it is used unless the user's environment says so.
 
     Raises:
         OptionalDependencyError: It is not installed, or is and cannot be imported; the message gives the pip command.
     """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # onnxruntime asks when it is imported
     try:
         return importlib.import_module(module)
     except ImportError as error:

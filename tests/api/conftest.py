@@ -34,6 +34,17 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def small_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As `checkpoint`, with a tiny backbone: it is copied, hashed and sent."""
+    torch.manual_seed(0)
+    model = build_detector("cascade_mask_rcnn_r50_fpn", 2, **(TINY | {"backbone": "timm/test_resnet"}))
+    config = detector_config(model, category_ids=[4, 9], class_names=["cat", "dog"])
+    path = tmp_path_factory.mktemp("hub") / "tiny.ckpt"
+    torch.save({"state_dict": model.state_dict(), "model_config": config}, path)
+    return path
+
+
 @pytest.fixture
 def pixels() -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)

@@ -15,10 +15,6 @@ from huggingface_hub import constants
 
 from cutler_pl import CutLER
 from cutler_pl.errors import CheckpointError, ConfigError, CutlerError, UploadError, WeightsNotFoundError
-from cutler_pl.models import build_detector
-from cutler_pl.models.checkpoint import detector_config
-
-from .conftest import TINY
 
 # huggingface_hub's upload without Xet: https://www.python-httpx.org/compatibility/#request-content
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=<...>' to upload raw bytes:DeprecationWarning")
@@ -28,17 +24,6 @@ def point_to(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What HF_ENDPOINT does when huggingface_hub is imported."""
     monkeypatch.setattr(constants, "ENDPOINT", address)
     monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", address + "/{repo_id}/resolve/{revision}/{filename}")
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Smaller than that of the other tests, as it travels."""
-    torch.manual_seed(0)
-    model = build_detector("cascade_mask_rcnn_r50_fpn", 2, **(TINY | {"backbone": "timm/test_resnet"}))
-    config = detector_config(model, category_ids=[4, 9], class_names=["cat", "dog"])
-    path = tmp_path_factory.mktemp("hub") / "tiny.ckpt"
-    torch.save({"state_dict": model.state_dict(), "model_config": config}, path)
-    return path
 
 
 @pytest.fixture
@@ -54,14 +39,14 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HubServer]:
 
 
 @pytest.fixture
-def model(checkpoint: Path) -> CutLER:
-    return CutLER.from_pretrained(checkpoint, device="cpu", score_threshold=0.01, max_detections=5)
+def model(small_checkpoint: Path) -> CutLER:
+    return CutLER.from_pretrained(small_checkpoint, device="cpu", score_threshold=0.01, max_detections=5)
 
 
 @pytest.fixture(scope="module")
-def published(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+def published(small_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """The files of a good repository."""
-    folder = CutLER.from_pretrained(checkpoint, device="cpu").save_pretrained(tmp_path_factory.mktemp("saved"))
+    folder = CutLER.from_pretrained(small_checkpoint, device="cpu").save_pretrained(tmp_path_factory.mktemp("saved"))
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
@@ -88,9 +73,9 @@ def test_pushed_detector_comes_back(hub: HubServer, model: CutLER, pixels: np.nd
     assert b'CutLER.from_pretrained("me/cats")' in files["README.md"]
 
 
-def test_branches_and_commits_are_revisions(hub: HubServer, model: CutLER, checkpoint: Path) -> None:
+def test_branches_and_commits_are_revisions(hub: HubServer, model: CutLER, small_checkpoint: Path) -> None:
     first = model.push_to_hub("me/cats").rpartition("/")[2]
-    model.detector.config = CutLER.from_pretrained(checkpoint, device="cpu", max_detections=3).detector.config
+    model.detector.config = CutLER.from_pretrained(small_checkpoint, device="cpu", max_detections=3).detector.config
     model.push_to_hub("me/cats", revision="few", commit_message="Fewer")
     assert hub.repositories["me/cats"].messages[-1] == "Fewer"
     for revision, most in (("few", 3), (first, 5), (None, 5)):
@@ -102,12 +87,16 @@ def test_branches_and_commits_are_revisions(hub: HubServer, model: CutLER, check
 
 
 def test_moved_branch_is_fetched_anew(
-    hub: HubServer, model: CutLER, checkpoint: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    hub: HubServer,
+    model: CutLER,
+    small_checkpoint: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Without a connection the files that were fetched last are taken, with a warning."""
     model.push_to_hub("me/cats")
     CutLER.from_pretrained("me/cats", device="cpu")
-    model.detector.config = CutLER.from_pretrained(checkpoint, device="cpu", max_detections=3).detector.config
+    model.detector.config = CutLER.from_pretrained(small_checkpoint, device="cpu", max_detections=3).detector.config
     model.push_to_hub("me/cats")
     assert CutLER.from_pretrained("me/cats", device="cpu").detector.config.max_detections == 3
     point_to("http://127.0.0.1:9", monkeypatch)

@@ -38,7 +38,7 @@ def training(init: str, annotations: str | Path) -> dict[str, Any]:
 
 
 @pytest.fixture
-def recipe(tmp_path: Path, checkpoint: Path) -> Path:
+def recipe(tmp_path: Path, small_checkpoint: Path) -> Path:
     """MaskCut, a training, a round of self-training, an evaluation."""
     root = write(tmp_path / "alice" / "cutler", {"recipe": {}})
     stages = root / "stages"
@@ -48,7 +48,7 @@ def recipe(tmp_path: Path, checkpoint: Path) -> Path:
     (masks / "annotations.json").write_text(json.dumps(coco))
     first = write(stages / "2_train_0", training("dino_RN50_pretrain_d2_format.pkl", masks / "annotations.json"))
     (first / "checkpoints").mkdir()
-    shutil.copy(checkpoint, first / "checkpoints" / "last.ckpt")
+    shutil.copy(small_checkpoint, first / "checkpoints" / "last.ckpt")
     merged = {"threshold": 0.7, "annotations": str(masks / "annotations.json")}
     merged |= {"checkpoint": str(first / "checkpoints/last.ckpt")}
     second_masks = write(stages / "3_masks_1", merged)
@@ -60,7 +60,7 @@ def recipe(tmp_path: Path, checkpoint: Path) -> Path:
     evaluated = stages / "11_evaluate"
     (evaluated / "coco").mkdir(parents=True)
     (evaluated / "results.json").write_text(json.dumps(results))
-    finished = {"settings": {"checkpoint": file_digest(checkpoint)}}
+    finished = {"settings": {"checkpoint": file_digest(small_checkpoint)}}
     (evaluated / "coco" / "finished.json").write_text(json.dumps(finished))
     return root
 
@@ -172,8 +172,8 @@ def test_damaged_records(recipe: Path, tmp_path: Path, spoil: Callable[[Path], o
     assert "# card" in card_of(recipe, tmp_path)
 
 
-def test_folder_of_something_else_stays(checkpoint: Path, tmp_path: Path) -> None:
-    model = CutLER.from_pretrained(checkpoint, device="cpu")
+def test_folder_of_something_else_stays(small_checkpoint: Path, tmp_path: Path) -> None:
+    model = CutLER.from_pretrained(small_checkpoint, device="cpu")
     (tmp_path / "README.md").write_text("mine")
     with pytest.raises(ConfigError, match=r"holds README\.md of something else; choose another folder"):
         model.save_pretrained(tmp_path)
@@ -193,5 +193,5 @@ def test_hostile_texts_stay_in_their_cell(recipe: Path, tmp_path: Path) -> None:
 
 
 def test_paths_are_cut() -> None:
-    command = "cutler train 'data.images=/data/alice/my set' data.index=[/a/b,/c/d] x={y: /e/f} z=1"
-    assert without_paths(command) == "cutler train data.images=my set data.index=[b,d] x={y: f} z=1"
+    command = "cutler train 'data.images=/data/alice/my set' data.index=[/a/b,/c/d] x={y: /e/f} z=timm/a"
+    assert without_paths(command) == "cutler train data.images=my set data.index=[b,d] x={y: f} z=timm/a"

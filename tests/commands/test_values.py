@@ -22,6 +22,8 @@ from cutler_pl.maskcut.crf.backends import CRF_BACKENDS
 from cutler_pl.maskcut.crf.params import CrfName
 from cutler_pl.maskcut.ncut import SOLVERS
 from cutler_pl.maskcut.params import SolverName
+from cutler_pl.models.backends import BACKENDS
+from cutler_pl.models.backends.names import BackendName
 from cutler_pl.runtime.config_tree import config_dir
 from cutler_pl.runtime.ranges import AnyOf, Choice, Integer, Number, Rule, check
 
@@ -101,6 +103,7 @@ def test_every_command_declares_its_values() -> None:
 def test_choices_are_those_that_exist() -> None:
     assert set(get_args(SolverName)) == set(SOLVERS)
     assert set(get_args(CrfName)) == set(CRF_BACKENDS)
+    assert set(get_args(BackendName)) == set(BACKENDS)
 
 
 @pytest.mark.parametrize("command", CONFIGURED)

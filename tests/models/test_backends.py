@@ -1,6 +1,10 @@
 """The networks of a small detector in other runtimes: the detections of PyTorch, in any size and number."""
 
 import copy
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -154,6 +158,22 @@ def test_damaged_export(exported: Path, tmp_path: Path) -> None:
     (tmp_path / DESCRIPTION).write_bytes((exported / DESCRIPTION).read_bytes())
     with pytest.raises(CheckpointError, match=r"backbone, rpn_head, .* is missing"):
         choose_backend("onnx").install(small_detector(), exported=tmp_path)
+
+
+def test_onnxruntime_keeps_no_telemetry(tmp_path: Path) -> None:
+    """It is off from the import on: onnxruntime would collect events in the user's cache folder and send them."""
+    code = "from cutler_pl.models.backends import choose_backend; choose_backend('onnx').runtime.require()"
+    environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+    subprocess.run([sys.executable, "-c", code], env=environment | {"XDG_CACHE_HOME": str(tmp_path)}, check=True)
+    assert not list(tmp_path.rglob("*onnxruntime*"))
+
+
+@pytest.mark.parametrize("name", ["onnx", "openvino"])
+def test_damaged_network(exported: Path, tmp_path: Path, name: str) -> None:
+    shutil.copytree(exported, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "rpn_head.onnx").write_bytes((exported / "rpn_head.onnx").read_bytes()[:300])
+    with pytest.raises(CheckpointError, match=r"rpn_head.onnx: cannot be loaded .* export the checkpoint again"):
+        choose_backend(name).install(small_detector(), exported=tmp_path)
 
 
 @pytest.mark.parametrize("name", ["torch", "winograd"])

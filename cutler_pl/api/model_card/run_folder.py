@@ -103,7 +103,7 @@ def without_paths(command: Any) -> str:
     """A command line in which each path is cut to its last part."""
     if not isinstance(command, str):
         return ""
-    return " ".join(re.sub(r"[^=\s'\"\[\],{}:]*/", "", word) for word in shlex.split(command))
+    return " ".join(re.sub(r"(?!timm/)(?<![\w])[^=\s'\"\[\],{}:]*/", "", word) for word in shlex.split(command))
 
 
 def last_part(path: Any) -> str:

@@ -4,6 +4,13 @@ What lies between the networks (resizing, proposals, suppression, pooling, masks
 size and any number of objects give the detections that they give without a backend.
 """
 
-from cutler_pl.models.backends.registry import BACKENDS, Backend, choose_backend
+from typing import TYPE_CHECKING
+
+from cutler_pl.runtime.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from cutler_pl.models.backends.registry import BACKENDS, Backend, choose_backend
 
 __all__ = ["BACKENDS", "Backend", "choose_backend"]
+
+__getattr__ = lazy_exports(__name__, {"cutler_pl.models.backends.registry": "BACKENDS Backend choose_backend"})

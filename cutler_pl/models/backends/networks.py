@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from cutler_pl.errors import CheckpointError, CutlerError
 from cutler_pl.models.backends.parts import parts_of
 from cutler_pl.models.backends.runtimes import Runtime, Session
 from cutler_pl.models.detector import Detector
@@ -35,7 +36,24 @@ class RuntimeNetwork(nn.Module):
 
 
 def install_networks(detector: Detector, folder: Path, runtime: Runtime) -> None:
-    """Replace the networks of a detector by those of a folder; their weights in PyTorch are given up."""
+    """Replace the networks of a detector by those of a folder; their weights in PyTorch are given up.
+
+    Raises:
+        CheckpointError: A file is damaged.
+    """
     for part in list(parts_of(detector)):
-        session = runtime.load(folder / f"{part.name}.onnx")
+        session = _load(runtime, folder / f"{part.name}.onnx")
         detector.set_submodule(part.module, RuntimeNetwork(session, single=len(part.outputs) == 1))
+
+
+def _load(runtime: Runtime, file: Path) -> Session:
+    try:
+        return runtime.load(file)
+    except CutlerError:
+        raise
+    except Exception as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise CheckpointError(
+            f"{file}: cannot be loaded ({reason}); remove its folder and export the checkpoint again, which backend= "
+            "does by itself where exported= is not given"
+        ) from error

@@ -56,7 +56,7 @@ def check_parts(detector: Detector, folder: Path) -> None:
     try:
         described = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
         weights = described["weights"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise CheckpointError(
             f"{folder}: holds no exported networks ({DESCRIPTION} is missing or damaged); write them by cutler export "
             "checkpoint=<file> output=<folder>"

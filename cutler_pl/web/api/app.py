@@ -46,8 +46,9 @@ def build_app(endpoints: Sequence[Endpoint[Any]], options: ServerOptions) -> Fas
             yield
 
     app = FastAPI(
-        title="cutler_pl", version=VERSION, description=_DESCRIPTION, lifespan=lifespan, docs_url=None, redoc_url=None
-    )
+        title="cutler_pl", version=VERSION, description=_DESCRIPTION, lifespan=lifespan, docs_url=None, redoc_url=None,
+        redirect_slashes=False,
+    )  # fmt: skip
     app.state.service = service
     for endpoint in endpoints:
         _add(app, service, endpoint)

@@ -64,7 +64,7 @@ def build_app(
         css_paths=[CSS],
     )
     page.has_launched = True  # only then does gradio check the paths that it is sent
-    return Guard(app, work, options.limits)
+    return Guard(app, work, options.limits, list(page.fns))
 
 
 def _warm_up(demo: Demo, example: Path) -> None:

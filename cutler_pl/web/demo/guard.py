@@ -4,7 +4,7 @@ gradio has routes that read other addresses and files, and an interface for prog
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from starlette.datastructures import Headers
@@ -43,10 +43,11 @@ class Guard:
         app: gradio's application.
         work: The one folder of which files are served.
         limits: What an upload may be.
+        calls: Numbers of the page's functions.
     """
 
-    def __init__(self, app: ASGIApp, work: WorkFolder, limits: UploadLimits) -> None:
-        self._app, self._work, self._limits = app, work, limits
+    def __init__(self, app: ASGIApp, work: WorkFolder, limits: UploadLimits, calls: Collection[int]) -> None:
+        self._app, self._work, self._limits, self._calls = app, work, limits, calls
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a refused request, pass on any other."""
@@ -62,8 +63,7 @@ class Guard:
         if refusal is None and path in _CALLS:
             body = await Request(scope, receive).body()
             receive = _again(body, receive)
-            if not self._accepts(body):
-                refusal = _refuse(400, "the request names a file that was not uploaded here; upload an image")
+            refusal = self._call_refusal(body)
         await (refusal or self._app)(scope, receive, send)
 
     def _size_refusal(self, path: str, announced: str) -> JSONResponse | None:
@@ -84,12 +84,17 @@ class Guard:
             return None
         return _refuse(404, "there is no such page; programs use cutler serve")
 
-    def _accepts(self, body: bytes) -> bool:
+    def _call_refusal(self, body: bytes) -> JSONResponse | None:
         try:
             request = json.loads(body)
-        except ValueError:
-            return False
-        return all(isinstance(path, str) and self._work.holds(path) for path in _paths(request))
+            paths = list(_paths(request))
+        except (ValueError, RecursionError):
+            return _refuse(400, "the request is not readable as JSON; reload the page")
+        if not isinstance(request, dict) or request.get("fn_index") not in self._calls:
+            return _refuse(400, "the request is for nothing that the page does; reload the page")
+        if all(isinstance(path, str) and self._work.holds(path) for path in paths):
+            return None
+        return _refuse(400, "the request names a file that was not uploaded here; upload an image")
 
 
 def _paths(value: Any) -> Iterator[Any]:

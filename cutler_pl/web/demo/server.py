@@ -9,12 +9,9 @@ from pathlib import Path
 import uvicorn
 
 from cutler_pl.runtime import signals
-from cutler_pl.runtime.logging import get_logger
 from cutler_pl.web.api.server import Server, address, listen
 from cutler_pl.web.demo.options import DemoOptions
 from cutler_pl.web.demo.work_folder import work_folder
-
-log = get_logger(__name__)
 
 _GRACE_SECONDS = 6.0
 _CONNECTIONS_SECONDS = 1  # that open connections are waited for
@@ -41,12 +38,13 @@ def serve_demo(
         from cutler_pl.web.demo.app import build_app  # gradio reads the environment when it is imported
 
         app = build_app(checkpoint, options, work, backbones=backbones, device=device)
-        log.info("open %s/", address(bound))
         config = uvicorn.Config(
             app, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=_CONNECTIONS_SECONDS
         )
         with signals.deferred(_GRACE_SECONDS):
-            _Server(config).run(sockets=[bound])
+            server = _Server(config)
+            server.ready = f"open {address(bound)}/"
+            server.run(sockets=[bound])
             if signum := signals.requested():
                 raise signals.StoppedBySignal(signum, "the page is closed")
 

@@ -104,7 +104,7 @@ def test_file_names_are_not_read(client: Client, file_name: str) -> None:
 def test_unknown_paths_and_methods(client: Client) -> None:
     for method, path, status in (
         ("GET", "/predict", 405), ("DELETE", "/healthz", 405), ("GET", "/../../etc/passwd", 404), ("POST", "/", 405),
-        ("GET", "/static/x", 404),
+        ("GET", "/static/x", 404), ("POST", "/predict/", 404),
     ):  # fmt: skip
         answer = client.request(method, path)
         assert answer.error

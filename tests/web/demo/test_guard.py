@@ -76,7 +76,16 @@ def test_upload_over_the_limit_is_refused(server: Server) -> None:
 
 def test_long_or_unreadable_calls_are_refused(server: Server) -> None:
     assert server.request(f"{API}/queue/join", bytes(100_000))[0] == 413
-    assert server.request(f"{API}/queue/join", b"no JSON")[0] == 400
+    for body in (
+        b"no JSON",
+        b"[" * 60_000,
+        b'{"a":' * 970 + b"1" + b"}" * 970,
+        b"[]",
+        b'{"data": [], "fn_index": 999}',
+    ):
+        status, answer = server.request(f"{API}/queue/join", body)
+        assert status == 400
+        assert "reload the page" in json.loads(answer)["error"]
 
 
 def test_pages_forbid_other_hosts(server: Server) -> None:
@@ -87,7 +96,7 @@ def test_pages_forbid_other_hosts(server: Server) -> None:
 
 
 def test_full_folder_takes_no_upload(tmp_path: Path) -> None:
-    guard = Guard(JSONResponse({}), WorkFolder(tmp_path), UploadLimits(max_bytes=10))
+    guard = Guard(JSONResponse({}), WorkFolder(tmp_path), UploadLimits(max_bytes=10), [])
     assert guard._size_refusal(f"{API}/upload", "9") is None
     (tmp_path / "a.png").write_bytes(bytes(501))
     refusal = guard._size_refusal(f"{API}/upload", "9")
