@@ -1,8 +1,8 @@
 """CutLER on PyTorch Lightning: unsupervised object detection and instance segmentation.
 
     from cutler_pl import CutLER, MaskCut
-    result = CutLER.from_pretrained("cutler_cascade_final").predict("photo.jpg", score_threshold=0.35)
-    masks = MaskCut("dino_vits16").predict("photo.jpg")
+    result = CutLER.from_pretrained("cutler_cascade_final").predict("image.jpg", score_threshold=0.35)
+    masks = MaskCut("dino_vits16").predict("image.jpg")
 
 Paper: Wang et al., "Cut and Learn for Unsupervised Object Detection and Instance Segmentation", CVPR 2023.
 """

@@ -14,7 +14,7 @@ from cutler_pl.maskcut.features import FeatureExtractor
 
 def require_features(cfg: DictConfig) -> None:
     """Raise `ConfigError` where no features are chosen."""
-    if cfg.get("maskcut") is None:
+    if cfg.get("maskcut") is None or "fixed_size" not in cfg.maskcut:  # generator=votecut alone has other keys there
         raise ConfigError(
             "maskcut=<features> is needed: maskcut=dino_vitb8 (the paper's; downloads weights or takes them from "
             "maskcut.features.weights=<file>) or maskcut=patch_descriptors (needs no weights, much weaker); "

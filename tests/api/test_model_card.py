@@ -93,6 +93,7 @@ def test_card_of_a_recipe(recipe: Path, tmp_path: Path) -> None:
     assert {metric["value"] for metric in entry["results"][0]["metrics"]} == {12.34, 21.9, 32.7}
     assert str(tmp_path) not in card
     assert "alice" not in card
+    assert "photo" not in card
 
 
 def test_moved_recipe_is_followed(recipe: Path, tmp_path: Path) -> None:

@@ -137,9 +137,10 @@ def test_refuse_backbones_of_other_generators(images: Path, tmp_path: Path) -> N
         maskcut.run(maskcut_config(images, tmp_path / "out", **several))
 
 
-def test_explain_choice_of_features(images: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("generator", ["maskcut", "votecut"])
+def test_explain_choice_of_features(images: Path, tmp_path: Path, generator: str) -> None:
     with pytest.raises(ConfigError, match=r"dino_vitb8 .*weights.*patch_descriptors \(needs no weights"):
-        maskcut.run(config("maskcut", input=images, output=tmp_path / "out"))
+        maskcut.run(config("maskcut", input=images, output=tmp_path / "out", generator=generator))
     assert not (tmp_path / "out").exists()
 
 

@@ -54,7 +54,8 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Say where, once requests are answered."""
         await super().startup(sockets)
-        log.info("%s", self.ready)
+        if self.ready:
+            log.info("%s", self.ready)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -12,7 +12,7 @@ from cutler_pl.errors import ConfigError
 from cutler_pl.web.demo.options import DemoOptions
 from cutler_pl.web.demo.server import serve_demo
 
-from .conftest import ROOT, running
+from .conftest import ROOT, Server, running
 
 
 def test_port_in_use_gets_a_sentence() -> None:
@@ -27,6 +27,12 @@ def test_port_in_use_gets_a_sentence() -> None:
 def test_host_that_is_none_gets_a_sentence(host: str) -> None:
     with pytest.raises(ConfigError, match="host="):
         serve_demo("tiny_generated", DemoOptions(host=host, port=0))
+
+
+def test_no_empty_line_is_logged(server: Server) -> None:
+    assert server.request("/")[0] == 200
+    lines = (server.folder.parent / "log").read_text().splitlines()
+    assert [line for line in lines if len(line.split()) < 3] == []
 
 
 @pytest.mark.slow
