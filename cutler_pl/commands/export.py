@@ -16,7 +16,7 @@ from cutler_pl.errors import ConfigError, OutputWriteError
 from cutler_pl.images import read_image
 from cutler_pl.models import Detector, DetectorMetadata
 from cutler_pl.models.backends import choose_backend
-from cutler_pl.models.backends.onnx_parts import DESCRIPTION, export_parts
+from cutler_pl.models.backends.onnx_parts import export_parts, other_files
 from cutler_pl.models.checkpoint import detector_config
 from cutler_pl.models.export import Deviation, compare_onnx, deviation, export_onnx, require_export_packages
 from cutler_pl.runtime.files import atomic_write
@@ -87,8 +87,8 @@ def _check_output(output: Path) -> None:
         raise ConfigError(
             f"output={output}: expected the name of a file ending in .onnx, or of a folder for one file per network"
         )
-    if output.is_dir() and any(output.iterdir()) and not (output / DESCRIPTION).is_file():
-        raise ConfigError(f"output={output}: this folder holds something else; choose another one")
+    if not output.suffix and (others := other_files(output)):
+        raise ConfigError(f"output={output}: this folder holds something else ({others[0]}); choose another one")
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=output if output.is_dir() else output.parent):

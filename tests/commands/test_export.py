@@ -22,6 +22,7 @@ from PIL import Image
 from cutler_pl.commands import export
 from cutler_pl.errors import CheckpointError, ConfigError, ImageReadError, OutputWriteError
 from cutler_pl.models import Detector, build_detector
+from cutler_pl.models.backends.onnx_parts import other_files
 from cutler_pl.models.export import OUTPUTS, compare_onnx
 from cutler_pl.weights.files import write_state
 
@@ -164,12 +165,20 @@ def test_folder_of_networks(tmp_path: Path) -> None:
     assert not (tmp_path / "cache" / "cutler_pl").exists()
 
 
-def test_folder_of_something_else_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["notes.txt", "network.onnx"])
+def test_folder_of_something_else_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.chdir(tmp_path)
     Path("full").mkdir()
-    Path("full/notes.txt").touch()
-    with pytest.raises(ConfigError, match="output=full: this folder holds something else"):
+    Path("full", name).touch()
+    Path("full/detector.json").write_text("{}")
+    with pytest.raises(ConfigError, match=f"output=full: this folder holds something else .{name}.; choose another"):
         export.run(settings("checkpoint=tiny_generated", "output=full"))
+
+
+def test_interrupted_folder_is_written_again(tmp_path: Path) -> None:
+    for name in ("backbone.onnx", "box_head_0.onnx", ".rpn_head.onnx.12.tmp"):
+        (tmp_path / name).touch()
+    assert other_files(tmp_path) == []
 
 
 @pytest.mark.parametrize(

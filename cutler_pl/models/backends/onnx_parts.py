@@ -1,6 +1,7 @@
 """A folder with one ONNX file per network of a detector, and what they are of in `detector.json`."""
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from cutler_pl.models.export import export_program, require_export_packages
 from cutler_pl.runtime.files import atomic_write, write_json
 
 DESCRIPTION = "detector.json"
+_WRITTEN = re.compile(rf"{re.escape(DESCRIPTION)}|(backbone|rpn_head|box_head_\d+|mask_head)\.onnx|\..+\.(tmp|lock)")
 
 
 @torch.no_grad()
@@ -45,6 +47,11 @@ def export_parts(detector: Detector, folder: Path, *, notes: Mapping[str, Any] |
             "outputs": list(part.outputs),
         }
     write_json(folder / DESCRIPTION, {"weights": weights_digest(detector), "files": files, **(notes or {})}, indent=2)
+
+
+def other_files(folder: Path) -> list[str]:
+    """What is in a folder beside the files of an export, whole or interrupted; nothing where there is no folder."""
+    return sorted(path.name for path in folder.glob("*") if not _WRITTEN.fullmatch(path.name))
 
 
 def check_parts(detector: Detector, folder: Path) -> None:
