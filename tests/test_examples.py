@@ -168,6 +168,7 @@ def test_readme_lists_all() -> None:
     assert {f"({path.name})" for path in EXAMPLES.glob("*.py")} <= set(re.findall(r"\(\w+\.py\)", listed))
 
 
+@pytest.mark.slow
 def test_another_detector(run, tmp_path: Path) -> None:
     write_scenes(tmp_path / "images", 2, SceneParams(height=96, width=128), seed=0)
     printed = run("another_detector", tmp_path / "images", tmp_path / "annotations.json", tmp_path / "out", "2", "96")

@@ -155,6 +155,7 @@ def test_refuse_text_that_is_no_json(said: dict[str, dict[str, str]], name: str)
         assert TEXTS[name][1] in said[name][reader], reader
 
 
+@pytest.mark.slow
 def test_fuzz_readers_of_coco_files(tmp_path: Path) -> None:
     """`python tests/fuzz.py --minutes 5 coco` runs longer."""
     run("--examples", "60", folder=tmp_path)

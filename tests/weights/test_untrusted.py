@@ -168,6 +168,7 @@ def test_safetensors_header_in_a_subprocess(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout.split()) == (0, ["1"] * len(paths)), done.stderr
 
 
+@pytest.mark.slow
 def test_fuzz_readers_of_checkpoints(tmp_path: Path) -> None:
     """`python tests/fuzz.py --minutes 5 checkpoints` runs longer."""
     fuzz = Path(__file__).resolve().parents[1] / "fuzz.py"
