@@ -7,8 +7,8 @@ other's most similar neighbour are merged at the same time, over a whole batch, 
 The score is this project's.
 """
 
-from dataclasses import asdict, dataclass, replace
-from typing import Annotated, Any, ClassVar
+from dataclasses import dataclass, replace
+from typing import Annotated, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -16,15 +16,16 @@ from jaxtyping import Bool, Float32, Int64, UInt8
 from torch import Tensor
 
 from cutler_pl.generators.levels import Level, image_candidates, parents
+from cutler_pl.generators.options import GeneratorOptions
 from cutler_pl.generators.regions import Regions
 from cutler_pl.generators.tokens import unit_tokens
 from cutler_pl.maskcut.generator import Candidates, Features, only_backbone
 from cutler_pl.maskcut.refinement import RefinementPolicy
-from cutler_pl.runtime.ranges import Integer, Share, Shares, check_fields
+from cutler_pl.runtime.ranges import Integer, Share, Shares
 
 
 @dataclass(frozen=True, kw_only=True)
-class Hassod:
+class Hassod(GeneratorOptions):
     """Options of region merging.
 
     Attributes:
@@ -39,13 +40,6 @@ class Hassod:
 
     name: ClassVar[str] = "hassod"
     policy: ClassVar[RefinementPolicy] = RefinementPolicy(min_area=100, max_corners=2)
-
-    def __post_init__(self) -> None:
-        check_fields(self, "generator.")
-
-    def constants(self) -> dict[str, Any]:
-        """See `Generator`."""
-        return asdict(self)
 
     def propose(self, images: UInt8[Tensor, "batch 3 height width"], features: Features) -> list[Candidates]:
         """See `Generator`."""

@@ -5,24 +5,25 @@ cosine with it exceeds τ; one matrix product gives those of a batch. Masks alon
 The loops run over the masks in order of their areas, for all images of a batch at once. The score is this project's.
 """
 
-from dataclasses import asdict, dataclass
-from typing import Annotated, Any, ClassVar
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float32, UInt8
 from torch import Tensor
 
+from cutler_pl.generators.options import GeneratorOptions
 from cutler_pl.generators.tokens import contrast, mask_means, unit_tokens
 from cutler_pl.maskcut.generator import Candidates, Features, only_backbone
 from cutler_pl.maskcut.refinement import RefinementPolicy
-from cutler_pl.runtime.ranges import Integer, Number, Share, check_fields
+from cutler_pl.runtime.ranges import Integer, Number, Share
 
 Cosine = Annotated[float, Number(min=-1, max=1)]
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProMerge:
+class ProMerge(GeneratorOptions):
     """Options of ProMerge.
 
     Attributes:
@@ -51,13 +52,6 @@ class ProMerge:
 
     name: ClassVar[str] = "promerge"
     policy: ClassVar[RefinementPolicy] = RefinementPolicy()
-
-    def __post_init__(self) -> None:
-        check_fields(self, "generator.")
-
-    def constants(self) -> dict[str, Any]:
-        """See `Generator`."""
-        return asdict(self)
 
     def propose(self, images: UInt8[Tensor, "batch 3 height width"], features: Features) -> list[Candidates]:
         """See `Generator`."""

@@ -6,8 +6,8 @@ patches that it attends to. With A = F Fᵀ of unit tokens F, the mean row of A 
 that A is never stored twice. The score is this project's.
 """
 
-from dataclasses import asdict, dataclass
-from typing import Annotated, Any, ClassVar
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -15,17 +15,18 @@ from jaxtyping import Float32, Int64, UInt8
 from torch import Tensor
 
 from cutler_pl.generators.levels import Level, image_candidates
+from cutler_pl.generators.options import GeneratorOptions
 from cutler_pl.generators.regions import Regions
 from cutler_pl.generators.tokens import unit_tokens
 from cutler_pl.maskcut.generator import Candidates, Features, only_backbone
 from cutler_pl.maskcut.refinement import RefinementPolicy
-from cutler_pl.runtime.ranges import Integer, Number, Share, Shares, check_fields
+from cutler_pl.runtime.ranges import Integer, Number, Share, Shares
 
 _EDGES_AT_ONCE = 2048
 
 
 @dataclass(frozen=True, kw_only=True)
-class UniAP:
+class UniAP(GeneratorOptions):
     """Options of UniAP.
 
     Attributes:
@@ -44,13 +45,6 @@ class UniAP:
 
     name: ClassVar[str] = "uniap"
     policy: ClassVar[RefinementPolicy] = RefinementPolicy()
-
-    def __post_init__(self) -> None:
-        check_fields(self, "generator.")
-
-    def constants(self) -> dict[str, Any]:
-        """See `Generator`."""
-        return asdict(self)
 
     def propose(self, images: UInt8[Tensor, "batch 3 height width"], features: Features) -> list[Candidates]:
         """See `Generator`."""

@@ -7,7 +7,7 @@ of its mask. Several τ per backbone are an addition of this project.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, NamedTuple
 
 import torch
@@ -16,13 +16,14 @@ from jaxtyping import Bool, Float, Float64, UInt8
 from torch import Tensor
 
 from cutler_pl.generators.kmeans import kmeans_1d
+from cutler_pl.generators.options import GeneratorOptions
 from cutler_pl.generators.votes import Cluster, cluster_masks
 from cutler_pl.maskcut.generator import Candidates, Features
 from cutler_pl.maskcut.params import MaskCutParams
 from cutler_pl.maskcut.pipeline import maskcut
 from cutler_pl.maskcut.refinement import RefinementPolicy
 from cutler_pl.ops.components import label_components
-from cutler_pl.runtime.ranges import Count, Integer, ListOf, Share, Shares, check_fields
+from cutler_pl.runtime.ranges import Count, Integer, ListOf, Share, Shares
 
 
 class _Vote(NamedTuple):
@@ -33,7 +34,7 @@ class _Vote(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class VoteCut:
+class VoteCut(GeneratorOptions):
     """Options of VoteCut.
 
     Attributes:
@@ -60,13 +61,6 @@ class VoteCut:
 
     name: ClassVar[str] = "votecut"
     policy: ClassVar[RefinementPolicy] = RefinementPolicy(margin=1 / 3, weigh_score=False)
-
-    def __post_init__(self) -> None:
-        check_fields(self, "generator.")
-
-    def constants(self) -> dict[str, Any]:
-        """See `Generator`."""
-        return asdict(self)
 
     def propose(self, images: UInt8[Tensor, "batch 3 height width"], features: Features) -> list[Candidates]:
         """See `Generator`."""

@@ -76,7 +76,7 @@ def test_commands_of_the_comments_exist(name: str) -> None:
     runs = [words for line in lines if (words := shlex.split(line))[:2] == ["docker", "run"]]
     image = next(place for place, word in enumerate(runs[1]) if word.startswith("cutler_pl"))
     assert runs[1][image + 1] == "demo"
-    assert "demo" in COMMANDS or pytest.skip("cutler demo is not there yet")
+    assert "demo" in COMMANDS
 
 
 @each_file

@@ -92,7 +92,7 @@ def test_browser_asks_no_other_host(site: Path, pages: dict[Path, Page]) -> None
     """Each page in a real browser, at the width of a phone, which no page is wider than."""
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     if (chromium := shutil.which("chromium")) is None:
-        pytest.skip("there is no chromium here")
+        pytest.skip("needs a browser: apt-get install chromium")
     handler = partial(_Quiet, directory=str(site))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server, sync_api.sync_playwright() as playwright:
         Thread(target=server.serve_forever, daemon=True).start()

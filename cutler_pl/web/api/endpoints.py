@@ -1,5 +1,6 @@
 """What the API computes: detections of a detector, masks of MaskCut; images and options in, results out."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Hashable, Sequence
 from typing import Generic, cast
 
@@ -12,7 +13,7 @@ from cutler_pl.api.result import Result
 from cutler_pl.web.api.options import MaskCutOptions, Options, RequestOptions
 
 
-class Endpoint(Generic[Options]):
+class Endpoint(ABC, Generic[Options]):
     """A path of the API.
 
     Attributes:
@@ -27,13 +28,13 @@ class Endpoint(Generic[Options]):
     options: type[Options]
     model: str
 
+    @abstractmethod
     def batch_key(self, options: Options) -> Hashable:
         """Images of the same key go through a network together."""
-        raise NotImplementedError
 
+    @abstractmethod
     def predict(self, images: Sequence[Pixels], options: Sequence[Options]) -> list[Result]:
         """One result per image; all options have the same key."""
-        raise NotImplementedError
 
     def warm_up(self) -> None:
         """Predict once, so that what is compiled at first use does not wait for the first request."""
