@@ -146,6 +146,10 @@ _EXPORTED = Unused(
 )
 _REFINEMENT = tuple(f"crf.params.{field.name}" for field in fields(CrfParams) if field.name != "min_iou")
 _CUT = ("maskcut.solver", "maskcut.backbones", *(f"maskcut.{field.name}" for field in fields(MaskCutParams)))
+_ONE_BY_ONE = (
+    "overlays", "tile", "overlap", "batch_size", "num_workers", "threads", "job", "callbacks", "trainer.devices",
+    "trainer.num_nodes", "trainer.strategy", "trainer.precision",
+)  # fmt: skip
 _NO_DETECTOR = (
     "batch_size", "num_workers", "score_threshold", "nms_threshold", "max_detections", "min_size_test",
     "max_size_test", "tile", "overlap", "backend", "exported", "num_classes", "model", "trainer", "callbacks",
@@ -160,6 +164,15 @@ UNUSED: dict[str, tuple[Unused, ...]] = {
     ),
     "maskcut": (
         *_RUN, _TILES,
+        Unused(("compare_images",), "compare= is not given", _unset("compare")),
+        Unused(("generator",), "compare= names the generators", _set("compare")),
+        Unused(("annotation.scores",), "compare= always writes scores", _set("compare")),
+        Unused(_ONE_BY_ONE, "compare= looks at a few images, one at a time, on one device", _set("compare")),
+        Unused(
+            tuple(name for name in _CUT if name != "maskcut.backbones"),
+            "compare= does not name maskcut; the options of others are generator.*",
+            lambda cfg: cfg.compare is not None and "maskcut" not in cfg.compare,
+        ),
         Unused(
             tuple(name for name in _CUT if name != "maskcut.backbones"),
             "only generator=maskcut cuts with it; the options of others are generator.*",
