@@ -34,8 +34,8 @@ class TtaParams:
     Args:
         flip: See each image mirrored left to right, too.
         scales: Multiples of the test size, one view each, two with `flip`.
-        merge: `weighted_boxes` (Solovyev et al., 2021): the weighted mean of the boxes of an object, its score times the
-            share of views that show it; `soft_nms` (Bodla et al., 2017): the best box stays, others lose score.
+        merge: `weighted_boxes` (Solovyev et al., 2021): the weighted mean of an object's boxes, its score times the share
+            of views that show it; `soft_nms` (Bodla et al., 2017): the best box stays, others lose score.
         iou_threshold: IoU above which boxes of a class show one object: fused by `weighted_boxes`; with both, their
             masks are averaged.
         decay: How `soft_nms` lowers scores.
@@ -111,7 +111,7 @@ class Merged(NamedTuple):
 
 
 def merge_views(found: Sequence[CompactPrediction], params: TtaParams) -> list[Merged]:
-    """Merge boxes and scores of all views of each image, on the CPU: hundreds of small steps, each waiting for another."""
+    """Merge boxes and scores of all views of each image, on the CPU: hundreds of small steps, one after another."""
     boxes, scores, labels = (
         pad_sequence([one[key].cpu() for one in found], batch_first=True) for key in ("boxes", "scores", "labels")
     )
@@ -124,9 +124,7 @@ def merge_views(found: Sequence[CompactPrediction], params: TtaParams) -> list[M
         places = torch.arange(boxes.shape[1])
         same = fused.clusters[:, None] == places[:, None]
     else:
-        scores = soft_nms(
-            boxes, scores, labels, decay=params.decay, sigma=params.sigma, iou_threshold=params.decay_iou
-        )
+        scores = soft_nms(boxes, scores, labels, decay=params.decay, sigma=params.sigma, iou_threshold=params.decay_iou)
         same = (box_iou(boxes, boxes) > params.iou_threshold) & (labels[:, :, None] == labels[:, None])
         same |= torch.eye(boxes.shape[1], dtype=torch.bool)
     counts = [len(one["scores"]) for one in found]

@@ -1,4 +1,5 @@
 import json
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -71,7 +72,7 @@ def test_equals_recorded_package(decay):
     By its `cpu_soft_nms_float`; its `soft_nms` gives the scores of before.
     """
     recorded = json.loads(RECORDED.read_text())
-    boxes, scores, labels = (torch.tensor([sum(recorded[key], [])]) for key in ("boxes", "scores", "labels"))
+    boxes, scores, labels = (torch.tensor([[*chain(*recorded[key])]]) for key in ("boxes", "scores", "labels"))
     found = soft_nms(boxes, scores, labels, decay=decay)
     wanted = recorded["answers"][decay]
     expected = sorted(zip(wanted["labels"], wanted["boxes"], wanted["scores"], strict=True))

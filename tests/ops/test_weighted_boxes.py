@@ -1,4 +1,5 @@
 import json
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -73,7 +74,7 @@ def test_nothing_in_nothing_out():
 def test_equals_recorded_package():
     """Recorded from ensemble-boxes 1.0.9: `weighted_boxes_fusion` with threshold 0.55 on boxes of three views."""
     recorded = json.loads(RECORDED.read_text())
-    boxes, scores, labels = (torch.tensor([sum(recorded[key], [])]) for key in ("boxes", "scores", "labels"))
+    boxes, scores, labels = (torch.tensor([[*chain(*recorded[key])]]) for key in ("boxes", "scores", "labels"))
     fused = weighted_boxes_fusion(boxes, scores, labels, num_views=3)
     order = fused.scores[0].argsort(descending=True)[: len(recorded["answers"]["weighted_boxes"]["scores"])]
     wanted = recorded["answers"]["weighted_boxes"]
