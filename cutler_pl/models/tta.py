@@ -34,8 +34,8 @@ class TtaParams:
     Args:
         flip: See each image mirrored left to right, too.
         scales: Multiples of the test size, one view each, two with `flip`.
-        merge: `weighted_boxes` (Solovyev et al., 2021): the weighted mean of an object's boxes, its score
-            times the share of views that show it; `soft_nms` (Bodla et al., 2017): the best box stays, others lose score.
+        merge: `weighted_boxes` (Solovyev et al., 2021): the weighted mean of an object's boxes, its score times the
+            share of views that show it; `soft_nms` (Bodla et al., 2017): the best box stays, others lose score.
         iou_threshold: IoU above which boxes of a class show one object: fused by `weighted_boxes`; with both, their
             masks are averaged.
         decay: How `soft_nms` lowers scores.
