@@ -33,7 +33,8 @@ REGIONS = torch.tensor([ONE, [10.0, 10, 30, 50], [25, 25, 45, 45], [40, 40, 60, 
 
 def test_regions_match_above_the_limit() -> None:
     """IoU 25 of 775 is 0.032; an image without objects matches nothing, one without a limit counts everywhere."""
-    targets = pad_targets([target(ONE, ignore_iou=0.01), target(ONE, ignore_iou=0.04), target(ignore_iou=0.0), target()])
+    limits = ([ONE], 0.01), ([ONE], 0.04), ([], 0.0)
+    targets = pad_targets([*(target(*boxes, ignore_iou=limit) for boxes, limit in limits), target()])
     regions, images = REGIONS.repeat(4, 1), torch.arange(4).repeat_interleave(4)
     matched = targets.matched(regions, images)
     assert matched is not None
