@@ -32,9 +32,7 @@ class PaddedTargets(NamedTuple):
         """Weights that make a sum over rows the mean over groups; None for one group. `images`: each row's image."""
         return row_weights(images, num_images=len(self.counts), group_size=self.group_size)
 
-    def matched(
-        self, boxes: Float[Tensor, "rows 4"], images: Int64[Tensor, " rows"]
-    ) -> Bool[Tensor, " rows"] | None:
+    def matched(self, boxes: Float[Tensor, "rows 4"], images: Int64[Tensor, " rows"]) -> Bool[Tensor, " rows"] | None:
         """Which boxes overlap an object of their image by more than its `ignore_iou`; None where all count."""
         if self.ignore_iou is None:
             return None
