@@ -25,6 +25,9 @@ class Target(TypedDict):
     image_id: NotRequired[int]
     scores: NotRequired[Float[Tensor, " gt"]]
     """How far each object can be trusted, from 0 to 1; 1 for all where there are none."""
+    ignore_iou: NotRequired[float]
+    """The image may hold further objects: regions whose IoU with each of these is at most this give no loss of classes
+    and objectness. Without it all regions count."""
 
 
 def target_scores(target: Target) -> Float[Tensor, " gt"]:
