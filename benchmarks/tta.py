@@ -52,9 +52,8 @@ def main() -> None:
     for iou_type in ("bbox", "segm"):
         print(f"\n| {iou_type} | {' | '.join(METRICS)} | CPU ms per image |\n|---|" + "---|" * (len(METRICS) + 1))
         for label, values, milliseconds in rows:
-            print(
-                f"| {label} | " + " | ".join(f"{values[iou_type][m]:.1f}" for m in METRICS) + f" | {milliseconds:.0f} |"
-            )
+            cells = [f"{values[iou_type][metric]:.1f}" for metric in METRICS]
+            print(f"| {label} | {' | '.join(cells)} | {milliseconds:.0f} |")
 
 
 def read_options() -> argparse.Namespace:
