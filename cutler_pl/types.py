@@ -25,6 +25,8 @@ class Target(TypedDict):
     image_id: NotRequired[int]
     scores: NotRequired[Float[Tensor, " gt"]]
     """How far each object can be trusted, from 0 to 1; 1 for all where there are none."""
+    confidence: NotRequired[UInt8[Tensor, "gt height width"]]
+    """How far each pixel of each mask can be trusted, 0 to 255 for 0 to 1; 255 for all where there is none."""
 
 
 def target_scores(target: Target) -> Float[Tensor, " gt"]:
