@@ -131,11 +131,11 @@ def _rows_error(values: Any, rows: int, columns: int) -> str | None:
     if len(values) != rows or not all(isinstance(row, list | tuple) and len(row) == columns for row in values):
         return f"has a confidence_map whose values do not fill its size {rows}×{columns} (rows×columns)"
     for value in (value for row in values for value in row):
-        if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= value <= 1:
+        if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= float(value) <= 1:
             return f"has a confidence_map with {shown(value)}, not a number from 0 to 1"
     return None
 
 
 def _is_coordinate(value: Any) -> bool:
     number = isinstance(value, Real) and not isinstance(value, bool)
-    return number and isfinite(value) and -MAX_COORDINATE <= value <= MAX_COORDINATE
+    return number and isfinite(value) and -MAX_COORDINATE <= float(value) <= MAX_COORDINATE
