@@ -124,7 +124,8 @@ class Detector(nn.Module):
         proposals = [p.boxes for p in self.rpn.propose(output, batch.bounds)]
         padded, masks = pad_targets(targets, group_size=group_size), [target["masks"] for target in targets]
         losses: dict[str, Tensor] = self.rpn.losses(output, padded)
-        return losses | self.roi_heads.losses(features, proposals, padded, masks, batch.bounds)
+        confidences = [target.get("confidence") for target in targets] if self.config.pixel_confidence else None
+        return losses | self.roi_heads.losses(features, proposals, padded, masks, batch.bounds, confidences)
 
 
 def build_detector(name: str, num_classes: int = 1, **options: Any) -> Detector:
