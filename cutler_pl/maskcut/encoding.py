@@ -136,7 +136,7 @@ def _annotate(
         else:
             annotation: Instance = {"area": area, "bbox": rle.bbox(mask), "segmentation": mask}
             if params.scores:
-                annotation["score"] = round(piece.score, 4)
+                annotation["score"] = round(params.calibrated(piece.score), 4)
                 annotation.update(cast(Instance, piece.provenance))
             if piece.split_from is not None:
                 annotation["split_from"] = piece.split_from
