@@ -111,13 +111,13 @@ class ApCriterion:
         kept = [self.truth["images"][number] for number in images]
         ids = {image["id"] for image in kept}
         annotations = [one for one in self.truth["annotations"] if one["image_id"] in ids]
-        coco = load_ground_truth({**self.truth, "images": kept, "annotations": annotations}).coco
+        coco = load_ground_truth({**self.truth, "images": kept, "annotations": annotations}, on_error="raise").coco
         results = [
             {"image_id": image["id"], "category_id": 1, "segmentation": one["segmentation"], "score": one["score"]}
             for number, image in zip(images, kept, strict=True)
             for one in self.records[number]["annotations"]
         ]
-        found, _ = load_detections(results, coco, any_category=True)
+        found, _ = load_detections(results, coco, on_error="raise", any_category=True)
         curves = Engine(coco, found, category_ids=None).precision_and_recall("segm", _MAX_DETS)
         value = PrecisionRecall(*curves, ("object",), _MAX_DETS).summary()[self.metric]
         return max(0.0, value)

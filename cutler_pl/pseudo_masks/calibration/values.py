@@ -31,7 +31,7 @@ class Search:
         self.setting = setting
         self.present = 0.0 if self.is_list else float(self._taus[0])
         tried = {*(self._around() if values is None else values), self.present}
-        self.values = sorted(round(float(value), _DIGITS) for value in tried)
+        self.values = sorted({round(float(value), _DIGITS) for value in tried})
         for value in self.values:
             if not all(0 <= tau < 1 for tau in self._moved(value)):
                 raise ConfigError(f"values=: {value:g} gives {setting}={self.text(value)}; τ is from 0 to below 1")
