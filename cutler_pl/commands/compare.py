@@ -93,8 +93,10 @@ def _words() -> list[str]:
 
 def _config(generator: str) -> DictConfig:
     """What `cutler maskcut generator=` would be with the settings given."""
-    parsed = OverridesParser.create().parse_overrides(_words())
-    shared = [one.input_line for one in parsed if one.key_or_group not in ("compare", "generator")]
+    words = _words()
+    parsed = OverridesParser.create().parse_overrides(words)
+    keys = [override.key_or_group for override in parsed]
+    shared = [word for word, key in zip(words, keys, strict=True) if key not in ("compare", "generator")]
     return compose("maskcut", overrides=[*shared, f"generator={generator}"])
 
 
