@@ -25,12 +25,13 @@ def start(script: Path, *words: str, log: Path, environment: Mapping[str, str] =
 
 
 def run_ranks(ranks: int, script: Path, *words: str, folder: Path) -> None:
-    """Run a script in several processes that find each other as torchrun's do; all must end well."""
+    """Run a script in several processes with the environment of torchrun's; all must end well."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
     shared = os.environ | {
-        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": str(ranks), "OMP_NUM_THREADS": "1"
+        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": str(ranks), "OMP_NUM_THREADS": "1",
+        "LOCAL_WORLD_SIZE": str(ranks), "GROUP_RANK": "0", "TORCHELASTIC_RUN_ID": "none",
     }  # fmt: skip
     logs = [folder / f"rank_{rank}.log" for rank in range(ranks)]
     started = [
