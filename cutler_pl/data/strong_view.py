@@ -31,7 +31,12 @@ class StrongView:
     """
 
     def __init__(
-        self, *, color_jitter: Any = None, grayscale: Any = None, blur: Any = None, erasing: Mapping[str, Any] | None = None
+        self,
+        *,
+        color_jitter: Any = None,
+        grayscale: Any = None,
+        blur: Any = None,
+        erasing: Mapping[str, Any] | None = None,
     ) -> None:
         given = {"color_jitter": color_jitter, "grayscale": grayscale, "blur": blur}
         given |= {f"erasing.{name}": one for name, one in (erasing or {}).items()}

@@ -20,7 +20,8 @@ def images(count: int = 3) -> list[torch.Tensor]:
 def strong() -> StrongView:
     return StrongView(
         color_jitter=ColorJitter(0.4, 0.4, 0.4, 0.1, p=1.0), grayscale=RandomGrayscale(p=0.5),
-        blur=RandomGaussianBlur((3, 3), (0.5, 1.0), p=0.5), erasing={"one": RandomErasing(p=0.5), "two": RandomErasing(p=0.5)},
+        blur=RandomGaussianBlur((3, 3), (0.5, 1.0), p=0.5),
+        erasing={"one": RandomErasing(p=0.5), "two": RandomErasing(p=0.5)},
     )  # fmt: skip
 
 
