@@ -19,6 +19,8 @@ from cutler_pl.commands.instantiate import build_detector_from, instantiate_all
 from cutler_pl.datasets.catalog import SEMI_PERCENTS
 from cutler_pl.datasets.scenes import SceneParams, write_scenes
 from cutler_pl.errors import ConfigError, DatasetNotFoundError
+from cutler_pl.training.callbacks import EMAWeights, PreciseBatchNorm
+from cutler_pl.training.mean_teacher import MeanTeacherParams
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 FILES = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
@@ -27,7 +29,9 @@ SEMI = [*(f"semi_{percent}pct" for percent in SEMI_PERCENTS), "fully_100pct"]
 MOCO = [f"moco_{percent}pct" for percent in PERCENTS]
 EXPERIMENTS = [*(name for name in FILES if name not in ("semi", "moco")), *SEMI, *MOCO]
 # of the experiments that are not the paper's
-QUICK = ("quickstart", "quickstart_self_train", "quickstart_half", "quickstart_half_self_train")
+QUICK = (
+    "quickstart", "quickstart_self_train", "quickstart_self_train_ema", "quickstart_half", "quickstart_half_self_train",
+)  # fmt: skip
 BATCH_SIZES = {**dict.fromkeys(QUICK, 8), "tiny_generated": 28}
 HEAD = ("What:", "Hardware:", "Expected:", "Command:")
 
@@ -112,6 +116,7 @@ RECIPES = {  # the only place in the tests where the recipe page's numbers stand
     "cutler_mask_rcnn": UNSUPERVISED | {"gamma": 0.1},
     "cutler_fast": UNSUPERVISED | {"gamma": 0.02, "milestones": [20_000], "steps": 40_000},
     **{f"self_train_r{r}": SELF_TRAINED for r in (1, 2, 3)},
+    "self_train_ema": SELF_TRAINED | {"lr": 0.01, "decay": 5e-5, "steps": 2000, "ratio": None},
     "cuvler_cascade": UNSUPERVISED | {"milestones": [], "steps": 80_000, "gamma": 0.02},
     "cuvler_self_train": SELF_TRAINED
     | {"lr": 0.05, "milestones": [7400], "steps": 14_800, "gamma": 0.02, "drop": True},
@@ -261,6 +266,20 @@ def test_precise_statistics_of_all_recipes_take_200_batches(name: str) -> None:
     for step in (*range(every, steps, every), steps):
         assert callback.batches_at(step) == 200
         callback.load_state_dict({"measured_at": step})
+
+
+@pytest.mark.parametrize(("name", "decay"), [("self_train_ema", 0.9996), ("quickstart_self_train_ema", 0.98)])
+def test_mean_teacher_is_the_average(name: str, decay: float, tmp_path: Path) -> None:
+    """The strong view changes pixels alone, the datamodule nothing; the average is measured after it is made."""
+    cfg = composed(f"experiment={name}", *given(name), tmp_path=tmp_path)
+    teacher, datamodule = instantiate(cfg.teacher), instantiate(cfg.data.datamodule)
+    assert teacher.params == MeanTeacherParams()
+    assert len(teacher.strong.transforms) == 6
+    assert datamodule.augment.copy_paste is datamodule.augment.transforms is None
+    average, *others = instantiate_all(cfg.callbacks)
+    assert isinstance(average, EMAWeights)
+    assert average._kwargs["avg_fn"](torch.ones(1), torch.zeros(1), 1).item() == pytest.approx(decay)
+    assert any(isinstance(callback, PreciseBatchNorm) for callback in others)
 
 
 def test_averaging_comes_before_measuring(tmp_path: Path) -> None:
