@@ -87,8 +87,7 @@ class AugmentedDetector(nn.Module):
         threshold = self.config.score_threshold if score_threshold is None else score_threshold
         views = [self.view(images, scale=scale, flip=flip) for scale, flip in self.params.views]
         of_images = list(zip(*views, strict=True))
-        limits = {"score_threshold": threshold, "max_detections": self.config.max_detections}
-        return merge_views(of_images, self.params, **limits)
+        return merge_views(of_images, self.params, score_threshold=threshold, max_detections=self.config.max_detections)
 
     forward = predict
 
