@@ -6,7 +6,7 @@ patches that it attends to. With A = F Fᵀ of unit tokens F, the mean row of A 
 that A is never stored twice. The score is this project's.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar
 
 import torch
@@ -18,7 +18,7 @@ from cutler_pl.generators.levels import Level, image_candidates
 from cutler_pl.generators.options import GeneratorOptions
 from cutler_pl.generators.regions import Regions
 from cutler_pl.generators.tokens import unit_tokens
-from cutler_pl.maskcut.generator import Candidates, Features, only_backbone
+from cutler_pl.maskcut.generator import Candidates, Features, only_backbone, shift
 from cutler_pl.maskcut.refinement import RefinementPolicy
 from cutler_pl.runtime.ranges import Integer, Number, Share, Shares
 
@@ -45,6 +45,10 @@ class UniAP(GeneratorOptions):
 
     name: ClassVar[str] = "uniap"
     policy: ClassVar[RefinementPolicy] = RefinementPolicy()
+
+    def shifted(self, step: float) -> "UniAP":
+        """See `Shiftable`."""
+        return replace(self, taus=tuple(shift(one, step) for one in self.taus))
 
     def propose(self, images: UInt8[Tensor, "batch 3 height width"], features: Features) -> list[Candidates]:
         """See `Generator`."""
