@@ -101,7 +101,8 @@ def agreement(masks: Bool[Tensor, "masks h w"], runs: Sequence[Bool[Tensor, "_ h
             iou, best = (shared / united.clamp(min=1)).max(1)
             matched = others[best] & (iou > 0)[:, None, None]
         agreeing += matched == masks
-    return agreeing / (1 + len(runs))
+    share: Tensor = agreeing / (1 + len(runs))
+    return share
 
 
 def add_noise(
@@ -114,4 +115,5 @@ def add_noise(
     dim, h, w = grid.shape[1:]
     vectors = torch.randn(dim, h, w, generator=seeded(*key)).to(grid.device, grid.dtype)
     lengths = torch.linalg.vector_norm(grid, dim=1, keepdim=True)
-    return grid + noise / dim**0.5 * lengths * vectors
+    noisy: Tensor = grid + noise / dim**0.5 * lengths * vectors
+    return noisy
