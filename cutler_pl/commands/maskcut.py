@@ -90,7 +90,8 @@ def build_predictor(cfg: DictConfig, extractors: Mapping[str, Extractor] | None 
     """Features, generator and refinement as the settings say; `extractors` stand for those of the settings.
 
     Raises:
-        ConfigError: No features are chosen, or the size is no multiple of the patch size.
+        ConfigError: No features are chosen, the size is no multiple of the patch size, or the generator cannot be
+            perturbed as `confidence=` says.
         CheckpointError: The features' weights cannot be loaded.
     """
     generator = build_generator(cfg)
@@ -104,6 +105,7 @@ def build_predictor(cfg: DictConfig, extractors: Mapping[str, Extractor] | None 
         generator,
         backend=instantiate(cfg.crf),
         keep_features=build_splitter(instantiate(cfg.annotation)).needs_features,
+        confidence=instantiate(cfg.confidence),
     )
 
 
