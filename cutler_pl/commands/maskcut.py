@@ -105,7 +105,7 @@ def build_predictor(cfg: DictConfig, extractors: Mapping[str, Extractor] | None 
         generator,
         backend=instantiate(cfg.crf),
         keep_features=build_splitter(instantiate(cfg.annotation)).needs_features,
-        confidence=instantiate(cfg.confidence),
+        confidence=instantiate(cfg.get("confidence")),
     )
 
 
