@@ -163,7 +163,9 @@ def _report(
 ) -> CalibrationReport:
     found = records[search.present]
     everything = range(len(found))
-    verdicts, notes, fitted = [], [], None
+    verdicts: list[str] = []
+    notes: list[str] = []
+    fitted = None
     if truth is None:
         thresholds = instantiate(cfg.thresholds)
         features = cfg.maskcut.features.name if search.setting.startswith("maskcut.") else None
@@ -186,12 +188,7 @@ def _report(
         )
     choice = choose(search, measured)
     if truth is not None and options.score_map:
-        fitted = scores.fit_scores(records[choice.value], truth)
-        before, after = (one.expected_error for one in (fitted.before, fitted.after))
-        notes.append(
-            f"scores: expected calibration error {before:.3f} as written, {after:.3f} by the map, on {fitted.masks[1]} "
-            f"masks it was not fitted on; it is {'in the option' if fitted.is_better else 'left out'}"
-        )
+        fitted = _fit(records[choice.value], truth, notes)
     return CalibrationReport(
         search=search,
         records=[records[value] for value in search.values],
@@ -202,6 +199,21 @@ def _report(
         fitted=fitted,
         notes=notes,
     )
+
+
+def _fit(found: Sequence[ShardRecord], truth: dict[str, Any], notes: list[str]) -> scores.FittedScores | None:
+    """The map of scores, and what is said of it."""
+    try:
+        fitted = scores.fit_scores(found, truth)
+    except InputError as error:  # τ is chosen all the same
+        notes.append(str(error))
+        return None
+    before, after = (one.expected_error for one in (fitted.before, fitted.after))
+    notes.append(
+        f"scores: expected calibration error {before:.3f} as written, {after:.3f} by the map, on {fitted.masks[1]} "
+        f"masks it was not fitted on; it is {'in the option' if fitted.is_better else 'left out'}"
+    )
+    return fitted
 
 
 def _next_command(cfg: DictConfig) -> str:

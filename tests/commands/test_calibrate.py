@@ -21,9 +21,9 @@ SMALL = ["maskcut=patch_descriptors", "maskcut.fixed_size=48", "crf.backend=guid
 
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twenty scenes with ground truth."""
+    """Scenes with ground truth."""
     folder = tmp_path_factory.mktemp("scenes, [new]")
-    write_scenes(folder / "images", 20, SceneParams(height=64, width=64, min_radius=0.2), seed=3)
+    write_scenes(folder / "images", 24, SceneParams(height=64, width=64, min_radius=0.2), seed=3)
     return folder
 
 
@@ -52,7 +52,7 @@ def test_option_and_score_map_are_used(command: Command, scenes: Path, tmp_path:
     assert {key: option[key] for key in ("num_masks", "fixed_size")} == {"num_masks": 2, "fixed_size": 48}
     rows = list(csv.reader((output / "calibration.csv").open(encoding="utf-8")))
     assert [row[0] for row in rows] == ["maskcut.tau", "0.3", "0.5", "0.8", "0.9"]
-    assert "maskcut.tau=" in outcome.out or "maskcut.tau" in outcome.out
+    assert "maskcut.tau" in outcome.out
     assert (output / "calibration.svg").is_file()
     assert (output / "reliability.svg").is_file()
     program, name, *settings = printed_command(outcome.err)
@@ -104,7 +104,7 @@ def test_say_why_it_cannot_calibrate(
     cases = [
         ([*words(scenes, output), "max_images=12", labels], "12 images to look at, and 20 are needed"),
         ([f"images={empty}", f"output={output}", *SMALL], "no images"),
-        ([f"images={tmp_path / 'grey'}", f"output={output}", *SMALL, labels], "none of its 20 images is in"),
+        ([f"images={tmp_path / 'grey'}", f"output={output}", *SMALL, labels], "none of its 24 images is in"),
         ([f"images={tmp_path / 'grey'}", f"output={output}", *SMALL, "values=[0.5]"], "no mask at any of the 2 values"),
         ([*words(scenes, output), "generator=votcut"], "there is no option generator=votcut"),
         ([*words(scenes, output), "name=patch_descriptors"], "is an option of maskcut= already"),

@@ -31,7 +31,7 @@ def test_fit_and_measure_on_halves() -> None:
 def test_say_how_many_images_are_needed() -> None:
     records, truth = scenes(20)
     records[3] = record(3, [], [])
-    with pytest.raises(InputError, match="needs 20 images with masks, and 19 have some"):
+    with pytest.raises(InputError, match="needed are 20 images with masks, and 19 have some"):
         fit_scores(records, truth)
 
 
