@@ -2,7 +2,7 @@
 
     python benchmarks/calibration.py [--scenes 80] [--figure docs/images/reliability.svg]
 
-Half of the scenes fit the map, the other half measure it. A mask is right from IoU 0.5 on. `--figure` draws both diagrams.
+Half of the scenes fit the map, the other half measure it. A mask is right from IoU 0.5 on. `--figure` draws both.
 """
 
 import argparse

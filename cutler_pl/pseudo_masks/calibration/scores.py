@@ -53,8 +53,8 @@ def fit_scores(records: Sequence[ShardRecord], truth: Any) -> FittedScores:
     masked = [number for number, record in enumerate(records) if record["annotations"]]
     if len(masked) < MIN_IMAGES:
         raise InputError(
-            f"no map of scores, which is fitted on half of the images and measured on the other half: needed are {MIN_IMAGES} "
-            f"images with masks, and {len(masked)} have some"
+            "no map of scores, which is fitted on half of the images and measured on the other half: needed are "
+            f"{MIN_IMAGES} images with masks, and {len(masked)} have some"
         )
     (scores, right), (other_scores, other_right) = (
         _scored(records, truth, half) for half in (masked[::2], masked[1::2])
