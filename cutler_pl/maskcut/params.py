@@ -127,7 +127,10 @@ class AnnotationParams:
 
     def calibrated(self, score: float) -> float:
         """A score as it is written."""
-        return score if self.score_map is None else float(np.interp(score, *zip(*self.score_map, strict=True)))
+        if self.score_map is None:
+            return score
+        points = np.array(self.score_map)
+        return float(np.interp(score, points[:, 0], points[:, 1]))
 
     def constants(self) -> dict[str, Any]:
         """All values that results depend on."""

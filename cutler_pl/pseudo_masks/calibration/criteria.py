@@ -1,7 +1,7 @@
 """Criteria by which τ is chosen; higher is better.
 
 Without labels: the doubt that the verdict of the quality report counts, made continuous, sign turned. A figure at
-its first threshold counts 1, at its second 2, in between and beyond in proportion, and never below 0. With labels: AP.
+its first threshold counts 1, at its second 2, in between and beyond in proportion, from 0 to 3. With labels: AP.
 """
 
 from collections.abc import Callable, Sequence
@@ -27,17 +27,18 @@ from cutler_pl.pseudo_masks.quality.verdict import RunSettings, Sign, Verdict, j
 Criterion = Callable[[Sequence[int]], float]
 """Its value on some of the images, by number."""
 _MAX_DETS = (1, 10, 100)
-_NO_MASK = 12.0  # six figures beyond their second threshold
+_MOST = 3.0  # of one figure
+_NO_MASK = 6 * _MOST
 
 
 def strain(sign: Sign) -> float:
-    """How far a figure is on the way to its thresholds: 1 at the first, 2 at the second, 0 far below or unmeasured."""
+    """How far a figure is on the way to its thresholds: 1 at the first, 2 at the second, from 0 to 3."""
     if sign.value is None:
         return 0.0
     width = sign.outside - sign.doubt
     if not width:
         return 2.0 if sign.level == "outside" else 0.0
-    return max(0.0, 1.0 + (sign.value - sign.doubt) / width)
+    return min(_MOST, max(0.0, 1.0 + (sign.value - sign.doubt) / width))
 
 
 class Matched(NamedTuple):
@@ -76,7 +77,7 @@ class QualityCriterion:
         for number in images:
             record = self.records[number]
             objects = [
-                LabeledObject({**one, "iscrowd": 0}, one["segmentation"])  # type: ignore[typeddict-item]
+                LabeledObject({**one, "iscrowd": 0}, one["segmentation"])  # type: ignore[typeddict-item, arg-type]
                 for one in record["annotations"]
             ]
             counts.add(record["file"], (record["height"], record["width"]), objects)
