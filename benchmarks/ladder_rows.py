@@ -68,6 +68,7 @@ ARMS: dict[str, Arm] = {
         row: Arm(GENERATORS[row]) for row in ("hassod", "maskcut_adaptive_tuned", "votecut", "maskcut", "maskcut_tuned")
     },
     "promerge_round": Arm(_PROMERGE, round=()),
+    "promerge_mean_teacher": Arm(_PROMERGE, continued=("experiment=quickstart_self_train_ema",)),
     "promerge_flip": Arm(_PROMERGE, evaluation=("tta=flip",)),
     "promerge_flip_scales": Arm(_PROMERGE, evaluation=("tta=flip_scales",)),
 }
@@ -88,6 +89,8 @@ COMPARISONS = (
     Comparison("promerge_plain", "promerge"),
     Comparison("promerge_soft", "promerge_plain"),
     Comparison("promerge_round", "promerge"),
+    Comparison("promerge_mean_teacher", "promerge"),
+    Comparison("promerge_mean_teacher", "promerge_round"),
     Comparison("promerge_flip", "promerge"),
     Comparison("promerge_flip_scales", "promerge"),
 )
