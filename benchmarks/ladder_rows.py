@@ -62,6 +62,9 @@ ARMS: dict[str, Arm] = {
     "uniap_soft_droploss_calibrated": Arm(_UNIAP, calibrated=True, training=_SOFT),
     "promerge_soft_droploss": Arm(_PROMERGE, training=_SOFT),
     "promerge_soft_droploss_calibrated": Arm(_PROMERGE, calibrated=True, training=_SOFT),
+    "promerge_confidence": Arm(
+        (*_PROMERGE, "confidence=perturbed_cuts"), training=("model/loss=[droploss,confidence]",)
+    ),
     "promerge_plain": Arm(_PROMERGE, training=("model/loss=plain",)),
     "promerge_soft": Arm(_PROMERGE, training=("model/loss=soft",)),
     **{
@@ -84,6 +87,7 @@ COMPARISONS = (
     *(Comparison(row, "maskcut_adaptive", claim=3.0) for row in _OTHERS),
     Comparison("promerge_soft_droploss", "promerge"),
     Comparison("promerge_soft_droploss_calibrated", "promerge"),
+    Comparison("promerge_confidence", "promerge"),
     Comparison("uniap_soft_droploss", "uniap"),
     Comparison("uniap_soft_droploss_calibrated", "uniap"),
     Comparison("promerge_plain", "promerge"),
