@@ -1,14 +1,17 @@
 """The features that `maskcut=` names."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from cutler_pl.api.options import features_of
+from cutler_pl.commands.run_metadata import plain
 from cutler_pl.errors import ConfigError
 from cutler_pl.maskcut.backbones import AtSide, build_extractors
+from cutler_pl.maskcut.feature_cache import PRECISION
 from cutler_pl.maskcut.features import FeatureExtractor
 
 
@@ -49,4 +52,13 @@ def chosen_extractors(cfg: DictConfig) -> Mapping[str, FeatureExtractor | AtSide
         return {cfg.maskcut.features.name: chosen_features(cfg)}
     entries = OmegaConf.to_container(cfg.maskcut.backbones, resolve=True)
     assert isinstance(entries, list)
-    return build_extractors([features_of(entry) for entry in entries], fixed_size=cfg.maskcut.fixed_size)
+    cache = {"cache": cfg.maskcut.features.get("cache")}
+    settings = [features_of(entry) | cache for entry in entries]
+    return build_extractors(settings, fixed_size=cfg.maskcut.fixed_size)
+
+
+def recorded_features(cfg: DictConfig) -> dict[str, Any]:
+    """What the record of a run says of its features: a cache changes their precision, wherever it is."""
+    features = plain(cfg.maskcut.features)
+    cache = features.pop("cache", None)
+    return {"features": features, **({} if cache is None else {"feature_precision": PRECISION})}

@@ -146,6 +146,9 @@ _EXPORTED = Unused(
 )
 _REFINEMENT = tuple(f"crf.params.{field.name}" for field in fields(CrfParams) if field.name != "min_iou")
 _CUT = ("maskcut.solver", "maskcut.backbones", *(f"maskcut.{field.name}" for field in fields(MaskCutParams)))
+_ONE_BACKBONE = tuple(
+    f"maskcut.features.{name}" for name in ("name", "weights", "layer", "feature", "pos_embed", "patch_size")
+)
 _NO_DETECTOR = (
     "batch_size", "num_workers", "score_threshold", "nms_threshold", "max_detections", "min_size_test",
     "max_size_test", "tile", "overlap", "backend", "exported", "num_classes", "model", "trainer", "callbacks",
@@ -165,7 +168,7 @@ UNUSED: dict[str, tuple[Unused, ...]] = {
             "only generator=maskcut cuts with it; the options of others are generator.*",
             _set("generator._target_"),
         ),
-        Unused(("maskcut.features",), "maskcut.backbones says which features", _set("maskcut.backbones")),
+        Unused(_ONE_BACKBONE, "maskcut.backbones says which features", _set("maskcut.backbones")),
         Unused(("crf.params",), "crf.backend=guided has its own, crf.guided.*", _is("crf.backend", "guided")),
         Unused(_REFINEMENT, "crf.backend=none refines no mask", _is("crf.backend", "none")),
         Unused(
@@ -230,7 +233,11 @@ UNUSED: dict[str, tuple[Unused, ...]] = {
         Unused(("eval.per_category",), "eval.class_agnostic=true has one category", _set("eval.class_agnostic")),
     ),
     "demo": _PATHS,
-    "serve": (*_PATHS, Unused(("maskcut.backbones",), "the API cuts with the features of maskcut=")),
+    "serve": (
+        *_PATHS,
+        Unused(("maskcut.backbones",), "the API cuts with the features of maskcut="),
+        Unused(("maskcut.features.cache",), "the API writes nothing"),
+    ),
     "export": (*_PATHS, *_DETECTOR),
     "recipe": (
         _OUTPUT_DIR,

@@ -8,6 +8,7 @@ every sampling point a little, which `pos_embed="timm"` does not.
 """
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol, get_args, runtime_checkable
 
 import timm
@@ -21,6 +22,7 @@ from torch import Tensor, nn
 
 from cutler_pl.errors import ConfigError
 from cutler_pl.maskcut.descriptors import PatchDescriptors
+from cutler_pl.maskcut.feature_cache import CachedFeatures
 from cutler_pl.maskcut.patch_grid import patch_grid
 from cutler_pl.maskcut.released import Backbone, Feature, find_backbone
 from cutler_pl.runtime.logging import get_logger
@@ -42,7 +44,11 @@ class FeatureExtractor(Protocol):
     """Anything that turns images into one feature vector per patch."""
 
     patch_size: int
-    dim: int
+
+    @property
+    def dim(self) -> int | None:
+        """Length of a feature vector; None where it differs from image to image."""
+        ...
 
     def __call__(self, images: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch dim h w"]:
         """Features of RGB images in [0, 1] whose sides are multiples of the patch size."""
@@ -58,6 +64,7 @@ def build_feature_extractor(
     feature: Feature | None = None,
     pos_embed: PositionEmbedding = "original",
     patch_size: Annotated[int, Integer(1, 256)] | None = None,
+    cache: str | Path | None = None,
 ) -> FeatureExtractor:
     """Build a frozen feature extractor by name.
 
@@ -71,6 +78,7 @@ def build_feature_extractor(
             None for the backbone's usual one.
         pos_embed: `original` resamples position embeddings as the authors do, `timm` as timm does.
         patch_size: Side of the cells of `patch_descriptors`, 8 unless given; a vision transformer has its own.
+        cache: A folder for the features of each image, in half precision; see `feature_cache`.
 
     Returns:
         A module with `patch_size` and `dim`, called on float RGB (batch, 3, H, W) in [0, 1] with H and W multiples
@@ -78,12 +86,13 @@ def build_feature_extractor(
 
     Raises:
         CheckpointError: The weights cannot be had, cannot be read, or do not fit.
-        ConfigError: The name is unknown, or an option does not go with it.
+        ConfigError: The name is unknown, an option does not go with it, or the cache is of other weights or settings.
     """
     if name == "patch_descriptors":
         if weights is not None:
             raise ConfigError("maskcut.features.weights is set, but patch_descriptors has no weights; leave it out")
-        return PatchDescriptors(patch_size or 8).to(device)
+        descriptors = PatchDescriptors(patch_size or 8).to(device)
+        return _cached(descriptors, cache, {"name": f"{name}_{descriptors.patch_size}"})
     if patch_size is not None:
         raise ConfigError(f"maskcut.features.patch_size={patch_size}: {name} has patches of its own; leave it out")
     backbone = find_backbone(name)
@@ -101,7 +110,8 @@ def build_feature_extractor(
         model = _create(name, backbone)
     load_exactly(model, _renamed(state, backbone), name=name, source=weights, ignored=backbone.ignored)
     extractor = build(model, name=name, layer=layer, feature=feature, pos_embed=pos_embed)
-    return extractor.requires_grad_(False).eval().to(device)
+    settings = {"name": name, "layer": extractor.layer, "feature": feature, "pos_embed": pos_embed}
+    return _cached(extractor.requires_grad_(False).eval().to(device), cache, settings)
 
 
 def _create(name: str, backbone: Backbone) -> nn.Module:
@@ -238,3 +248,9 @@ def _renamed(state: Mapping[str, Tensor], backbone: Backbone) -> dict[str, Tenso
         if not (backbone.rotary and key.endswith("qkv.bias") and not value.any()):
             result[key] = value.float()
     return result
+
+
+def _cached(
+    extractor: PatchDescriptors | TransformerFeatures, cache: str | Path | None, settings: Mapping[str, Any]
+) -> FeatureExtractor:
+    return extractor if cache is None else CachedFeatures(extractor, cache, settings=settings)

@@ -131,6 +131,27 @@ def test_generator_writes_scores_and_provenance(images: Path, tmp_path: Path, ge
     assert json.loads((tmp_path / "out/shards/parameters.json").read_text())["generator"] == generator
 
 
+def test_cached_features_give_the_same_masks(images: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "cutler_pl")
+    sides = {"maskcut__fixed_size": 48, "crf__backend": "none", "generator": "votecut", "batch_size": 2}
+    settings = {**sides, "maskcut__features__cache": tmp_path / "cache"}
+    first, second = (maskcut.run(maskcut_config(images, tmp_path / name, **settings)) for name in ("a", "b"))
+    assert first.read_bytes() == second.read_bytes()
+    assert len(list((tmp_path / "cache").glob("patch_descriptors_*/??/*.npy"))) == 3 * 3
+    assert caplog.text.count("features of 0 images read, of 3 computed") == 3
+    assert caplog.text.count("features of 3 images read, of 0 computed") == 3
+    moved = {**sides, "maskcut__features__cache": tmp_path / "other"}
+    maskcut.run(maskcut_config(images, tmp_path / "a", **moved))
+    with pytest.raises(ConfigError, match="feature_precision=float16 where None is asked for now"):
+        maskcut.run(maskcut_config(images, tmp_path / "a", **sides))
+
+
+def test_refuse_cache_of_one_backbone(images: Path, tmp_path: Path) -> None:
+    several = {"maskcut__backbones": f"[{{name: patch_descriptors, cache: {tmp_path.name}}}]", "generator": "votecut"}
+    with pytest.raises(ConfigError, match=r"share a cache; give maskcut\.features\.cache=<folder>"):
+        maskcut.run(maskcut_config(images, tmp_path / "out", **several))
+
+
 def test_refuse_backbones_of_other_generators(images: Path, tmp_path: Path) -> None:
     several = {"maskcut__backbones": "[patch_descriptors,dino_vits8]", "generator": "promerge"}
     with pytest.raises(ConfigError, match="generator=promerge takes one backbone"):
