@@ -6,13 +6,16 @@ from typing import Any
 import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
+from torch import nn
 
 from cutler_pl.api.options import features_of
 from cutler_pl.commands.run_metadata import plain
 from cutler_pl.errors import ConfigError
 from cutler_pl.maskcut.backbones import AtSide, build_extractors
-from cutler_pl.maskcut.feature_cache import PRECISION
+from cutler_pl.maskcut.feature_cache import PRECISION, CachedFeatures
 from cutler_pl.maskcut.features import FeatureExtractor
+
+_OWN = "cutler_pl.maskcut.build_feature_extractor"
 
 
 def require_features(cfg: DictConfig) -> None:
@@ -33,11 +36,26 @@ def chosen_features(cfg: DictConfig, *, device: str | torch.device = "cpu") -> F
         CheckpointError: The weights cannot be loaded.
     """
     require_features(cfg)
-    extractor: FeatureExtractor = instantiate(cfg.maskcut.features, device=device)
+    extractor = _build(cfg.maskcut.features, device)
     if cfg.maskcut.fixed_size % extractor.patch_size:
         size = f"the patch size {extractor.patch_size} of {cfg.maskcut.features.name}"
         raise ConfigError(f"maskcut.fixed_size={cfg.maskcut.fixed_size} is not a multiple of {size}")
     return extractor
+
+
+def _build(features: DictConfig, device: str | torch.device) -> FeatureExtractor:
+    """The extractor; one of the user's own does not know of caches."""
+    settings = plain(features)
+    cache = settings.pop("cache", None)
+    if settings["_target_"] == _OWN:
+        extractor: FeatureExtractor = instantiate(settings, cache=cache, device=device)
+        return extractor
+    extractor = instantiate(settings, device=device)
+    if cache is None:
+        return extractor
+    if not isinstance(extractor, nn.Module):
+        raise ConfigError(f"maskcut.features.cache: {settings['_target_']} is no module of weights; leave it out")
+    return CachedFeatures(extractor, cache, settings={key: settings[key] for key in settings if key != "weights"})
 
 
 def chosen_extractors(cfg: DictConfig) -> Mapping[str, FeatureExtractor | AtSide]:

@@ -152,6 +152,14 @@ def test_refuse_cache_of_one_backbone(images: Path, tmp_path: Path) -> None:
         maskcut.run(maskcut_config(images, tmp_path / "out", **several))
 
 
+def test_refuse_cache_of_features_without_weights(images: Path, tmp_path: Path) -> None:
+    """Of the user's own: nothing tells when they are others."""
+    cfg = maskcut_config(images, tmp_path / "out", maskcut__features__cache=tmp_path / "cache")
+    cfg.maskcut.features._target_ = "types.SimpleNamespace"
+    with pytest.raises(ConfigError, match=r"features\.cache: types\.SimpleNamespace is no module of weights"):
+        maskcut.run(cfg)
+
+
 def test_refuse_backbones_of_other_generators(images: Path, tmp_path: Path) -> None:
     several = {"maskcut__backbones": "[patch_descriptors,dino_vits8]", "generator": "promerge"}
     with pytest.raises(ConfigError, match="generator=promerge takes one backbone"):
