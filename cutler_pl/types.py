@@ -25,6 +25,11 @@ class Target(TypedDict):
     image_id: NotRequired[int]
     scores: NotRequired[Float[Tensor, " gt"]]
     """How far each object can be trusted, from 0 to 1; 1 for all where there are none."""
+    confidence: NotRequired[UInt8[Tensor, "gt height width"]]
+    """How far each pixel of each mask can be trusted, 0 to 255 for 0 to 1; 255 for all where there is none."""
+    ignore_iou: NotRequired[float]
+    """The image may hold further objects: regions whose IoU with each of these is at most this give no loss of classes
+    and objectness. Without it all regions count."""
 
 
 def target_scores(target: Target) -> Float[Tensor, " gt"]:

@@ -22,7 +22,8 @@ from cutler_pl.models.backends import Backend, choose_backend
 from cutler_pl.models.backends.parts import require_weights
 from cutler_pl.models.detections import CompactPrediction
 from cutler_pl.models.predictions import best_first, encode_masks
-from cutler_pl.models.tiled import EncodedPrediction, TiledDetector
+from cutler_pl.models.tiled import EncodedPrediction, as_shown
+from cutler_pl.models.tta import TtaParams
 from cutler_pl.ops.tiles import TileParams
 from cutler_pl.runtime.logging import get_logger
 from cutler_pl.runtime.ranges import SHARE, check, optional
@@ -172,6 +173,7 @@ class CutLER:
         batch_size: int = 1,
         tile: int | None = None,
         overlap: float = 0.25,
+        tta: TtaParams | None = None,
     ) -> Result | list[Result] | Iterator[Result]:
         """Detect the objects of an image, of several, or of a folder.
 
@@ -181,6 +183,7 @@ class CutLER:
             batch_size: Images of a list or a folder, or tiles of an image, that go through the network together.
             tile: Images larger than this many pixels are predicted in square tiles of this side; None for whole ones.
             overlap: Least share of a tile's side that the next tile shows, too.
+            tta: Test-time augmentation: views of each image, or tile, whose detections are merged.
 
         Returns:
             One Result for an image, a list for a list, an iterator for a folder, whose unreadable images are
@@ -192,9 +195,8 @@ class CutLER:
             ImageReadError: A file cannot be read as an image.
         """
         score_threshold = check("score_threshold", score_threshold, optional(SHARE), error=InputError)
-        detector: Detector | TiledDetector = self.detector
-        if tile is not None:
-            detector = TiledDetector(self.detector, TileParams(tile=tile, overlap=overlap))
+        tiles = None if tile is None else TileParams(tile=tile, overlap=overlap)
+        detector = as_shown(self.detector, tta=tta, tiles=tiles)
 
         def predict(pixels: list[Pixels], paths: list[Path | None]) -> list[Result]:
             tensors = [torch.from_numpy(image).to(self.device).permute(2, 0, 1) for image in pixels]

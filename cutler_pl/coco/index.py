@@ -12,15 +12,16 @@ import platform
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64
 
+from cutler_pl.coco.confidence import ConfidenceMap, unpack
 from cutler_pl.coco.file_names import NAMES_WAY_OUT, leads_out
 from cutler_pl.coco.index_identity import FileState, has_same_content, is_noted, record_source
 from cutler_pl.coco.index_writer import CHECK_NAMES, METADATA_FILE, write_index
@@ -38,7 +39,7 @@ _log = get_logger(__name__)
 _BUILDING = ".building"
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _LONGEST_BUILD = 3600.0  # seconds
-FORMAT = 3
+FORMAT = 4
 """Raised with the checks of the records, since an index is not checked again."""
 _ARRAYS: dict[str, tuple[type[np.generic], str, tuple[int, ...]]] = {
     "image_ids": (np.int64, "images", ()), "sizes_hw": (np.int64, "images", (2,)),
@@ -47,10 +48,14 @@ _ARRAYS: dict[str, tuple[type[np.generic], str, tuple[int, ...]]] = {
     "areas": (np.float64, "objects", ()), "category_ids": (np.int64, "objects", ()),
     "is_crowd": (np.bool_, "objects", ()), "scores": (np.float32, "objects", ()),
     "mask_kinds": (np.uint8, "objects", ()), "mask_bytes": (np.uint8, "bytes", ()),
-    "mask_offsets": (np.int64, "objects and end", ()),
+    "mask_offsets": (np.int64, "objects and end", ()), "confidence_objects": (np.int64, "maps", ()),
+    "confidence_bytes": (np.uint8, "bytes of maps", ()), "confidence_offsets": (np.int64, "maps and end", ()),
 }  # fmt: skip
 """Type, first axis and further axes of each array."""
-_OFFSETS = {"name_offsets": "names", "object_offsets": "areas", "mask_offsets": "mask_bytes"}
+_OFFSETS = {
+    "name_offsets": "names", "object_offsets": "areas", "mask_offsets": "mask_bytes",
+    "confidence_offsets": "confidence_bytes",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,8 @@ class Objects:
     scores: Float32[np.ndarray, " gt"]
     """From 0 to 1; 1 where the file gives none."""
     segmentations: list[Segmentation | None]
+    confidences: Mapping[int, ConfidenceMap] = field(default_factory=dict)
+    """By position in this list; those without one count 1 everywhere."""
 
 
 class InstanceIndex:
@@ -114,11 +121,12 @@ class InstanceIndex:
 
     def objects(self, image: int) -> Objects:
         """Annotations of one image."""
-        first, end = self._objects["object_offsets"][image : image + 2]
+        first, end = self._objects["object_offsets"][image : image + 2].tolist()
         names = ("boxes_xywh", "areas", "category_ids", "is_crowd", "scores")
         boxes_xywh, areas, category_ids, is_crowd, scores = (np.array(self._objects[n][first:end]) for n in names)
         segmentations = [self._segmentation(i, *self.size_hw(image)) for i in range(first, end)]
-        return Objects(boxes_xywh, areas, category_ids, is_crowd, scores, segmentations)
+        confidences = {number - first: confidence for number, confidence in self._confidences(first, end)}
+        return Objects(boxes_xywh, areas, category_ids, is_crowd, scores, segmentations, confidences)
 
     def check_names(self, images: str | Path, annotations: str | Path) -> None:
         """Make sure that all file names are below the image folder.
@@ -148,6 +156,12 @@ class InstanceIndex:
         """Number of annotations that have a box only, crowd regions not counted."""
         return int(np.sum((self._objects["mask_kinds"] == NO_MASK) & ~self._objects["is_crowd"]))
 
+    def _confidences(self, first: int, end: int) -> Iterator[tuple[int, ConfidenceMap]]:
+        """The maps of some annotations; a few have one."""
+        objects, offsets = self._objects["confidence_objects"], self._objects["confidence_offsets"]
+        for i in range(*np.searchsorted(objects, (first, end)).tolist()):
+            yield int(objects[i]), unpack(self._objects["confidence_bytes"][offsets[i] : offsets[i + 1]].tobytes())
+
     def _segmentation(self, annotation: int, height: int, width: int) -> Segmentation | None:
         first, end = self._objects["mask_offsets"][annotation : annotation + 2]
         data = self._objects["mask_bytes"][first:end].tobytes()
@@ -157,6 +171,7 @@ class InstanceIndex:
 def _check_arrays(arrays: dict[str, np.ndarray]) -> None:
     """Raise a ValueError for arrays of another type or shape, or that contradict one another in length."""
     lengths = {"images": len(arrays["image_ids"]), "objects": len(arrays["areas"])}
+    lengths["maps"] = len(arrays["confidence_objects"])
     lengths |= {f"{axis} and end": length + 1 for axis, length in lengths.items()}
     for name, (dtype, axis, rest) in _ARRAYS.items():
         array = arrays[name]

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
-from cutler_pl.coco import rle, validation
+from cutler_pl.coco import confidence, rle, validation
 from cutler_pl.coco.bounds import MAX_COORDINATE, Bounds
 from cutler_pl.coco.file_names import may_lead_out
 from cutler_pl.coco.packed_masks import POLYGONS, decode_segmentation, encode_segmentation
@@ -36,6 +36,7 @@ _ROW = np.dtype(
         ("boxes_xywh", np.float64, 4), ("areas", np.float64), ("category_ids", np.int64), ("is_crowd", np.bool_),
         ("scores", np.float32),
         ("mask_kinds", np.uint8), ("mask_length", np.int64), ("mask_size_hw", np.int32, 2), ("has_area", np.bool_),
+        ("confidence_length", np.int64),
         ("ids", np.int64), ("images", np.int32),
     ]
 )  # fmt: skip
@@ -54,8 +55,8 @@ def write_index(path: Path, folder: Path) -> None:
     """
     invalid = InvalidRecords(str(path), "raise", "repair or remove it")
     images, categories = _Images(invalid), dict[int, str]()
-    rows_file, masks_file = folder / "rows.tmp", folder / "masks.tmp"
-    with rows_file.open("wb") as rows, masks_file.open("wb") as masks:
+    rows_file, masks_file, maps_file = folder / "rows.tmp", folder / "masks.tmp", folder / "maps.tmp"
+    with rows_file.open("wb") as rows, masks_file.open("wb") as masks, maps_file.open("wb") as maps:
         for key, batch in images_first(path):
             if key == "images":
                 images.add(batch)
@@ -65,12 +66,16 @@ def write_index(path: Path, folder: Path) -> None:
                         invalid.add(error or f"category id {record['id']} occurs more than once")
                     categories[record["id"]] = record["name"]
             elif key == "annotations" and batch:
-                _append(batch, images, invalid, rows, masks)
+                _append(batch, images, invalid, rows, masks, maps)
     table = _Table(rows_file)
-    with masks_file.open("rb", buffering=0) as masks:
+    with masks_file.open("rb", buffering=0) as masks, maps_file.open("rb", buffering=0) as maps:
         order = _finish(table, images, categories, invalid, masks)
         _save_columns(folder, table, order, len(images.names))
-        _save_masks(folder, table, order, masks)
+        _save_packed(folder, "mask", table["mask_length"], order, masks)
+        lengths = table["confidence_length"]
+        with_map = np.flatnonzero(lengths[order])
+        _save(folder / "confidence_objects.npy", with_map.astype(np.int64))
+        _save_packed(folder, "confidence", lengths, order[with_map], maps)
     names = PackedStrings.pack(images.names)
     columns = {"image_ids": images.ids, "sizes_hw": images.sizes_hw, "names": names.data, "name_offsets": names.offsets}
     for name, column in columns.items():
@@ -80,8 +85,8 @@ def write_index(path: Path, folder: Path) -> None:
     if any(map(may_lead_out, images.names)):
         metadata[CHECK_NAMES] = True
     write_json(folder / METADATA_FILE, metadata)
-    rows_file.unlink()
-    masks_file.unlink()
+    for file in (rows_file, masks_file, maps_file):
+        file.unlink()
     counts = len(images.names), len(order), num_dropped
     _log.info("%s: indexed %d images and %d annotations, left out %d without area", path, *counts)
 
@@ -143,7 +148,9 @@ class _Images:
         return self._order[found]
 
 
-def _append(batch: list[Any], images: _Images, invalid: InvalidRecords, rows: BinaryIO, masks: BinaryIO) -> None:
+def _append(
+    batch: list[Any], images: _Images, invalid: InvalidRecords, rows: BinaryIO, masks: BinaryIO, maps: BinaryIO
+) -> None:
     """Check annotations and append them to the temporary files."""
     for record in batch:
         if error := validation.annotation_error(record):
@@ -163,6 +170,8 @@ def _append(batch: list[Any], images: _Images, invalid: InvalidRecords, rows: Bi
     pairs = zip(batch, sizes, strict=True)
     whole = [fill_defaults(record, cast(Image, {"height": h, "width": w})) for record, (h, w) in pairs]
     masks.writelines(data for _, data in encoded)
+    confidences = [confidence.pack(record["confidence_map"]) if "confidence_map" in record else b"" for record in batch]
+    maps.writelines(confidences)
     table = np.zeros(len(batch), _ROW)
     for column, key in _KEYS.items():
         table[column] = [record[key] for record in whole]
@@ -170,6 +179,7 @@ def _append(batch: list[Any], images: _Images, invalid: InvalidRecords, rows: Bi
     table["images"] = positions
     table["mask_kinds"] = [kind for kind, _ in encoded]
     table["mask_length"] = [len(data) for _, data in encoded]
+    table["confidence_length"] = [len(data) for data in confidences]
     table["mask_size_hw"] = [validation.mask_size(record) or (0, 0) for record in whole]
     table["has_area"] = rle.have_pixels(segmentations, sizes, are_bounded=True)
     rows.write(table.tobytes())  # `tofile` loses what does not fit on a full disk, without an error
@@ -252,19 +262,21 @@ def _save_columns(folder: Path, table: _Table, order: Int64[np.ndarray, " kept"]
     _save(folder / "object_offsets.npy", offsets.astype(np.int64))
 
 
-def _save_masks(folder: Path, table: _Table, order: Int64[np.ndarray, " kept"], masks: BinaryIO) -> None:
-    lengths = table["mask_length"]
+def _save_packed(
+    folder: Path, name: str, lengths: Int64[np.ndarray, " rows"], order: Int64[np.ndarray, " kept"], file: BinaryIO
+) -> None:
+    """Write the bytes of some rows, in this order, and where each begins; `file` holds those of all rows."""
     ends = np.cumsum(lengths)
     offsets = np.concatenate([[0], np.cumsum(lengths[order])]).astype(np.int64)
-    _save(folder / "mask_offsets.npy", offsets)
-    with (folder / "mask_bytes.npy").open("wb") as file:
-        _write_header(file, np.dtype(np.uint8), (int(offsets[-1]),))
+    _save(folder / f"{name}_offsets.npy", offsets)
+    with (folder / f"{name}_bytes.npy").open("wb") as packed:
+        _write_header(packed, np.dtype(np.uint8), (int(offsets[-1]),))
         for start in range(0, len(order), _CHUNK):
             rows = order[start : start + _CHUNK]
             for run in np.split(rows, np.flatnonzero(np.diff(rows) != 1) + 1):  # read together what lies together
                 first = int(ends[run[0]] - lengths[run[0]])
-                masks.seek(first)
-                file.write(masks.read(int(ends[run[-1]]) - first))
+                file.seek(first)
+                packed.write(file.read(int(ends[run[-1]]) - first))
 
 
 def _save(path: Path, column: np.ndarray) -> None:

@@ -48,13 +48,14 @@ class Instance(TypedDict):
 
     Parts of one mask that MaskCut split have the same number in `split_from`. Generators beside MaskCut write how they
     found a mask: `votes` and `backbones`, `seeds`, `levels`; the `number` of a mask in its image and that of its
-    `parent`; `refined` is false where the refinement lost it.
+    `parent`; `refined` is false where the refinement lost it. `confidence_map`: see `coco.confidence`.
     """
 
     bbox: list[float]
     area: float
     segmentation: NotRequired[Segmentation]
     score: NotRequired[float]
+    confidence_map: NotRequired[dict[str, Any]]
     ncut_value: NotRequired[float]
     split_from: NotRequired[int]
 

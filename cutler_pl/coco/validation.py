@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from cutler_pl.coco import rle
 from cutler_pl.coco.bounds import MAX_ID, MAX_PIXELS, Bounds, far_error, polygons_error
+from cutler_pl.coco.confidence import confidence_error
 from cutler_pl.coco.file_names import file_name, is_text, name_error
 from cutler_pl.coco.json_text import kind, shown
 from cutler_pl.coco.schema import Image
@@ -94,6 +95,8 @@ def annotation_error(annotation: Any) -> str | None:
     if "score" in annotation and not _is_share(annotation["score"]):
         return f"{name} has the score {shown(annotation['score'])}, not a number from 0 to 1"
     error = box_error(annotation.get("bbox")) or segmentation_error(annotation.get("segmentation"))
+    if error is None and "confidence_map" in annotation:
+        error = confidence_error(annotation["confidence_map"])
     return f"{name} {error}" if error else None
 
 

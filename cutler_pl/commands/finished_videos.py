@@ -9,6 +9,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from cutler_pl.api.cutler import CutLER
+from cutler_pl.commands.augmentation import augmentation_settings
 from cutler_pl.commands.predict_output import OutputFile
 from cutler_pl.commands.result_cache import file_state, read_record
 from cutler_pl.models.checkpoint import detector_config
@@ -29,6 +30,7 @@ class FinishedVideos:
             "model": detector_config(detector.detector, category_ids=list(detector.category_ids.values())),
             "precision": cfg.trainer.precision,
             "backend": cfg.backend,
+            "tta": augmentation_settings(cfg),
             **{name: cfg[name] for name in names},
         }
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from omegaconf import DictConfig
 
+from cutler_pl.commands.augmentation import augmentation_settings
 from cutler_pl.commands.result_cache import file_state, read_record
 from cutler_pl.data import EvalDataModule, PredictDataModule
 from cutler_pl.data.image_datamodule import ImageFiles
@@ -61,6 +62,7 @@ def _settings(cfg: DictConfig, model: Detector, files: ImageFiles, category_ids:
         "model": detector_config(model, category_ids=category_ids),
         "images": images.hexdigest(),
         "tiles": [cfg.tile, cfg.overlap],
+        "tta": augmentation_settings(cfg),
         "precision": cfg.trainer.precision,
         "backend": cfg.backend,
         "overlays": [cfg.get("overlays"), cfg.get("overlay_score")],

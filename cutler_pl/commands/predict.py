@@ -11,6 +11,7 @@ from omegaconf import DictConfig, ListConfig
 from cutler_pl.api.cutler import CutLER
 from cutler_pl.coco.failures import FAILURES_NAME, write_failures
 from cutler_pl.coco.schema import Category, Coco, Image, Result
+from cutler_pl.commands.augmentation import augmentation
 from cutler_pl.commands.instantiate import build_trainer, load_detector_from
 from cutler_pl.commands.interrupted_predictions import keep_interrupted
 from cutler_pl.commands.predict_device import apply_device, computes_bfloat16, device_of
@@ -26,7 +27,7 @@ from cutler_pl.errors import ConfigError, DatasetNotFoundError
 from cutler_pl.media.sources import Sources, find_sources
 from cutler_pl.models import Detector, DetectorMetadata
 from cutler_pl.models.backends import choose_backend
-from cutler_pl.models.tiled import TiledDetector
+from cutler_pl.models.tiled import as_shown
 from cutler_pl.runtime.distributed import gather, global_rank
 from cutler_pl.runtime.files import write_json
 from cutler_pl.runtime.imports import require as require_extra
@@ -184,8 +185,7 @@ def write_predictions(
     writer = PredictionWriter(results, category_ids=category_ids, on_image=on_image, min_score=min_score, resume=True)
     trainer = build_trainer(cfg, callbacks=[writer])
     before = results.exists()
-    tiles = tiling(cfg)
-    module = DetectorModule(model if tiles is None else TiledDetector(model, tiles))
+    module = DetectorModule(as_shown(model, tta=augmentation(cfg), tiles=tiling(cfg)))
     trainer.predict(module, datamodule=datamodule, return_predictions=False)
     failures = dict(sorted(gather(list(datamodule.failures.items()))))
     nothing = bool(failures) and len(failures) == len(datamodule.image_files())

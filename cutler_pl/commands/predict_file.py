@@ -8,6 +8,7 @@ from omegaconf import DictConfig
 
 from cutler_pl.api.cutler import CutLER
 from cutler_pl.api.result import Result
+from cutler_pl.commands.augmentation import augmentation
 from cutler_pl.commands.predict_device import autocast_of
 from cutler_pl.commands.predict_output import OutputFile
 from cutler_pl.commands.run_metadata import record_run_beside
@@ -33,7 +34,8 @@ def predict_image(
     with output_lock(file.media, purpose="predict"):
         with autocast_of(cfg, detector.device):
             path = sources.root / sources.images[0]
-            found = detector.predict(path, batch_size=cfg.batch_size, tile=cfg.tile, overlap=cfg.overlap)
+            options = {"tile": cfg.tile, "overlap": cfg.overlap, "tta": augmentation(cfg)}
+            found = detector.predict(path, batch_size=cfg.batch_size, **options)
         result = cast(Result, found)  # of one image
         overlay = np.asarray(result.plot(float(cfg.overlay_score)))
         if window is not None:

@@ -20,6 +20,7 @@ from cutler_pl.api.video import predict_frames
 from cutler_pl.coco.failures import FAILURES_NAME, read_failures, write_failures
 from cutler_pl.coco.frame_results import frame_results_writer
 from cutler_pl.coco.schema import Category
+from cutler_pl.commands.augmentation import augmentation
 from cutler_pl.commands.finished_videos import FinishedVideos
 from cutler_pl.commands.overwrites import refuse_replacing
 from cutler_pl.commands.predict_device import autocast_of
@@ -132,7 +133,7 @@ def predict_video(
         OutputWriteError: The disk is full.
     """
     is_camera = isinstance(source, str)
-    predict = partial(detector.predict, tile=cfg.tile, overlap=cfg.overlap)
+    predict = partial(detector.predict, tile=cfg.tile, overlap=cfg.overlap, tta=augmentation(cfg))
     with ExitStack() as stack:
         if is_camera:
             stack.enter_context(_ended_by_signal())

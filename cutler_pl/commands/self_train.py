@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 
 from cutler_pl.coco.index import InstanceIndex
 from cutler_pl.coco.parameters import read_parameters, record_parameters
+from cutler_pl.commands.augmentation import augmentation_settings
 from cutler_pl.commands.predict import annotated_images, inference_options, load_for_prediction, write_predictions
 from cutler_pl.commands.run_metadata import plain, record_run
 from cutler_pl.commands.settings import require
@@ -87,6 +88,7 @@ def _parameters(cfg: DictConfig, images: InstanceIndex, options: RoundOptions) -
         KEEP_SCORE: options.keep_score,
         **inference_options(cfg),
         "tiles": [cfg.tile, cfg.overlap],
+        "tta": augmentation_settings(cfg),
         "backend": cfg.backend,
         "num_classes": cfg.num_classes,
         "model": None if cfg.get("model") is None else plain(cfg.model),

@@ -141,6 +141,11 @@ _START = Unused(("model.init", "model.init_from", "model.reset_head"), "the weig
 _LOSSES = Unused(tuple(f"model.detector.{name}" for name in sorted(TRAIN_OPTIONS)), "nothing is trained")
 _DETECTOR = (_START, _LOSSES)
 _TILES = Unused(("overlap",), "tile=null cuts no image", _unset("tile"))
+_TTA = (
+    Unused(("tta.decay", "tta.sigma", "tta.decay_iou"), "only soft_nms has it", _is_not("tta.merge", "soft_nms")),
+    Unused(("tta.sigma",), "only tta.decay=gaussian has it", _is_not("tta.decay", "gaussian")),
+    Unused(("tta.decay_iou",), "only tta.decay=linear compares with it", _is_not("tta.decay", "linear")),
+)
 _EXPORTED = Unused(
     ("exported",), "only backend=onnx and openvino read exported networks", _is("backend", "torch", "winograd")
 )
@@ -151,7 +156,8 @@ _ONE_BACKBONE = tuple(
 )
 _NO_DETECTOR = (
     "batch_size", "num_workers", "score_threshold", "nms_threshold", "max_detections", "min_size_test",
-    "max_size_test", "tile", "overlap", "backend", "exported", "num_classes", "model", "trainer", "callbacks",
+    "max_size_test", "tile", "overlap", "tta", "backend", "exported", "num_classes",
+    "model", "trainer", "callbacks",
 )  # fmt: skip
 
 UNUSED: dict[str, tuple[Unused, ...]] = {
@@ -171,11 +177,7 @@ UNUSED: dict[str, tuple[Unused, ...]] = {
         Unused(_ONE_BACKBONE, "maskcut.backbones says which features", _set("maskcut.backbones")),
         Unused(("crf.params",), "crf.backend=guided has its own, crf.guided.*", _is("crf.backend", "guided")),
         Unused(_REFINEMENT, "crf.backend=none refines no mask", _is("crf.backend", "none")),
-        Unused(
-            ("crf.guided",),
-            "only crf.backend=guided has them",
-            lambda cfg: cfg.crf.backend != "guided",
-        ),
+        Unused(("crf.guided",), "only crf.backend=guided has them", _is_not("crf.backend", "guided")),
         Unused(
             ("annotation.watershed",),
             "only annotation.split=watershed compares with it",
@@ -184,12 +186,12 @@ UNUSED: dict[str, tuple[Unused, ...]] = {
         Unused(
             ("maskcut.max_ncut_value",),
             "only maskcut.stop=ncut_value and adaptive compare with it",
-            lambda cfg: OmegaConf.select(cfg, "maskcut.stop") not in ("ncut_value", "adaptive"),
+            _is_not("maskcut.stop", "ncut_value", "adaptive"),
         ),
         Unused(
             ("maskcut.max_border",),
             "only maskcut.stop=foreground and adaptive compare with it",
-            lambda cfg: OmegaConf.select(cfg, "maskcut.stop") not in ("foreground", "adaptive"),
+            _is_not("maskcut.stop", "foreground", "adaptive"),
         ),
     ),
     "merge_shards": (
@@ -208,7 +210,7 @@ UNUSED: dict[str, tuple[Unused, ...]] = {
         Unused(("callbacks.coco_evaluator",), "data/validation=none has no images", _unset("data.validation")),
     ),
     "self_train": (
-        *_RUN, *_DETECTOR, _TILES, _EXPORTED,
+        *_RUN, *_DETECTOR, _TILES, *_TTA, _EXPORTED,
         Unused(
             (*_NO_DETECTOR, "checkpoint", "images", "keep_score"),
             "predictions= are merged as they are",
@@ -216,12 +218,12 @@ UNUSED: dict[str, tuple[Unused, ...]] = {
         ),
     ),
     "predict": (
-        *_RUN, *_DETECTOR, _TILES, _EXPORTED,
+        *_RUN, *_DETECTOR, _TILES, *_TTA, _EXPORTED,
         Unused(("overlay_score",), "overlays=false draws nothing", _unset("overlays", "track")),
         Unused(("show",), "overlays=false draws nothing", _unset("overlays")),
     ),
     "evaluate": (
-        _OUTPUT_DIR, _LOGGER, _TRAINING, *_DETECTOR, _TILES, _EXPORTED,
+        _OUTPUT_DIR, _LOGGER, _TRAINING, *_DETECTOR, _TILES, *_TTA, _EXPORTED,
         Unused(_NO_DETECTOR, "predictions= are measured as they are", _set("predictions")),
         Unused(("eval.datasets", "paths.datasets"), "annotations= replaces the catalogue", _set("annotations")),
         Unused(("images", "dataset"), "the catalogue says it of its datasets", _unset("annotations")),

@@ -94,6 +94,7 @@ _INFERENCE: Rules = {
     **_MODEL,
     **{name: optional(_DETECTOR[name]) for name in _INFERENCE_OPTIONS},
     **_TILES,
+    "tta": optional(_GROUP),
     "backend": Choice(get_args(BackendName)),
     "batch_size": COUNT,
     "num_workers": Integer(),

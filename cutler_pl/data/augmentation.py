@@ -11,8 +11,10 @@ from functools import partial
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
+from cutler_pl.coco.confidence import CERTAIN
 from cutler_pl.data.copy_paste import CopyPasteParams, Paste, apply_plan, draw_plan
 from cutler_pl.errors import ConfigError
 from cutler_pl.ops.boxes import masks_to_boxes
@@ -110,12 +112,13 @@ def transform(
 
     kornia draws from torch's global CPU generator: it is seeded by `key` for the call, then restored.
     """
-    pixels, masks = image[None].float() / 255, target["masks"]
+    pixels, masks, planes = image[None].float() / 255, target["masks"], _planes(target)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(generator(*key).initial_seed())
         if len(masks):
-            pixels, moved = transforms(pixels, masks[None].float(), data_keys=_BOTH)
-            masks = moved[0] > 0.5
+            pixels, planes = transforms(pixels, planes[None], data_keys=_BOTH)
+            planes = planes[0]
+            masks = planes[: len(masks)] > 0.5
         else:
             pixels = transforms(pixels, data_keys=_BOTH[:1])
     image = (pixels[0] * 255).round().clamp(0, 255).to(torch.uint8)
@@ -124,4 +127,13 @@ def transform(
     visible: Tensor = masks.any(dim=2).any(dim=1)
     masks = masks[visible]
     labels, scores = target["labels"][visible], target_scores(target)[visible]
-    return image, {**target, "masks": masks, "labels": labels, "scores": scores, "boxes": masks_to_boxes(masks)}
+    moved: Target = {**target, "masks": masks, "labels": labels, "scores": scores, "boxes": masks_to_boxes(masks)}
+    if "confidence" in target:
+        moved["confidence"] = (CERTAIN - planes[len(planes) // 2 :][visible]).round().to(torch.uint8)
+    return image, moved
+
+
+def _planes(target: Target) -> Float[Tensor, "planes height width"]:
+    """What moves with the pixels: masks, then the doubt of each pixel, which is 0 outside of the image as masks are."""
+    masks = target["masks"].float()
+    return torch.cat([masks, CERTAIN - target["confidence"].float()]) if "confidence" in target else masks

@@ -19,9 +19,11 @@ from typing import Annotated
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
 
+from cutler_pl.coco.confidence import CERTAIN
+from cutler_pl.data.pixel_confidence import blend, mean_confidence, pasted_confidence, target_confidence
 from cutler_pl.errors import ConfigError
 from cutler_pl.ops.boxes import masks_to_boxes
 from cutler_pl.ops.masks import mask_intersections
@@ -43,6 +45,8 @@ class CopyPasteParams:
         ratio_max: Largest size of the scaled source image as a share of the target's size.
         random_num: Paste a random number of objects, 1 to all but one; else all.
         max_ioa: Copies that cover this share or more of any object of the target are dropped.
+        min_confidence: Objects whose pixels have less confidence than this on average are not pasted.
+        blend: Pasted pixels are as opaque as they are certain; else all cover what is below them.
         reproduce: Repeat the original's errors, to check against it.
     """
 
@@ -51,6 +55,8 @@ class CopyPasteParams:
     ratio_max: Ratio = 1.0
     random_num: bool = True
     max_ioa: Annotated[float, Number(min=0, max=10)] = 0.5
+    min_confidence: Share = 0.0
+    blend: bool = False
     reproduce: bool = False
 
     def __post_init__(self) -> None:
@@ -152,6 +158,9 @@ class _Pasted:
     scores: Float[Tensor, " boxes"]
     kept: Bool[Tensor, " boxes"]
     window: Window
+    confidence: UInt8[Tensor, "gt height width"] | None
+    """Of the target's objects; None where neither image has any."""
+    copied_confidence: UInt8[Tensor, "boxes h w"] | None
 
     def target_with(self, target: Target, kept: list[int], left_over: list[int]) -> Target:
         """What is left of the target's objects, then the copies that are kept."""
@@ -161,7 +170,12 @@ class _Pasted:
         masks = torch.cat([self.masks[old], new_masks])
         labels = torch.cat([target["labels"][old], self.labels[rows]])
         scores = torch.cat([target_scores(target)[old], self.scores[rows]])
-        return {**target, "masks": masks, "labels": labels, "scores": scores, "boxes": masks_to_boxes(masks)}
+        result: Target = {**target, "masks": masks, "labels": labels, "scores": scores, "boxes": masks_to_boxes(masks)}
+        if self.confidence is not None and self.copied_confidence is not None:
+            new = self.confidence.new_full(new_masks.shape, CERTAIN)
+            new[self.window] = self.copied_confidence[rows]
+            result["confidence"] = torch.cat([self.confidence[old], new])
+        return result
 
 
 def _paste(
@@ -174,11 +188,21 @@ def _paste(
     share = _scale(source["masks"][chosen], paste.size_hw)
     copies = share > 0 if params.reproduce else share >= 0.5
     kept = _uncovering(copies, target["masks"], window, params)
+    if params.min_confidence and "confidence" in source:
+        kept &= mean_confidence(source)[chosen] >= params.min_confidence
     if not params.reproduce:
         kept &= copies.any(dim=2).any(dim=1)
 
     covered = (copies & kept[:, None, None]).any(dim=0)
     pixels = _scale(source_image, paste.size_hw)
+    confidence = copied_confidence = None
+    if "confidence" in source or "confidence" in target:
+        confidence = target_confidence(target).clone()
+        confidence[window].masked_fill_(covered, CERTAIN)  # what is hidden is certainly not seen
+        doubt = _scale(CERTAIN - target_confidence(source)[chosen], paste.size_hw)
+        copied_confidence = pasted_confidence(doubt, copies)
+        if params.blend:
+            pixels = blend(pixels, image[window], copied_confidence, copies & kept[:, None, None])
     pixels = (pixels if params.reproduce else pixels.round()).clamp(0, 255).to(torch.uint8)
     new_image = image.clone()
     new_image[window] = torch.where(covered, pixels, image[window])
@@ -187,7 +211,7 @@ def _paste(
     masks[window] &= ~covered
     left_over = masks.any(dim=2).any(dim=1)
     labels, scores = source["labels"][chosen], target_scores(source)[chosen]
-    return _Pasted(new_image, masks, left_over, copies, labels, scores, kept, window)
+    return _Pasted(new_image, masks, left_over, copies, labels, scores, kept, window, confidence, copied_confidence)
 
 
 def _indices(flags: Sequence[bool]) -> list[int]:

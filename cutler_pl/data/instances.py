@@ -15,6 +15,7 @@ import torch
 from torch.utils.data import Dataset
 
 from cutler_pl.coco.failures import Failure
+from cutler_pl.data.pixel_confidence import draw_confidence
 from cutler_pl.data.sampler import SampleKey
 from cutler_pl.data.training_set import TrainingSet
 from cutler_pl.data.transforms import TrainTransformParams, apply_boxes, apply_image, apply_masks, sample_params
@@ -97,6 +98,10 @@ class InstanceDataset(Dataset[Sample]):
             "scores": torch.from_numpy(objects.scores[counted[visible]]),
             "image_id": int(index.image_ids[image_index]),
         }
+        if found := {
+            k: objects.confidences[i] for k, i in enumerate(counted[visible].tolist()) if i in objects.confidences
+        }:
+            target["confidence"] = draw_confidence(found, len(visible), size_hw, params)
         return apply_image(torch.from_numpy(pixels).permute(2, 0, 1), params).contiguous(), target
 
 

@@ -124,18 +124,22 @@ class BoxCascade(nn.ModuleList):
         self, output: StageOutput, proposals: LabeledProposals, targets: PaddedTargets, stage: int
     ) -> Tensor | None:
         weigh = self.config.classification_weights
-        if weigh is None:
+        if weigh is None and targets.ignore_iou is None:
             return None
         choice = proposals.gt_classes if output.boxes.shape[1] > 1 else torch.zeros_like(proposals.gt_classes)
         predicted = output.boxes[torch.arange(len(choice), device=choice.device), choice]
+        matched = targets.matched(predicted, proposals.images)
+        if weigh is None:
+            return None if matched is None else matched.float()
         counts = proposals.per_image(len(targets.counts))
-        matched = torch.split(proposals.gt_boxes, counts)
-        images = zip(torch.split(predicted, counts), matched, targets.boxes, targets.counts, strict=True)
+        own_boxes = torch.split(proposals.gt_boxes, counts)
+        images = zip(torch.split(predicted, counts), own_boxes, targets.boxes, targets.counts, strict=True)
         predictions = [
             StagePrediction(boxes, own, gt[:n], group=i // targets.group_size)
             for i, (boxes, own, gt, n) in enumerate(images)
         ]
-        return weigh(predictions, stage=stage)
+        weights = weigh(predictions, stage=stage)
+        return weights if matched is None else weights * matched
 
     def _box_weights(self, stage: int) -> BoxWeights:
         return self.config.stage_box_weights[stage]

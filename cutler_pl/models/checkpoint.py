@@ -23,7 +23,14 @@ from cutler_pl.weights.sources import locate_detector, locate_weights
 _NAME = "cascade_mask_rcnn_r50_fpn"  # the options name every difference from it
 # What the original tests detectors with that were trained with labels, and its files do not say.
 _WITH_LABELS = {"rpn_nms_threshold": 0.7, "score_threshold": 0.05}
-_LEFT_OUT = ("classification_weights", "soft_targets", "sampler", "compile_backbone", "channels_last")
+_LEFT_OUT = (
+    "classification_weights",
+    "soft_targets",
+    "pixel_confidence",
+    "sampler",
+    "compile_backbone",
+    "channels_last",
+)
 
 
 class DetectorMetadata(NamedTuple):

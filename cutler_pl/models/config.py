@@ -107,6 +107,8 @@ class DetectorConfig:
     """DropLoss, or another weighting of proposals in the classification loss; None weights all alike."""
     soft_targets: bool = False
     """Losses of boxes, classes and masks count each ground truth by its score (`Target`), see `models.losses`."""
+    pixel_confidence: bool = False
+    """The mask loss counts each pixel by its confidence (`Target`), see `models.losses`."""
     sampler: Sampler | None = None
     """Order in which anchors and proposals are sampled; None draws at random."""
 
@@ -158,7 +160,8 @@ TEST_OPTIONS = frozenset({
 """Options of inference, which may differ from those of the training."""
 TRAIN_OPTIONS = frozenset({
     "rpn_iou_thresholds", "rpn_batch_per_image", "rpn_positive_fraction", "rpn_pre_nms_train", "rpn_post_nms_train",
-    "roi_batch_per_image", "roi_positive_fraction", "classification_weights", "soft_targets", "sampler",
+    "roi_batch_per_image", "roi_positive_fraction", "classification_weights", "soft_targets", "pixel_confidence",
+    "sampler",
 })  # fmt: skip
 """Options of the losses and their samples alone; all others are what the weights were trained with."""
 

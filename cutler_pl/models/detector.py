@@ -65,12 +65,15 @@ class Detector(nn.Module):
         return [to_prediction(compact) for compact in self.predict(images)]
 
     @torch.no_grad()
-    def predict(self, images: Sequence[Tensor], *, score_threshold: float | None = None) -> list[CompactPrediction]:
+    def predict(
+        self, images: Sequence[Tensor], *, score_threshold: float | None = None, scale: float = 1.0
+    ) -> list[CompactPrediction]:
         """Predictions with masks as the mask head gives them, for callers that make them full-size one by one.
 
         Args:
             images: uint8 RGB (3, height, width), on the device of the model.
             score_threshold: Detections score above it; None for that of the config.
+            scale: The test size of the config is multiplied by it, and so is the cap of the longer side.
 
         Raises:
             RuntimeError: The model is in training mode.
@@ -82,7 +85,7 @@ class Detector(nn.Module):
         check_images(images)
         if not images:
             return []
-        size, cap = self.config.min_size_test, self.config.max_size_test
+        size, cap = (max(1, round(side * scale)) for side in (self.config.min_size_test, self.config.max_size_test))
         sizes = [(image.shape[1], image.shape[2]) for image in images]
         resized = [
             resize_image(image, resized_size_hw(size_hw, shortest=size, longest=cap))
@@ -121,7 +124,8 @@ class Detector(nn.Module):
         proposals = [p.boxes for p in self.rpn.propose(output, batch.bounds)]
         padded, masks = pad_targets(targets, group_size=group_size), [target["masks"] for target in targets]
         losses: dict[str, Tensor] = self.rpn.losses(output, padded)
-        return losses | self.roi_heads.losses(features, proposals, padded, masks, batch.bounds)
+        confidences = [target.get("confidence") for target in targets] if self.config.pixel_confidence else None
+        return losses | self.roi_heads.losses(features, proposals, padded, masks, batch.bounds, confidences)
 
 
 def build_detector(name: str, num_classes: int = 1, **options: Any) -> Detector:

@@ -8,6 +8,7 @@ proposals. With `row_weights` (`ops.groups`), averages are taken within each gro
 With `scores`, doubtful pseudo-masks count less (the soft targets of CuVLER): a score s is how far the matched mask can
 be trusted. The target is s for the class and 1 - s for the background; box and mask losses are multiplied by s; the
 divisors stay. Scores of 1 give the losses without scores, bit by bit. The region proposal network takes no scores.
+With `pixel_weights`, the mask loss weighs each pixel, too (the confidence of CutS3D).
 
 Everything is computed in float32, under autocast too. Empty inputs return a zero attached to the
 graph, so that every parameter gets a gradient. Classes count from 0; the background is the class after the last.
@@ -15,10 +16,11 @@ graph, so that every parameter gets a gradient. Classes count from 0; the backgr
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int8, Int64
+from jaxtyping import Bool, Float, Int8, Int64, UInt8
 from torch import Tensor
 from torchvision.ops import roi_align
 
+from cutler_pl.coco.confidence import CERTAIN
 from cutler_pl.models.matcher import POSITIVE
 
 _PIXELS_AT_ONCE = 2**25
@@ -126,18 +128,42 @@ def mask_targets(
         indices: Ground truth of each box.
         size: Side of the mask head's output.
     """
-    targets = torch.zeros((len(boxes), size, size), dtype=torch.bool, device=boxes.device)
+    return _cells(masks, boxes, indices, size) >= 0.5
+
+
+def mask_weights(
+    confidence: UInt8[Tensor, "gt height width"],
+    boxes: Float[Tensor, "boxes 4"],
+    indices: Int64[Tensor, " boxes"],
+    *,
+    size: int = 28,
+) -> Float[Tensor, "boxes size size"]:
+    """How far each cell of `mask_targets` can be trusted, from 0 to 1: the confidence, averaged over cells.
+
+    Args:
+        confidence: Of each pixel of each ground truth of one image, 0 to 255.
+        boxes: Foreground boxes in the pixels of the image; 1 outside of it.
+        indices: Ground truth of each box.
+        size: Side of the mask head's output.
+    """
+    doubt = _cells(CERTAIN - confidence, boxes, indices, size) / CERTAIN  # exactly 0 where all is certain
+    return (1 - doubt).clamp(min=0)
+
+
+def _cells(planes: Tensor, boxes: Tensor, indices: Tensor, size: int) -> Float[Tensor, "boxes size size"]:
+    """Means of one plane in the cells of each box."""
+    cells = torch.zeros((len(boxes), size, size), device=boxes.device)
     if len(boxes) == 0:
-        return targets
-    at_once = max(1, _PIXELS_AT_ONCE // max(1, masks.shape[1] * masks.shape[2]))
-    whole = len(masks) <= at_once
-    for start in range(0, len(masks), at_once):
-        part = masks[start : start + at_once]
+        return cells
+    at_once = max(1, _PIXELS_AT_ONCE // max(1, planes.shape[1] * planes.shape[2]))
+    whole = len(planes) <= at_once
+    for start in range(0, len(planes), at_once):
+        part = planes[start : start + at_once]
         chosen = slice(None) if whole else ((indices >= start) & (indices < start + len(part))).nonzero()[:, 0]
         rois = torch.cat([(indices[chosen] - start)[:, None].float(), boxes[chosen].float()], dim=1)
-        cells = roi_align(part[:, None].float(), rois, size, spatial_scale=1.0, sampling_ratio=0, aligned=True)
-        targets[chosen] = cells[:, 0] >= 0.5
-    return targets
+        pooled = roi_align(part[:, None].float(), rois, size, spatial_scale=1.0, sampling_ratio=0, aligned=True)
+        cells[chosen] = pooled[:, 0]
+    return cells
 
 
 def mask_loss(
@@ -146,6 +172,7 @@ def mask_loss(
     targets: Bool[Tensor, "boxes size size"],
     *,
     scores: Float[Tensor, " boxes"] | None = None,
+    pixel_weights: Float[Tensor, "boxes size size"] | None = None,
     row_weights: Float[Tensor, " boxes"] | None = None,
 ) -> Float[Tensor, ""]:
     """Binary cross-entropy of the mask of each box's own class, averaged over all pixels of all boxes.
@@ -155,6 +182,7 @@ def mask_loss(
         classes: Class of each foreground box.
         targets: As from `mask_targets`, images in order.
         scores: Factor of each box's loss; None for 1 everywhere.
+        pixel_weights: Factor of each pixel's loss, as from `mask_weights`; None for 1 everywhere.
         row_weights: Share of each box in the average; None for equal ones.
     """
     if len(logits) == 0:
@@ -162,7 +190,7 @@ def mask_loss(
     rows = torch.arange(len(logits), device=logits.device)
     chosen = logits[:, 0] if logits.shape[1] == 1 else logits[rows, classes]
     entropy = F.binary_cross_entropy_with_logits(chosen.float(), targets.float(), reduction="none")
-    losses = entropy.mean(dim=(1, 2))
+    losses = (entropy if pixel_weights is None else pixel_weights * entropy).mean(dim=(1, 2))
     return _average(losses if scores is None else scores * losses, row_weights)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor, nn
 
 from cutler_pl.models.cascade import BoxCascade
@@ -11,7 +11,7 @@ from cutler_pl.models.config import DetectorConfig
 from cutler_pl.models.detections import Detections, select_detections
 from cutler_pl.models.heads import MASK_POOL_SIZE, MASK_SIZE, MaskHead
 from cutler_pl.models.image_batch import ImageBatch
-from cutler_pl.models.losses import mask_loss, mask_targets
+from cutler_pl.models.losses import mask_loss, mask_targets, mask_weights
 from cutler_pl.models.pooler import pool_boxes, prepare_features, to_rois
 from cutler_pl.models.proposals import LabeledProposals, sample_proposals
 from cutler_pl.models.sampler import Sampler
@@ -42,6 +42,7 @@ class RoIHeads(nn.Module):
         targets: PaddedTargets,
         masks: Sequence[Bool[Tensor, "_ _height _width"]],
         bounds: Float[Tensor, "batch 4"],
+        confidences: Sequence[UInt8[Tensor, "_ _height _width"] | None] | None = None,
     ) -> dict[str, Float[Tensor, ""]]:
         """Losses of all stages and of the masks, over a sample of the proposals and the ground truth.
 
@@ -51,6 +52,7 @@ class RoIHeads(nn.Module):
             targets: Ground truth of the batch.
             masks: Ground-truth masks of each image.
             bounds: What the boxes of each image are clipped to, of the `ImageBatch`.
+            confidences: Confidence of each pixel of the masks, for the mask loss; None for 1 everywhere.
         """
         features = prepare_features(features)
         sampled = sample_proposals(
@@ -64,7 +66,7 @@ class RoIHeads(nn.Module):
         )
         losses = self.stages.losses(features, sampled, targets, bounds)
         foreground = sampled.take(torch.nonzero(sampled.classes < self.config.num_classes)[:, 0])
-        return losses | {"loss_mask": self._mask_loss(features, foreground, targets, masks)}
+        return losses | {"loss_mask": self._mask_loss(features, foreground, targets, masks, confidences)}
 
     def predict(
         self,
@@ -105,16 +107,25 @@ class RoIHeads(nn.Module):
         foreground: LabeledProposals,
         targets: PaddedTargets,
         masks: Sequence[Tensor],
+        confidences: Sequence[Tensor | None] | None,
     ) -> Tensor:
         counts = foreground.per_image(len(masks))
-        images = zip(
-            masks, torch.split(foreground.boxes, counts), torch.split(foreground.gt_indices, counts), strict=True
-        )
-        wanted = [mask_targets(gt, boxes, indices, size=MASK_SIZE) for gt, boxes, indices in images]
+        rois = [*zip(torch.split(foreground.boxes, counts), torch.split(foreground.gt_indices, counts), strict=True)]
+        wanted = [mask_targets(gt, *of_image, size=MASK_SIZE) for gt, of_image in zip(masks, rois, strict=True)]
+        pixel_weights = None
+        if confidences is not None and any(confidence is not None for confidence in confidences):
+            weights = [
+                torch.ones_like(target, dtype=torch.float32)
+                if confidence is None
+                else mask_weights(confidence, *of_image, size=MASK_SIZE)
+                for confidence, target, of_image in zip(confidences, wanted, rois, strict=True)
+            ]
+            pixel_weights = torch.cat(weights)
         return mask_loss(
             self.mask_logits(features, foreground.rois),
             foreground.classes,
             torch.cat(wanted),
             scores=foreground.scores if self.config.soft_targets else None,
+            pixel_weights=pixel_weights,
             row_weights=targets.row_weights(foreground.images),
         )

@@ -13,7 +13,7 @@ from cutler_pl.models.box_coder import BoxWeights, decode_boxes, encode_boxes
 from cutler_pl.models.config import DetectorConfig
 from cutler_pl.models.heads import RPNHead
 from cutler_pl.models.losses import rpn_losses
-from cutler_pl.models.matcher import IGNORED, NEGATIVE, POSITIVE, Matcher
+from cutler_pl.models.matcher import IGNORED, NEGATIVE, POSITIVE, Match, Matcher
 from cutler_pl.models.sampler import Sampler, sample_labels
 from cutler_pl.models.targets import PaddedTargets
 from cutler_pl.ops.boxes import box_iou, nonempty
@@ -110,7 +110,8 @@ class RPN(nn.Module):
         """Sampled labels of the anchors in each image, and the deltas to the ground truth they are matched with."""
         at_once = max(1, _PAIRS_AT_ONCE // (targets.boxes.shape[1] * len(anchors)))
         parts = torch.split(targets.boxes, at_once)
-        matches = [self.matcher(box_iou(part, anchors.expand(len(part), -1, -1))) for part in parts]
+        limits = [None] * len(parts) if targets.ignore_iou is None else torch.split(targets.ignore_iou, at_once)
+        matches = [self._match(anchors, *part) for part in zip(parts, limits, strict=True)]
         indices, labels = (torch.cat(parts) for parts in zip(*matches, strict=True))
         sampled = sample_labels(
             labels,
@@ -120,6 +121,16 @@ class RPN(nn.Module):
         )
         matched = batched_gather(targets.boxes, indices)
         return sampled, encode_boxes(anchors.expand_as(matched), matched, _WEIGHTS)
+
+    def _match(
+        self, anchors: Tensor, gt_boxes: Float[Tensor, "batch gt 4"], ignore_iou: Float[Tensor, " batch"] | None
+    ) -> Match:
+        iou = box_iou(gt_boxes, anchors.expand(len(gt_boxes), -1, -1))
+        indices, labels = self.matcher(iou)
+        if ignore_iou is not None:
+            unmatched = (labels == NEGATIVE) & (iou.amax(dim=1) <= ignore_iou[:, None])
+            labels = labels.masked_fill(unmatched, IGNORED)
+        return Match(indices, labels)
 
 
 def batched_gather(

@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from jaxtyping import Float, Int64
+import torch
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from cutler_pl.ops.boxes import box_iou
 from cutler_pl.ops.groups import effective_group_size, row_weights
 from cutler_pl.types import Target, target_scores
 
@@ -23,10 +25,19 @@ class PaddedTargets(NamedTuple):
     """Objects of each image."""
     group_size: int
     """Images per group, over which losses are normalised."""
+    ignore_iou: Float[Tensor, " batch"] | None = None
+    """IoU up to which regions of each image are ignored (`Target`), -1 for none; None where no image has one."""
 
     def row_weights(self, images: Int64[Tensor, " rows"]) -> Float[Tensor, " rows"] | None:
         """Weights that make a sum over rows the mean over groups; None for one group. `images`: each row's image."""
         return row_weights(images, num_images=len(self.counts), group_size=self.group_size)
+
+    def matched(self, boxes: Float[Tensor, "rows 4"], images: Int64[Tensor, " rows"]) -> Bool[Tensor, " rows"] | None:
+        """Which boxes overlap an object of their image by more than its `ignore_iou`; None where all count."""
+        if self.ignore_iou is None:
+            return None
+        best = box_iou(boxes.float()[:, None], self.boxes[images])[:, 0].amax(dim=1)
+        return best > self.ignore_iou[images]
 
 
 def pad_targets(targets: Sequence[Target], *, group_size: int | None = None) -> PaddedTargets:
@@ -43,4 +54,10 @@ def pad_targets(targets: Sequence[Target], *, group_size: int | None = None) -> 
     counts = [len(target["boxes"]) for target in targets]
     if boxes.shape[1] == 0:
         boxes, classes, scores = (part.new_zeros(len(targets), 1, *part.shape[2:]) for part in (boxes, classes, scores))
-    return PaddedTargets(boxes, classes, scores, counts, size)
+    return PaddedTargets(boxes, classes, scores, counts, size, _ignore_iou(targets, boxes.device))
+
+
+def _ignore_iou(targets: Sequence[Target], device: torch.device) -> Float[Tensor, " batch"] | None:
+    if not any("ignore_iou" in target for target in targets):
+        return None
+    return torch.tensor([target.get("ignore_iou", -1.0) for target in targets]).to(device, non_blocking=True)

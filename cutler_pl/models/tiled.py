@@ -12,6 +12,7 @@ from cutler_pl.coco import rle
 from cutler_pl.coco.schema import RLE
 from cutler_pl.models.detections import CompactPrediction
 from cutler_pl.models.detector import Detector
+from cutler_pl.models.tta import AugmentedDetector, TtaParams
 from cutler_pl.ops.paste import paste_masks
 from cutler_pl.ops.tile_merge import Part, merge_parts
 from cutler_pl.ops.tiles import TileParams, Window, tile_windows
@@ -32,11 +33,11 @@ class TiledDetector(nn.Module):
     """A detector that is shown images larger than a tile in parts; smaller ones it sees whole, as ever.
 
     Args:
-        detector: In evaluation mode.
+        detector: In evaluation mode; with test-time augmentation, each tile is seen in several views.
         params: Size and overlap of the tiles.
     """
 
-    def __init__(self, detector: Detector, params: TileParams) -> None:
+    def __init__(self, detector: Detector | AugmentedDetector, params: TileParams) -> None:
         super().__init__()
         self.detector = detector
         self.params = params
@@ -73,6 +74,14 @@ class TiledDetector(nn.Module):
         return EncodedPrediction(
             boxes=boxes[keep], scores=scores[keep], labels=labels[keep], masks=masks, size_hw=size_hw
         )
+
+
+def as_shown(
+    detector: Detector, *, tta: TtaParams | None = None, tiles: TileParams | None = None
+) -> Detector | AugmentedDetector | TiledDetector:
+    """A detector that sees images in tiles, each image or tile in several views, or as they are."""
+    augmented = detector if tta is None else AugmentedDetector(detector, tta)
+    return augmented if tiles is None else TiledDetector(augmented, tiles)
 
 
 def _parts(tile: int, window: Window, prediction: CompactPrediction) -> list[Part]:

@@ -1,4 +1,4 @@
-"""Full-size masks from the small ones the mask head gives.
+"""Full-size masks from the small ones the mask head gives, and small ones in other boxes.
 
 A mask is sampled bilinearly at every pixel center of the image, relative to its box, with zeros around it. For an
 upright box that is separable: rows' weights times mask times columns' weights, two small matrix products.
@@ -65,6 +65,27 @@ def paste_crops(
             yield torch.zeros((0, 0), dtype=torch.bool), 0, 0
 
 
+def resample_masks(
+    probabilities: Float[Tensor, "boxes size size"],
+    boxes: Float[Tensor, "boxes 4"],
+    frames: Float[Tensor, "boxes 4"],
+) -> Float[Tensor, "boxes size size"]:
+    """Masks on the cells of other boxes, sampled as `paste_masks` does: zeros around the box that a mask belongs to.
+
+    Args:
+        probabilities: Mask of each box.
+        boxes: Box of each mask.
+        frames: Box on whose cells each mask is wanted.
+    """
+    cells = probabilities.shape[1]
+    centers = (torch.arange(cells, device=boxes.device, dtype=torch.float32) + 0.5) / cells
+    given, wanted = boxes.float(), frames.float()
+    places = wanted[:, :2, None] + centers * (wanted[:, 2:] - wanted[:, :2])[:, :, None]
+    columns = _weights_at(places[:, 0], given[:, 0], given[:, 2], cells)
+    rows = _weights_at(places[:, 1], given[:, 1], given[:, 3], cells)
+    return rows @ probabilities.float() @ columns.mT
+
+
 def _paste(
     probabilities: Tensor, boxes: Tensor, window: tuple[int, int, int, int], threshold: float
 ) -> Bool[Tensor, "boxes _ _"]:
@@ -93,7 +114,11 @@ def _paste_one_by_one(small: Tensor, boxes: Tensor, size_hw: tuple[int, int], th
 def _weights(low: Tensor, high: Tensor, start: int, stop: int, cells: int) -> Float[Tensor, "boxes pixels cells"]:
     """How much each of `cells` mask cells counts at pixels start to stop, along one axis."""
     pixels = torch.arange(start, stop, device=low.device, dtype=torch.float32) + 0.5
-    position = (pixels - low[:, None]) / (high - low)[:, None] * cells - 0.5
+    return _weights_at(pixels[None], low, high, cells)
+
+
+def _weights_at(places: Tensor, low: Tensor, high: Tensor, cells: int) -> Float[Tensor, "boxes places cells"]:
+    position = (places - low[:, None]) / (high - low)[:, None] * cells - 0.5
     cell = torch.arange(cells, device=low.device, dtype=torch.float32)
     return (1 - (position[:, :, None] - cell).abs()).clamp(min=0)
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from cutler_pl.coco.failures import Failure, Failures, read_failures, write_failures
+from cutler_pl.errors import AnnotationError
 
 LATIN_1 = os.fsdecode(b"gr\xf6\xdfe.jpg")
 
@@ -32,3 +33,13 @@ def test_log_each_failure_once(caplog: pytest.LogCaptureFixture) -> None:
         failures.add([Failure("a.jpg", "a.jpg: broken")])
     assert failures == {"a.jpg": "a.jpg: broken", "b.jpg": "b.jpg: gone"}
     assert caplog.text.count("a.jpg: broken") == 1
+
+
+@pytest.mark.parametrize(
+    "line", ["{", "[1]", "5", '{"file": 5, "reason": "x"}', '{"file": "a"}', "[" * 5000, "1" * 5000]
+)
+def test_damaged_failures_name_line(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "failures.jsonl"
+    path.write_text('{"file": "a.jpg", "reason": "broken"}\n' + line + "\n")
+    with pytest.raises(AnnotationError, match=r"failures\.jsonl, line 2: damaged .*; remove the file"):
+        read_failures(path)

@@ -15,8 +15,6 @@ import pytest
 
 from cutler_pl.coco import file_names, load_coco
 from cutler_pl.coco.bounds import MAX_ID, Bounds, can_rasterise, outline_length, polygons_error
-from cutler_pl.coco.failures import read_failures
-from cutler_pl.coco.file_names import leads_out, path_below
 from cutler_pl.coco.index import open_index
 from cutler_pl.coco.rle import have_pixels, to_rle
 from cutler_pl.errors import AnnotationError
@@ -193,32 +191,6 @@ def test_rasterise_nothing_out_of_bounds(polygon: list[float]) -> None:
         to_rle({"size": [HEIGHT, WIDTH], "counts": [5]}, HEIGHT, WIDTH)
 
 
-@pytest.mark.parametrize(
-    ("name", "outside"),
-    [
-        ("a.jpg", False), ("a..b/c.jpg", False), ("b/../a.jpg", False), ("IMAGES/a.jpg", False),
-        ("../images/a.jpg", False), ("../a.jpg", True), ("/etc/a.jpg", True), ("b/../../images2/a.jpg", True),
-        ("..", True),
-    ],
-)  # fmt: skip
-def test_names_stay_in_folder(tmp_path: Path, name: str, outside: bool) -> None:
-    folder = tmp_path / "images"
-    name = name.replace("IMAGES", str(folder))
-    assert leads_out(folder, name) is outside
-    if outside:
-        with pytest.raises(AnnotationError, match="leads out of the image folder"):
-            path_below(folder, name)
-    else:
-        assert path_below(folder, name) == folder / name
-
-
-def test_relative_folder_has_absolute_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert not leads_out("images", f"{tmp_path}/images/a.jpg")
-    assert not leads_out("/", f"{tmp_path}/images/a.jpg")
-    assert leads_out("images", f"{tmp_path}/a.jpg")
-
-
 def test_index_checks_names(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     path.write_text(json.dumps(coco(image_file_name="../x/a.jpg")))
@@ -257,16 +229,6 @@ def test_index_of_other_arrays_is_damaged(tmp_path: Path, name: str, array: np.n
     np.save(folder / f"{name}.npy", array)
     with pytest.raises(AnnotationError, match=f"{folder}: damaged index .* remove this folder"):
         open_index(path)
-
-
-@pytest.mark.parametrize(
-    "line", ["{", "[1]", "5", '{"file": 5, "reason": "x"}', '{"file": "a"}', "[" * 5000, "1" * 5000]
-)
-def test_damaged_failures_name_line(tmp_path: Path, line: str) -> None:
-    path = tmp_path / "failures.jsonl"
-    path.write_text('{"file": "a.jpg", "reason": "broken"}\n' + line + "\n")
-    with pytest.raises(AnnotationError, match=r"failures\.jsonl, line 2: damaged .*; remove the file"):
-        read_failures(path)
 
 
 def test_merge_keeps_valid_record_of_two(tmp_path: Path) -> None:

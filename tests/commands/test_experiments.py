@@ -103,6 +103,7 @@ def with_labels(lr: float, milestones: list[int], steps: int, heads: int) -> dic
 RECIPES = {  # the only place in the tests where the recipe page's numbers stand
     "cutler_cascade": UNSUPERVISED | {"gamma": 0.02},
     "cutler_mask_rcnn": UNSUPERVISED | {"gamma": 0.1},
+    "cutler_fast": UNSUPERVISED | {"gamma": 0.02, "milestones": [20_000], "steps": 40_000},
     **{f"self_train_r{r}": SELF_TRAINED for r in (1, 2, 3)},
     "cuvler_cascade": UNSUPERVISED | {"milestones": [], "steps": 80_000, "gamma": 0.02},
     "cuvler_self_train": SELF_TRAINED
@@ -145,7 +146,7 @@ def test_recipe_page_is_what_the_experiment_composes(name: str, tmp_path: Path) 
     assert detector.soft_targets == name.startswith("cuvler")
     if copy_paste is not None:
         assert copy_paste.random_num == (name != "cuvler_self_train")
-    mixed = name.startswith(("cutler_cascade", "self_train", "cuvler"))
+    mixed = name.startswith(("cutler_cascade", "cutler_fast", "self_train", "cuvler"))
     assert cfg.trainer.precision == ("16-mixed" if mixed else "32-true")
     assert cfg.name == name
 

@@ -104,6 +104,7 @@ def test_settings_of_inference_act(command: Command, checkpoint: Path, folder: P
         "two": ("max_detections=2",),
         "small": ("min_size_test=32", "max_size_test=48"),
         "high": ("score_threshold=0.999",),
+        "flip": ("tta=flip",),
         "model": ("model=cascade_mask_rcnn_tiny", *(f"model.detector.{key}={value}" for key, value in SMALL.items())),
     }.items():
         outcome = command(
@@ -115,6 +116,7 @@ def test_settings_of_inference_act(command: Command, checkpoint: Path, folder: P
     assert found["two"] == found["usual"][:2]
     assert found["small"] != found["usual"]
     assert found["high"] == []
+    assert found["flip"] not in (found["usual"], [])
     assert len(found["model"]) == 5
 
 
@@ -177,10 +179,12 @@ def test_interrupted_prediction_goes_on(
     assert outcome.code == 143
     assert not (tmp_path / "out" / "predictions.json").exists()
     stop_at = -1
-    shutil.copytree(tmp_path / "out", tmp_path / "other")
-    other = command("scripts/predict.py", *given, f"output={tmp_path}/other", "score_threshold=0.9")
-    assert other.code == 0
-    assert "an interrupted run" not in other.err
+    for setting in ("score_threshold=0.9", "tta=flip"):
+        other_output = tmp_path / setting.partition("=")[0]
+        shutil.copytree(tmp_path / "out", other_output)
+        other = command("scripts/predict.py", *given, f"output={other_output}", setting)
+        assert other.code == 0
+        assert "an interrupted run" not in other.err
     del predicted[1:]
     again = command("scripts/predict.py", *given, f"output={tmp_path}/out")
     assert again.code == 0, again.err

@@ -89,6 +89,9 @@ def test_resume_image_by_image(
     outcome = command(SCRIPT, *words, f"output={killed}", "max_detections=4")
     assert outcome.code == 1
     assert "holds results made with max_detections=5 where 4 is asked for now" in outcome.err
+    outcome = command(SCRIPT, *words, f"output={killed}", "tta=flip")
+    assert outcome.code == 1
+    assert "holds results made with tta=None where TtaParams(flip=True" in outcome.err
 
 
 def test_merge_predictions_without_checkpoint(

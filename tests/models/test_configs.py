@@ -54,6 +54,23 @@ def test_soft_losses_with_and_without_droploss(loss, weights):
     assert type(keywords["classification_weights"]) is weights
 
 
+@pytest.mark.parametrize(
+    ("loss", "soft", "weights"),
+    [
+        ("confidence", False, type(None)),
+        ("[droploss,confidence]", False, DropLoss),
+        ("[soft_droploss,confidence]", True, DropLoss),
+    ],
+)
+def test_confidence_goes_with_other_losses(loss, soft, weights):
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = compose(overrides=["+model=mask_rcnn", f"model/loss={loss}", "model.init=scratch"])
+    keywords = instantiate(cfg.model.detector).keywords
+    assert keywords["pixel_confidence"] is True
+    assert keywords["soft_targets"] is soft
+    assert type(keywords.get("classification_weights")) is weights
+
+
 def test_tiny_cascade_is_tiny():
     detector = _detector("cascade_mask_rcnn_tiny")
     assert len(detector.roi_heads.stages) == 3

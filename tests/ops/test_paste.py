@@ -2,7 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from cutler_pl.ops.paste import paste_masks
+from cutler_pl.ops.paste import paste_masks, resample_masks
 
 
 def _by_grid_sample(probabilities: torch.Tensor, boxes: torch.Tensor, size_hw: tuple[int, int]) -> torch.Tensor:
@@ -59,3 +59,23 @@ def test_gpu_gives_the_same_masks_in_bounded_memory():
     masks = paste_masks(probabilities.cuda(), boxes.cuda(), (1000, 1000))
     assert (masks.cpu() != expected).float().mean() < 1e-5
     assert torch.cuda.max_memory_allocated() < 300e6 + 6 * 2**26
+
+
+def test_resampled_into_its_own_box_is_unchanged():
+    probabilities, boxes = torch.rand(2, 28, 28), torch.tensor([[3.0, 5, 13, 9], [0, 0, 28, 56]])
+    torch.testing.assert_close(resample_masks(probabilities, boxes, boxes), probabilities)
+
+
+def test_resampled_into_a_shifted_box():
+    """A frame two cells to the right and one down: the mask moves, and zeros come in."""
+    mask = torch.arange(16.0).view(1, 4, 4)
+    found = resample_masks(mask, torch.tensor([[0.0, 0, 8, 4]]), torch.tensor([[4.0, 1, 12, 5]]))
+    assert found[0].tolist() == [[6, 7, 0, 0], [10, 11, 0, 0], [14, 15, 0, 0], [0, 0, 0, 0]]
+
+
+def test_resampled_into_a_larger_box():
+    """A frame of twice the size: its cells have their centers on the edge of the mask's box, or not."""
+    found = resample_masks(torch.ones(1, 2, 2), torch.tensor([[1.0, 1, 3, 3]]), torch.tensor([[0.0, 0, 4, 4]]))
+    assert found[0].tolist() == [[0.25, 0.25], [0.25, 0.25]]
+    found = resample_masks(torch.ones(1, 4, 4), torch.tensor([[1.0, 1, 3, 3]]), torch.tensor([[0.0, 0, 4, 4]]))
+    assert found[0].tolist() == [[0, 0, 0, 0], [0, 1, 1, 0], [0, 1, 1, 0], [0, 0, 0, 0]]

@@ -5,6 +5,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from cutler_pl.commands.augmentation import augmentation_settings
 from cutler_pl.commands.evaluate.plan import FailedDatasets, Plan, Task
 from cutler_pl.commands.interrupted_predictions import keep_interrupted
 from cutler_pl.commands.predict import annotated_images, inference_options, load_for_prediction, write_predictions
@@ -105,6 +106,7 @@ def _settings(cfg: DictConfig, task: Task, checkpoint: str) -> dict[str, Any]:
         "class_agnostic": task.params.class_agnostic,
         "options": {"max_detections": task.max_detections} | inference_options(cfg),
         "tiles": [cfg.tile, cfg.overlap],
+        "tta": augmentation_settings(cfg),
         "precision": cfg.trainer.precision,
         "backend": cfg.backend,
     }
