@@ -44,12 +44,14 @@ def chosen_features(cfg: DictConfig, *, device: str | torch.device = "cpu") -> F
 
 
 def _build(features: DictConfig, device: str | torch.device) -> FeatureExtractor:
-    """The extractor; one of the user's own does not know of caches."""
-    settings = plain(features)
+    """The extractor; one of the user's own knows nothing of heads and caches."""
+    settings = {str(key): features[key] for key in features}
     cache = settings.pop("cache", None)
     if settings["_target_"] == _OWN:
         extractor: FeatureExtractor = instantiate(settings, cache=cache, device=device)
         return extractor
+    if settings.get("heads", "") is None:
+        del settings["heads"]
     extractor = instantiate(settings, device=device)
     if cache is None:
         return extractor

@@ -152,7 +152,7 @@ _EXPORTED = Unused(
 _REFINEMENT = tuple(f"crf.params.{field.name}" for field in fields(CrfParams) if field.name != "min_iou")
 _CUT = ("maskcut.solver", "maskcut.backbones", *(f"maskcut.{field.name}" for field in fields(MaskCutParams)))
 _ONE_BACKBONE = tuple(
-    f"maskcut.features.{name}" for name in ("name", "weights", "layer", "feature", "pos_embed", "patch_size")
+    f"maskcut.features.{name}" for name in ("name", "weights", "layer", "feature", "pos_embed", "patch_size", "heads")
 )
 _NO_DETECTOR = (
     "batch_size", "num_workers", "score_threshold", "nms_threshold", "max_detections", "min_size_test",
@@ -174,15 +174,12 @@ UNUSED: dict[str, tuple[Unused, ...]] = {
             "only generator=maskcut cuts with it; the options of others are generator.*",
             _set("generator._target_"),
         ),
+        Unused(("maskcut.features.feature",), "maskcut.features.heads takes all three", _set("maskcut.features.heads")),
         Unused(_ONE_BACKBONE, "maskcut.backbones says which features", _set("maskcut.backbones")),
         Unused(("crf.params",), "crf.backend=guided has its own, crf.guided.*", _is("crf.backend", "guided")),
         Unused(_REFINEMENT, "crf.backend=none refines no mask", _is("crf.backend", "none")),
         Unused(("crf.guided",), "only crf.backend=guided has them", _is_not("crf.backend", "guided")),
-        Unused(
-            ("annotation.watershed",),
-            "only annotation.split=watershed compares with it",
-            _is_not("annotation.split", "watershed"),
-        ),
+        Unused(("annotation.watershed",), "only split=watershed reads them", _is_not("annotation.split", "watershed")),
         Unused(
             ("maskcut.max_ncut_value",),
             "only maskcut.stop=ncut_value and adaptive compare with it",
