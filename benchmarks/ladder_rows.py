@@ -27,6 +27,7 @@ class Arm:
 GENERATORS: dict[str, tuple[str, ...]] = {
     "maskcut": (),
     "maskcut_adaptive": ("maskcut.stop=adaptive",),
+    "maskcut_tuned": ("maskcut.tau=0.9", "maskcut.num_masks=5", "maskcut.corner_rule=invariant"),
     "votecut": ("generator=votecut",),
     "promerge": ("generator=promerge",),
     "uniap": ("generator=uniap",),
@@ -44,24 +45,23 @@ ON_MIDDLE: dict[str, tuple[str, ...]] = {
 
 SPEED = {row: GENERATORS[row] for row in ("maskcut", "votecut", "promerge", "uniap", "hassod")}
 
+_UNIAP = GENERATORS["uniap"]
 ARMS: dict[str, Arm] = {
-    **{row: Arm(GENERATORS[row]) for row in ("maskcut_adaptive", "promerge", "uniap")},
-    "promerge_soft_droploss": Arm(GENERATORS["promerge"], ("model/loss=soft_droploss",)),
-    "promerge_plain": Arm(GENERATORS["promerge"], ("model/loss=plain",)),
-    "promerge_soft": Arm(GENERATORS["promerge"], ("model/loss=soft",)),
-    **{row: Arm(GENERATORS[row]) for row in ("hassod", "votecut", "maskcut")},
-    "promerge_round": Arm(GENERATORS["promerge"], round=()),
+    **{row: Arm(GENERATORS[row]) for row in ("uniap", "promerge", "maskcut_adaptive")},
+    "uniap_soft_droploss": Arm(_UNIAP, ("model/loss=soft_droploss",)),
+    "uniap_plain": Arm(_UNIAP, ("model/loss=plain",)),
+    "uniap_soft": Arm(_UNIAP, ("model/loss=soft",)),
+    **{row: Arm(GENERATORS[row]) for row in ("hassod", "maskcut_tuned", "votecut", "maskcut")},
+    "uniap_round": Arm(_UNIAP, round=()),
 }
 """Detectors, in the order in which they are trained; DropLoss is the quickstart's."""
 
+_OTHERS = ("maskcut", "maskcut_tuned", "votecut", "promerge", "uniap", "hassod")
 COMPARISONS = (
-    *(
-        Comparison(row, "maskcut_adaptive", claim=3.0, table="masks")
-        for row in ("maskcut", "votecut", "promerge", "uniap", "hassod")
-    ),
-    *(Comparison(row, "maskcut_adaptive", claim=3.0) for row in ("maskcut", "votecut", "promerge", "uniap", "hassod")),
-    Comparison("promerge_soft_droploss", "promerge"),
-    Comparison("promerge_soft", "promerge_plain"),
-    Comparison("promerge_plain", "promerge"),
-    Comparison("promerge_round", "promerge"),
+    *(Comparison(row, "maskcut_adaptive", claim=3.0, table="masks") for row in _OTHERS),
+    *(Comparison(row, "maskcut_adaptive", claim=3.0) for row in _OTHERS),
+    Comparison("uniap_soft_droploss", "uniap"),
+    Comparison("uniap_soft", "uniap_plain"),
+    Comparison("uniap_plain", "uniap"),
+    Comparison("uniap_round", "uniap"),
 )

@@ -107,16 +107,15 @@ class ProMerge(GeneratorOptions):
         similarity = (means * mask_means(background[:, None], tokens)).sum(2)
         is_unlike = similarity < self.max_background_similarity
         covered = torch.zeros_like(background)
-        kept = []
-        for number in range(masks.shape[1]):
+        kept = torch.zeros_like(masks)
+        for number in (is_unlike & masks.any(2)).any(0).nonzero().flatten().tolist():
             new = masks[:, number] & ~covered
             count = new.sum(1)
             in_background = (new & background).sum(1) / count.clamp(min=1)
             keep = is_unlike[:, number] & (count > 0) & (in_background < self.max_background)
-            mask = masks[:, number] & keep[:, None]
-            covered = covered | mask
-            kept.append(mask)
-        return torch.stack(kept, 1) if kept else masks
+            kept[:, number] = masks[:, number] & keep[:, None]
+            covered = covered | kept[:, number]
+        return kept
 
     def _merge(
         self, masks: Bool[Tensor, "batch seeds patches"], tokens: Float32[Tensor, "batch patches dim"]
@@ -127,27 +126,27 @@ class ProMerge(GeneratorOptions):
             The groups, and the number of seeds of each.
         """
         batch, _, patches = masks.shape
-        most = int(masks.any(2).sum(1).max()) if masks.numel() else 0
+        areas = masks.sum(2)
+        numbers = (areas > 0).any(0).nonzero().flatten().tolist()[::-1]
+        most = int((areas > 0).sum(1).max()) if numbers else 0
         means = F.normalize(mask_means(masks, tokens), dim=2)
-        groups = masks.new_zeros(batch, most, patches)
+        groups = tokens.new_zeros(batch, most, patches)  # of 0 and 1, so that products count
         sums = tokens.new_zeros(batch, most, tokens.shape[2])
         seeds = tokens.new_zeros(batch, most)
         used = seeds.new_zeros(batch, dtype=torch.int64)
         images = torch.arange(batch, device=masks.device)
-        for number in reversed(range(masks.shape[1])):
-            mask = masks[:, number]
-            area = mask.sum(1)
+        for done, number in enumerate(numbers):
+            mask, area = masks[:, number].float(), areas[:, number]
             exists = area > 0
-            if not exists.any():
-                continue
-            share = (groups.float() @ mask[..., None].float())[..., 0] / area.clamp(min=1)[:, None]
-            alike = (F.normalize(sums, dim=2) * means[:, number, None]).sum(2) >= self.merge_similarity
+            begun = max(1, min(done, most))  # groups that any image can have
+            share = (groups[:, :begun] @ mask[..., None])[..., 0] / area.clamp(min=1)[:, None]
+            alike = (F.normalize(sums[:, :begun], dim=2) * means[:, number, None]).sum(2) >= self.merge_similarity
             fits = (share > self.merge_overlap) | ((share > self.merge_overlap_alike) & alike)
             best = torch.where(fits, share, -1.0).argmax(1)
             has_group = fits.any(1)
             target = torch.where(has_group, best, used.clamp(max=most - 1))
-            groups[images, target] |= mask
+            groups[images, target] = torch.maximum(groups[images, target], mask)
             sums[images, target] += means[:, number] * (area * exists)[:, None]
             seeds[images, target] += exists.float()
             used = used + (exists & ~has_group)
-        return groups, seeds
+        return groups.bool(), seeds

@@ -3,7 +3,8 @@
 S2-UniSeg, "Fast Universal Agglomerative Pooling for Scalable Segment Anything without Supervision": patches are a
 4-neighbour graph; neighbours at least τ alike are joined, all at once, and each region gets a new feature from all
 patches that it attends to. With A = F Fᵀ of unit tokens F, the mean row of A of a region is its mean token times Fᵀ, so
-that A is never stored twice. The score is this project's.
+that A is never stored. Bounds of how far their rows differ tell most neighbours apart; only the rows of the others are
+computed. The score is this project's.
 """
 
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import Annotated, ClassVar
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float32, Int64, UInt8
+from jaxtyping import Bool, Float32, Int64, UInt8
 from torch import Tensor
 
 from cutler_pl.generators.levels import Level, image_candidates
@@ -23,6 +24,7 @@ from cutler_pl.maskcut.refinement import RefinementPolicy
 from cutler_pl.runtime.ranges import Integer, Number, Share, Shares
 
 _EDGES_AT_ONCE = 2048
+_ROUNDING = 1e-3  # of the bounds in single precision, square roots included
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,37 +58,58 @@ class UniAP(GeneratorOptions):
         levels = []
         for tau in sorted(self.taus, reverse=True):
             edges = regions.edges()
-            rows = _rows(regions, tokens)
-            alike = edges[self._similarities(edges, pooled, rows) >= tau]
+            alike = edges[self._are_alike(regions, edges, pooled, tokens, tau=tau)]
             if len(alike):
                 regions = regions.merge(alike)
                 pooled = self._pool(regions, tokens)
             levels.append(Level(tau, regions))
         return image_candidates(levels, tokens, min_patches=self.min_patches, max_corners=self.max_corners)
 
-    def _similarities(
+    def _are_alike(
         self,
+        regions: Regions,
         edges: Int64[Tensor, "edges 2"],
         pooled: Float32[Tensor, "regions dim"],
-        rows: Float32[Tensor, "regions patches"],
-    ) -> Float32[Tensor, " edges"]:
-        """Weighted sum of the cosine of the features and the likeness of the mean rows of A."""
-        parts = [
-            self.feature_weight * (pooled[first] * pooled[second]).sum(1)
-            + (1 - self.feature_weight) * (1 - (rows[first] - rows[second]).abs().mean(1))
-            for first, second in (part.T for part in torch.split(edges, _EDGES_AT_ONCE))
+        tokens: Float32[Tensor, "batch patches dim"],
+        *,
+        tau: float,
+    ) -> Bool[Tensor, " edges"]:
+        """Whether a weighted sum of the features' cosine and the likeness of the mean rows of A is at least τ."""
+        means, image_of = regions.means(tokens), regions.images()
+        sizes = torch.bincount(image_of[edges[:, 0]], minlength=len(tokens)).tolist()
+        found = [
+            self._are_alike_in_image(pooled[pairs], means[pairs[:, 0]] - means[pairs[:, 1]], one, tau=tau)
+            for pairs, one in zip(torch.split(edges, sizes), tokens, strict=True)  # edges go image by image
         ]
-        return torch.cat(parts) if parts else pooled.new_zeros(0)
+        return torch.cat(found)
+
+    def _are_alike_in_image(
+        self,
+        pooled: Float32[Tensor, "edges 2 dim"],
+        differences: Float32[Tensor, "edges dim"],
+        tokens: Float32[Tensor, "patches dim"],
+        *,
+        tau: float,
+    ) -> Bool[Tensor, " edges"]:
+        """The edges of one image; `differences` of their mean tokens x give those of their rows, F x.
+
+        The mean of |F x| is at most the root of the mean square, and at least the mean square over |x|.
+        """
+        rest = 1 - self.feature_weight
+        most = self.feature_weight * (pooled[:, 0] * pooled[:, 1]).sum(1) + rest
+        squares = ((differences @ (tokens.T @ tokens / len(tokens))) * differences).sum(1).clamp(min=0)
+        least = squares / differences.norm(dim=1).clamp(min=1e-12)
+        alike = most - rest * squares.sqrt() >= tau + _ROUNDING
+        unsure = ((most - rest * least >= tau - _ROUNDING) & ~alike).nonzero().flatten()
+        for part in torch.split(unsure, _EDGES_AT_ONCE):
+            alike[part] = most[part] - rest * (differences[part] @ tokens.T).abs().mean(1) >= tau
+        return alike
 
     def _pool(self, regions: Regions, tokens: Float32[Tensor, "batch patches dim"]) -> Float32[Tensor, "regions dim"]:
         """Unit features of regions: the patches of the image by softmax of the region's mean row of A."""
-        images = regions.images()
-        weights = torch.softmax(_rows(regions, tokens) / self.temperature, 1)
-        pooled = [weights[images == i] @ one for i, one in enumerate(tokens)]
+        sizes = torch.bincount(regions.images(), minlength=len(tokens)).tolist()
+        means = torch.split(regions.means(tokens), sizes)  # regions are numbered image by image
+        pooled = [
+            torch.softmax(own @ one.T / self.temperature, 1) @ one for own, one in zip(means, tokens, strict=True)
+        ]
         return F.normalize(torch.cat(pooled), dim=1)
-
-
-def _rows(regions: Regions, tokens: Float32[Tensor, "batch patches dim"]) -> Float32[Tensor, "regions patches"]:
-    """Mean row of A = F Fᵀ of each region, within its image; regions are numbered image by image."""
-    means, images = regions.means(tokens), regions.images()
-    return torch.cat([means[images == i] @ one.T for i, one in enumerate(tokens)])

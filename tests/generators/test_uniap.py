@@ -4,6 +4,8 @@ import pytest
 import torch
 
 from cutler_pl.errors import ConfigError
+from cutler_pl.generators.regions import Regions
+from cutler_pl.generators.tokens import unit_tokens
 from cutler_pl.generators.uniap import UniAP
 
 IMAGES = torch.zeros(1, 3, 8, 32, dtype=torch.uint8)
@@ -36,3 +38,24 @@ def test_keep_masks_of_every_level() -> None:
 def test_refuse_impossible_levels() -> None:
     with pytest.raises(ConfigError, match=r"generator\.taus=\[\]|generator\.taus="):
         UniAP(taus=(1.5,))
+
+
+@pytest.mark.parametrize("noise", [0.02, 0.3, 3.0])
+def test_bounds_decide_as_all_rows_do(noise: float) -> None:
+    """Between one τ above all similarities and one below them, for two images of patches and of merged regions."""
+    generator = torch.Generator().manual_seed(0)
+    smooth = torch.nn.functional.interpolate(torch.randn(2, 8, 3, 4, generator=generator), (12, 14), mode="bilinear")
+    tokens = unit_tokens(smooth + noise * torch.randn(2, 8, 12, 14, generator=generator))
+    options, regions = UniAP(feature_weight=0.6), Regions.of_patches(2, 12, 14, torch.device("cpu"))
+    pooled = tokens.flatten(0, 1)
+    for _ in range(2):
+        edges, means = regions.edges(), regions.means(tokens)
+        first, second = edges.T
+        rows = torch.einsum("rd,rpd->rp", means, tokens[regions.images()])
+        similar = 0.6 * (pooled[first] * pooled[second]).sum(1) + 0.4 * (1 - (rows[first] - rows[second]).abs().mean(1))
+        for tau in torch.linspace(float(similar.min()) - 0.01, float(similar.max()) + 0.01, 9).tolist():
+            alike = options._are_alike(regions, edges, pooled, tokens, tau=tau)
+            clear = (similar - tau).abs() > 1e-5
+            assert torch.equal(alike[clear], (similar >= tau)[clear])
+        regions = regions.merge(edges[similar >= similar.median()])
+        pooled = options._pool(regions, tokens)
