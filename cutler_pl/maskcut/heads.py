@@ -12,6 +12,7 @@ the affinity, as the method is described. Queries and keys of DINOv3 are taken b
 the cluster of the first head.
 """
 
+import math
 from typing import Any
 
 import numpy as np
@@ -129,7 +130,7 @@ def joined(heads: Float[Tensor, "heads 3 patches dim"]) -> Float[Tensor, "joined
     """Vectors of length 1 whose products are the mean cosines over heads and parts."""
     count, parts, patches, dim = heads.shape
     vectors = heads.permute(0, 1, 3, 2).reshape(count * parts * dim, patches)
-    return vectors * (count * parts) ** -0.5
+    return vectors / math.sqrt(count * parts)
 
 
 def _kmeans(points: Float64[np.ndarray, "points dim"], k: int) -> Int64[np.ndarray, " points"]:
@@ -162,7 +163,7 @@ def _seeds(
         nearest = distances[:, chosen].min(1)
         total = nearest.sum()
         chosen.append(int(draw.choice(len(nearest), p=nearest / total)) if total > 0 else 0)
-    return distances[:, chosen].argmin(1)
+    return np.asarray(distances[:, chosen].argmin(1))
 
 
 def _distances(
