@@ -1,12 +1,10 @@
 """Trainings that differ in the number of processes and of accumulated batches, and what each of them has seen.
 
-Usage, one per rank, with LOCAL_RANK and MASTER_PORT set: `training_processes.py <Run as JSON>`.
+Usage, one per rank, by `forked.run_ranks`: `training_processes.py <Run as JSON>`.
 """
 
 import json
 import os
-import socket
-import subprocess
 import sys
 from collections import Counter
 from collections.abc import Mapping
@@ -15,8 +13,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import forked
 import lightning as L
 import torch
+from kornia.augmentation import ColorJitter, RandomErasing
 from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor
 
@@ -24,6 +24,7 @@ from cutler_pl.data import (
     BatchAugmentation,
     CopyPasteParams,
     LoaderParams,
+    StrongView,
     TrainDataModule,
     TrainingSet,
     TrainTransformParams,
@@ -32,6 +33,8 @@ from cutler_pl.models import Detector, build_detector
 from cutler_pl.models.droploss import DropLoss
 from cutler_pl.models.proposals import LabeledProposals
 from cutler_pl.training import DetectorModule
+from cutler_pl.training.callbacks import EMAWeights
+from cutler_pl.training.mean_teacher import MeanTeacher, MeanTeacherParams
 from cutler_pl.training.optim import sgd
 from cutler_pl.training.schedules import warmup_multistep_lr
 
@@ -50,8 +53,14 @@ TINY: dict[str, Any] = {
     "box_head_dim": 32,
     "mask_head_channels": 16,
     "mask_head_convs": 1,
+    "min_size_test": 96,
+    "max_size_test": 200,
     "classification_weights": DropLoss(),
 }
+TEACHER = MeanTeacher(
+    params=MeanTeacherParams(min_score=0.45, mask_loss=True),
+    strong=StrongView(color_jitter=ColorJitter(0.4, 0.4, 0.4, 0.1, p=1.0), erasing={"one": RandomErasing(p=0.7)}),
+)
 Place = tuple[int, int]
 """Step and place in its global batch."""
 
@@ -69,6 +78,7 @@ class Run:
     steps: int = 4
     norm: str = "frozen"
     resume: str | None = None
+    mean_teacher: bool = False
 
     @property
     def checkpoint(self) -> Path:
@@ -83,7 +93,7 @@ class Seen:
     images: dict[Place, tuple[int, int]]
     """Image id and sum of the pixels, augmented."""
     proposals: dict[Place, Tensor]
-    """Boxes sampled for the first stage."""
+    """Boxes sampled for the first stage; none with a mean teacher, which calls the model twice."""
     losses: list[dict[str, float]]
     """As logged, by step."""
     updates: Tensor
@@ -93,18 +103,19 @@ class Seen:
 class Recorder(L.Callback):
     """Writes down images, sampled proposals and logged losses."""
 
-    def __init__(self, model: Detector, checkpoint: Path) -> None:
+    def __init__(self, model: Detector, checkpoint: Path, *, proposals: bool = True) -> None:
         self.checkpoint = checkpoint
         self.seen = Seen({}, {}, [], torch.zeros(0))
         self._places: list[Place] = []
         losses = model.roi_heads.stages.losses
 
-        def recorded(features: Any, proposals: LabeledProposals, *rest: Any) -> Any:
+        def recorded(features: Any, sampled: LabeledProposals, *rest: Any) -> Any:
             for i, place in enumerate(self._places):
-                self.seen.proposals[place] = proposals.boxes[proposals.images == i].clone()
-            return losses(features, proposals, *rest)
+                self.seen.proposals[place] = sampled.boxes[sampled.images == i].clone()
+            return losses(features, sampled, *rest)
 
-        model.roi_heads.stages.losses = recorded  # type: ignore[method-assign]
+        if proposals:
+            model.roi_heads.stages.losses = recorded  # type: ignore[method-assign]
 
     def on_train_batch_start(self, trainer: L.Trainer, module: L.LightningModule, batch: Any, batch_idx: int) -> None:
         images, targets = batch
@@ -142,6 +153,7 @@ def train(run: Run) -> Seen:
         scheduler=partial(warmup_multistep_lr, max_steps=10, milestones=[8], warmup_steps=2, warmup_factor=0.5),
         seed=SEED,
         group_size=2,
+        objective=TEACHER if run.mean_teacher else None,
     )
     data = TrainDataModule(
         TrainingSet(images=run.images, annotations=run.annotations, class_agnostic=True, filter_empty=True),
@@ -150,13 +162,14 @@ def train(run: Run) -> Seen:
         augment=BatchAugmentation(copy_paste=CopyPasteParams()),
         seed=SEED,
     )
-    recorder = Recorder(model, run.checkpoint)
+    recorder = Recorder(model, run.checkpoint, proposals=not run.mean_teacher)
+    average = [EMAWeights(decay=0.5)] if run.mean_teacher else []
     ddp = DDPStrategy(process_group_backend="gloo", find_unused_parameters=False)
     trainer = L.Trainer(
         accelerator="cpu", devices=run.processes, strategy=ddp if run.processes > 1 else "auto", max_steps=run.steps,
         max_epochs=-1, accumulate_grad_batches=run.accumulate, limit_val_batches=0, log_every_n_steps=1,
         use_distributed_sampler=False, enable_model_summary=False, enable_progress_bar=False, logger=False,
-        enable_checkpointing=False, callbacks=[recorder], default_root_dir=run.output,
+        enable_checkpointing=False, callbacks=[*average, recorder], default_root_dir=run.output,
     )  # fmt: skip
     before = some_weights(model)
     trainer.fit(module, datamodule=data, ckpt_path=run.resume, weights_only=True if run.resume else None)
@@ -174,19 +187,9 @@ def launch(run: Run) -> Seen:
     Path(run.output).mkdir()
     if run.processes == 1:
         return train(run)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        shared = os.environ | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(probe.getsockname()[1])}
-    command = [sys.executable, __file__, json.dumps(asdict(run))]
-    logs = [Path(run.output) / f"rank_{rank}.log" for rank in range(run.processes)]
-    ranks = []
-    for rank, log in enumerate(logs):
-        environment = shared | {"LOCAL_RANK": str(rank), "OMP_NUM_THREADS": "1"}
-        with log.open("w") as file:
-            ranks.append(subprocess.Popen(command, env=environment, stdout=file, stderr=subprocess.STDOUT))
-    for process, log in zip(ranks, logs, strict=True):
-        assert process.wait(timeout=240) == 0, log.read_text()[-4000:]
-    return join([torch.load(log.with_suffix(".pt"), weights_only=False) for log in logs])
+    forked.run_ranks(run.processes, Path(__file__), json.dumps(asdict(run)), folder=Path(run.output))
+    parts = [Path(run.output) / f"rank_{rank}.pt" for rank in range(run.processes)]
+    return join([torch.load(part, weights_only=False) for part in parts])
 
 
 def join(parts: list[Mapping[str, Any]]) -> Seen:

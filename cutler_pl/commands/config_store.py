@@ -18,6 +18,7 @@ from cutler_pl.maskcut.crf.params import CrfParams, GuidedParams
 from cutler_pl.maskcut.params import AnnotationParams, MaskCutParams, WatershedParams
 from cutler_pl.models.config import ARCHITECTURES, make_config
 from cutler_pl.pseudo_masks.quality.options import QualityThresholds
+from cutler_pl.training.mean_teacher import MeanTeacherParams
 
 GROUP = "params"
 _FROM_OTHERS = ("num_classes", "classification_weights", "sampler")  # of the data, of model/loss, of tests
@@ -34,6 +35,7 @@ def register_params() -> None:
         "crf": _with_target(CrfParams()),
         "guided": _with_target(GuidedParams()),
         "copy_paste": _with_target(CopyPasteParams()),
+        "mean_teacher": _with_target(MeanTeacherParams()),
     }
     for name in ARCHITECTURES:
         options = {key: value for key, value in _values(make_config(name)).items() if key not in _FROM_OTHERS}

@@ -5,7 +5,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-_GROUPS = ("seed", "data", "augment", "model", "optimizer", "scheduler", "trainer", "callbacks")
+_GROUPS = ("seed", "data", "augment", "model", "optimizer", "scheduler", "teacher", "trainer", "callbacks")
 _WITHOUT_EFFECT = ("data.num_workers", "data.index_dir", "data.datamodule", "callbacks.progress", "model.init_from")
 
 

@@ -15,6 +15,7 @@ from cutler_pl.commands.run_metadata import plain, record_run
 from cutler_pl.commands.run_settings import run_settings
 from cutler_pl.commands.settings import require
 from cutler_pl.commands.train_summary import summary
+from cutler_pl.data.sampler import batch_size_per_rank
 from cutler_pl.errors import CheckpointError, ConfigError, CutlerError, TrainingDivergedError
 from cutler_pl.models.checkpoint import detector_config
 from cutler_pl.models.resume import check_resume
@@ -27,6 +28,7 @@ from cutler_pl.training.changed_settings import check_changes, check_model
 from cutler_pl.training.checkpoint_folder import AtomicCheckpointIO, CheckpointFolder, step_of
 from cutler_pl.training.loggers import start_loggers, trackers
 from cutler_pl.training.missed_validation import validate_finished
+from cutler_pl.training.objective import LabelLosses
 from cutler_pl.training.resume import ResumePoint, find_resume_point
 
 log = get_logger(__name__)
@@ -134,6 +136,8 @@ def _module(cfg: DictConfig, training_set: Any, trainer: L.Trainer, point: Resum
     model_config = detector_config(model, category_ids=training_set.category_ids, class_names=training_set.class_names)
     if point is not None:
         check_model(point, model, model_config)
+    objective = instantiate(cfg.teacher) if cfg.get("teacher") else LabelLosses()
+    objective.check(trainer, images=batch_size_per_rank(cfg.data.batch_size, trainer.world_size))
     return DetectorModule(
         model,
         optimizer=instantiate(cfg.optimizer, batch_size=cfg.data.batch_size * trainer.accumulate_grad_batches),
@@ -142,6 +146,7 @@ def _module(cfg: DictConfig, training_set: Any, trainer: L.Trainer, point: Resum
         run_settings=settings,
         seed=cfg.seed,
         group_size=cfg.data.group_size,
+        objective=objective,
     )
 
 

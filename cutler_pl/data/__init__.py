@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from cutler_pl.data.image_datamodule import ImageMeta
     from cutler_pl.data.loader import LoaderParams
     from cutler_pl.data.predict_datamodule import PredictDataModule
+    from cutler_pl.data.strong_view import StrongView
     from cutler_pl.data.train_datamodule import TrainDataModule
     from cutler_pl.data.training_set import TrainingSet
     from cutler_pl.data.transforms import TrainTransformParams
@@ -22,6 +23,7 @@ __all__ = [
     "ImageMeta",
     "LoaderParams",
     "PredictDataModule",
+    "StrongView",
     "TrainDataModule",
     "TrainTransformParams",
     "TrainingSet",
@@ -36,6 +38,7 @@ __getattr__ = lazy_exports(
         "cutler_pl.data.image_datamodule": "ImageMeta",
         "cutler_pl.data.loader": "LoaderParams",
         "cutler_pl.data.predict_datamodule": "PredictDataModule",
+        "cutler_pl.data.strong_view": "StrongView",
         "cutler_pl.data.train_datamodule": "TrainDataModule",
         "cutler_pl.data.training_set": "TrainingSet",
         "cutler_pl.data.transforms": "TrainTransformParams",

@@ -48,7 +48,7 @@ class BatchAugmentation:
         self.copy_paste = copy_paste
         self.transforms = None
         given = {"color_jitter": color_jitter, "blur": blur, "scale_jitter": scale_jitter}
-        if transforms := [_build(name, value) for name, value in given.items() if value is not None]:
+        if transforms := [build_transform(f"augment.{name}", one) for name, one in given.items() if one is not None]:
             from kornia.augmentation import AugmentationSequential  # a second of import time
 
             self.transforms = AugmentationSequential(*transforms)
@@ -89,8 +89,16 @@ class BatchAugmentation:
         return apply_plan(images, targets, plan, self.copy_paste)
 
 
-def _build(name: str, given: Any) -> Any:
-    """The transform, run once on an empty image: kornia checks some values only there."""
+def build_transform(setting: str, given: Any) -> Any:
+    """A transform of kornia, run once on an empty image: kornia checks some values only there.
+
+    Args:
+        setting: Its setting, for the sentence.
+        given: The transform, or a `functools.partial` that builds it.
+
+    Raises:
+        ConfigError: kornia rejects the values.
+    """
     from kornia.core.exceptions import BaseError
 
     try:
@@ -100,7 +108,7 @@ def _build(name: str, given: Any) -> Any:
     except (BaseError, ValueError, TypeError, IndexError, RuntimeError) as error:
         reason = " ".join(str(error).split()).rstrip(".")
         raise ConfigError(
-            f"augment.{name}: kornia rejects the values ({reason}); change them or give augment.{name}=null"
+            f"{setting}: kornia rejects the values ({reason}); change them or give {setting}=null"
         ) from error
     return built
 

@@ -20,6 +20,17 @@ def full_masks(prediction: CompactPrediction, index: Int64[Tensor, " chosen"]) -
     return paste_masks(prediction["mask_probabilities"][index], prediction["boxes"][index], prediction["size_hw"])
 
 
+def dense_masks(
+    prediction: CompactPrediction | EncodedPrediction, index: Int64[Tensor, " chosen"]
+) -> Bool[Tensor, "chosen height width"]:
+    """As `full_masks`, of run lengths, too; on the device of the boxes."""
+    if "mask_probabilities" in prediction:
+        return full_masks(prediction, index)
+    masks = [torch.from_numpy(rle.decode(prediction["masks"][i])) for i in index.tolist()]
+    empty = torch.zeros((0, *prediction["size_hw"]), dtype=torch.bool)
+    return (torch.stack(masks) if masks else empty).to(prediction["boxes"].device)
+
+
 def best_first(prediction: CompactPrediction | EncodedPrediction) -> Int64[Tensor, " chosen"]:
     """Indices of the detections from the highest score down; equal scores keep the model's order."""
     return torch.sort(prediction["scores"].float(), descending=True, stable=True).indices

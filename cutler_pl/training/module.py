@@ -27,6 +27,7 @@ from cutler_pl.training.accumulation import PASSES_KEY, align_batch_progress, en
 from cutler_pl.training.carry_over import carry_over
 from cutler_pl.training.clipping import clip_tensor_norms_, tensor_norms
 from cutler_pl.training.norm_statistics import NormStatistics
+from cutler_pl.training.objective import LabelLosses, Objective, StepBatch, reseed
 from cutler_pl.training.running_means import RunningMeans
 from cutler_pl.types import Target
 from cutler_pl.weights.files import MODEL_CONFIG_KEY
@@ -35,8 +36,6 @@ log = get_logger(__name__)
 
 RUN_SETTINGS_KEY = "run_settings"
 """Where a checkpoint says with which settings its training ran."""
-
-_SAMPLING = 3  # part of the keys: these draws and those of the data are independent
 
 # Pairs; loaders that pin memory make lists of tuples.
 TrainBatch = Sequence[Sequence[Tensor] | Sequence[Target]]
@@ -56,6 +55,7 @@ class DetectorModule(L.LightningModule):
         group_size: Losses are means over groups of so many consecutive images (`data.group_size`); then the model is
             called with it. None: over the images of a process.
         max_nonfinite_steps: Training stops after this many non-finite steps in a row.
+        objective: Gives the losses of a step; None: the detector's, with the targets of the batch.
     """
 
     def __init__(
@@ -69,6 +69,7 @@ class DetectorModule(L.LightningModule):
         seed: int = 0,
         group_size: int | None = None,
         max_nonfinite_steps: int = 10,
+        objective: Objective | None = None,
     ) -> None:
         super().__init__()
         self.model = model
@@ -77,6 +78,7 @@ class DetectorModule(L.LightningModule):
         self.seed = seed
         self.group_size = group_size
         self.max_nonfinite_steps = max_nonfinite_steps
+        self.objective = objective or LabelLosses()
         self.nonfinite_steps = self.nonfinite_in_a_row = 0
         self._build_optimizer = optimizer
         self._build_scheduler = scheduler
@@ -107,25 +109,20 @@ class DetectorModule(L.LightningModule):
 
     def on_train_batch_start(self, batch: TrainBatch, batch_idx: int) -> None:
         """Seed the random choices of the step, such as the sampled regions; keep the statistics of before."""
-        images, _ = batch
         if self._norm_statistics is not None and batch_idx % self.trainer.accumulate_grad_batches == 0:
             self._norm_statistics.keep()
-        part = batch_idx % self.trainer.accumulate_grad_batches * self.trainer.world_size + self.global_rank
-        places = range(part * len(images), (part + 1) * len(images))
-        keys = [(self.seed, _SAMPLING, self.global_step, place) for place in places]
+        keys = self._step_batch(batch, batch_idx).keys
         torch.manual_seed(generator(*keys[0]).initial_seed())
-        if hasattr(self.model, "reseed"):
-            cast(Any, self.model).reseed(keys)
+        reseed(self.model, keys)
 
     def training_step(self, batch: TrainBatch, batch_idx: int) -> Float[Tensor, ""]:
         """Sum of the losses; logs the mean of each loss since the last log line."""
-        images, targets = batch
-        options = {} if self.group_size is None else {"group_size": self.group_size}
-        losses: dict[str, Tensor] = self.model(images, targets, **options)
+        images, _ = batch
+        losses, figures = self.objective.losses(self, self._step_batch(batch, batch_idx))
         total = cast(Tensor, sum(losses.values()))
         self._losses_finite = torch.isfinite(total.detach()) & self._losses_finite
         self._last_losses = {name: loss.detach() for name, loss in losses.items()}
-        self._running_means.update({**self._last_losses, "loss": total.detach()})
+        self._running_means.update({**self._last_losses, **figures, "loss": total.detach()})
         due = (self.global_step + 1) % cast(Any, self.trainer).log_every_n_steps == 0
         if due and ends_step(self.trainer, batch_idx):
             for name, mean in self._running_means.compute().items():
@@ -183,6 +180,14 @@ class DetectorModule(L.LightningModule):
         if self._build_optimizer is not None:
             self._built = self._build()
             carry_over(checkpoint, *self._built)
+
+    def _step_batch(self, batch: TrainBatch, batch_idx: int) -> StepBatch:
+        images, targets = batch
+        part = batch_idx % self.trainer.accumulate_grad_batches * self.trainer.world_size + self.global_rank
+        place = part * len(images)
+        return StepBatch(
+            cast(Any, images), cast(Any, targets), self.seed, self.global_step, place, group_size=self.group_size
+        )
 
     def _step_is_finite(self, norms: list[Float[Tensor, " _"]]) -> bool:
         """Whether all ranks may step, with the step's one host–device synchronisation; count and log, or raise."""

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from cutler_pl.commands.instantiate import build_detector_from, instantiate_all
 from cutler_pl.datasets.catalog import SEMI_PERCENTS
 from cutler_pl.datasets.scenes import SceneParams, write_scenes
 from cutler_pl.errors import ConfigError, DatasetNotFoundError
+from cutler_pl.training.callbacks import EMAWeights, PreciseBatchNorm
+from cutler_pl.training.mean_teacher import MeanTeacherParams
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 FILES = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
@@ -26,7 +29,9 @@ SEMI = [*(f"semi_{percent}pct" for percent in SEMI_PERCENTS), "fully_100pct"]
 MOCO = [f"moco_{percent}pct" for percent in PERCENTS]
 EXPERIMENTS = [*(name for name in FILES if name not in ("semi", "moco")), *SEMI, *MOCO]
 # of the experiments that are not the paper's
-QUICK = ("quickstart", "quickstart_self_train", "quickstart_half", "quickstart_half_self_train")
+QUICK = (
+    "quickstart", "quickstart_self_train", "quickstart_self_train_ema", "quickstart_half", "quickstart_half_self_train",
+)  # fmt: skip
 BATCH_SIZES = {**dict.fromkeys(QUICK, 8), "tiny_generated": 28}
 HEAD = ("What:", "Hardware:", "Expected:", "Command:")
 
@@ -53,6 +58,12 @@ def given(name: str) -> list[str]:
     return needed
 
 
+@cache
+def experiment(name: str) -> DictConfig:
+    """An experiment as it is, for tests that only read it."""
+    return compose("train", overrides=["paths.output_dir=/no folder", f"experiment={name}", *given(name)])
+
+
 @pytest.mark.parametrize("name", FILES)
 def test_head_says_what_the_experiment_is(name: str) -> None:
     text = (CONF / "experiment" / f"{name}.yaml").read_text()
@@ -68,8 +79,8 @@ def test_experiment_only_selects_options(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
-def test_parts_of_the_experiment_can_be_built(name: str, tmp_path: Path) -> None:
-    cfg = composed(f"experiment={name}", *given(name), tmp_path=tmp_path)
+def test_parts_of_the_experiment_can_be_built(name: str) -> None:
+    cfg = experiment(name)
     datamodule = instantiate(cfg.data.datamodule)
     assert datamodule.loader.batch_size == BATCH_SIZES.get(name, 16)
     with torch.device("meta"):
@@ -105,6 +116,7 @@ RECIPES = {  # the only place in the tests where the recipe page's numbers stand
     "cutler_mask_rcnn": UNSUPERVISED | {"gamma": 0.1},
     "cutler_fast": UNSUPERVISED | {"gamma": 0.02, "milestones": [20_000], "steps": 40_000},
     **{f"self_train_r{r}": SELF_TRAINED for r in (1, 2, 3)},
+    "self_train_ema": SELF_TRAINED | {"lr": 0.01, "decay": 5e-5, "steps": 2000, "ratio": None},
     "cuvler_cascade": UNSUPERVISED | {"milestones": [], "steps": 80_000, "gamma": 0.02},
     "cuvler_self_train": SELF_TRAINED
     | {"lr": 0.05, "milestones": [7400], "steps": 14_800, "gamma": 0.02, "drop": True},
@@ -126,8 +138,8 @@ LABELED = [*SEMI, *MOCO, "few_shot"]
 
 
 @pytest.mark.parametrize("name", [name for name in EXPERIMENTS if name not in BATCH_SIZES])
-def test_recipe_page_is_what_the_experiment_composes(name: str, tmp_path: Path) -> None:
-    cfg = composed(f"experiment={name}", *given(name), tmp_path=tmp_path)
+def test_recipe_page_is_what_the_experiment_composes(name: str) -> None:
+    cfg = experiment(name)
     solver, schedule, detector, copy_paste = cfg.optimizer, cfg.scheduler, cfg.model.detector, cfg.augment.copy_paste
     assert {
         "lr": solver.lr,
@@ -164,8 +176,8 @@ def test_missing_imagenet_is_named_first(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", LABELED)
-def test_start_weights_and_images_with_labels(name: str, tmp_path: Path) -> None:
-    cfg = composed(f"experiment={name}", *given(name), tmp_path=tmp_path)
+def test_start_weights_and_images_with_labels(name: str) -> None:
+    cfg = experiment(name)
     start = ("scratch", False) if name in MOCO else ("cutler_cascade_final.pth", True)
     assert (cfg.model.init, cfg.model.reset_head) == start
     assert not cfg.data.class_agnostic
@@ -245,15 +257,29 @@ def test_experiment_names_and_seeds_count(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in EXPERIMENTS if name.startswith(("cutler_", "self_train", "semi"))])
-def test_precise_statistics_of_all_recipes_take_200_batches(name: str, tmp_path: Path) -> None:
+def test_precise_statistics_of_all_recipes_take_200_batches(name: str) -> None:
     """At every interval and at the end: none is so short that fewer would be measured."""
-    cfg = composed(f"experiment={name}", *given(name), tmp_path=tmp_path)
+    cfg = experiment(name)
     callback, steps = instantiate(cfg.callbacks.precise_bn), cfg.trainer.max_steps
     assert callback.max_share == 0.1
     every = callback.every_n_steps
     for step in (*range(every, steps, every), steps):
         assert callback.batches_at(step) == 200
         callback.load_state_dict({"measured_at": step})
+
+
+@pytest.mark.parametrize(("name", "decay"), [("self_train_ema", 0.9996), ("quickstart_self_train_ema", 0.98)])
+def test_mean_teacher_is_the_average(name: str, decay: float, tmp_path: Path) -> None:
+    """The strong view changes pixels alone, the datamodule nothing; the average is measured after it is made."""
+    cfg = composed(f"experiment={name}", *given(name), tmp_path=tmp_path)
+    teacher, datamodule = instantiate(cfg.teacher), instantiate(cfg.data.datamodule)
+    assert teacher.params == MeanTeacherParams()
+    assert len(teacher.strong.transforms) == 6
+    assert datamodule.augment.copy_paste is datamodule.augment.transforms is None
+    average, *others = instantiate_all(cfg.callbacks)
+    assert isinstance(average, EMAWeights)
+    assert average._kwargs["avg_fn"](torch.ones(1), torch.zeros(1), 1).item() == pytest.approx(decay)
+    assert any(isinstance(callback, PreciseBatchNorm) for callback in others)
 
 
 def test_averaging_comes_before_measuring(tmp_path: Path) -> None:

@@ -1,11 +1,9 @@
 import json
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import forked
 import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
@@ -227,17 +225,10 @@ def test_two_processes_equal_one(
     write_image(f"{images.name}/four.jpg", (48, 64), seed=4)
     one, two = tmp_path / "one", tmp_path / "two"
     maskcut.run(maskcut_config(images, one))
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    command += [str(CONFIG_DIR.parent / "scripts" / "maskcut.py"), f"input='{images}'", f"output='{two}'"]
-    command += [
-        "maskcut=patch_descriptors",
-        "maskcut.fixed_size=64",
-        f"batch_size={batch_size}",
-        "num_workers=0",
-        "trainer=ddp_cpu",
-    ]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, env=environment)
-    assert done.returncode == 0, done.stderr[-4000:]
+    words = (
+        f"input='{images}'", f"output='{two}'", "maskcut=patch_descriptors", "maskcut.fixed_size=64",
+        f"batch_size={batch_size}", "num_workers=0", "trainer=ddp_cpu",
+    )  # fmt: skip
+    forked.run_ranks(2, CONFIG_DIR.parent / "scripts" / "maskcut.py", *words, folder=tmp_path)
     assert len(list((two / "shards").glob("*-rank-*.jsonl"))) == 4 // batch_size
     assert (two / "annotations.json").read_bytes() == (one / "annotations.json").read_bytes()
