@@ -28,7 +28,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=Path, required=True)
     parser.add_argument("--max-images", type=int, default=40)
-    parser.add_argument("--timed", type=int, default=4, help="images of which the features of the transformer are timed")
+    parser.add_argument("--timed", type=int, default=4, help="images whose features are timed")
     parser.add_argument("--vit", default="vit_small_patch16_224.dino")
     parser.add_argument("--side", type=int, default=480)
     return parser.parse_args()
