@@ -11,6 +11,7 @@ import io
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ VERSION = 1
 """Of what this code makes of an image: a change of the features' values counts it up."""
 PRECISION = "float16"
 _SEAL_BYTES = 32
+_WRITING = Lock()  # other processes write under temporary names of their own
 _LARGEST_HALF = 65504
 _LEVELS = 65535  # of a pixel in a key: those of 8 bits are told apart, what a device rounds otherwise is not
 
@@ -117,7 +119,8 @@ class CachedFeatures(nn.Module):
         buffer = io.BytesIO()
         np.save(buffer, features.numpy(), allow_pickle=False)
         array = buffer.getvalue()
-        write_bytes(path, array + self._seal(array))
+        with _WRITING:
+            write_bytes(path, array + self._seal(array))
 
     def _seal(self, array: bytes) -> bytes:
         return hashlib.sha256(self._identity + array).digest()
@@ -159,7 +162,7 @@ def _keys(images: Float[Tensor, "batch 3 height width"]) -> list[str]:
     """A name for the features of each image, from its pixels and the precision of the run."""
     kind = images.device.type
     precision = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else images.dtype
-    pixels = (images.clamp(0, 1) * _LEVELS).round().to(torch.uint16).cpu().numpy()
+    pixels = (images.float().clamp(0, 1) * _LEVELS).round().int().cpu().numpy().astype(np.uint16)
     about = f"{precision} {tuple(images.shape[1:])}".encode()
     return [hashlib.sha256(about + one.tobytes()).hexdigest() for one in pixels]
 
