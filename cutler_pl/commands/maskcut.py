@@ -87,7 +87,8 @@ def build_predictor(cfg: DictConfig) -> MaskPredictor:
     """Features, generator and refinement as the settings say.
 
     Raises:
-        ConfigError: No features are chosen, or the size is no multiple of the patch size.
+        ConfigError: No features are chosen, the size is no multiple of the patch size, or the generator cannot be
+            perturbed as `confidence=` says.
         CheckpointError: The features' weights cannot be loaded.
     """
     generator = build_generator(cfg)
@@ -101,6 +102,7 @@ def build_predictor(cfg: DictConfig) -> MaskPredictor:
         generator,
         backend=instantiate(cfg.crf),
         keep_features=build_splitter(instantiate(cfg.annotation)).needs_features,
+        confidence=instantiate(cfg.confidence),
     )
 
 

@@ -76,6 +76,7 @@ def generate(
                 "cut": generator.constants(),
                 "crf": asdict(predictor.backend.params),
                 "annotation": options.annotation.constants(),
+                **({} if predictor.confidence is None else {"confidence": asdict(predictor.confidence)}),
             }
             folder.begin({**options.settings, **constants}, names)
             observer.on_start()

@@ -11,6 +11,8 @@ from omegaconf import DictConfig
 from PIL import Image
 
 from cutler_pl.coco import rle
+from cutler_pl.coco.confidence import decode
+from cutler_pl.coco.index import open_index
 from cutler_pl.coco.io import load_coco
 from cutler_pl.commands import maskcut, merge_shards
 from cutler_pl.errors import AnnotationError, ConfigError, DatasetNotFoundError
@@ -156,6 +158,30 @@ def test_refuse_cache_of_features_without_weights(images: Path, tmp_path: Path) 
     cfg.maskcut.features._target_ = "types.SimpleNamespace"
     with pytest.raises(ConfigError, match=r"features\.cache: types\.SimpleNamespace is no module of weights"):
         maskcut.run(cfg)
+
+
+@pytest.mark.parametrize("generator", ["maskcut", "uniap"])
+def test_confidence_of_perturbed_cuts(images: Path, tmp_path: Path, generator: str) -> None:
+    """Masks have maps that the index reads, inside the image; the masks are those of a run without."""
+    sides = {"maskcut__fixed_size": 64, "crf__backend": "none", "generator": generator}
+    plain = load_coco(maskcut.run(maskcut_config(images, tmp_path / "plain", **sides))).coco
+    more = {"confidence": "perturbed_cuts", "confidence__shifts": "[-0.3,0.2]", "overlays": "true"}
+    path = maskcut.run(maskcut_config(images, tmp_path / "out", **sides, **more))
+    annotations = load_coco(path).coco["annotations"]
+    found = [annotation.pop("confidence_map", None) for annotation in annotations]
+    assert annotations == plain["annotations"]
+    maps = [decode(one) for one in found if one is not None]
+    assert maps
+    for values, (x, y, width, height) in maps:
+        assert {*values.flatten().tolist()} <= {85, 170, 255}  # of three cuts
+        assert min(x, y) >= 0
+        assert x + width <= 64
+        assert y + height <= 48
+    index = open_index(path)
+    assert sum(len(index.objects(i).confidences) for i in range(len(index))) == len(maps)
+    constants = json.loads((tmp_path / "out/shards/parameters.json").read_text())
+    assert constants["confidence"] == {"shifts": [-0.3, 0.2], "noise": 0.1, "seed": 0}
+    assert "confidence" not in json.loads((tmp_path / "plain/shards/parameters.json").read_text())
 
 
 def test_refuse_backbones_of_other_generators(images: Path, tmp_path: Path) -> None:
