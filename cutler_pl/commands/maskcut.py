@@ -101,7 +101,7 @@ def build_predictor(cfg: DictConfig) -> MaskPredictor:
         generator,
         backend=instantiate(cfg.crf),
         keep_features=build_splitter(instantiate(cfg.annotation)).needs_features,
-        confidence=instantiate(cfg.confidence),
+        confidence=instantiate(cfg.confidence) if "_target_" in cfg.confidence else None,
     )
 
 
