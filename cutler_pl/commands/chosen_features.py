@@ -1,6 +1,7 @@
 """The features that `maskcut=` names."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from hydra.utils import instantiate
@@ -22,15 +23,17 @@ def require_features(cfg: DictConfig) -> None:
         )
 
 
-def chosen_features(cfg: DictConfig, *, device: str | torch.device = "cpu") -> FeatureExtractor:
-    """The extractor that `maskcut=` names.
+def chosen_features(
+    cfg: DictConfig, *, device: str | torch.device = "cpu", build: Callable[..., FeatureExtractor] = instantiate
+) -> FeatureExtractor:
+    """The extractor that `maskcut=` names; `build` makes it of its settings and the device.
 
     Raises:
         ConfigError: No features are chosen, or they do not go with `maskcut.fixed_size`.
         CheckpointError: The weights cannot be loaded.
     """
     require_features(cfg)
-    extractor: FeatureExtractor = instantiate(cfg.maskcut.features, device=device)
+    extractor = build(cfg.maskcut.features, device=device)
     if cfg.maskcut.fixed_size % extractor.patch_size:
         size = f"the patch size {extractor.patch_size} of {cfg.maskcut.features.name}"
         raise ConfigError(f"maskcut.fixed_size={cfg.maskcut.fixed_size} is not a multiple of {size}")
@@ -47,6 +50,11 @@ def chosen_extractors(cfg: DictConfig) -> Mapping[str, FeatureExtractor | AtSide
     require_features(cfg)
     if cfg.maskcut.get("backbones") is None:
         return {cfg.maskcut.features.name: chosen_features(cfg)}
+    return build_extractors(backbone_settings(cfg), fixed_size=cfg.maskcut.fixed_size)
+
+
+def backbone_settings(cfg: DictConfig) -> list[dict[str, Any]]:
+    """The settings of the features of each of `maskcut.backbones`."""
     entries = OmegaConf.to_container(cfg.maskcut.backbones, resolve=True)
     assert isinstance(entries, list)
-    return build_extractors([features_of(entry) for entry in entries], fixed_size=cfg.maskcut.fixed_size)
+    return [features_of(entry) for entry in entries]
