@@ -1,6 +1,6 @@
 """The features that `maskcut=` names."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -28,24 +28,14 @@ def require_features(cfg: DictConfig) -> None:
         )
 
 
-def chosen_features(cfg: DictConfig, *, device: str | torch.device = "cpu") -> FeatureExtractor:
-    """The extractor that `maskcut=` names.
+def build_features(features: Mapping[Any, Any], *, device: str | torch.device) -> FeatureExtractor:
+    """The extractor of `maskcut.features`; one of the user's own knows nothing of heads and caches.
 
     Raises:
-        ConfigError: No features are chosen, or they do not go with `maskcut.fixed_size`.
+        ConfigError: A setting cannot work.
         CheckpointError: The weights cannot be loaded.
     """
-    require_features(cfg)
-    extractor = _build(cfg.maskcut.features, device)
-    if cfg.maskcut.fixed_size % extractor.patch_size:
-        size = f"the patch size {extractor.patch_size} of {cfg.maskcut.features.name}"
-        raise ConfigError(f"maskcut.fixed_size={cfg.maskcut.fixed_size} is not a multiple of {size}")
-    return extractor
-
-
-def _build(features: DictConfig, device: str | torch.device) -> FeatureExtractor:
-    """The extractor; one of the user's own knows nothing of heads and caches."""
-    settings = {str(key): features[key] for key in features}
+    settings: dict[str, Any] = {str(key): features[key] for key in features}
     cache = settings.pop("cache", None)
     if settings["_target_"] == _OWN:
         extractor: FeatureExtractor = instantiate(settings, cache=cache, device=device)
@@ -60,6 +50,23 @@ def _build(features: DictConfig, device: str | torch.device) -> FeatureExtractor
     return CachedFeatures(extractor, cache, settings={key: settings[key] for key in settings if key != "weights"})
 
 
+def chosen_features(
+    cfg: DictConfig, *, device: str | torch.device = "cpu", build: Callable[..., FeatureExtractor] = build_features
+) -> FeatureExtractor:
+    """The extractor that `maskcut=` names; `build` makes it of its settings and the device.
+
+    Raises:
+        ConfigError: No features are chosen, or they do not go with `maskcut.fixed_size`.
+        CheckpointError: The weights cannot be loaded.
+    """
+    require_features(cfg)
+    extractor = build(cfg.maskcut.features, device=device)
+    if cfg.maskcut.fixed_size % extractor.patch_size:
+        size = f"the patch size {extractor.patch_size} of {cfg.maskcut.features.name}"
+        raise ConfigError(f"maskcut.fixed_size={cfg.maskcut.fixed_size} is not a multiple of {size}")
+    return extractor
+
+
 def chosen_extractors(cfg: DictConfig) -> Mapping[str, FeatureExtractor | AtSide]:
     """The extractors of a run, by name: those of `maskcut.backbones`, or the one that `maskcut=` names.
 
@@ -70,11 +77,15 @@ def chosen_extractors(cfg: DictConfig) -> Mapping[str, FeatureExtractor | AtSide
     require_features(cfg)
     if cfg.maskcut.get("backbones") is None:
         return {cfg.maskcut.features.name: chosen_features(cfg)}
+    return build_extractors(backbone_settings(cfg), fixed_size=cfg.maskcut.fixed_size)
+
+
+def backbone_settings(cfg: DictConfig) -> list[dict[str, Any]]:
+    """The settings of the features of each of `maskcut.backbones`."""
     entries = OmegaConf.to_container(cfg.maskcut.backbones, resolve=True)
     assert isinstance(entries, list)
     cache = {"cache": cfg.maskcut.features.get("cache")}
-    settings = [features_of(entry) | cache for entry in entries]
-    return build_extractors(settings, fixed_size=cfg.maskcut.fixed_size)
+    return [features_of(entry) | cache for entry in entries]
 
 
 def recorded_features(cfg: DictConfig) -> dict[str, Any]:

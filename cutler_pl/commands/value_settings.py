@@ -172,6 +172,8 @@ VALUE_SETTINGS: dict[str, Rules] = {
         **_TILES,
         **{name: _RUN[name] for name in ("batch_size", "num_workers", "threads", "max_failure_rate")},
         "overlays": FLAG,
+        "compare": optional(ListOf(_TEXT)),
+        "compare_images": Integer(1, 1000),
         "generator": _GROUP,
         "confidence": _GROUP,
         **fields_of("confidence.", PerturbedCuts),

@@ -107,13 +107,14 @@ def generate(
     if options.shard.count > 1:
         report = folder.merge_if_last(names)
     failures, seen = (report.failed, len(names)) if report else (module.failures, to_do)
-    _check_failures(failures, seen, options.max_failure_rate, root=Path(root), listed_in=folder.failures)
+    check_failures(failures, seen, options.max_failure_rate, root=Path(root), listed_in=folder.failures)
     return report
 
 
-def _check_failures(
+def check_failures(
     failures: Mapping[str, str], seen: int, max_failure_rate: float, *, root: Path, listed_in: Path
 ) -> None:
+    """Raise `TooManyFailuresError` where a larger share of the images failed than is accepted."""
     if not seen or len(failures) / seen <= max_failure_rate:
         return
     name, reason = next(iter(failures.items()))
