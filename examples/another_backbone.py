@@ -41,6 +41,8 @@ class TimmTokens(nn.Module):
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 4:
+        sys.exit(f"usage: {__doc__.splitlines()[2]}")
     name, images, output = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
     output.mkdir(parents=True, exist_ok=True)
     extractor = TimmTokens(name)

@@ -30,6 +30,8 @@ def read_table(table: Path, images: Path) -> Iterator[Record]:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 4:
+        sys.exit(f"usage: {__doc__.splitlines()[2]}")
     table, images, output = map(Path, sys.argv[1:])
     report = write_records(
         read_table(table, images),

@@ -87,4 +87,6 @@ def main(images: str, annotations: str, output: str, steps: str = "2000", side: 
 
 
 if __name__ == "__main__":
+    if not 4 <= len(sys.argv) <= 6:
+        sys.exit(f"usage: {__doc__.splitlines()[2]}")
     main(*sys.argv[1:])

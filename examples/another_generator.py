@@ -26,6 +26,8 @@ def masks_of(image: UInt8[np.ndarray, "height width 3"]) -> Iterator[Bool[np.nda
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        sys.exit(f"usage: {__doc__.splitlines()[2]}")
     root, names = list_images(sys.argv[1])
     images, annotations = [], []
     for image_id, name in enumerate(names, start=1):

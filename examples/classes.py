@@ -9,6 +9,8 @@ from pathlib import Path
 from cutler_pl.discovery import DiscoverOptions, discover, name_clusters
 from cutler_pl.maskcut import build_feature_extractor
 
+if len(sys.argv) != 4:
+    sys.exit(f"usage: {__doc__.splitlines()[2]}")
 annotations, images, output = sys.argv[1:]
 
 extractor = build_feature_extractor("patch_descriptors")  # "dino_vits16" for real images; it downloads weights

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from cutler_pl import CutLER
 
+if len(sys.argv) != 4:
+    sys.exit(f"usage: {__doc__.splitlines()[2]}")
 checkpoint, image, output = sys.argv[1:]
 folder = Path(output)
 

@@ -10,6 +10,8 @@ from pathlib import Path
 from cutler_pl import CutLER
 from cutler_pl.evaluation import evaluate_coco
 
+if len(sys.argv) != 4:
+    sys.exit(f"usage: {__doc__.splitlines()[2]}")
 checkpoint, images, annotations = sys.argv[1:]
 
 model = CutLER.from_pretrained(checkpoint)

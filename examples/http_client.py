@@ -11,6 +11,8 @@ import urllib.request
 import uuid
 from pathlib import Path
 
+if len(sys.argv) < 3:
+    sys.exit(f"usage: {__doc__.splitlines()[3]}")
 address, image, *fields = sys.argv[1:]
 
 boundary = uuid.uuid4().hex

@@ -7,6 +7,8 @@ import sys
 
 from cutler_pl.datasets.formats import ExportOptions, export_labels
 
+if len(sys.argv) < 4:
+    sys.exit(f"usage: {__doc__.splitlines()[2]}")
 annotations, images, output, *formats = sys.argv[1:]
 
 for name in formats or ["yolo"]:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from cutler_pl import MaskCut
 
+if len(sys.argv) != 3:
+    sys.exit(f"usage: {__doc__.splitlines()[2]}")
 images, output = map(Path, sys.argv[1:])
 output.mkdir(parents=True, exist_ok=True)
 

@@ -10,6 +10,8 @@ from cutler_pl.pseudo_masks.quality.options import QualityOptions, QualityThresh
 from cutler_pl.pseudo_masks.quality.report import SecondSetting, assess, write_quality
 from cutler_pl.pseudo_masks.quality.verdict import RunSettings
 
+if len(sys.argv) != 4:
+    sys.exit(f"usage: {__doc__.splitlines()[2]}")
 annotations, images, output = map(Path, sys.argv[1:])
 output.mkdir(parents=True, exist_ok=True)
 

@@ -7,6 +7,8 @@ import sys
 
 from cutler_pl import CutLER
 
+if len(sys.argv) != 3:
+    sys.exit(f"usage: {__doc__.splitlines()[2]}")
 checkpoint, video = sys.argv[1:]
 
 model = CutLER.from_pretrained(checkpoint)  # "tiny_generated" comes with the package and needs no network

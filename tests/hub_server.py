@@ -3,13 +3,14 @@
 import base64
 import hashlib
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import unquote
+
+from file_server import listening
 
 TOKEN = "hf_of_a_test"
 
@@ -158,13 +159,6 @@ def serving_hub() -> Iterator[HubServer]:
         value = line["value"]
         return hub.large[value["oid"]] if line["key"] == "lfsFile" else base64.b64decode(value["content"])
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listener:
-        listener.daemon_threads = True
-        hub = HubServer(f"http://127.0.0.1:{listener.server_port}")
-        thread = threading.Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-        thread.start()
-        try:
-            yield hub
-        finally:
-            listener.shutdown()
-            thread.join()
+    with listening(Handler) as address:
+        hub = HubServer(address)
+        yield hub

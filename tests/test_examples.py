@@ -163,6 +163,14 @@ def test_http_client(run, images: Path, tmp_path: Path) -> None:
                 run("http_client", address, *wrong)
 
 
+@pytest.mark.parametrize("name", sorted(path.stem for path in EXAMPLES.glob("*.py")))
+def test_usage_without_arguments(run, name: str) -> None:
+    with pytest.raises(SystemExit) as caught:
+        run(name)
+    assert str(caught.value.code).startswith(f"usage: python examples/{name}.py ")
+    assert "\n" not in str(caught.value.code)
+
+
 def test_readme_lists_all() -> None:
     listed = (EXAMPLES / "README.md").read_text()
     assert {f"({path.name})" for path in EXAMPLES.glob("*.py")} <= set(re.findall(r"\(\w+\.py\)", listed))

@@ -1,12 +1,10 @@
 """Trainings that differ in the number of processes and of accumulated batches, and what each of them has seen.
 
-Usage, one per rank, with LOCAL_RANK and MASTER_PORT set: `training_processes.py <Run as JSON>`.
+Usage, one per rank, by `forked.run_ranks`: `training_processes.py <Run as JSON>`.
 """
 
 import json
 import os
-import socket
-import subprocess
 import sys
 from collections import Counter
 from collections.abc import Mapping
@@ -15,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import forked
 import lightning as L
 import torch
 from kornia.augmentation import ColorJitter, RandomErasing
@@ -188,19 +187,9 @@ def launch(run: Run) -> Seen:
     Path(run.output).mkdir()
     if run.processes == 1:
         return train(run)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        shared = os.environ | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(probe.getsockname()[1])}
-    command = [sys.executable, __file__, json.dumps(asdict(run))]
-    logs = [Path(run.output) / f"rank_{rank}.log" for rank in range(run.processes)]
-    ranks = []
-    for rank, log in enumerate(logs):
-        environment = shared | {"LOCAL_RANK": str(rank), "OMP_NUM_THREADS": "1"}
-        with log.open("w") as file:
-            ranks.append(subprocess.Popen(command, env=environment, stdout=file, stderr=subprocess.STDOUT))
-    for process, log in zip(ranks, logs, strict=True):
-        assert process.wait(timeout=240) == 0, log.read_text()[-4000:]
-    return join([torch.load(log.with_suffix(".pt"), weights_only=False) for log in logs])
+    forked.run_ranks(run.processes, Path(__file__), json.dumps(asdict(run)), folder=Path(run.output))
+    parts = [Path(run.output) / f"rank_{rank}.pt" for rank in range(run.processes)]
+    return join([torch.load(part, weights_only=False) for part in parts])
 
 
 def join(parts: list[Mapping[str, Any]]) -> Seen:

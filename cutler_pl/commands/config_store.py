@@ -15,7 +15,7 @@ from cutler_pl.commands.resolvers import register_resolvers
 from cutler_pl.data.copy_paste import CopyPasteParams
 from cutler_pl.datasets.catalog import SEMI_PERCENTS
 from cutler_pl.maskcut.crf.params import CrfParams, GuidedParams
-from cutler_pl.maskcut.params import AnnotationParams, MaskCutParams, WatershedParams
+from cutler_pl.maskcut.params import AnnotationParams, MaskCutParams, PerturbedCuts, WatershedParams
 from cutler_pl.models.config import ARCHITECTURES, make_config
 from cutler_pl.pseudo_masks.quality.options import QualityThresholds
 from cutler_pl.training.mean_teacher import MeanTeacherParams
@@ -30,6 +30,7 @@ def register_params() -> None:
     nodes: dict[str, Mapping[str, Any]] = {
         "maskcut": _values(MaskCutParams()),
         "annotation": _with_target(AnnotationParams()),
+        "perturbed_cuts": _with_target(PerturbedCuts()),
         "watershed": _with_target(WatershedParams()),
         "quality": _with_target(QualityThresholds()),
         "crf": _with_target(CrfParams()),

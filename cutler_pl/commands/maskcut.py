@@ -1,6 +1,6 @@
 """Pseudo-masks of images, with figures on request."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, cast
@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from cutler_pl.coco import rle
 from cutler_pl.coco.parts import ShardRecord
 from cutler_pl.coco.schema import RLE
-from cutler_pl.commands.chosen_features import chosen_extractors, require_features
+from cutler_pl.commands.chosen_features import chosen_extractors, recorded_features, require_features
 from cutler_pl.commands.instantiate import build_trainer
 from cutler_pl.commands.run_metadata import plain, record_run
 from cutler_pl.commands.tiling import tiling
@@ -22,7 +22,7 @@ from cutler_pl.images import list_images
 from cutler_pl.maskcut import MaskCutParams
 from cutler_pl.maskcut.generator import Generator, MaskCutGenerator
 from cutler_pl.maskcut.params import AnnotationParams
-from cutler_pl.maskcut.predictor import ImageMasks, MaskPredictor
+from cutler_pl.maskcut.predictor import Extractor, ImageMasks, MaskPredictor
 from cutler_pl.maskcut.splitting import build_splitter
 from cutler_pl.pseudo_masks.generate import generate
 from cutler_pl.pseudo_masks.observer import Observer
@@ -40,7 +40,7 @@ def run(cfg: DictConfig) -> Path:
     """Find masks as `conf/maskcut.yaml` describes.
 
     Returns:
-        The COCO file; for a part of a job array, its future path.
+        The COCO file; for a part of a job array, its future path. With `compare=` the page.
 
     Raises:
         ConfigError: No features are chosen, or settings cannot work or differ from the output's.
@@ -49,6 +49,10 @@ def run(cfg: DictConfig) -> Path:
         OutputLockedError: Another run writes into the output folder.
         TooManyFailuresError: Too many images failed.
     """
+    if cfg.compare is not None:
+        from cutler_pl.commands.compare import compare  # here, since it builds its generators as this module does
+
+        return compare(cfg)
     output = Path(cfg.output)
     require_features(cfg)
     root, names = list_images(cfg.input)
@@ -77,16 +81,18 @@ def run(cfg: DictConfig) -> Path:
 
 def _features(cfg: DictConfig) -> dict[str, Any]:
     """What the record of the run says of its features."""
+    recorded = recorded_features(cfg)
     if cfg.maskcut.backbones is None:
-        return {"features": plain(cfg.maskcut.features)}
-    return {"features": {"name": "several"}, "backbones": plain(cfg.maskcut)["backbones"]}
+        return recorded
+    return {**recorded, "features": {"name": "several"}, "backbones": plain(cfg.maskcut)["backbones"]}
 
 
-def build_predictor(cfg: DictConfig) -> MaskPredictor:
-    """Features, generator and refinement as the settings say.
+def build_predictor(cfg: DictConfig, extractors: Mapping[str, Extractor] | None = None) -> MaskPredictor:
+    """Features, generator and refinement as the settings say; `extractors` stand for those of the settings.
 
     Raises:
-        ConfigError: No features are chosen, or the size is no multiple of the patch size.
+        ConfigError: No features are chosen, the size is no multiple of the patch size, or the generator cannot be
+            perturbed as `confidence=` says.
         CheckpointError: The features' weights cannot be loaded.
     """
     generator = build_generator(cfg)
@@ -96,10 +102,11 @@ def build_predictor(cfg: DictConfig) -> MaskPredictor:
             "generator=votecut takes several"
         )
     return MaskPredictor(
-        chosen_extractors(cfg),
+        extractors or chosen_extractors(cfg),
         generator,
         backend=instantiate(cfg.crf),
         keep_features=build_splitter(instantiate(cfg.annotation)).needs_features,
+        confidence=instantiate(cfg.confidence) if "_target_" in cfg.confidence else None,
     )
 
 

@@ -1,14 +1,15 @@
 """Settings that a command does not read on the path its other settings choose: giving one is an error."""
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import fields
-from typing import Any, NamedTuple
+from typing import Any
 
 from hydra import compose
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
+from cutler_pl.commands.unused_rules import Unused, differs, equals, is_given, not_given, not_named
 from cutler_pl.errors import ConfigError
 from cutler_pl.maskcut.crf.params import CrfParams
 from cutler_pl.maskcut.params import MaskCutParams
@@ -16,16 +17,6 @@ from cutler_pl.models.config import TRAIN_OPTIONS
 from cutler_pl.runtime.config_tree import config_dir
 
 _ABSENT = "???"
-
-Condition = Callable[[DictConfig], bool]
-
-
-class Unused(NamedTuple):
-    """Settings that are not read under a condition; a name stands for all settings below it, too."""
-
-    settings: tuple[str, ...]
-    reason: str
-    when: Condition = lambda cfg: True
 
 
 def check_used(
@@ -99,27 +90,6 @@ def _is_read(cfg: DictConfig, key: str) -> bool:
     return any(isinstance(value, dict) and "_target_" in value for value in above)
 
 
-def _unset(*names: str) -> Condition:
-    return lambda cfg: all(OmegaConf.select(cfg, name) in (None, False) for name in names)
-
-
-def _set(*names: str) -> Condition:
-    return lambda cfg: all(OmegaConf.select(cfg, name) not in (None, False) for name in names)
-
-
-def _is(name: str, *values: object) -> Condition:
-    return lambda cfg: OmegaConf.select(cfg, name) in values
-
-
-def _is_not(name: str, *values: object) -> Condition:
-    return lambda cfg: OmegaConf.select(cfg, name) not in values
-
-
-def _no_part_of(setting: str) -> Condition:
-    """No other setting names it."""
-    return lambda cfg: f"${{{setting}}}" not in OmegaConf.to_yaml(cfg)
-
-
 _DATASETS = Unused(("paths.datasets",), "no dataset of the catalogue is used")
 _OUTPUT_DIR = Unused(("paths.output_dir",), "output= says where it writes")
 _PATHS = (_DATASETS, _OUTPUT_DIR)
@@ -140,17 +110,24 @@ _RUN = (*_PATHS, _LOGGER, _TRAINING)
 _START = Unused(("model.init", "model.init_from", "model.reset_head"), "the weights are those of the checkpoint")
 _LOSSES = Unused(tuple(f"model.detector.{name}" for name in sorted(TRAIN_OPTIONS)), "nothing is trained")
 _DETECTOR = (_START, _LOSSES)
-_TILES = Unused(("overlap",), "tile=null cuts no image", _unset("tile"))
+_TILES = Unused(("overlap",), "tile=null cuts no image", not_given("tile"))
 _TTA = (
-    Unused(("tta.decay", "tta.sigma", "tta.decay_iou"), "only soft_nms has it", _is_not("tta.merge", "soft_nms")),
-    Unused(("tta.sigma",), "only tta.decay=gaussian has it", _is_not("tta.decay", "gaussian")),
-    Unused(("tta.decay_iou",), "only tta.decay=linear compares with it", _is_not("tta.decay", "linear")),
+    Unused(("tta.decay", "tta.sigma", "tta.decay_iou"), "only soft_nms has it", differs("tta.merge", "soft_nms")),
+    Unused(("tta.sigma",), "only tta.decay=gaussian has it", differs("tta.decay", "gaussian")),
+    Unused(("tta.decay_iou",), "only tta.decay=linear compares with it", differs("tta.decay", "linear")),
 )
 _EXPORTED = Unused(
-    ("exported",), "only backend=onnx and openvino read exported networks", _is("backend", "torch", "winograd")
+    ("exported",), "only backend=onnx and openvino read exported networks", equals("backend", "torch", "winograd")
 )
 _REFINEMENT = tuple(f"crf.params.{field.name}" for field in fields(CrfParams) if field.name != "min_iou")
 _CUT = ("maskcut.solver", "maskcut.backbones", *(f"maskcut.{field.name}" for field in fields(MaskCutParams)))
+_ONE_BACKBONE = tuple(
+    f"maskcut.features.{name}" for name in ("name", "weights", "layer", "feature", "pos_embed", "patch_size", "heads")
+)
+_ONE_BY_ONE = (
+    "overlays", "tile", "overlap", "batch_size", "num_workers", "threads", "job", "callbacks", "trainer.devices",
+    "trainer.num_nodes", "trainer.strategy", "trainer.precision",
+)  # fmt: skip
 _NO_DETECTOR = (
     "batch_size", "num_workers", "score_threshold", "nms_threshold", "max_detections", "min_size_test",
     "max_size_test", "tile", "overlap", "tta", "backend", "exported", "num_classes",
@@ -161,82 +138,92 @@ UNUSED: dict[str, tuple[Unused, ...]] = {
     "quickstart": _PATHS,
     "own": (
         *_PATHS,
-        Unused(("weights",), "patch_descriptors has none", _is("maskcut.features.name", "patch_descriptors")),
-        Unused(("fallback",), "patch_descriptors needs none", _is("maskcut.features.name", "patch_descriptors")),
+        Unused(("weights",), "patch_descriptors has none", equals("maskcut.features.name", "patch_descriptors")),
+        Unused(("fallback",), "patch_descriptors needs none", equals("maskcut.features.name", "patch_descriptors")),
     ),
     "maskcut": (
         *_RUN, _TILES,
+        Unused(("compare_images",), "compare= is not given", not_given("compare")),
+        Unused(("generator",), "compare= names the generators", is_given("compare")),
+        Unused(("annotation.scores",), "compare= always writes scores", is_given("compare")),
+        Unused(_ONE_BY_ONE, "compare= looks at a few images, one at a time, on one device", is_given("compare")),
+        Unused(
+            tuple(name for name in _CUT if name != "maskcut.backbones"),
+            "compare= does not name maskcut; the options of others are generator.*",
+            lambda cfg: cfg.compare is not None and "maskcut" not in cfg.compare,
+        ),
         Unused(
             tuple(name for name in _CUT if name != "maskcut.backbones"),
             "only generator=maskcut cuts with it; the options of others are generator.*",
-            _set("generator._target_"),
+            is_given("generator._target_"),
         ),
-        Unused(("maskcut.features",), "maskcut.backbones says which features", _set("maskcut.backbones")),
-        Unused(("crf.params",), "crf.backend=guided has its own, crf.guided.*", _is("crf.backend", "guided")),
-        Unused(_REFINEMENT, "crf.backend=none refines no mask", _is("crf.backend", "none")),
-        Unused(("crf.guided",), "only crf.backend=guided has them", _is_not("crf.backend", "guided")),
-        Unused(
-            ("annotation.watershed",),
-            "only annotation.split=watershed compares with it",
-            _is_not("annotation.split", "watershed"),
-        ),
+        Unused(("maskcut.features.feature",), "features.heads takes all three", is_given("maskcut.features.heads")),
+        Unused(_ONE_BACKBONE, "maskcut.backbones says which features", is_given("maskcut.backbones")),
+        Unused(("crf.params",), "crf.backend=guided has its own, crf.guided.*", equals("crf.backend", "guided")),
+        Unused(_REFINEMENT, "crf.backend=none refines no mask", equals("crf.backend", "none")),
+        Unused(("crf.guided",), "only crf.backend=guided has them", differs("crf.backend", "guided")),
+        Unused(("annotation.watershed",), "only split=watershed reads them", differs("annotation.split", "watershed")),
         Unused(
             ("maskcut.max_ncut_value",),
             "only maskcut.stop=ncut_value and adaptive compare with it",
-            _is_not("maskcut.stop", "ncut_value", "adaptive"),
+            differs("maskcut.stop", "ncut_value", "adaptive"),
         ),
         Unused(
             ("maskcut.max_border",),
             "only maskcut.stop=foreground and adaptive compare with it",
-            _is_not("maskcut.stop", "foreground", "adaptive"),
+            differs("maskcut.stop", "foreground", "adaptive"),
         ),
     ),
     "merge_shards": (
         *_PATHS,
-        Unused(("allow_missing",), "sources= do not say which images there should be", _set("sources")),
+        Unused(("allow_missing",), "sources= do not say which images there should be", is_given("sources")),
     ),
     "quality": (
         *_PATHS,
-        Unused(("agreement_images",), "agreement=null has no second run", _unset("agreement")),
-        Unused(("agreement_weights",), "only another backbone has other weights", _is("agreement", None, "tau")),
+        Unused(("agreement_images",), "agreement=null has no second run", not_given("agreement")),
+        Unused(("agreement_weights",), "only another backbone has other weights", equals("agreement", None, "tau")),
     ),
     "train": (
-        Unused(("paths.datasets",), "no file of the catalogue is used", _no_part_of("paths.datasets")),
+        Unused(("paths.datasets",), "no file of the catalogue is used", not_named("paths.datasets")),
         Unused(("model.init_from",), "it is a text of messages"),
-        Unused(("model.reset_head",), "model.init=scratch loads no head", _is("model.init", "scratch")),
-        Unused(("callbacks.coco_evaluator",), "data/validation=none has no images", _unset("data.validation")),
+        Unused(("model.reset_head",), "model.init=scratch loads no head", equals("model.init", "scratch")),
+        Unused(("callbacks.coco_evaluator",), "data/validation=none has no images", not_given("data.validation")),
     ),
     "self_train": (
         *_RUN, *_DETECTOR, _TILES, *_TTA, _EXPORTED,
         Unused(
             (*_NO_DETECTOR, "checkpoint", "images", "keep_score"),
             "predictions= are merged as they are",
-            _set("predictions"),
+            is_given("predictions"),
         ),
     ),
     "predict": (
         *_RUN, *_DETECTOR, _TILES, *_TTA, _EXPORTED,
-        Unused(("overlay_score",), "overlays=false draws nothing", _unset("overlays", "track")),
-        Unused(("show",), "overlays=false draws nothing", _unset("overlays")),
+        Unused(("overlay_score",), "overlays=false draws nothing", not_given("overlays", "track")),
+        Unused(("show",), "overlays=false draws nothing", not_given("overlays")),
     ),
     "evaluate": (
         _OUTPUT_DIR, _LOGGER, _TRAINING, *_DETECTOR, _TILES, *_TTA, _EXPORTED,
-        Unused(_NO_DETECTOR, "predictions= are measured as they are", _set("predictions")),
-        Unused(("eval.datasets", "paths.datasets"), "annotations= replaces the catalogue", _set("annotations")),
-        Unused(("images", "dataset"), "the catalogue says it of its datasets", _unset("annotations")),
+        Unused(_NO_DETECTOR, "predictions= are measured as they are", is_given("predictions")),
+        Unused(("eval.datasets", "paths.datasets"), "annotations= replaces the catalogue", is_given("annotations")),
+        Unused(("images", "dataset"), "the catalogue says it of its datasets", not_given("annotations")),
         Unused(
             ("num_examples",),
             "examples are drawn on images=, which is not given",
             lambda cfg: cfg.annotations is not None and cfg.images is None,
         ),
-        Unused(("eval.per_category",), "eval.class_agnostic=true has one category", _set("eval.class_agnostic")),
+        Unused(("eval.per_category",), "eval.class_agnostic=true has one category", is_given("eval.class_agnostic")),
     ),
     "demo": _PATHS,
-    "serve": (*_PATHS, Unused(("maskcut.backbones",), "the API cuts with the features of maskcut=")),
+    "serve": (
+        *_PATHS,
+        Unused(("maskcut.backbones",), "the API cuts with the features of maskcut="),
+        Unused(("maskcut.features.cache",), "the API writes nothing"),
+    ),
     "export": (*_PATHS, *_DETECTOR),
     "recipe": (
         _OUTPUT_DIR,
-        Unused(("paths.datasets",), "no dataset of the catalogue is used", _no_part_of("paths.datasets")),
+        Unused(("paths.datasets",), "no dataset of the catalogue is used", not_named("paths.datasets")),
     ),
     "prepare_dataset": (
         _OUTPUT_DIR,
@@ -246,46 +233,46 @@ UNUSED: dict[str, tuple[Unused, ...]] = {
                 "num_examples", "overwrite",
             ),
             "fetch=true takes the released file as it is",
-            _set("fetch"),
+            is_given("fetch"),
         ),
-        Unused(("mirror",), "nothing is downloaded without fetch=true", _unset("fetch")),
+        Unused(("mirror",), "nothing is downloaded without fetch=true", not_given("fetch")),
     ),
     "make_coco_splits": (
         _OUTPUT_DIR,
         Unused(
-            ("seed", "nested"), "released= says which images are taken", _set("released")
+            ("seed", "nested"), "released= says which images are taken", is_given("released")
         ),
-        Unused(("nested",), "lists= says which images are taken", _set("lists")),
-        Unused(("paths.datasets",), "annotations= and output= replace it", _set("annotations", "output")),
+        Unused(("nested",), "lists= says which images are taken", is_given("lists")),
+        Unused(("paths.datasets",), "annotations= and output= replace it", is_given("annotations", "output")),
     ),
     "discover": (
         *_PATHS,
         Unused(_CUT, "masks are given, none is cut"),
-        Unused(("k", "max_k"), "method=hdbscan finds the number of clusters", _is("method", "hdbscan")),
-        Unused(("max_k",), "k= is given", _set("k")),
-        Unused(("min_cluster_size",), "only method=hdbscan has it", _is_not("method", "hdbscan")),
+        Unused(("k", "max_k"), "method=hdbscan finds the number of clusters", equals("method", "hdbscan")),
+        Unused(("max_k",), "k= is given", is_given("k")),
+        Unused(("min_cluster_size",), "only method=hdbscan has it", differs("method", "hdbscan")),
     ),
     "export_labels": (
         *_PATHS,
-        Unused(("masks",), "format=yolo has polygons only", _is("format", "yolo")),
-        Unused(("image_files",), "only format=yolo has the images beside its labels", _is_not("format", "yolo")),
-        Unused(("image_data",), "only format=labelme can hold images", _is_not("format", "labelme")),
-        Unused(("image_url", "model_version"), "only format=labelstudio has it", _is_not("format", "labelstudio")),
-        Unused(("checkpoint",), "only format=cvat runs a detector", _is_not("format", "cvat")),
+        Unused(("masks",), "format=yolo has polygons only", equals("format", "yolo")),
+        Unused(("image_files",), "only format=yolo has the images beside its labels", differs("format", "yolo")),
+        Unused(("image_data",), "only format=labelme can hold images", differs("format", "labelme")),
+        Unused(("image_url", "model_version"), "only format=labelstudio has it", differs("format", "labelstudio")),
+        Unused(("checkpoint",), "only format=cvat runs a detector", differs("format", "cvat")),
     ),
     "weights": (
         *_PATHS,
         Unused(
             ("repository", "output", "private", "run", "evaluation", "license"),
             "upload= is not given",
-            _unset("upload"),
+            not_given("upload"),
         ),
-        Unused(("private",), "repository= is not given", _unset("repository")),
-        Unused(("download",), "upload= publishes other weights", _set("upload")),
+        Unused(("private",), "repository= is not given", not_given("repository")),
+        Unused(("download",), "upload= publishes other weights", is_given("upload")),
     ),
     "convert_checkpoint": (
         *_PATHS, *_DETECTOR,
-        Unused(("model", "num_classes"), "format=torchvision takes the ResNet alone", _is("format", "torchvision")),
+        Unused(("model", "num_classes"), "format=torchvision takes the ResNet alone", equals("format", "torchvision")),
     ),
     "doctor": (),
     "completion": (),

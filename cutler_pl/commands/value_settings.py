@@ -15,7 +15,7 @@ from cutler_pl.datasets.formats import ExportOptions, FormatName
 from cutler_pl.discovery.options import DiscoverOptions
 from cutler_pl.evaluation import EvalParams
 from cutler_pl.maskcut.crf.params import CrfName
-from cutler_pl.maskcut.params import MaskCutParams, SolverName
+from cutler_pl.maskcut.params import MaskCutParams, PerturbedCuts, SolverName
 from cutler_pl.models.backends.names import BackendName
 from cutler_pl.models.config import DetectorConfig
 from cutler_pl.ops.tiles import TileParams
@@ -172,7 +172,11 @@ VALUE_SETTINGS: dict[str, Rules] = {
         **_TILES,
         **{name: _RUN[name] for name in ("batch_size", "num_workers", "threads", "max_failure_rate")},
         "overlays": FLAG,
+        "compare": optional(ListOf(_TEXT)),
+        "compare_images": Integer(1, 1000),
         "generator": _GROUP,
+        "confidence": _GROUP,
+        **fields_of("confidence.", PerturbedCuts),
         "job": _GROUP,
         **fields_of("job.", JobShard),
         "crf": _GROUP,

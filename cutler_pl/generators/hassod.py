@@ -19,7 +19,7 @@ from cutler_pl.generators.levels import Level, image_candidates, parents
 from cutler_pl.generators.options import GeneratorOptions
 from cutler_pl.generators.regions import Regions
 from cutler_pl.generators.tokens import unit_tokens
-from cutler_pl.maskcut.generator import Candidates, Features, only_backbone
+from cutler_pl.maskcut.generator import Candidates, Features, only_backbone, shift
 from cutler_pl.maskcut.refinement import RefinementPolicy
 from cutler_pl.runtime.ranges import Integer, Share, Shares
 
@@ -40,6 +40,10 @@ class Hassod(GeneratorOptions):
 
     name: ClassVar[str] = "hassod"
     policy: ClassVar[RefinementPolicy] = RefinementPolicy(min_area=100, max_corners=2)
+
+    def shifted(self, step: float) -> "Hassod":
+        """See `Shiftable`."""
+        return replace(self, thresholds=tuple(shift(one, step) for one in self.thresholds))
 
     def propose(self, images: UInt8[Tensor, "batch 3 height width"], features: Features) -> list[Candidates]:
         """See `Generator`."""

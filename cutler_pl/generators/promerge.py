@@ -5,7 +5,7 @@ cosine with it exceeds τ; one matrix product gives those of a batch. Masks alon
 The loops run over the masks in order of their areas, for all images of a batch at once. The score is this project's.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar
 
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from cutler_pl.generators.options import GeneratorOptions
 from cutler_pl.generators.tokens import contrast, mask_means, unit_tokens
-from cutler_pl.maskcut.generator import Candidates, Features, only_backbone
+from cutler_pl.maskcut.generator import Candidates, Features, only_backbone, shift
 from cutler_pl.maskcut.refinement import RefinementPolicy
 from cutler_pl.runtime.ranges import Integer, Number, Share
 
@@ -52,6 +52,10 @@ class ProMerge(GeneratorOptions):
 
     name: ClassVar[str] = "promerge"
     policy: ClassVar[RefinementPolicy] = RefinementPolicy()
+
+    def shifted(self, step: float) -> "ProMerge":
+        """See `Shiftable`."""
+        return replace(self, tau=shift(self.tau, step, least=-1.0))
 
     def propose(self, images: UInt8[Tensor, "batch 3 height width"], features: Features) -> list[Candidates]:
         """See `Generator`."""

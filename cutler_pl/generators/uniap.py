@@ -7,7 +7,7 @@ that A is never stored. Bounds of how far their rows differ tell most neighbours
 computed. The score is this project's.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar
 
 import torch
@@ -19,7 +19,7 @@ from cutler_pl.generators.levels import Level, image_candidates
 from cutler_pl.generators.options import GeneratorOptions
 from cutler_pl.generators.regions import Regions
 from cutler_pl.generators.tokens import unit_tokens
-from cutler_pl.maskcut.generator import Candidates, Features, only_backbone
+from cutler_pl.maskcut.generator import Candidates, Features, only_backbone, shift
 from cutler_pl.maskcut.refinement import RefinementPolicy
 from cutler_pl.runtime.ranges import Integer, Number, Share, Shares
 
@@ -47,6 +47,10 @@ class UniAP(GeneratorOptions):
 
     name: ClassVar[str] = "uniap"
     policy: ClassVar[RefinementPolicy] = RefinementPolicy()
+
+    def shifted(self, step: float) -> "UniAP":
+        """See `Shiftable`."""
+        return replace(self, taus=tuple(shift(one, step) for one in self.taus))
 
     def propose(self, images: UInt8[Tensor, "batch 3 height width"], features: Features) -> list[Candidates]:
         """See `Generator`."""

@@ -7,7 +7,7 @@ of its mask. Several τ per backbone are an addition of this project.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar, NamedTuple
 
 import torch
@@ -18,7 +18,7 @@ from torch import Tensor
 from cutler_pl.generators.kmeans import kmeans_1d
 from cutler_pl.generators.options import GeneratorOptions
 from cutler_pl.generators.votes import Cluster, cluster_masks
-from cutler_pl.maskcut.generator import Candidates, Features
+from cutler_pl.maskcut.generator import Candidates, Features, shift
 from cutler_pl.maskcut.params import MaskCutParams
 from cutler_pl.maskcut.pipeline import maskcut
 from cutler_pl.maskcut.refinement import RefinementPolicy
@@ -61,6 +61,10 @@ class VoteCut(GeneratorOptions):
 
     name: ClassVar[str] = "votecut"
     policy: ClassVar[RefinementPolicy] = RefinementPolicy(margin=1 / 3, weigh_score=False)
+
+    def shifted(self, step: float) -> "VoteCut":
+        """See `Shiftable`."""
+        return replace(self, taus=tuple(shift(one, step) for one in self.taus))
 
     def propose(self, images: UInt8[Tensor, "batch 3 height width"], features: Features) -> list[Candidates]:
         """See `Generator`."""

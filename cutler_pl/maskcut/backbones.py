@@ -1,6 +1,6 @@
 """The feature extractors of a run: one, or several on images of one fixed size."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -32,7 +32,11 @@ class AtSide(nn.Module):
 
 
 def build_extractors(
-    settings: Sequence[Mapping[str, Any]], *, fixed_size: int, device: str | torch.device = "cpu"
+    settings: Sequence[Mapping[str, Any]],
+    *,
+    fixed_size: int,
+    device: str | torch.device = "cpu",
+    build: Callable[..., FeatureExtractor] = build_feature_extractor,
 ) -> dict[str, FeatureExtractor | AtSide]:
     """The extractors of several backbones, by name.
 
@@ -40,6 +44,7 @@ def build_extractors(
         settings: Arguments of `build_feature_extractor` for each.
         fixed_size: Side of the images; each extractor sees the largest multiple of its patch size in it.
         device: Where the extractors live.
+        build: Called with the arguments of each and the device.
 
     Raises:
         ConfigError: A backbone stands twice, or its patches are larger than the images.
@@ -47,7 +52,7 @@ def build_extractors(
     """
     extractors: dict[str, FeatureExtractor | AtSide] = {}
     for arguments in settings:
-        extractor = build_feature_extractor(**arguments, device=device)
+        extractor = build(**arguments, device=device)
         cells = arguments.get("patch_size")
         name = str(arguments["name"]) if cells is None else f"{arguments['name']}/{cells}"
         if name in extractors:

@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from cutler_pl.coco import rle
+from cutler_pl.coco.confidence import ConfidenceMap, crop_map, encode
 from cutler_pl.coco.schema import RLE, Instance
 from cutler_pl.maskcut.params import AnnotationParams
 from cutler_pl.maskcut.predictor import ImageMasks
@@ -33,6 +34,8 @@ class _Piece(NamedTuple):
     provenance: Mapping[str, Any]
     split_from: int | None
     """Number of the mask that was split, from 1; None where none was."""
+    confidence: ConfidenceMap | None
+    """In pixels of the image; None where all is certain, or nobody asked."""
 
 
 class _Encoded(NamedTuple):
@@ -57,7 +60,7 @@ def encode_masks(
         Annotations, and how many masks or components were dropped, by reason.
     """
     params = params or AnnotationParams()
-    pieces = _pieces(found, params, size_hw=size_hw, first=1)
+    pieces = _pieces(found, params, window=Window(0, 0, *size_hw), first=1)
     encoded = (_Encoded(rle.encode(_resize(one.mask, size_hw)), one) for one in pieces)
     return _annotate(encoded, size_hw, params)
 
@@ -82,8 +85,7 @@ def encode_tiles(
     pieces: dict[int, _Piece] = {}  # of each part
     first = 1
     for tile, (masks, window) in enumerate(zip(found, windows, strict=True)):
-        tile_hw = (window.bottom - window.top, window.right - window.left)
-        for one in _pieces(masks, params, size_hw=tile_hw, first=first):
+        for one in _pieces(masks, params, window=window, first=first):
             part = _part(tile, window, one.mask, one.score)
             if part is not None:
                 parts.append(part)
@@ -94,9 +96,11 @@ def encode_tiles(
     return _annotate(encoded, size_hw, params)
 
 
-def _pieces(found: ImageMasks, params: AnnotationParams, *, size_hw: tuple[int, int], first: int) -> Iterator[_Piece]:
-    """The masks of an image or tile of this size, split as the parameters say; `first` is the number of the first."""
+def _pieces(found: ImageMasks, params: AnnotationParams, *, window: Window, first: int) -> Iterator[_Piece]:
+    """The masks of a tile, or of the whole image, split as the parameters say; `first` is the number of the first."""
     splitter = build_splitter(params)
+    size_hw = (window.bottom - window.top, window.right - window.left)
+    box = (float(window.left), float(window.top), float(size_hw[1]), float(size_hw[0]))
     for index, mask in enumerate(found.refined):
         if not np.count_nonzero(mask):  # torch needs half a millisecond for it
             continue
@@ -105,7 +109,8 @@ def _pieces(found: ImageMasks, params: AnnotationParams, *, size_hw: tuple[int, 
             for part in parts:
                 score = found.score(index, torch.from_numpy(part).double().mean().item())
                 provenance = _numbered(found.provenance[index], first)
-                yield _Piece(part, score, provenance, first + index if len(parts) > 1 else None)
+                confidence = None if found.confidence is None else crop_map(found.confidence[index].numpy(), box)
+                yield _Piece(part, score, provenance, first + index if len(parts) > 1 else None, confidence)
 
 
 def _numbered(provenance: Mapping[str, Any], first: int) -> Mapping[str, Any]:
@@ -138,6 +143,8 @@ def _annotate(
             if params.scores:
                 annotation["score"] = round(piece.score, 4)
                 annotation.update(cast(Instance, piece.provenance))
+            if piece.confidence is not None:
+                annotation["confidence_map"] = encode(piece.confidence)
             if piece.split_from is not None:
                 annotation["split_from"] = piece.split_from
             annotations.append(annotation)

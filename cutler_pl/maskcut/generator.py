@@ -5,7 +5,7 @@ encoding, figures and the runs over datasets take any generator.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from jaxtyping import Bool, Float, UInt8
@@ -20,6 +20,8 @@ from cutler_pl.maskcut.scores import cut_scores
 
 Features = Mapping[str, Float[Tensor, "batch _ _ _"]]
 """Patch features of a batch of images, (batch, dim, h, w), by the name of the backbone."""
+
+_BELOW_ONE = 0.999
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,11 @@ class Generator(Protocol):
         ...
 
 
+def shift(threshold: float, step: float, *, least: float = 0.0, most: float = 1.0) -> float:
+    """A threshold raised by a step, within a range."""
+    return min(max(threshold + step, least), most)
+
+
 def only_backbone(name: str, features: Features) -> Float[Tensor, "batch dim h w"]:
     """The features of the single backbone that a generator takes.
 
@@ -97,6 +104,10 @@ class MaskCutGenerator:
     def constants(self) -> dict[str, Any]:
         """See `Generator`."""
         return asdict(self.params)
+
+    def shifted(self, step: float) -> "MaskCutGenerator":
+        """See `Shiftable`."""
+        return replace(self, params=replace(self.params, tau=shift(self.params.tau, step, most=_BELOW_ONE)))
 
     def propose(self, images: UInt8[Tensor, "batch 3 height width"], features: Features) -> list[Candidates]:
         """See `Generator`."""

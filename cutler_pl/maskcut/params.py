@@ -4,10 +4,11 @@ MaskCut is Section 3.2 of the CutLER paper; the values are those of its Section 
 where the paper is silent (its scripts disagree on τ: 0.15 is what the released annotations were made with).
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any, Literal
 
-from cutler_pl.runtime.ranges import Integer, Number, Share, check_fields
+from cutler_pl.runtime.ranges import Integer, ListOf, Number, Share, check_fields
 
 CornerRule = Literal["original", "invariant"]
 Stop = Literal["never", "dropped", "ncut_value", "foreground", "adaptive"]
@@ -50,6 +51,24 @@ class MaskCutParams:
 
     def __post_init__(self) -> None:
         check_fields(self, "maskcut.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PerturbedCuts:
+    """How a generator is perturbed to see what is certain, see `maskcut/confidence.py`; each shift is one more run.
+
+    Attributes:
+        shifts: What each run adds to the generator's thresholds of similarity (τ).
+        noise: Length of the random vector that each run adds to the features of a patch, as a share of theirs.
+        seed: Of the noise, which is the same for all images.
+    """
+
+    shifts: Annotated[Sequence[float], ListOf(Number(min=-1, max=1), as_tuple=True)] = (-0.1, -0.05, 0.0, 0.05, 0.1)
+    noise: Annotated[float, Number(min=0, max=10)] = 0.1
+    seed: Annotated[int, Integer(0, 2**31 - 1)] = 0
+
+    def __post_init__(self) -> None:
+        check_fields(self, "confidence.")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,10 +10,11 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
 
+from cutler_pl.maskcut.confidence import check_perturbable, confidence_maps
 from cutler_pl.maskcut.crf import CrfBackend, build_crf_backend
 from cutler_pl.maskcut.generator import Candidates, Generator, MaskCutGenerator
 from cutler_pl.maskcut.ncut import EigenSolver
-from cutler_pl.maskcut.params import MaskCutParams
+from cutler_pl.maskcut.params import MaskCutParams, PerturbedCuts
 from cutler_pl.maskcut.refinement import refine_candidates
 from cutler_pl.maskcut.scores import mask_score
 from cutler_pl.runtime.logging import get_logger
@@ -40,6 +41,8 @@ class ImageMasks:
         maps: What the masks were read from, by title, for figures.
         weigh_score: As in `RefinementPolicy`.
         features: Of the patches of the first backbone, in half precision; None where nobody asked for them.
+        confidence: Of each patch of each mask before the refinement, 0 to 255 for 0 to 1; None where nobody asked for
+            it.
     """
 
     name: str
@@ -53,6 +56,7 @@ class ImageMasks:
     maps: Mapping[str, Float[Tensor, "_ _"]]
     weigh_score: bool = True
     features: Float16[Tensor, "dim _ _"] | None = None
+    confidence: UInt8[Tensor, "masks h w"] | None = None
 
     def score(self, index: int, area_share: float) -> float:
         """Confidence in a mask, or in a part of it with this share of the image."""
@@ -68,6 +72,10 @@ class MaskPredictor:
         generator: Finds masks in them.
         backend: As for `refine_masks`.
         keep_features: Return the patch features of the first backbone with the masks.
+        confidence: How the confidence of each patch is found; None: it is not.
+
+    Raises:
+        ConfigError: The generator cannot be perturbed so.
     """
 
     def __init__(
@@ -77,10 +85,14 @@ class MaskPredictor:
         *,
         backend: str | CrfBackend = "auto",
         keep_features: bool = False,
+        confidence: PerturbedCuts | None = None,
     ) -> None:
+        if confidence is not None:
+            check_perturbable(generator, confidence)
         self.extractors = extractors
         self.generator = generator
         self.backend = build_crf_backend(backend) if isinstance(backend, str) else backend
+        self.confidence = confidence
         self._keep_features = keep_features
         self._max_images: int | None = None
 
@@ -113,6 +125,11 @@ class MaskPredictor:
         features = {name: extractor(pixels) for name, extractor in self.extractors.items()}
         with torch.autocast(images.device.type, enabled=False):
             candidates = self.generator.propose(images, features)
+            maps = (
+                None
+                if self.confidence is None
+                else confidence_maps(self.generator, images, features, candidates, params=self.confidence)
+            )
         coarse = pad_sequence([one.masks for one in candidates], batch_first=True)
         policy = self.generator.policy
         refined = refine_candidates(
@@ -130,6 +147,7 @@ class MaskPredictor:
             is_unrefined=_on_host(refined.is_unrefined),
             features=_on_host(next(iter(features.values())).half()) if self._keep_features else None,
             maps=_maps_on_host(candidates),
+            confidence=None if maps is None else _on_host(pad_sequence(maps, batch_first=True)),
         )
         return [
             host.image_masks(i, name, image, found, weigh_score=policy.weigh_score)
@@ -150,6 +168,7 @@ class _Host:
     is_unrefined: Bool[Tensor, "batch masks"]
     features: Float16[Tensor, "batch dim _ _"] | None
     maps: Sequence[Mapping[str, Tensor]]
+    confidence: UInt8[Tensor, "batch masks h w"] | None
 
     def image_masks(
         self, i: int, name: str, image: UInt8[Tensor, "3 height width"], found: Candidates, *, weigh_score: bool
@@ -172,6 +191,7 @@ class _Host:
             maps=self.maps[i],
             weigh_score=weigh_score,
             features=None if self.features is None else self.features[i],
+            confidence=None if self.confidence is None else self.confidence[i, :count],
         )
 
 

@@ -23,7 +23,7 @@ from cutler_pl.ops.soft_nms import Decay, soft_nms
 from cutler_pl.ops.weighted_boxes import weighted_boxes_fusion
 from cutler_pl.runtime.ranges import ListOf, Number, Share, check_fields
 
-Merge = Literal["weighted_boxes", "soft_nms"]
+Merge = Literal["soft_nms", "weighted_boxes"]
 Scales = Annotated[Sequence[float], ListOf(Number(min=0.1, max=4), 1, 16, as_tuple=True)]
 
 
@@ -34,8 +34,8 @@ class TtaParams:
     Args:
         flip: See each image mirrored left to right, too.
         scales: Multiples of the test size, one view each, two with `flip`.
-        merge: `weighted_boxes` (Solovyev et al., 2021): the weighted mean of an object's boxes, its score times the
-            share of views that show it; `soft_nms` (Bodla et al., 2017): the best box stays, others lose score.
+        merge: `soft_nms` (Bodla et al., 2017): the best box stays, others lose score; `weighted_boxes` (Solovyev et
+            al., 2021): the weighted mean of an object's boxes, its score times the share of views that show it.
         iou_threshold: IoU above which boxes of a class show one object: fused by `weighted_boxes`; with both, their
             masks are averaged.
         decay: How `soft_nms` lowers scores.
@@ -45,7 +45,7 @@ class TtaParams:
 
     flip: bool = True
     scales: Scales = (1.0,)
-    merge: Merge = "weighted_boxes"
+    merge: Merge = "soft_nms"
     iou_threshold: Share = 0.55
     decay: Decay = "gaussian"
     sigma: Annotated[float, Number(above=0, max=100)] = 0.5
@@ -85,23 +85,40 @@ class AugmentedDetector(nn.Module):
         The threshold is for the merged scores: a higher one only leaves detections out.
         """
         threshold = self.config.score_threshold if score_threshold is None else score_threshold
-        views = [self._view(images, scale=scale, flip=flip) for scale, flip in self.params.views]
-        found = [_join(of_image) for of_image in zip(*views, strict=True)]
-        merged = merge_views(found, self.params) if found else []
-        return [
-            _select(one, merge, score_threshold=threshold, max_detections=self.config.max_detections)
-            for one, merge in zip(found, merged, strict=True)
-        ]
+        views = [self.view(images, scale=scale, flip=flip) for scale, flip in self.params.views]
+        of_images = list(zip(*views, strict=True))
+        return merge_views(of_images, self.params, score_threshold=threshold, max_detections=self.config.max_detections)
 
     forward = predict
 
-    def _view(self, images: Sequence[Tensor], *, scale: float, flip: bool) -> list[CompactPrediction]:
+    @torch.no_grad()
+    def view(self, images: Sequence[Tensor], *, scale: float, flip: bool) -> list[CompactPrediction]:
+        """All detections of one view, whatever their score, in the pixels of the images."""
         shown = [image.flip(-1) for image in images] if flip else images
         found = self.detector.predict(shown, score_threshold=0.0, scale=scale)
         return [_mirror(one) for one in found] if flip else found
 
 
-class Merged(NamedTuple):
+def merge_views(
+    images: Sequence[Sequence[CompactPrediction]], params: TtaParams, *, score_threshold: float, max_detections: int
+) -> list[CompactPrediction]:
+    """The detections of each image from those of its views.
+
+    Args:
+        images: Of each image, the detections of `params.views`.
+        params: How they are merged.
+        score_threshold: Merged scores must be above it.
+        max_detections: Most detections per image.
+    """
+    found = [_join(views) for views in images]
+    merged = _merge(found, params) if found else []
+    return [
+        _select(*pair, score_threshold=score_threshold, max_detections=max_detections)
+        for pair in zip(found, merged, strict=True)
+    ]
+
+
+class _Merged(NamedTuple):
     """Merged detections of an image, at the places of those that they come from."""
 
     boxes: Float[Tensor, "boxes 4"]
@@ -110,7 +127,7 @@ class Merged(NamedTuple):
     """Whose masks (columns) make the mask of each (row)."""
 
 
-def merge_views(found: Sequence[CompactPrediction], params: TtaParams) -> list[Merged]:
+def _merge(found: Sequence[CompactPrediction], params: TtaParams) -> list[_Merged]:
     """Merge boxes and scores of all views of each image, on the CPU: hundreds of small steps, one after another."""
     boxes, scores, labels = (
         pad_sequence([one[key].cpu() for one in found], batch_first=True) for key in ("boxes", "scores", "labels")
@@ -128,11 +145,11 @@ def merge_views(found: Sequence[CompactPrediction], params: TtaParams) -> list[M
         same = (box_iou(boxes, boxes) > params.iou_threshold) & (labels[:, :, None] == labels[:, None])
         same |= torch.eye(boxes.shape[1], dtype=torch.bool)
     counts = [len(one["scores"]) for one in found]
-    return [Merged(boxes[i, :n], scores[i, :n], same[i, :n, :n]) for i, n in enumerate(counts)]
+    return [_Merged(boxes[i, :n], scores[i, :n], same[i, :n, :n]) for i, n in enumerate(counts)]
 
 
 def _select(
-    found: CompactPrediction, merged: Merged, *, score_threshold: float, max_detections: int
+    found: CompactPrediction, merged: _Merged, *, score_threshold: float, max_detections: int
 ) -> CompactPrediction:
     """The best merged detections above the threshold, each with its mask."""
     ranked, order = merged.scores.sort(descending=True, stable=True)

@@ -15,6 +15,7 @@ import lightning as L
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from cutler_pl.errors import TooManyFailuresError
+from cutler_pl.maskcut.feature_cache import log_use
 from cutler_pl.maskcut.predictor import MaskPredictor
 from cutler_pl.pseudo_masks.dataset import MaskCutDataModule, MaskCutDataset
 from cutler_pl.pseudo_masks.merge import MergeReport
@@ -75,6 +76,7 @@ def generate(
                 "cut": generator.constants(),
                 "crf": asdict(predictor.backend.params),
                 "annotation": options.annotation.constants(),
+                **({} if predictor.confidence is None else {"confidence": asdict(predictor.confidence)}),
             }
             folder.begin({**options.settings, **constants}, names)
             observer.on_start()
@@ -96,6 +98,7 @@ def generate(
                     trainer.predict(module, datamodule=data, return_predictions=False)
             finally:
                 module.close()
+            log_use(predictor.extractors.values())
         barrier()
         if not is_first:
             return None
@@ -104,13 +107,14 @@ def generate(
     if options.shard.count > 1:
         report = folder.merge_if_last(names)
     failures, seen = (report.failed, len(names)) if report else (module.failures, to_do)
-    _check_failures(failures, seen, options.max_failure_rate, root=Path(root), listed_in=folder.failures)
+    check_failures(failures, seen, options.max_failure_rate, root=Path(root), listed_in=folder.failures)
     return report
 
 
-def _check_failures(
+def check_failures(
     failures: Mapping[str, str], seen: int, max_failure_rate: float, *, root: Path, listed_in: Path
 ) -> None:
+    """Raise `TooManyFailuresError` where a larger share of the images failed than is accepted."""
     if not seen or len(failures) / seen <= max_failure_rate:
         return
     name, reason = next(iter(failures.items()))

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 from PIL import Image
 
+from cutler_pl.coco.confidence import CERTAIN
 from cutler_pl.errors import ImageReadError
 from cutler_pl.images import read_image_size
 from cutler_pl.maskcut.predictor import ImageMasks
@@ -44,6 +45,9 @@ def draw_steps(image: UInt8[np.ndarray, "_ _ 3"], found: ImageMasks) -> UInt8[np
     small = np.array(Image.fromarray(image).resize(size_wh, Image.Resampling.LANCZOS))
     panels = {"image": small}
     panels |= {title: draw_heatmap(small, grid) for title, grid in found.maps.items()}
+    if found.confidence is not None and (is_kept := found.refined.flatten(1).any(1)).any():
+        lowest = found.confidence[is_kept].amin(0) / CERTAIN
+        panels["confidence"] = draw_heatmap(small, lowest, center=1.0, reach=1.0)
     panels["before the CRF"] = draw_overlay(small, list(found.coarse.numpy()))
     panels["after the CRF"] = draw_overlay(small, list(found.refined.numpy()))
     return side_by_side(list(panels.values()), list(panels))
@@ -73,8 +77,9 @@ def write_maskcut_page(output: Path, names: Sequence[str], report: MergeReport) 
             "Images",
             text=(
                 f"{len(rows)} of {report.images} images. Left to right: the image, the second smallest generalised "
-                "eigenvector of each round (warm is the object's side), masks before and after the CRF. `overlays/` "
-                "has the masks alone, larger.",
+                "eigenvector of each round (warm is the object's side), masks before and after the CRF. With "
+                "`confidence=perturbed_cuts`, the confidence of the masks comes before them: the bluer a patch, the "
+                "fewer cuts agree about it. `overlays/` has the masks alone, larger.",
             ),
             blocks=rows,
         ),

@@ -17,6 +17,7 @@ def draw_heatmap(
     values: Num[np.ndarray, "h w"] | Num[Tensor, "h w"],
     *,
     center: float | Literal["mean"] = "mean",
+    reach: float | None = None,
     opacity: float = 0.65,
 ) -> UInt8[np.ndarray, "height width 3"]:
     """Draw a map over a grayscale copy of an image: blue below the center, red above, non-finite values black.
@@ -25,12 +26,14 @@ def draw_heatmap(
         image: Pixels 0..255.
         values: The map, stretched over the image.
         center: Neutral value: a number, or the mean of `values`, where MaskCut splits an eigenvector.
+        reach: Distance from the center of the strongest color; None: the largest there is.
         opacity: Weight of the map, 0..1.
     """
     grid = to_numpy(values).astype(np.float32)
     known = grid[np.isfinite(grid)].astype(np.float64)
     middle = float(known.mean() if known.size else 0.0) if center == "mean" else center
-    reach = float(np.abs(known - middle).max(initial=0.0))
+    if reach is None:
+        reach = float(np.abs(known - middle).max(initial=0.0))
 
     pixels = to_image_array(image)
     planes = torch.from_numpy(grid)[None, None]

@@ -25,6 +25,7 @@ from cutler_pl.coco.confidence import (
 from cutler_pl.coco.index import open_index
 from cutler_pl.errors import AnnotationError
 from cutler_pl.self_training import merge_annotations
+from cutler_pl.self_training.merge_files import merge_files
 
 from .coco_records import annotation, coco, detection
 from .small_coco import write
@@ -129,8 +130,12 @@ def test_refuse_bad_maps(tmp_path: Path, sentence: str) -> None:
         assert sentence in message
 
 
-def test_self_training_keeps_maps() -> None:
-    """Of annotations that stay; detections have none."""
+def test_self_training_keeps_maps(tmp_path: Path) -> None:
+    """Of annotations that stay, in memory and in files; detections have none."""
     marked = annotation(1, confidence_map=encode(ConfidenceMap(VALUES, BOX)))
-    merged = merge_annotations(coco(marked), [detection(2)], 0.2)["annotations"]
-    assert [one.get("confidence_map") for one in merged] == [marked["confidence_map"], None]
+    previous, found, output = (tmp_path / f"{name}.json" for name in ("previous", "found", "next"))
+    write(previous, coco(marked))
+    found.write_text(json.dumps([detection(2)]))
+    merge_files(previous, found, output, 0.2)
+    for merged in (merge_annotations(coco(marked), [detection(2)], 0.2), json.loads(output.read_text())):
+        assert [one.get("confidence_map") for one in merged["annotations"]] == [marked["confidence_map"], None]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+import small_models
 import torch
 
 from cutler_pl.models import build_detector
@@ -17,15 +18,8 @@ ROOT = Path(__file__).resolve().parents[2]
 LATIN_1 = os.fsdecode(b"gr\xf6\xdfe.png")
 """A file name in Latin-1 bytes, which are not UTF-8."""
 
-SMALL = {
-    "backbone": "timm/test_resnet",
-    "fpn_channels": 16,
-    "box_head_dim": 32,
-    "mask_head_channels": 8,
-    "mask_head_convs": 1,
+SMALL = small_models.SMALL | {
     "anchor_sizes": [8, 16, 32, 64, 128],
-    "rpn_pre_nms_test": 50,
-    "rpn_post_nms_test": 40,
     "max_detections": 5,
     "min_size_test": 64,
     "max_size_test": 96,

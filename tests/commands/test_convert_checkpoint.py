@@ -1,6 +1,3 @@
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,6 +13,8 @@ from cutler_pl.models import build_detector, load_detector
 from cutler_pl.models.checkpoint import detector_config
 from cutler_pl.weights.files import read_state
 from cutler_pl.weights.load import to_detectron2
+
+from .conftest import Command, sentence
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = {"backbone": "resnet18", "fpn_channels": 8, "box_head_dim": 8, "mask_head_channels": 8}
@@ -55,19 +54,13 @@ def test_backbone_alone_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "a.pth").exists()
 
 
-def test_refuse_checkpoint_of_another_model(tmp_path: Path) -> None:
+def test_refuse_checkpoint_of_another_model(command: Command, tmp_path: Path) -> None:
     """The command prints one sentence and exits with 1."""
     torch.save({"encoder.weight": torch.zeros(2)}, tmp_path / "other.pth")
-    command = [sys.executable, ROOT / "scripts/convert_checkpoint.py"]
-    command += [f"source={tmp_path / 'other.pth'}", f"output={tmp_path / 'out.pth'}"]
-    done = subprocess.run(
-        command, capture_output=True, text=True, cwd=tmp_path, env={**os.environ, "OMP_NUM_THREADS": "1"}
-    )
-    assert done.returncode == 1
-    sentence = done.stderr.splitlines()[-1]
-    assert sentence.startswith(f"error: {tmp_path / 'other.pth'}: holds no detector with box and mask heads")
-    assert "Traceback" not in done.stderr
-    assert [path.name for path in tmp_path.iterdir()] == ["other.pth"]
+    words = (f"source={tmp_path / 'other.pth'}", f"output={tmp_path / 'out.pth'}")
+    line = sentence(command("scripts/convert_checkpoint.py", *words))
+    assert line.startswith(f"error: {tmp_path / 'other.pth'}: holds no detector with box and mask heads")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cwd", "other.pth"]
 
 
 def test_description_travels_with_the_weights(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,12 @@ def given(name: str) -> list[str]:
     return needed
 
 
+@cache
+def experiment(name: str) -> DictConfig:
+    """An experiment as it is, for tests that only read it."""
+    return compose("train", overrides=["paths.output_dir=/no folder", f"experiment={name}", *given(name)])
+
+
 @pytest.mark.parametrize("name", FILES)
 def test_head_says_what_the_experiment_is(name: str) -> None:
     text = (CONF / "experiment" / f"{name}.yaml").read_text()
@@ -74,8 +81,8 @@ def test_experiment_only_selects_options(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
-def test_parts_of_the_experiment_can_be_built(name: str, tmp_path: Path) -> None:
-    cfg = composed(f"experiment={name}", *given(name), tmp_path=tmp_path)
+def test_parts_of_the_experiment_can_be_built(name: str) -> None:
+    cfg = experiment(name)
     datamodule = instantiate(cfg.data.datamodule)
     assert datamodule.loader.batch_size == BATCH_SIZES.get(name, 16)
     with torch.device("meta"):
@@ -133,8 +140,8 @@ LABELED = [*SEMI, *MOCO, "few_shot"]
 
 
 @pytest.mark.parametrize("name", [name for name in EXPERIMENTS if name not in BATCH_SIZES])
-def test_recipe_page_is_what_the_experiment_composes(name: str, tmp_path: Path) -> None:
-    cfg = composed(f"experiment={name}", *given(name), tmp_path=tmp_path)
+def test_recipe_page_is_what_the_experiment_composes(name: str) -> None:
+    cfg = experiment(name)
     solver, schedule, detector, copy_paste = cfg.optimizer, cfg.scheduler, cfg.model.detector, cfg.augment.copy_paste
     assert {
         "lr": solver.lr,
@@ -171,8 +178,8 @@ def test_missing_imagenet_is_named_first(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", LABELED)
-def test_start_weights_and_images_with_labels(name: str, tmp_path: Path) -> None:
-    cfg = composed(f"experiment={name}", *given(name), tmp_path=tmp_path)
+def test_start_weights_and_images_with_labels(name: str) -> None:
+    cfg = experiment(name)
     start = ("scratch", False) if name in MOCO else ("cutler_cascade_final.pth", True)
     assert (cfg.model.init, cfg.model.reset_head) == start
     assert not cfg.data.class_agnostic
@@ -252,9 +259,9 @@ def test_experiment_names_and_seeds_count(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in EXPERIMENTS if name.startswith(("cutler_", "self_train", "semi"))])
-def test_precise_statistics_of_all_recipes_take_200_batches(name: str, tmp_path: Path) -> None:
+def test_precise_statistics_of_all_recipes_take_200_batches(name: str) -> None:
     """At every interval and at the end: none is so short that fewer would be measured."""
-    cfg = composed(f"experiment={name}", *given(name), tmp_path=tmp_path)
+    cfg = experiment(name)
     callback, steps = instantiate(cfg.callbacks.precise_bn), cfg.trainer.max_steps
     assert callback.max_share == 0.1
     every = callback.every_n_steps

@@ -13,6 +13,7 @@ from typing import Any
 import onnx
 import onnxruntime
 import pytest
+import small_models
 import torch
 import torch.nn.functional as F
 from hydra import compose, initialize_config_dir
@@ -27,17 +28,10 @@ from cutler_pl.models.export import OUTPUTS, compare_onnx
 from cutler_pl.weights.files import write_state
 
 ROOT = Path(__file__).resolve().parents[2]
-SMALL = {
-    "backbone": "timm/test_resnet",
-    "fpn_channels": 16,
-    "box_head_dim": 32,
-    "mask_head_channels": 8,
-    "mask_head_convs": 1,
+SMALL = small_models.SMALL | {
     "anchor_sizes": [8, 16, 32, 64, 128],
     "stage_ious": [0.5, 0.6],
     "stage_box_weights": [[10, 10, 5, 5], [20, 20, 10, 10]],
-    "rpn_pre_nms_test": 50,
-    "rpn_post_nms_test": 40,
     "max_detections": 10,
     "score_threshold": 0.4,
     "min_size_test": 64,

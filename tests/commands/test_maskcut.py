@@ -1,11 +1,9 @@
 import json
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import forked
 import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
@@ -13,6 +11,8 @@ from omegaconf import DictConfig
 from PIL import Image
 
 from cutler_pl.coco import rle
+from cutler_pl.coco.confidence import decode
+from cutler_pl.coco.index import open_index
 from cutler_pl.coco.io import load_coco
 from cutler_pl.commands import maskcut, merge_shards
 from cutler_pl.errors import AnnotationError, ConfigError, DatasetNotFoundError
@@ -131,6 +131,59 @@ def test_generator_writes_scores_and_provenance(images: Path, tmp_path: Path, ge
     assert json.loads((tmp_path / "out/shards/parameters.json").read_text())["generator"] == generator
 
 
+def test_cached_features_give_the_same_masks(images: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "cutler_pl")
+    sides = {"maskcut__fixed_size": 48, "crf__backend": "none", "generator": "votecut", "batch_size": 2}
+    settings = {**sides, "maskcut__features__cache": tmp_path / "cache"}
+    first, second = (maskcut.run(maskcut_config(images, tmp_path / name, **settings)) for name in ("a", "b"))
+    assert first.read_bytes() == second.read_bytes()
+    assert len(list((tmp_path / "cache").glob("patch_descriptors_*/??/*.npy"))) == 3 * 3
+    assert caplog.text.count("features of 0 images read, of 3 computed") == 3
+    assert caplog.text.count("features of 3 images read, of 0 computed") == 3
+    moved = {**sides, "maskcut__features__cache": tmp_path / "other"}
+    maskcut.run(maskcut_config(images, tmp_path / "a", **moved))
+    with pytest.raises(ConfigError, match="feature_precision=float16 where None is asked for now"):
+        maskcut.run(maskcut_config(images, tmp_path / "a", **sides))
+
+
+def test_refuse_cache_of_one_backbone(images: Path, tmp_path: Path) -> None:
+    several = {"maskcut__backbones": f"[{{name: patch_descriptors, cache: {tmp_path.name}}}]", "generator": "votecut"}
+    with pytest.raises(ConfigError, match=r"share a cache; give maskcut\.features\.cache=<folder>"):
+        maskcut.run(maskcut_config(images, tmp_path / "out", **several))
+
+
+def test_refuse_cache_of_features_without_weights(images: Path, tmp_path: Path) -> None:
+    """Of the user's own: nothing tells when they are others."""
+    cfg = maskcut_config(images, tmp_path / "out", maskcut__features__cache=tmp_path / "cache")
+    cfg.maskcut.features._target_ = "types.SimpleNamespace"
+    with pytest.raises(ConfigError, match=r"features\.cache: types\.SimpleNamespace is no module of weights"):
+        maskcut.run(cfg)
+
+
+@pytest.mark.parametrize("generator", ["maskcut", "uniap"])
+def test_confidence_of_perturbed_cuts(images: Path, tmp_path: Path, generator: str) -> None:
+    """Masks have maps that the index reads, inside the image; the masks are those of a run without."""
+    sides = {"maskcut__fixed_size": 64, "crf__backend": "none", "generator": generator}
+    plain = load_coco(maskcut.run(maskcut_config(images, tmp_path / "plain", **sides))).coco
+    more = {"confidence": "perturbed_cuts", "confidence__shifts": "[-0.3,0.2]", "overlays": "true"}
+    path = maskcut.run(maskcut_config(images, tmp_path / "out", **sides, **more))
+    annotations = load_coco(path).coco["annotations"]
+    found = [annotation.pop("confidence_map", None) for annotation in annotations]
+    assert annotations == plain["annotations"]
+    maps = [decode(one) for one in found if one is not None]
+    assert maps
+    for values, (x, y, width, height) in maps:
+        assert {*values.flatten().tolist()} <= {85, 170, 255}  # of three cuts
+        assert min(x, y) >= 0
+        assert x + width <= 64
+        assert y + height <= 48
+    index = open_index(path)
+    assert sum(len(index.objects(i).confidences) for i in range(len(index))) == len(maps)
+    constants = json.loads((tmp_path / "out/shards/parameters.json").read_text())
+    assert constants["confidence"] == {"shifts": [-0.3, 0.2], "noise": 0.1, "seed": 0}
+    assert "confidence" not in json.loads((tmp_path / "plain/shards/parameters.json").read_text())
+
+
 def test_refuse_backbones_of_other_generators(images: Path, tmp_path: Path) -> None:
     several = {"maskcut__backbones": "[patch_descriptors,dino_vits8]", "generator": "promerge"}
     with pytest.raises(ConfigError, match="generator=promerge takes one backbone"):
@@ -198,17 +251,10 @@ def test_two_processes_equal_one(
     write_image(f"{images.name}/four.jpg", (48, 64), seed=4)
     one, two = tmp_path / "one", tmp_path / "two"
     maskcut.run(maskcut_config(images, one))
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    command += [str(CONFIG_DIR.parent / "scripts" / "maskcut.py"), f"input='{images}'", f"output='{two}'"]
-    command += [
-        "maskcut=patch_descriptors",
-        "maskcut.fixed_size=64",
-        f"batch_size={batch_size}",
-        "num_workers=0",
-        "trainer=ddp_cpu",
-    ]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, env=environment)
-    assert done.returncode == 0, done.stderr[-4000:]
+    words = (
+        f"input='{images}'", f"output='{two}'", "maskcut=patch_descriptors", "maskcut.fixed_size=64",
+        f"batch_size={batch_size}", "num_workers=0", "trainer=ddp_cpu",
+    )  # fmt: skip
+    forked.run_ranks(2, CONFIG_DIR.parent / "scripts" / "maskcut.py", *words, folder=tmp_path)
     assert len(list((two / "shards").glob("*-rank-*.jsonl"))) == 4 // batch_size
     assert (two / "annotations.json").read_bytes() == (one / "annotations.json").read_bytes()

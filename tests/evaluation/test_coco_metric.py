@@ -1,11 +1,10 @@
 """COCO metrics over ranks: two processes that share the images give the numbers of one."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
+import forked
 import numpy as np
 import pytest
 
@@ -69,11 +68,7 @@ def test_two_ranks_give_the_metrics_of_one(scene: tuple[Any, Any], tmp_path: Pat
     """The padding of a sampler shows image 1 to both ranks; a rank without any image takes part."""
     truth, found = scene
     (tmp_path / "scene.json").write_text(json.dumps([truth, list(found.items()), shares]))
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    run = subprocess.run(
-        [*command, str(WORKER), str(tmp_path)], capture_output=True, text=True, timeout=300, check=False
-    )
-    assert run.returncode == 0, run.stderr[-4000:]
+    forked.run_ranks(2, WORKER, str(tmp_path), folder=tmp_path)
     whole = CocoMetric(truth)
     whole.update(found)
     expected = [whole.compute(), whole.results]

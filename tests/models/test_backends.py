@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import small_models
 import torch
 from torch import nn
 
@@ -23,14 +24,7 @@ from cutler_pl.models.backends.winograd import WinogradBackend
 from cutler_pl.ops.winograd import WinogradConv2d
 
 CPU = torch.device("cpu")
-SMALL = {
-    "backbone": "timm/test_resnet",
-    "fpn_channels": 16,
-    "box_head_dim": 32,
-    "mask_head_channels": 8,
-    "mask_head_convs": 1,
-    "rpn_pre_nms_test": 50,
-    "rpn_post_nms_test": 40,
+SMALL = small_models.SMALL | {
     "max_detections": 10,
     "min_size_test": 64,
     "max_size_test": 128,

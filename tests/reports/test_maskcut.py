@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,10 @@ def test_steps_show_every_round() -> None:
     height, width, _ = draw_steps(IMAGE, found).shape
     assert 256 < height < 320
     assert width > 6 * 384
+    confident = replace(found, confidence=torch.full((3, 4, 4), 51, dtype=torch.uint8))
+    assert draw_steps(IMAGE, confident).shape[1] == width  # of masks that are kept alone
+    found.refined[1] = True
+    assert draw_steps(IMAGE, confident).shape[1] > width + 384
 
 
 def test_page_links_figures_and_escapes_names(tmp_path: Path) -> None:

@@ -1,37 +1,34 @@
 """What the other processes of a run do when one has ended: end within seconds, by one sentence."""
 
-import subprocess
-import sys
 import time
-from contextlib import ExitStack
 from pathlib import Path
 
+import forked
 import pytest
 
 from cutler_pl.runtime import signals
 from cutler_pl.runtime.rank_monitor import GOES_ON, LOST
 
 RANK = Path(__file__).with_name("monitored_rank.py")
+CONNECTED = "connected"
 
 
-def end(tmp_path: Path, *, ranks: int, ending: int, how: str) -> tuple[list[int], list[str], float]:
+def end(tmp_path: Path, *, ranks: int, ending: int, how: str) -> tuple[list[int | None], list[str], float]:
     """Exit statuses, lines on standard error of all ranks, and seconds from the ending to the last one's end."""
+    log = tmp_path / "log"
     arguments = [str(ranks), str(tmp_path / "store"), str(ending), how]
-    with (tmp_path / "stderr").open("w+") as error, ExitStack() as stack:
-        processes = []
-        for rank in range(ranks):
-            command = [sys.executable, str(RANK), str(rank), *arguments]
-            process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=error, text=True)
-            processes.append(stack.enter_context(process))
-            stack.callback(process.kill)
-        connected = [process.stdout is not None and process.stdout.readline() for process in processes]
-        start = time.monotonic()
-        statuses = [process.wait(timeout=30) for process in processes]
-        seconds = time.monotonic() - start
-        error.seek(0)
-        lines = error.read().splitlines()
-    assert connected == ["connected\n"] * ranks, lines
-    return statuses, lines, seconds
+    processes = [forked.start(RANK, str(rank), *arguments, log=log) for rank in range(ranks)]
+    lines: list[str] = []
+    deadline = time.monotonic() + 240
+    while lines.count(CONNECTED) < ranks and time.monotonic() < deadline:
+        time.sleep(0.01)
+        lines = log.read_text().splitlines() if log.exists() else []
+    start = time.monotonic()
+    statuses = forked.wait(processes, seconds=30)
+    seconds = time.monotonic() - start
+    lines = log.read_text().splitlines()
+    assert lines.count(CONNECTED) == ranks, lines
+    return statuses, [line for line in lines if line != CONNECTED], seconds
 
 
 @pytest.mark.parametrize(

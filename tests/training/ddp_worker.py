@@ -1,6 +1,6 @@
 """One of the processes of `test_ddp.py`: trains, validates and predicts, and writes down what it has seen.
 
-Usage, by torchrun: `ddp_worker.py <output folder> <ground truth>`.
+Usage, one per rank, by `forked.run_ranks`: `ddp_worker.py <output folder> <ground truth>`.
 """
 
 import json

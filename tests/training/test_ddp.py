@@ -1,13 +1,11 @@
 """Two processes on the CPU: what has to be agreed between ranks."""
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import forked
 import pytest
 import torch
 
@@ -26,16 +24,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ground_truth.write_text(
         json.dumps({"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "fg"}]})
     )
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    finished = subprocess.run(
-        [*command, str(WORKER), str(output), str(ground_truth)],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
-    assert finished.returncode == 0, finished.stderr[-4000:]
+    forked.run_ranks(2, WORKER, str(output), str(ground_truth), folder=output)
     return output
 
 

@@ -19,6 +19,12 @@ def test_neutral_center_blue_below_red_above() -> None:
     assert np.array_equal(drawn[5, 25], table[-1])
 
 
+def test_reach_makes_maps_comparable() -> None:
+    """A small distance from the center is pale, though it is the largest there is."""
+    drawn = draw_heatmap(_image(4, 4), np.array([[0.5, 1.0]]), center=1.0, reach=1.0, opacity=1.0)
+    assert np.array_equal(drawn[0, 0], diverging_table()[64])
+
+
 def test_center_on_mean() -> None:
     values = np.array([[1.0, 1.0, 1.0, 5.0]])
     drawn = draw_heatmap(_image(4, 4), values, opacity=1.0).astype(int)
