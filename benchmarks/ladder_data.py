@@ -10,7 +10,9 @@ from cutler_pl.datasets.scenes import SceneParams, write_scenes
 
 NUM_TEST, NUM_TRAIN = 80, 320
 SCENE_SEED = 7000
-"""The first seed of the ladder's scenes: options were tuned on 5000, scores calibrated on 1000."""
+"""The first seed of the ladder's scenes."""
+TUNING_SEED, NUM_TUNING = 5000, 40
+"""Of the scenes on which the options of all generators were tuned, and scores are calibrated."""
 
 SCENES = {
     "easy": SceneParams(max_objects=2, min_radius=0.15, max_radius=0.3, min_visible=0.9),
@@ -19,7 +21,7 @@ SCENES = {
 }
 LARGE = SceneParams(height=480, width=480)
 """The look of the scenes of 60×60 cells of 8 pixels."""
-NUM_LARGE = 24
+NUM_LARGE = 12
 _SHIFT = {"easy": 200, "middle": 0, "hard": 400, "large": 600}  # no two of them share a scene
 
 
@@ -50,6 +52,11 @@ def test_scenes(folder: Path, data: str, seed: int) -> Data:
 def large_scenes(folder: Path, seed: int) -> Data:
     """Large scenes, to measure speed on."""
     return _scenes(folder / f"large_{seed}", LARGE, NUM_LARGE, test_seed("large", seed))
+
+
+def tuning_scenes(folder: Path) -> Data:
+    """Scenes that no table uses."""
+    return _scenes(folder / "tuning", SCENES["middle"], NUM_TUNING, TUNING_SEED)
 
 
 def train_scenes(folder: Path, seed: int) -> Data:

@@ -9,12 +9,14 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from hydra import compose
+from ladder_calibration import score_map
 from ladder_cells import Cell, Result
 from ladder_data import NUM_TEST, NUM_TRAIN, Data, test_scenes, test_seed, train_scenes, train_seed
 from ladder_masks import constants_of
@@ -23,6 +25,7 @@ from ladder_rows import Arm
 
 from cutler_pl.commands import evaluate, maskcut, recipe, self_train, train
 from cutler_pl.commands.result_cache import read_cached, write_cached
+from cutler_pl.runtime.files import write_json
 
 STEPS, STEPS_ROUND, THRESHOLD = 260, 100, 0.7
 """As in `conf/recipe/quickstart.yaml`: steps of the training and of a self-training round, and its least score."""
@@ -61,6 +64,7 @@ def detector_cells(seed: int, *, arms: Mapping[str, Arm], work: Path) -> Iterato
             "scenes": [NUM_TRAIN, train_seed(seed), NUM_TEST, test_seed("middle", seed)],
             "steps": [STEPS, STEPS_ROUND, THRESHOLD],
             "masks": constants_of(arm.masks),
+            **({"calibrated": True} if arm.calibrated else {}),
             "training": arm.training,
             "round": arm.round,
             "continued": arm.continued,
@@ -71,6 +75,8 @@ def detector_cells(seed: int, *, arms: Mapping[str, Arm], work: Path) -> Iterato
 
 def _measure(arm: Arm, place: Place) -> Result:
     masks = _find_masks(arm, place)
+    if arm.calibrated:
+        masks = _calibrate(arm, place, masks)
     made = [masks, _train(arm, place, masks)]
     if arm.round is not None:
         made += _self_train(arm, place, masks, made[-1])
@@ -90,12 +96,27 @@ def _find_masks(arm: Arm, place: Place) -> Made:
     return _made(place, "masks", {"masks": constants_of(arm.masks)}, find)
 
 
+def _calibrate(arm: Arm, place: Place, masks: Made) -> Made:
+    """The same masks, with scores that are shares of right masks; the seconds are those of the masks."""
+    pairs = score_map(arm.masks, place.work)
+
+    def write(folder: Path) -> None:
+        coco = json.loads((masks.folder / "annotations.json").read_text(encoding="utf-8"))
+        points, values = zip(*pairs, strict=True)
+        for one in coco["annotations"]:
+            one["score"] = round(float(np.interp(one["score"], points, values)), 4)
+        write_json(folder / "annotations.json", coco)
+
+    return replace(_made(place, "calibrated", {"masks": masks.folder.name, "map": pairs}, write), seconds=masks.seconds)
+
+
 def _train(arm: Arm, place: Place, masks: Made) -> Made:
     def run(folder: Path) -> None:
         fixed = _training(place, masks, folder) | {"experiment": "quickstart", "trainer.max_steps": STEPS}
         train.run(compose("train", overrides=[*_overrides(fixed), *arm.training]))
 
-    return _made(place, "training", {"masks": constants_of(arm.masks), "training": arm.training, "steps": STEPS}, run)
+    settings = {"masks": constants_of(arm.masks), "training": arm.training, "steps": STEPS}
+    return _made(place, "training", settings | ({"calibrated": masks.folder.name} if arm.calibrated else {}), run)
 
 
 def _self_train(arm: Arm, place: Place, masks: Made, first: Made) -> list[Made]:

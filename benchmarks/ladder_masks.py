@@ -79,20 +79,10 @@ def measure_masks(cfg: DictConfig, data: Data) -> Result:
     """AP, AP50, AR100 of boxes and masks, and the CPU seconds per image of each part."""
     coco = json.loads(data.annotations.read_text(encoding="utf-8"))
     predictor = build_predictor(cfg)
-    params = instantiate(cfg.annotation)
     side = cfg.maskcut.fixed_size
     predictor.predict(["warm-up"], torch.zeros(1, 3, side, side, dtype=torch.uint8))  # kernels are compiled
     watch = Stopwatch(predictor)
-    found: list[dict[str, Any]] = []
-    for record in coco["images"]:
-        image = read_image(data.images / record["file_name"])
-        square = resize_to_square(image, side)[None]
-        start = time.process_time()
-        (masks,) = predictor.predict([record["file_name"]], square)
-        watch.total += time.process_time() - start
-        assert masks is not None
-        encoded, _ = encode_masks(masks, image.shape[:2], params=params)
-        found += [{**one, "image_id": record["id"], "category_id": 1} for one in encoded]
+    found = [one for record in coco["images"] for one in find_masks(cfg, predictor, data.images, record)]
     metrics = evaluate_coco(coco, found, iou_types=("bbox", "segm") if data.has_masks else ("bbox",))
     count = len(coco["images"])
     return {
@@ -102,12 +92,25 @@ def measure_masks(cfg: DictConfig, data: Data) -> Result:
     }
 
 
+def find_masks(
+    cfg: DictConfig, predictor: MaskPredictor, images: Path, record: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """The masks of an image as COCO results."""
+    image = read_image(images / record["file_name"])
+    square = resize_to_square(image, cfg.maskcut.fixed_size)[None]
+    (masks,) = predictor.predict([record["file_name"]], square)
+    assert masks is not None
+    encoded, _ = encode_masks(masks, image.shape[:2], params=instantiate(cfg.annotation))
+    return [{**one, "image_id": record["id"], "category_id": 1} for one in encoded]
+
+
 class Stopwatch:
     """CPU seconds that a predictor spends on features, on the generator, and on all of it with the refinement."""
 
     def __init__(self, predictor: MaskPredictor) -> None:
         self.features = self.cut = self.total = 0.0
         extractors, propose = predictor.extractors, predictor.generator.propose
+        predictor.predict = self._timed(predictor.predict, "total")  # type: ignore[method-assign]
         predictor.extractors = {name: self._timed(extractor, "features") for name, extractor in extractors.items()}
         predictor.generator = _Timed(predictor.generator, self._timed(propose, "cut"))  # type: ignore[assignment]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from ladder_cells import Measured
 
-MAX_SEEDS = 8
+MIN_SEEDS, MAX_SEEDS = 3, 8
 UNDECIDED = "not decided"
 KINDS = ("bbox", "segm")
 METRICS = ("AP", "AP50", "AR100")
@@ -43,8 +43,12 @@ class Difference:
         return statistics.stdev(self.values) / math.sqrt(count) if count > 1 else math.inf
 
     def verdict(self, claim: float) -> str:
-        """What the seeds say about a claimed gain: nothing, unless the standard error is below half of it."""
-        if self.error >= claim / 2:
+        """What the seeds say about a gain of so much.
+
+        Nothing below `MIN_SEEDS`, or where the standard error is not below half of the gain, or of the mean difference
+        where that is larger.
+        """
+        if len(self.values) < MIN_SEEDS or self.error >= max(claim, abs(self.mean)) / 2:
             return UNDECIDED
         if self.mean >= claim:
             return "gains"

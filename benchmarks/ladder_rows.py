@@ -11,6 +11,7 @@ class Arm:
 
     Attributes:
         masks: Settings of `cutler maskcut`.
+        calibrated: The scores of the masks are mapped to shares of right masks, as fitted on other scenes.
         training: Settings of the training over those of `experiment=quickstart`.
         round: Settings of a self-training round on disk; None without one.
         continued: Settings of a training that goes on from the first one's weights, on the same masks; None without.
@@ -18,6 +19,7 @@ class Arm:
     """
 
     masks: tuple[str, ...]
+    calibrated: bool = False
     training: tuple[str, ...] = ()
     round: tuple[str, ...] | None = None
     continued: tuple[str, ...] | None = None
@@ -28,6 +30,13 @@ GENERATORS: dict[str, tuple[str, ...]] = {
     "maskcut": (),
     "maskcut_adaptive": ("maskcut.stop=adaptive",),
     "maskcut_tuned": ("maskcut.tau=0.9", "maskcut.num_masks=5", "maskcut.corner_rule=invariant"),
+    "maskcut_adaptive_tuned": (
+        "maskcut.tau=0.95",
+        "maskcut.num_masks=5",
+        "maskcut.corner_rule=invariant",
+        "maskcut.stop=adaptive",
+        "maskcut.max_ncut_value=0.5",
+    ),
     "votecut": ("generator=votecut",),
     "promerge": ("generator=promerge",),
     "uniap": ("generator=uniap",),
@@ -45,23 +54,47 @@ ON_MIDDLE: dict[str, tuple[str, ...]] = {
 
 SPEED = {row: GENERATORS[row] for row in ("maskcut", "votecut", "promerge", "uniap", "hassod")}
 
-_UNIAP = GENERATORS["uniap"]
+_UNIAP, _PROMERGE = GENERATORS["uniap"], GENERATORS["promerge"]
+_SOFT = ("model/loss=soft_droploss",)
 ARMS: dict[str, Arm] = {
-    **{row: Arm(GENERATORS[row]) for row in ("uniap", "promerge", "maskcut_adaptive")},
-    "uniap_soft_droploss": Arm(_UNIAP, ("model/loss=soft_droploss",)),
-    "uniap_plain": Arm(_UNIAP, ("model/loss=plain",)),
-    "uniap_soft": Arm(_UNIAP, ("model/loss=soft",)),
-    **{row: Arm(GENERATORS[row]) for row in ("hassod", "maskcut_tuned", "votecut", "maskcut")},
-    "uniap_round": Arm(_UNIAP, round=()),
+    **{row: Arm(GENERATORS[row]) for row in ("uniap", "maskcut_adaptive", "promerge")},
+    "uniap_soft_droploss": Arm(_UNIAP, training=_SOFT),
+    "uniap_soft_droploss_calibrated": Arm(_UNIAP, calibrated=True, training=_SOFT),
+    "promerge_soft_droploss": Arm(_PROMERGE, training=_SOFT),
+    "promerge_soft_droploss_calibrated": Arm(_PROMERGE, calibrated=True, training=_SOFT),
+    "promerge_confidence": Arm(
+        (*_PROMERGE, "confidence=perturbed_cuts"), training=("model/loss=[droploss,confidence]",)
+    ),
+    "promerge_plain": Arm(_PROMERGE, training=("model/loss=plain",)),
+    "promerge_soft": Arm(_PROMERGE, training=("model/loss=soft",)),
+    **{
+        row: Arm(GENERATORS[row]) for row in ("hassod", "maskcut_adaptive_tuned", "votecut", "maskcut", "maskcut_tuned")
+    },
+    "promerge_round": Arm(_PROMERGE, round=()),
+    "promerge_mean_teacher": Arm(_PROMERGE, continued=("experiment=quickstart_self_train_ema",)),
+    "promerge_flip": Arm(_PROMERGE, evaluation=("tta=flip",)),
+    "promerge_flip_scales": Arm(_PROMERGE, evaluation=("tta=flip_scales",)),
 }
 """Detectors, in the order in which they are trained; DropLoss is the quickstart's."""
 
-_OTHERS = ("maskcut", "maskcut_tuned", "votecut", "promerge", "uniap", "hassod")
+_OTHERS = ("maskcut", "maskcut_tuned", "maskcut_adaptive_tuned", "votecut", "promerge", "uniap", "hassod")
 COMPARISONS = (
     *(Comparison(row, "maskcut_adaptive", claim=3.0, table="masks") for row in _OTHERS),
+    *(
+        Comparison(row, "maskcut_adaptive_tuned", claim=3.0, table="masks")
+        for row in ("votecut", "promerge", "uniap", "hassod")
+    ),
     *(Comparison(row, "maskcut_adaptive", claim=3.0) for row in _OTHERS),
+    Comparison("promerge_soft_droploss", "promerge"),
+    Comparison("promerge_soft_droploss_calibrated", "promerge"),
+    Comparison("promerge_confidence", "promerge"),
     Comparison("uniap_soft_droploss", "uniap"),
-    Comparison("uniap_soft", "uniap_plain"),
-    Comparison("uniap_plain", "uniap"),
-    Comparison("uniap_round", "uniap"),
+    Comparison("uniap_soft_droploss_calibrated", "uniap"),
+    Comparison("promerge_plain", "promerge"),
+    Comparison("promerge_soft", "promerge_plain"),
+    Comparison("promerge_round", "promerge"),
+    Comparison("promerge_mean_teacher", "promerge"),
+    Comparison("promerge_mean_teacher", "promerge_round"),
+    Comparison("promerge_flip", "promerge"),
+    Comparison("promerge_flip_scales", "promerge"),
 )

@@ -99,8 +99,9 @@ def test_differences_pair_equal_seeds(cells: ModuleType, report: ModuleType) -> 
         ([1.2, 1.4, 1.3], "gains"),
         ([0.2, 0.4, 0.3], "below the claim"),
         ([-1.2, -1.4, -1.3], "loses"),
+        ([9.0, 3.0, 6.0], "gains"),  # standard error 1.7, below half of the mean
         ([9.0, -1.0, 4.0], "not decided"),  # standard error 2.9
-        ([9.0], "not decided"),
+        ([9.0, 9.1], "not decided"),
     ],
 )
 def test_verdict_needs_small_error(report: ModuleType, values: list[float], verdict: str) -> None:

@@ -43,6 +43,7 @@ class MaskCut:
         crf: Fit the masks to the image's edges by the dense CRF.
         generator: `maskcut`, or an option of `conf/generator/`: `promerge`, `uniap`, `hassod`, or `votecut`, which
             takes several backbones with weights of their own.
+        cache: A folder where the features of each image are kept, in half precision; masks may differ a little.
 
     Raises:
         ConfigError: There is no such option, generator or device, or `params` or `weights` do not go with it.
@@ -58,6 +59,7 @@ class MaskCut:
         params: MaskCutParams | None = None,
         crf: bool = True,
         generator: str = "maskcut",
+        cache: str | Path | None = None,
     ) -> None:
         if not isinstance(params, MaskCutParams | None):
             raise ConfigError(
@@ -75,6 +77,7 @@ class MaskCut:
         if weights is not None:
             option["features"]["weights"] = weights
         settings = [option["features"]] if backbones is None else [features_of(entry) for entry in backbones]
+        settings = [{**one, "cache": cache} for one in settings]
         extractors = build_extractors(settings, fixed_size=option["fixed_size"], device=self.device)
         known = {field.name for field in fields(MaskCutParams)}
         params = params or MaskCutParams(**{key: value for key, value in option.items() if key in known})

@@ -58,6 +58,8 @@ def features_of(backbone: str | Mapping[str, Any]) -> dict[str, Any]:
     given = {"name": backbone} if isinstance(backbone, str) else dict(backbone)
     if "name" not in given:
         raise ConfigError("maskcut.backbones: an entry has no name; write {name: dino_vits8, weights: <file>}")
+    if "cache" in given:
+        raise ConfigError("maskcut.backbones: all backbones share a cache; give maskcut.features.cache=<folder>")
     features: dict[str, Any] = read_maskcut_option(given["name"])["features"]
     return {**features, **given, "name": features["name"]}
 

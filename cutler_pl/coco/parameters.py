@@ -33,9 +33,9 @@ def record_parameters(folder: str | Path, parameters: Mapping[str, Any]) -> None
     before = read_parameters(folder)
     if before is None:
         write_json(folder / PARAMETERS_NAME, given, indent=2)
-    elif differences := _differences(before, given):
+    elif found := differences(before, given):
         raise ConfigError(
-            f"{folder.parent}: holds results made with {'; '.join(differences)}; choose another output folder, "
+            f"{folder.parent}: holds results made with {'; '.join(found)}; choose another output folder, "
             "repeat the former settings, or remove the folder"
         )
 
@@ -74,9 +74,10 @@ def _with_current_names(value: Any) -> Any:
     return _RENAMED.get(value, value) if isinstance(value, str) else value
 
 
-def _differences(before: Any, now: Any, name: str = "") -> list[str]:
+def differences(before: Any, now: Any, name: str = "") -> list[str]:
+    """Settings of two records that differ, as parts of a sentence; one that is missing counts as null."""
     if isinstance(before, dict) and isinstance(now, dict):
         prefix = f"{name}." if name else ""
         keys = [*before, *(key for key in now if key not in before)]
-        return [d for key in keys for d in _differences(before.get(key), now.get(key), f"{prefix}{key}")]
+        return [d for key in keys for d in differences(before.get(key), now.get(key), f"{prefix}{key}")]
     return [] if before == now else [f"{name}={before} where {now} is asked for now"]

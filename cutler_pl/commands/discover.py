@@ -7,8 +7,8 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from cutler_pl.api.device import choose_device
-from cutler_pl.commands.chosen_features import chosen_features
-from cutler_pl.commands.run_metadata import plain, record_run
+from cutler_pl.commands.chosen_features import chosen_features, recorded_features
+from cutler_pl.commands.run_metadata import record_run
 from cutler_pl.commands.settings import require
 from cutler_pl.discovery import DiscoverOptions, discover, name_clusters, read_names
 from cutler_pl.discovery.grouping import CLASSES_FILE, NAMES_FILE
@@ -42,7 +42,7 @@ def run(cfg: DictConfig) -> Path:
             extractor=extractor,
             fixed_size=cfg.maskcut.fixed_size,
             options=options,
-            settings={"features": plain(cfg.maskcut.features)},
+            settings=recorded_features(cfg),
             overwrite=cfg.overwrite,
         )
         names = None if cfg.names is None else read_names(cfg.names, found.count)

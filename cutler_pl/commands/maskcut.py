@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from cutler_pl.coco import rle
 from cutler_pl.coco.parts import ShardRecord
 from cutler_pl.coco.schema import RLE
-from cutler_pl.commands.chosen_features import chosen_extractors, require_features
+from cutler_pl.commands.chosen_features import chosen_extractors, recorded_features, require_features
 from cutler_pl.commands.instantiate import build_trainer
 from cutler_pl.commands.run_metadata import plain, record_run
 from cutler_pl.commands.tiling import tiling
@@ -81,9 +81,10 @@ def run(cfg: DictConfig) -> Path:
 
 def _features(cfg: DictConfig) -> dict[str, Any]:
     """What the record of the run says of its features."""
+    recorded = recorded_features(cfg)
     if cfg.maskcut.backbones is None:
-        return {"features": plain(cfg.maskcut.features)}
-    return {"features": {"name": "several"}, "backbones": plain(cfg.maskcut)["backbones"]}
+        return recorded
+    return {**recorded, "features": {"name": "several"}, "backbones": plain(cfg.maskcut)["backbones"]}
 
 
 def build_predictor(cfg: DictConfig, extractors: Mapping[str, Extractor] | None = None) -> MaskPredictor:
@@ -105,7 +106,7 @@ def build_predictor(cfg: DictConfig, extractors: Mapping[str, Extractor] | None 
         generator,
         backend=instantiate(cfg.crf),
         keep_features=build_splitter(instantiate(cfg.annotation)).needs_features,
-        confidence=instantiate(cfg.get("confidence")),
+        confidence=instantiate(cfg.confidence) if "_target_" in cfg.get("confidence", {}) else None,
     )
 
 

@@ -45,6 +45,11 @@ _OUTPUT_FILE = PathSetting("output", Kind.OUTPUT_FILE, optional=False)
 _DATASETS = PathSetting("paths.datasets", Kind.OUTPUT_FOLDER, optional=False)
 _RECIPE = (PathSetting("recipe.output", Kind.OUTPUT_FOLDER, optional=False), PathSetting("recipe.images", Kind.FOLDER))
 
+_FEATURES = (
+    PathSetting("maskcut.features.weights", Kind.WEIGHTS),
+    PathSetting("maskcut.features.cache", Kind.OUTPUT_FOLDER),
+)
+
 PATH_SETTINGS: dict[str, tuple[PathSetting, ...]] = {
     "quickstart": _RECIPE,
     "own": (
@@ -54,7 +59,7 @@ PATH_SETTINGS: dict[str, tuple[PathSetting, ...]] = {
         PathSetting("init", Kind.WEIGHTS),
         *_RECIPE,
     ),
-    "maskcut": (_INPUT, _OUTPUT, PathSetting("maskcut.features.weights", Kind.WEIGHTS)),
+    "maskcut": (_INPUT, _OUTPUT, *_FEATURES),
     "merge_shards": (_OUTPUT, PathSetting("sources", Kind.LIST)),
     "quality": (
         PathSetting("annotations", Kind.FILE, optional=False),
@@ -129,7 +134,7 @@ PATH_SETTINGS: dict[str, tuple[PathSetting, ...]] = {
         PathSetting("annotations", Kind.FILE, optional=False),
         PathSetting("images", Kind.FOLDER, optional=False),
         PathSetting("names", Kind.FILE),
-        PathSetting("maskcut.features.weights", Kind.WEIGHTS),
+        *_FEATURES,
         _OUTPUT,
     ),
     "export_labels": (

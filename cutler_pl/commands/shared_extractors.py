@@ -5,10 +5,14 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from cutler_pl.commands.chosen_features import backbone_settings, chosen_features, require_features
+from cutler_pl.commands.chosen_features import (
+    backbone_settings,
+    build_features,
+    chosen_features,
+    require_features,
+)
 from cutler_pl.commands.run_metadata import plain
 from cutler_pl.maskcut.backbones import AtSide, build_extractors
 from cutler_pl.maskcut.features import FeatureExtractor
@@ -54,7 +58,7 @@ class SharedExtractors:
 
     def _build(self, *, device: torch.device, **settings: Any) -> FeatureExtractor:
         settings = {"_target_": _TARGET, **{name: value for name, value in settings.items() if value is not None}}
-        extractor = self._built.get(_key(settings)) or instantiate(settings, device=device)
+        extractor = self._built.get(_key(settings)) or build_features(settings, device=device)
         if settings["_target_"] == _TARGET:  # cells of the usual size may be named or not
             named = {**settings, "patch_size": extractor.patch_size}
             extractor = self._built.setdefault(_key(named), extractor)

@@ -17,6 +17,7 @@ from cutler_pl.commands.settings import require
 from cutler_pl.commands.train_summary import summary
 from cutler_pl.data.sampler import batch_size_per_rank
 from cutler_pl.errors import CheckpointError, ConfigError, CutlerError, TrainingDivergedError
+from cutler_pl.models import Detector
 from cutler_pl.models.checkpoint import detector_config
 from cutler_pl.models.resume import check_resume
 from cutler_pl.runtime import signals
@@ -130,7 +131,7 @@ def _module(cfg: DictConfig, training_set: Any, trainer: L.Trainer, point: Resum
     num_classes = len(training_set.category_ids)
     if point is None:
         _check_init(cfg)
-        model = build_detector_from(cfg.model, num_classes=num_classes)
+        model = _start(cfg, num_classes=num_classes)
     else:
         model = instantiate(cfg.model.detector)(num_classes=num_classes)
     model_config = detector_config(model, category_ids=training_set.category_ids, class_names=training_set.class_names)
@@ -148,6 +149,20 @@ def _module(cfg: DictConfig, training_set: Any, trainer: L.Trainer, point: Resum
         group_size=cfg.data.group_size,
         objective=objective,
     )
+
+
+def _start(cfg: DictConfig, *, num_classes: int) -> Detector:
+    """The model with the start weights, in one sentence where they are not those of a teacher of its architecture."""
+    try:
+        return build_detector_from(cfg.model, num_classes=num_classes)
+    except CheckpointError as error:
+        what, *weights = str(error).splitlines()
+        if cfg.get("teacher") is None or not weights:
+            raise
+        raise CheckpointError(
+            f"{what}: the mean teacher starts as model.init, which is of another architecture; give a checkpoint of "
+            "this one, or choose by model= the one it was trained with"
+        ) from error
 
 
 def _way_on(cfg: DictConfig, folder: CheckpointFolder) -> str:

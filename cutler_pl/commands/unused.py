@@ -121,6 +121,9 @@ _EXPORTED = Unused(
 )
 _REFINEMENT = tuple(f"crf.params.{field.name}" for field in fields(CrfParams) if field.name != "min_iou")
 _CUT = ("maskcut.solver", "maskcut.backbones", *(f"maskcut.{field.name}" for field in fields(MaskCutParams)))
+_ONE_BACKBONE = tuple(
+    f"maskcut.features.{name}" for name in ("name", "weights", "layer", "feature", "pos_embed", "patch_size", "heads")
+)
 _ONE_BY_ONE = (
     "overlays", "tile", "overlap", "batch_size", "num_workers", "threads", "job", "callbacks", "trainer.devices",
     "trainer.num_nodes", "trainer.strategy", "trainer.precision",
@@ -137,15 +140,12 @@ _GENERATOR = (
         "only generator=maskcut cuts with it; the options of others are generator.*",
         is_given("generator._target_"),
     ),
-    Unused(("maskcut.features",), "maskcut.backbones says which features", is_given("maskcut.backbones")),
+    Unused(("maskcut.features.feature",), "features.heads takes all three", is_given("maskcut.features.heads")),
+    Unused(_ONE_BACKBONE, "maskcut.backbones says which features", is_given("maskcut.backbones")),
     Unused(("crf.params",), "crf.backend=guided has its own, crf.guided.*", equals("crf.backend", "guided")),
     Unused(_REFINEMENT, "crf.backend=none refines no mask", equals("crf.backend", "none")),
     Unused(("crf.guided",), "only crf.backend=guided has them", differs("crf.backend", "guided")),
-    Unused(
-        ("annotation.watershed",),
-        "only annotation.split=watershed compares with it",
-        differs("annotation.split", "watershed"),
-    ),
+    Unused(("annotation.watershed",), "only split=watershed reads them", differs("annotation.split", "watershed")),
     Unused(
         ("maskcut.max_ncut_value",),
         "only maskcut.stop=ncut_value and adaptive compare with it",
@@ -232,7 +232,11 @@ UNUSED: dict[str, tuple[Unused, ...]] = {
         Unused(("eval.per_category",), "eval.class_agnostic=true has one category", is_given("eval.class_agnostic")),
     ),
     "demo": _PATHS,
-    "serve": (*_PATHS, Unused(("maskcut.backbones",), "the API cuts with the features of maskcut=")),
+    "serve": (
+        *_PATHS,
+        Unused(("maskcut.backbones",), "the API cuts with the features of maskcut="),
+        Unused(("maskcut.features.cache",), "the API writes nothing"),
+    ),
     "export": (*_PATHS, *_DETECTOR),
     "recipe": (
         _OUTPUT_DIR,

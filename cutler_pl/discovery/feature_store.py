@@ -115,6 +115,7 @@ def _compute(
     side: int,
     options: DiscoverOptions,
 ) -> ObjectFeatures:
+    assert extractor.dim is not None  # `discover` refuses others
     ids: list[int] = []
     values: list[Float32[np.ndarray, "objects dim"]] = [np.zeros((0, extractor.dim), dtype=np.float32)]
     failures: dict[str, str] = {}

@@ -106,6 +106,11 @@ def discover(
         raise ConfigError(
             f"fixed_size={fixed_size} is not a multiple of the patch size {extractor.patch_size} of the features"
         )
+    if extractor.dim is None:
+        raise ConfigError(
+            "maskcut.features.heads=object takes other heads in each image, whose features cannot be compared between "
+            "images; leave it out"
+        )
     _check_free(output, overwrite=overwrite)
     made_from = {
         "annotations": file_digest(annotations),

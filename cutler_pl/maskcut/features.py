@@ -8,6 +8,7 @@ every sampling point a little, which `pos_embed="timm"` does not.
 """
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol, get_args, runtime_checkable
 
 import timm
@@ -21,6 +22,8 @@ from torch import Tensor, nn
 
 from cutler_pl.errors import ConfigError
 from cutler_pl.maskcut.descriptors import PatchDescriptors
+from cutler_pl.maskcut.feature_cache import CachedFeatures
+from cutler_pl.maskcut.heads import ObjectHeads
 from cutler_pl.maskcut.patch_grid import patch_grid
 from cutler_pl.maskcut.released import Backbone, Feature, find_backbone
 from cutler_pl.runtime.logging import get_logger
@@ -30,6 +33,7 @@ from cutler_pl.weights.backbones import WeightSource, find_weights, load_exactly
 log = get_logger(__name__)
 
 PositionEmbedding = Literal["original", "timm"]
+Heads = Literal["object"]
 
 _ATTENTION_PARTS: Mapping[Feature, tuple[int, ...]] = {"query": (0,), "key": (1,), "value": (2,), "kqv": (1, 0, 2)}
 """Thirds of the joint projection, in timm's order of query, key, value."""
@@ -42,7 +46,11 @@ class FeatureExtractor(Protocol):
     """Anything that turns images into one feature vector per patch."""
 
     patch_size: int
-    dim: int
+
+    @property
+    def dim(self) -> int | None:
+        """Length of a feature vector; None where it differs from image to image."""
+        ...
 
     def __call__(self, images: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch dim h w"]:
         """Features of RGB images in [0, 1] whose sides are multiples of the patch size."""
@@ -58,6 +66,8 @@ def build_feature_extractor(
     feature: Feature | None = None,
     pos_embed: PositionEmbedding = "original",
     patch_size: Annotated[int, Integer(1, 256)] | None = None,
+    heads: Heads | None = None,
+    cache: str | Path | None = None,
 ) -> FeatureExtractor:
     """Build a frozen feature extractor by name.
 
@@ -71,6 +81,9 @@ def build_feature_extractor(
             None for the backbone's usual one.
         pos_embed: `original` resamples position embeddings as the authors do, `timm` as timm does.
         patch_size: Side of the cells of `patch_descriptors`, 8 unless given; a vision transformer has its own.
+        heads: `object` takes the queries, keys and values of the heads of all blocks up to `layer` that see objects, in
+            place of `feature` (see `heads`); None for the whole `layer`.
+        cache: A folder for the features of each image, in half precision; see `feature_cache`.
 
     Returns:
         A module with `patch_size` and `dim`, called on float RGB (batch, 3, H, W) in [0, 1] with H and W multiples
@@ -78,12 +91,15 @@ def build_feature_extractor(
 
     Raises:
         CheckpointError: The weights cannot be had, cannot be read, or do not fit.
-        ConfigError: The name is unknown, or an option does not go with it.
+        ConfigError: The name is unknown, an option does not go with it, or the cache is of other weights or settings.
     """
     if name == "patch_descriptors":
         if weights is not None:
             raise ConfigError("maskcut.features.weights is set, but patch_descriptors has no weights; leave it out")
-        return PatchDescriptors(patch_size or 8).to(device)
+        if heads is not None:
+            raise ConfigError(f"maskcut.features.heads={heads}: patch_descriptors has no attention heads; leave it out")
+        descriptors = PatchDescriptors(patch_size or 8).to(device)
+        return _cached(descriptors, cache, {"name": f"{name}_{descriptors.patch_size}"})
     if patch_size is not None:
         raise ConfigError(f"maskcut.features.patch_size={patch_size}: {name} has patches of its own; leave it out")
     backbone = find_backbone(name)
@@ -93,6 +109,10 @@ def build_feature_extractor(
     if pos_embed not in get_args(PositionEmbedding):
         choices = ", ".join(get_args(PositionEmbedding))
         raise ConfigError(f"maskcut.features.pos_embed={pos_embed}: choose one of {choices}")
+    if heads is not None:
+        if heads not in get_args(Heads):
+            raise ConfigError(f"maskcut.features.heads={heads}: choose one of {', '.join(get_args(Heads))}, or null")
+        feature = "token"  # the whole transformer
     build: Callable[..., TransformerFeatures] = RotaryTransformerFeatures if backbone.rotary else TransformerFeatures
     if backbone.licence is not None:
         log.warning("the weights of %s are under %s, which sets conditions: read it before use", name, backbone.licence)
@@ -100,8 +120,12 @@ def build_feature_extractor(
     with torch.device("cpu" if backbone.rotary else "meta"):  # rotary models compute buffers that no checkpoint holds
         model = _create(name, backbone)
     load_exactly(model, _renamed(state, backbone), name=name, source=weights, ignored=backbone.ignored)
-    extractor = build(model, name=name, layer=layer, feature=feature, pos_embed=pos_embed)
-    return extractor.requires_grad_(False).eval().to(device)
+    features = build(model, name=name, layer=layer, feature=feature, pos_embed=pos_embed)
+    settings = {
+        "name": name, "layer": features.layer, "feature": feature, "pos_embed": pos_embed, "heads": heads,
+    }  # fmt: skip
+    extractor = features if heads is None else ObjectHeads(features)
+    return _cached(extractor.requires_grad_(False).eval().to(device), cache, settings)
 
 
 def _create(name: str, backbone: Backbone) -> nn.Module:
@@ -238,3 +262,11 @@ def _renamed(state: Mapping[str, Tensor], backbone: Backbone) -> dict[str, Tenso
         if not (backbone.rotary and key.endswith("qkv.bias") and not value.any()):
             result[key] = value.float()
     return result
+
+
+def _cached(
+    extractor: PatchDescriptors | TransformerFeatures | ObjectHeads,
+    cache: str | Path | None,
+    settings: Mapping[str, Any],
+) -> FeatureExtractor:
+    return extractor if cache is None else CachedFeatures(extractor, cache, settings=settings)

@@ -23,7 +23,7 @@ from cutler_pl.ops.soft_nms import Decay, soft_nms
 from cutler_pl.ops.weighted_boxes import weighted_boxes_fusion
 from cutler_pl.runtime.ranges import ListOf, Number, Share, check_fields
 
-Merge = Literal["weighted_boxes", "soft_nms"]
+Merge = Literal["soft_nms", "weighted_boxes"]
 Scales = Annotated[Sequence[float], ListOf(Number(min=0.1, max=4), 1, 16, as_tuple=True)]
 
 
@@ -34,8 +34,8 @@ class TtaParams:
     Args:
         flip: See each image mirrored left to right, too.
         scales: Multiples of the test size, one view each, two with `flip`.
-        merge: `weighted_boxes` (Solovyev et al., 2021): the weighted mean of an object's boxes, its score times the
-            share of views that show it; `soft_nms` (Bodla et al., 2017): the best box stays, others lose score.
+        merge: `soft_nms` (Bodla et al., 2017): the best box stays, others lose score; `weighted_boxes` (Solovyev et
+            al., 2021): the weighted mean of an object's boxes, its score times the share of views that show it.
         iou_threshold: IoU above which boxes of a class show one object: fused by `weighted_boxes`; with both, their
             masks are averaged.
         decay: How `soft_nms` lowers scores.
@@ -45,7 +45,7 @@ class TtaParams:
 
     flip: bool = True
     scales: Scales = (1.0,)
-    merge: Merge = "weighted_boxes"
+    merge: Merge = "soft_nms"
     iou_threshold: Share = 0.55
     decay: Decay = "gaussian"
     sigma: Annotated[float, Number(above=0, max=100)] = 0.5

@@ -15,6 +15,7 @@ import lightning as L
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from cutler_pl.errors import TooManyFailuresError
+from cutler_pl.maskcut.feature_cache import log_use
 from cutler_pl.maskcut.predictor import MaskPredictor
 from cutler_pl.pseudo_masks.dataset import MaskCutDataModule, MaskCutDataset
 from cutler_pl.pseudo_masks.merge import MergeReport
@@ -97,6 +98,7 @@ def generate(
                     trainer.predict(module, datamodule=data, return_predictions=False)
             finally:
                 module.close()
+            log_use(predictor.extractors.values())
         barrier()
         if not is_first:
             return None

@@ -21,8 +21,10 @@ from torch import Tensor, nn
 
 from cutler_pl.data.strong_view import StrongView
 from cutler_pl.errors import ConfigError
+from cutler_pl.models.detector import Detector
 from cutler_pl.models.predictions import dense_masks
 from cutler_pl.models.protocol import AnyDetector, CompactPrediction, EncodedPrediction
+from cutler_pl.models.tta import AugmentedDetector, TtaParams
 from cutler_pl.runtime.ranges import ListOf, Number, Share, check_fields
 from cutler_pl.training.callbacks.ema_weights import averaging
 from cutler_pl.training.objective import StepBatch, StepLosses, model_losses, reseed
@@ -56,11 +58,15 @@ class MeanTeacher:
     Args:
         params: Thresholds and weights.
         strong: The student's view; None: as the teacher's.
+        tta: Views in which the teacher sees each image, to merge what it finds; None: one, the image itself.
     """
 
-    def __init__(self, *, params: MeanTeacherParams | None = None, strong: StrongView | None = None) -> None:
+    def __init__(
+        self, *, params: MeanTeacherParams | None = None, strong: StrongView | None = None, tta: TtaParams | None = None
+    ) -> None:
         self.params = params or MeanTeacherParams()
         self.strong = strong or StrongView()
+        self.tta = tta
 
     def check(self, trainer: L.Trainer, *, images: int) -> None:
         """Raise unless the run averages its weights, has an end, and can halve its batches.
@@ -111,7 +117,8 @@ class MeanTeacher:
     def label(self, teacher: nn.Module, images: Sequence[Tensor]) -> list[Target]:
         """The teacher's confident detections, with their scores, as targets."""
         teacher.eval()
-        return [self._target(prediction) for prediction in cast(AnyDetector, teacher).predict(images)]
+        shown = teacher if self.tta is None else AugmentedDetector(cast(Detector, teacher), self.tta)
+        return [self._target(prediction) for prediction in cast(AnyDetector, shown).predict(images)]
 
     def _target(self, prediction: CompactPrediction | EncodedPrediction) -> Target:
         scores = prediction["scores"].float()

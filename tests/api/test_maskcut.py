@@ -49,6 +49,13 @@ def test_masks_are_those_of_the_command(tmp_path: Path) -> None:
     assert result.to_coco(1)[0]["bbox"] == expected[0]["bbox"]
 
 
+def test_features_are_kept_in_a_folder(tmp_path: Path) -> None:
+    image = np.ascontiguousarray(skimage.data.coffee()[:200, 100:360])
+    first, second = (MaskCut("patch_descriptors", cache=tmp_path, crf=False, device="cpu") for _ in range(2))
+    assert first.predict(image).encoded == second.predict(image).encoded
+    assert len(list(tmp_path.rglob("*.npy"))) == 1
+
+
 def test_own_parameters_and_no_refinement() -> None:
     image = np.ascontiguousarray(skimage.data.coffee()[:200, 100:360])
     model = MaskCut("patch_descriptors", params=MaskCutParams(tau=0.5, num_masks=1), crf=False, device="cpu")

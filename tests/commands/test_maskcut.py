@@ -131,6 +131,35 @@ def test_generator_writes_scores_and_provenance(images: Path, tmp_path: Path, ge
     assert json.loads((tmp_path / "out/shards/parameters.json").read_text())["generator"] == generator
 
 
+def test_cached_features_give_the_same_masks(images: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "cutler_pl")
+    sides = {"maskcut__fixed_size": 48, "crf__backend": "none", "generator": "votecut", "batch_size": 2}
+    settings = {**sides, "maskcut__features__cache": tmp_path / "cache"}
+    first, second = (maskcut.run(maskcut_config(images, tmp_path / name, **settings)) for name in ("a", "b"))
+    assert first.read_bytes() == second.read_bytes()
+    assert len(list((tmp_path / "cache").glob("patch_descriptors_*/??/*.npy"))) == 3 * 3
+    assert caplog.text.count("features of 0 images read, of 3 computed") == 3
+    assert caplog.text.count("features of 3 images read, of 0 computed") == 3
+    moved = {**sides, "maskcut__features__cache": tmp_path / "other"}
+    maskcut.run(maskcut_config(images, tmp_path / "a", **moved))
+    with pytest.raises(ConfigError, match="feature_precision=float16 where None is asked for now"):
+        maskcut.run(maskcut_config(images, tmp_path / "a", **sides))
+
+
+def test_refuse_cache_of_one_backbone(images: Path, tmp_path: Path) -> None:
+    several = {"maskcut__backbones": f"[{{name: patch_descriptors, cache: {tmp_path.name}}}]", "generator": "votecut"}
+    with pytest.raises(ConfigError, match=r"share a cache; give maskcut\.features\.cache=<folder>"):
+        maskcut.run(maskcut_config(images, tmp_path / "out", **several))
+
+
+def test_refuse_cache_of_features_without_weights(images: Path, tmp_path: Path) -> None:
+    """Of the user's own: nothing tells when they are others."""
+    cfg = maskcut_config(images, tmp_path / "out", maskcut__features__cache=tmp_path / "cache")
+    cfg.maskcut.features._target_ = "types.SimpleNamespace"
+    with pytest.raises(ConfigError, match=r"features\.cache: types\.SimpleNamespace is no module of weights"):
+        maskcut.run(cfg)
+
+
 @pytest.mark.parametrize("generator", ["maskcut", "uniap"])
 def test_confidence_of_perturbed_cuts(images: Path, tmp_path: Path, generator: str) -> None:
     """Masks have maps that the index reads, inside the image; the masks are those of a run without."""

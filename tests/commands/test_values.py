@@ -39,7 +39,7 @@ CHOSEN = {
     "predict": ["model=cascade_mask_rcnn"],
 }
 GROUPS = {
-    "maskcut": ("maskcut", "job", "trainer", "logger"),
+    "maskcut": ("maskcut", "confidence", "job", "trainer", "logger"),
     "train": (
         "augment", "callbacks", "data", "data/validation", "debug", "experiment", "logger", "model", "model/loss",
         "optimizer", "scheduler", "trainer",

@@ -1,17 +1,22 @@
 """What holds of every generator: a batch is its images, refusals, and the same masks on a GPU."""
 
 from dataclasses import fields
+from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from cutler_pl.errors import ConfigError, InputError
 from cutler_pl.generators.hassod import Hassod
 from cutler_pl.generators.promerge import ProMerge
+from cutler_pl.generators.tokens import contrast
 from cutler_pl.generators.uniap import UniAP
 from cutler_pl.generators.votecut import VoteCut
-from cutler_pl.maskcut import MaskCutParams
+from cutler_pl.maskcut import MaskCutParams, build_feature_extractor
 from cutler_pl.maskcut.descriptors import PatchDescriptors
 from cutler_pl.maskcut.generator import Generator, MaskCutGenerator
 from cutler_pl.maskcut.predictor import MaskPredictor
@@ -59,6 +64,53 @@ def test_batch_equals_images_alone(name: str) -> None:
             assert str(found.provenance) == str(other.provenance)
 
 
+@settings(max_examples=5, deadline=None)
+@given(order=st.permutations(range(4)), seed=st.integers(0, 1000))
+@pytest.mark.parametrize("name", GENERATORS)
+def test_permuted_images_give_permuted_candidates(name: str, order: list[int], seed: int) -> None:
+    """Of smooth random features with noise, on a grid that is no square."""
+    features = smooth_features(seed)
+    images = torch.zeros(4, 3, 80, 96, dtype=torch.uint8)
+    straight = GENERATORS[name].propose(images, {"a": features})
+    permuted = GENERATORS[name].propose(images, {"a": features[order]})
+    for found, number in zip(permuted, order, strict=True):
+        assert torch.equal(found.masks, straight[number].masks)
+        torch.testing.assert_close(found.scores, straight[number].scores, equal_nan=True)
+        assert found.provenance == straight[number].provenance
+
+
+def smooth_features(seed: int) -> torch.Tensor:
+    draw = torch.Generator().manual_seed(seed)
+    smooth = F.interpolate(torch.randn(4, 6, 3, 3, generator=draw), (10, 12), mode="bilinear")
+    return smooth + 0.05 * torch.randn(4, 6, 10, 12, generator=draw)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("name", GENERATORS)
+def test_gpu_proposes_what_the_cpu_does(name: str, seed: int) -> None:
+    features, images = smooth_features(seed), torch.zeros(4, 3, 80, 96, dtype=torch.uint8)
+    on_gpu = GENERATORS[name].propose(images.cuda(), {"a": features.cuda()})
+    for found, expected in zip(on_gpu, GENERATORS[name].propose(images, {"a": features}), strict=True):
+        assert found.masks.is_cuda
+        assert torch.equal(found.masks.cpu(), expected.masks)
+        torch.testing.assert_close(found.scores.cpu(), expected.scores, equal_nan=True, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", GENERATORS)
+def test_cached_features_on_gpu(name: str, tmp_path: Path) -> None:
+    """The first run and the second find the same masks, and so does one on the CPU."""
+    found = []
+    for device in ("cuda", "cuda", "cpu"):
+        extractor = build_feature_extractor("patch_descriptors", device=device, cache=tmp_path)
+        predictor = MaskPredictor({"p": extractor}, GENERATORS[name], backend="none")
+        found.append(predictor.predict(["0", "1", "2"], pixels().to(device)))
+    assert extractor.num_computed == 0
+    for first, *others in zip(*found, strict=True):
+        assert all(torch.equal(first.refined, other.refined) for other in others)
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("name", GENERATORS)
 def test_gpu_equals_cpu(name: str) -> None:
@@ -68,6 +120,15 @@ def test_gpu_equals_cpu(name: str) -> None:
         assert torch.equal(found.coarse, other.coarse)
         assert torch.equal(found.refined, other.refined)
         torch.testing.assert_close(found.scores, other.scores, equal_nan=True, atol=1e-4, rtol=1e-4)
+
+
+def test_contrast_by_hand() -> None:
+    """A mask of two patches (1, 0) beside (0.6, 0.8) and (0, 1), within reach, and (1, 0) beyond: 1 less 0.3; that of
+    all patches has nothing around it: the mean cosine with their mean, (3.6, 1.8) / 5, is the whole."""
+    row = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.6, 0.8], [0.0, 1.0], [1.0, 0.0]])
+    masks = torch.tensor([[[True, True, False, False, False]], [[True] * 5]])
+    whole = (3.6 * 3.6 + 1.8 * 1.8) / (5 * (3.6**2 + 1.8**2) ** 0.5)
+    torch.testing.assert_close(contrast(masks, row), torch.tensor([0.7, whole]))
 
 
 @pytest.mark.parametrize("name", GENERATORS)

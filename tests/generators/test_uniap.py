@@ -1,5 +1,7 @@
 """UniAP's similarities by hand."""
 
+from math import e
+
 import pytest
 import torch
 
@@ -25,6 +27,16 @@ def test_similarity_of_two_patches() -> None:
     assert levels(0.75) == [[0, 1, 1, 1]]
     assert levels(0.53) == [[0, 1, 1, 1]]
     assert levels(0.51) == [[1, 1, 1, 1]]
+
+
+def test_pooled_feature_of_a_region() -> None:
+    """Tokens (1, 0) twice and (0, 1): the region of the first two has the mean row (1, 1, 0), so at a temperature of 1
+    it attends by e : e : 1, and its feature is along (2e, 1); that of the last patch along (2, e)."""
+    tokens = torch.tensor([[[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]]])
+    regions = Regions.of_patches(1, 1, 3, tokens.device).merge(torch.tensor([[0, 1]]))
+    found = UniAP(temperature=1.0)._pool(regions, tokens)
+    expected = torch.nn.functional.normalize(torch.tensor([[2 * e, 1.0], [2.0, e]]), dim=1)
+    torch.testing.assert_close(found, expected)
 
 
 def test_keep_masks_of_every_level() -> None:

@@ -52,7 +52,8 @@ HALF[:, :2] = 0.9
 def test_views_are_mirrored_back() -> None:
     """The left half of a box is the right half of the mirrored one, whose box begins at 60 - 30."""
     detector = AugmentedDetector(
-        Scripted(view(([10.0, 5, 30, 25], 0.8, HALF)), view(([30.0, 5, 50, 25], 0.4, HALF.flip(1)))), TtaParams()
+        Scripted(view(([10.0, 5, 30, 25], 0.8, HALF)), view(([30.0, 5, 50, 25], 0.4, HALF.flip(1)))),
+        TtaParams(merge="weighted_boxes"),
     )
     (found,) = detector.predict([IMAGE])
     torch.testing.assert_close(found["boxes"], torch.tensor([[10.0, 5, 30, 25]]))
@@ -76,7 +77,7 @@ def test_masks_are_weighted_means() -> None:
 def test_mask_follows_its_merged_box() -> None:
     """Boxes of two views, 4 pixels apart, of equal score: the half of the mean box is the mean of both halves."""
     views = (view(([8.0, 0, 24, 16], 0.5, HALF / 0.9)), view(([12.0, 0, 28, 16], 0.5, HALF / 0.9)))
-    params = TtaParams(flip=False, scales=(1.0, 2.0))
+    params = TtaParams(flip=False, scales=(1.0, 2.0), merge="weighted_boxes")
     (found,) = AugmentedDetector(Scripted(*views), params).predict([IMAGE])
     assert found["boxes"].tolist() == [[10, 0, 26, 16]]
     # cells of the mean box are 4 pixels wide, with centers at 12, 16, 20 and 24; the halves end at 16 and 20
@@ -89,7 +90,8 @@ def test_images_of_a_batch_stay_apart() -> None:
     box, full = [10.0, 5, 30, 25], torch.ones(4, 4)
     one, none = view((box, 0.6, full)), view()
     detector = Scripted(one, none, one, one, none, view())
-    found = AugmentedDetector(detector, TtaParams(flip=False, scales=(0.5, 1.5))).predict([IMAGE] * 3)
+    params = TtaParams(flip=False, scales=(0.5, 1.5), merge="weighted_boxes")
+    found = AugmentedDetector(detector, params).predict([IMAGE] * 3)
     assert [len(prediction["boxes"]) for prediction in found] == [1, 0, 1]
     assert [prediction["scores"].tolist() for prediction in found] == [[pytest.approx(0.6)], [], [pytest.approx(0.3)]]
     assert detector.scales == [0.5, 1.5]

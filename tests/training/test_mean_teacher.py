@@ -11,13 +11,15 @@ import pytest
 import torch
 from kornia.augmentation import RandomErasing
 from torch import Tensor, nn
-from training_processes import Run, Seen, images_of_one_size, launch
+from training_processes import TINY, Run, Seen, images_of_one_size, launch
 
 from cutler_pl.coco import rle
 from cutler_pl.data import StrongView
 from cutler_pl.errors import ConfigError
+from cutler_pl.models import build_detector
 from cutler_pl.models.detections import CompactPrediction
 from cutler_pl.models.tiled import EncodedPrediction
+from cutler_pl.models.tta import AugmentedDetector, TtaParams
 from cutler_pl.training import DetectorModule
 from cutler_pl.training.callbacks import EMAWeights
 from cutler_pl.training.mean_teacher import MeanTeacher, MeanTeacherParams
@@ -137,6 +139,17 @@ def test_run_lengths_become_targets() -> None:
     teach = MeanTeacher()
     assert torch.equal(teach._target(encoded)["masks"], masks[:1])
     assert MeanTeacher(params=MeanTeacherParams(min_score=1.0))._target(encoded)["masks"].shape == (0, 8, 10)
+
+
+def test_teacher_merges_several_views() -> None:
+    model = build_detector("cascade_mask_rcnn_r50_fpn", **TINY).eval()
+    images = [torch.randint(0, 256, (3, 48, 64), dtype=torch.uint8)]
+    params, tta = MeanTeacherParams(min_score=0.2), TtaParams(flip=True)
+    (target,) = MeanTeacher(params=params, tta=tta).label(model, images)
+    (merged,) = AugmentedDetector(model, tta).predict(images, score_threshold=0.2)
+    assert torch.equal(target["boxes"], merged["boxes"])
+    assert torch.equal(target["scores"], merged["scores"])
+    assert len(target["boxes"]) > 0
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,12 @@
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from typing import cast
 
 import numpy as np
 import torch
 from hydra.utils import instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from cutler_pl.commands.maskcut import build_predictor
 from cutler_pl.errors import ImageReadError
@@ -42,6 +43,7 @@ def try_stages(configs: Mapping[str, DictConfig]) -> dict[str, float]:
 
 
 def _masks(cfg: DictConfig) -> float:
+    cfg = cast(DictConfig, OmegaConf.merge(cfg, {"maskcut": {"features": {"cache": None}}}))
     predictor, device = build_predictor(cfg), _device(cfg)
     for extractor in predictor.extractors.values():
         if isinstance(extractor, torch.nn.Module):

@@ -28,7 +28,7 @@ log = get_logger(__name__)
 MATCHED = 0.5
 """IoU from which on a mask counts as found again."""
 
-_FEATURES = ("name", "weights", "layer", "feature", "pos_embed")
+_FEATURES = ("name", "weights", "layer", "feature", "pos_embed", "heads")
 FindMasks = Callable[[UInt8[np.ndarray, "height width 3"]], Sequence[RLE]]
 
 
