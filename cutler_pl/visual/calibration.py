@@ -1,14 +1,39 @@
 """Figures of a calibration: a criterion over τ, and reliability diagrams of scores."""
 
 from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 import matplotlib as mpl
 import numpy as np
+from jaxtyping import Float, Int64
 from matplotlib.figure import Figure
 
-from cutler_pl.evaluation.calibration import Reliability
 from cutler_pl.visual.colors import line_color
 from cutler_pl.visual.curves import STYLE
+
+
+class Diagram(Protocol):
+    """A reliability diagram in bins of equal width from 0 to 1, as of `evaluation.calibration.reliability`."""
+
+    @property
+    def counts(self) -> Int64[np.ndarray, " bins"]:
+        """Masks in each bin."""
+        ...
+
+    @property
+    def mean_scores(self) -> Float[np.ndarray, " bins"]:
+        """Mean score of each; NaN in an empty one."""
+        ...
+
+    @property
+    def precisions(self) -> Float[np.ndarray, " bins"]:
+        """Share of right masks of each; NaN in an empty one."""
+        ...
+
+    @property
+    def expected_error(self) -> float:
+        """Expected calibration error."""
+        ...
 
 
 def plot_criterion(
@@ -39,7 +64,7 @@ def plot_criterion(
     return figure
 
 
-def plot_reliability(diagrams: Mapping[str, Reliability]) -> Figure:
+def plot_reliability(diagrams: Mapping[str, Diagram]) -> Figure:
     """Reliability diagrams side by side: the share of right masks over their scores, and how many masks there are.
 
     Args:
