@@ -1,8 +1,8 @@
 """How far scores of MaskCut's masks are probabilities, before and after calibration, on generated scenes.
 
-    python benchmarks/calibration.py [--scenes 80]
+    python benchmarks/calibration.py [--scenes 80] [--figure docs/images/reliability.svg]
 
-Half of the scenes fit the map, the other half measure it. A mask is right from IoU 0.5 on.
+Half of the scenes fit the map, the other half measure it. A mask is right from IoU 0.5 on. `--figure` draws both.
 """
 
 import argparse
@@ -21,12 +21,15 @@ from cutler_pl.datasets.scenes import SceneParams, write_scenes
 from cutler_pl.evaluation.calibration import Reliability, fit_isotonic, is_right, reliability
 from cutler_pl.maskcut import MaskCutParams, build_feature_extractor
 from cutler_pl.maskcut.predictor import MaskCutPredictor
+from cutler_pl.visual.calibration import plot_reliability
+from cutler_pl.visual.curves import save_figure
 
 
 def main() -> None:
     """Print both diagrams and the fitted map."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scenes", type=int, default=80)
+    parser.add_argument("--figure", type=Path)
     args = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
@@ -36,8 +39,14 @@ def main() -> None:
     held_out = images >= np.median(images)
     mapped = fit_isotonic(scores[~held_out], right[~held_out])
     print(f"{args.scenes} scenes, {len(scores)} masks, {100 * right.mean():.0f} % right; {held_out.sum()} measured")
-    show("scores as written", reliability(scores[held_out], right[held_out], num_bins=5))
-    show("calibrated", reliability(mapped(scores[held_out]), right[held_out], num_bins=5))
+    diagrams = {
+        "as written": reliability(scores[held_out], right[held_out], num_bins=5),
+        "calibrated": reliability(mapped(scores[held_out]), right[held_out], num_bins=5),
+    }
+    for title, diagram in diagrams.items():
+        show(title, diagram)
+    if args.figure is not None:
+        save_figure(args.figure, plot_reliability(diagrams))
     print("map: " + ", ".join(f"{score:.1f} -> {value:.2f}" for score, value in table(mapped)))
 
 

@@ -32,6 +32,7 @@ CHOSEN = {
     "export_labels": ["format=coco"],
     "discover": ["maskcut=patch_descriptors"],
     "quality": [],
+    "calibrate": ["maskcut=patch_descriptors"],
     "prepare_dataset": ["name=coco"],
     "merge_shards": [],
     "convert_checkpoint": [],

@@ -106,7 +106,7 @@ def build_predictor(cfg: DictConfig, extractors: Mapping[str, Extractor] | None 
         generator,
         backend=instantiate(cfg.crf),
         keep_features=build_splitter(instantiate(cfg.annotation)).needs_features,
-        confidence=instantiate(cfg.confidence) if "_target_" in cfg.confidence else None,
+        confidence=instantiate(cfg.confidence) if "_target_" in cfg.get("confidence", {}) else None,
     )
 
 

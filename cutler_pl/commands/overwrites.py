@@ -12,6 +12,7 @@ _WRITTEN: dict[str, tuple[str, ...]] = {
     "maskcut": ("annotations.json", "failures.jsonl", *_RECORD),
     "discover": ("annotations.json", *_RECORD),
     "quality": ("quality.json", *_RECORD),
+    "calibrate": ("calibration.json", *_RECORD),
     "merge_shards": ("annotations.json", "failures.jsonl"),
     "predict": ("predictions.json", "images.json", "failures.jsonl", *_RECORD),
     "self_train": ("annotations.json", "rejected.txt", "predictions/predictions.json", *_RECORD),

@@ -67,6 +67,12 @@ PATH_SETTINGS: dict[str, tuple[PathSetting, ...]] = {
         PathSetting("agreement_weights", Kind.WEIGHTS),
         _OUTPUT,
     ),
+    "calibrate": (
+        PathSetting("images", Kind.FOLDER, optional=False),
+        PathSetting("annotations", Kind.FILE),
+        PathSetting("maskcut.features.weights", Kind.WEIGHTS),
+        _OUTPUT,
+    ),
     "train": (
         PathSetting("data.images", Kind.FOLDER, optional=False),
         PathSetting("data.annotations", Kind.FILE, optional=False),

@@ -17,6 +17,7 @@ COMMANDS = {
     "maskcut": Command(_MASKS, "pseudo-masks of a folder of images, as COCO JSON"),
     "merge_shards": Command(_MASKS, "one COCO file from the parts of a MaskCut run"),
     "quality": Command(_MASKS, "will MaskCut work here? figures of its masks, a verdict and a page"),
+    "calibrate": Command(_MASKS, "τ for your images, chosen with or without labels, as an option of maskcut="),
     "train": Command(_DETECTORS, "train a detector on images and a COCO file"),
     "self_train": Command(_DETECTORS, "the next round's annotations from a detector's predictions"),
     "predict": Command(_DETECTORS, "boxes and masks of images, videos or a camera, as JSON and overlays"),

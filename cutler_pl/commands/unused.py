@@ -134,6 +134,35 @@ _NO_DETECTOR = (
     "model", "trainer", "callbacks",
 )  # fmt: skip
 
+_GENERATOR = (
+    Unused(
+        tuple(name for name in _CUT if name != "maskcut.backbones"),
+        "only generator=maskcut cuts with it; the options of others are generator.*",
+        is_given("generator._target_"),
+    ),
+    Unused(("maskcut.features.feature",), "features.heads takes all three", is_given("maskcut.features.heads")),
+    Unused(_ONE_BACKBONE, "maskcut.backbones says which features", is_given("maskcut.backbones")),
+    Unused(("crf.params",), "crf.backend=guided has its own, crf.guided.*", equals("crf.backend", "guided")),
+    Unused(_REFINEMENT, "crf.backend=none refines no mask", equals("crf.backend", "none")),
+    Unused(("crf.guided",), "only crf.backend=guided has them", differs("crf.backend", "guided")),
+    Unused(("annotation.watershed",), "only split=watershed reads them", differs("annotation.split", "watershed")),
+    Unused(
+        ("maskcut.max_ncut_value",),
+        "only maskcut.stop=ncut_value and adaptive compare with it",
+        differs("maskcut.stop", "ncut_value", "adaptive"),
+    ),
+    Unused(
+        ("maskcut.max_border",),
+        "only maskcut.stop=foreground and adaptive compare with it",
+        differs("maskcut.stop", "foreground", "adaptive"),
+    ),
+    Unused(
+        ("annotation.score_map",),
+        "only annotation.scores=true writes scores",
+        lambda cfg: not cfg.annotation.scores and OmegaConf.select(cfg, "compare") is None,
+    ),
+)
+
 UNUSED: dict[str, tuple[Unused, ...]] = {
     "quickstart": _PATHS,
     "own": (
@@ -152,27 +181,7 @@ UNUSED: dict[str, tuple[Unused, ...]] = {
             "compare= does not name maskcut; the options of others are generator.*",
             lambda cfg: cfg.compare is not None and "maskcut" not in cfg.compare,
         ),
-        Unused(
-            tuple(name for name in _CUT if name != "maskcut.backbones"),
-            "only generator=maskcut cuts with it; the options of others are generator.*",
-            is_given("generator._target_"),
-        ),
-        Unused(("maskcut.features.feature",), "features.heads takes all three", is_given("maskcut.features.heads")),
-        Unused(_ONE_BACKBONE, "maskcut.backbones says which features", is_given("maskcut.backbones")),
-        Unused(("crf.params",), "crf.backend=guided has its own, crf.guided.*", equals("crf.backend", "guided")),
-        Unused(_REFINEMENT, "crf.backend=none refines no mask", equals("crf.backend", "none")),
-        Unused(("crf.guided",), "only crf.backend=guided has them", differs("crf.backend", "guided")),
-        Unused(("annotation.watershed",), "only split=watershed reads them", differs("annotation.split", "watershed")),
-        Unused(
-            ("maskcut.max_ncut_value",),
-            "only maskcut.stop=ncut_value and adaptive compare with it",
-            differs("maskcut.stop", "ncut_value", "adaptive"),
-        ),
-        Unused(
-            ("maskcut.max_border",),
-            "only maskcut.stop=foreground and adaptive compare with it",
-            differs("maskcut.stop", "foreground", "adaptive"),
-        ),
+        *_GENERATOR,
     ),
     "merge_shards": (
         *_PATHS,
@@ -182,6 +191,14 @@ UNUSED: dict[str, tuple[Unused, ...]] = {
         *_PATHS,
         Unused(("agreement_images",), "agreement=null has no second run", not_given("agreement")),
         Unused(("agreement_weights",), "only another backbone has other weights", equals("agreement", None, "tau")),
+    ),
+    "calibrate": (
+        *_PATHS,
+        *_GENERATOR,
+        Unused(("metric", "score_map"), "annotations= is not given", not_given("annotations")),
+        Unused(("thresholds",), "annotations= decide by AP", is_given("annotations")),
+        Unused(("annotation.score_map",), "calibrate fits one"),
+        Unused(("annotation.scores",), "calibrate writes scores where it fits a map of them"),
     ),
     "train": (
         Unused(("paths.datasets",), "no file of the catalogue is used", not_named("paths.datasets")),

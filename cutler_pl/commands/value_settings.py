@@ -19,6 +19,7 @@ from cutler_pl.maskcut.params import MaskCutParams, PerturbedCuts, SolverName
 from cutler_pl.models.backends.names import BackendName
 from cutler_pl.models.config import DetectorConfig
 from cutler_pl.ops.tiles import TileParams
+from cutler_pl.pseudo_masks.calibration.options import CalibrationOptions
 from cutler_pl.pseudo_masks.options import JobShard, RunOptions
 from cutler_pl.pseudo_masks.quality.options import QualityOptions
 from cutler_pl.runtime.durations import Duration
@@ -86,6 +87,10 @@ _MASKCUT: Rules = {
     "maskcut.solver": Choice(get_args(SolverName)),
     "maskcut.features": _GROUP,
     "maskcut.backbones": optional(ListOf(AnyOf((_TEXT, _GROUP)))),
+}
+_GENERATOR: Rules = {
+    **dict.fromkeys(("generator", "crf", "crf.params", "crf.guided", "annotation", "annotation.watershed"), _GROUP),
+    "crf.backend": Choice(get_args(CrfName)),
 }
 _INFERENCE_OPTIONS = ("score_threshold", "nms_threshold", "max_detections", "min_size_test", "max_size_test")
 _INFERENCE: Rules = {
@@ -174,17 +179,11 @@ VALUE_SETTINGS: dict[str, Rules] = {
         "overlays": FLAG,
         "compare": optional(ListOf(_TEXT)),
         "compare_images": Integer(1, 1000),
-        "generator": _GROUP,
+        **_GENERATOR,
         "confidence": _GROUP,
         **fields_of("confidence.", PerturbedCuts),
         "job": _GROUP,
         **fields_of("job.", JobShard),
-        "crf": _GROUP,
-        "crf.backend": Choice(get_args(CrfName)),
-        "crf.params": _GROUP,
-        "crf.guided": _GROUP,
-        "annotation": _GROUP,
-        "annotation.watershed": _GROUP,
     },
     "merge_shards": {**_ALL, "allow_missing": FLAG},
     "quality": {
@@ -192,6 +191,15 @@ VALUE_SETTINGS: dict[str, Rules] = {
         **fields_of("", QualityOptions),
         "agreement": optional(_TEXT),
         "thresholds": _GROUP,
+        "overwrite": FLAG,
+    },
+    "calibrate": {
+        **_ALL,
+        **_MASKCUT,
+        **_GENERATOR,
+        **fields_of("", CalibrationOptions),
+        "thresholds": _GROUP,
+        "device": _TEXT,
         "overwrite": FLAG,
     },
     "train": {

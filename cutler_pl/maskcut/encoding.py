@@ -141,7 +141,7 @@ def _annotate(
         else:
             annotation: Instance = {"area": area, "bbox": rle.bbox(mask), "segmentation": mask}
             if params.scores:
-                annotation["score"] = round(piece.score, 4)
+                annotation["score"] = round(params.calibrated(piece.score), 4)
                 annotation.update(cast(Instance, piece.provenance))
             if piece.confidence is not None:
                 annotation["confidence_map"] = encode(piece.confidence)

@@ -6,9 +6,13 @@ where the paper is silent (its scripts disagree on τ: 0.15 is what the released
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from typing import Annotated, Any, Literal
 
-from cutler_pl.runtime.ranges import Integer, ListOf, Number, Share, check_fields
+import numpy as np
+
+from cutler_pl.errors import ConfigError
+from cutler_pl.runtime.ranges import SHARE, Integer, ListOf, Number, Share, check_fields, optional
 
 CornerRule = Literal["original", "invariant"]
 Stop = Literal["never", "dropped", "ncut_value", "foreground", "adaptive"]
@@ -16,6 +20,7 @@ SolverName = Literal["auto", "lanczos", "scipy"]
 SplitName = Literal["none", "watershed"]
 
 _AREA = Number(min=0, below=1)
+_SCORE_MAP = optional(ListOf(ListOf(SHARE, 2, 2, as_tuple=True), as_tuple=True))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +104,8 @@ class AnnotationParams:
         min_area: Leave out masks, or components, that cover less than this share of the image.
         split: `watershed` splits what touching objects of one kind share, see `maskcut/splitting.py`.
         watershed: When it splits.
+        score_map: What scores are written as: a rising map, as pairs of a score and its calibrated value, linear
+            between them and constant outside; `cutler calibrate` fits one. None: as they are.
     """
 
     scores: bool = False
@@ -106,13 +113,30 @@ class AnnotationParams:
     min_area: Annotated[float, _AREA] = 0.0
     split: SplitName = "none"
     watershed: WatershedParams = field(default_factory=WatershedParams)
+    score_map: Annotated[Sequence[Sequence[float]] | None, _SCORE_MAP] = None
 
     def __post_init__(self) -> None:
         check_fields(self, "annotation.")
+        if self.score_map is not None and any(
+            low >= high or value > above for (low, value), (high, above) in pairwise(self.score_map)
+        ):
+            raise ConfigError(
+                "annotation.score_map: its scores must rise and its values must not fall, or it would change the order "
+                "of masks; sort its pairs"
+            )
+
+    def calibrated(self, score: float) -> float:
+        """A score as it is written."""
+        if self.score_map is None:
+            return score
+        points = np.array(self.score_map)
+        return float(np.interp(score, points[:, 0], points[:, 1]))
 
     def constants(self) -> dict[str, Any]:
         """All values that results depend on."""
         values = asdict(self)
         if self.split == "none":  # so that outputs of versions without it go on
             del values["split"], values["watershed"]
+        if self.score_map is None:
+            del values["score_map"]
         return values

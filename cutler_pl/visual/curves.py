@@ -24,7 +24,7 @@ from cutler_pl.visual.colors import line_color
 _INK = "#767676"  # contrast 4.5 with white and 4.6 with black
 _DASHES = ("-", "--", "-.", ":")
 _INKED = ("axes.edgecolor", "axes.labelcolor", "grid.color", "text.color", "xtick.color", "ytick.color")
-_STYLE: dict[Any, Any] = dict.fromkeys(_INKED, _INK) | {
+STYLE: dict[Any, Any] = dict.fromkeys(_INKED, _INK) | {
     "axes.spines.right": False,
     "axes.spines.top": False,
     "axes.titlelocation": "left",
@@ -91,7 +91,7 @@ def plot_curves(
         x_label: Quantity of the horizontal axis.
         size_inches: Width and height at 100 pixels per inch.
     """
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=size_inches, dpi=100, layout="constrained")
         axes = figure.add_subplot(title=title, xlabel=x_label, ylabel=y_label)
         axes.grid(alpha=0.25, linewidth=0.6)
@@ -112,7 +112,7 @@ def save_figure(path: str | Path, figure: Figure) -> None:
     """Write a figure atomically as SVG or PNG, by the suffix."""
     kind = Path(path).suffix.lower().removeprefix(".")
     metadata = {"Date": None, "Creator": "cutler_pl"} if kind == "svg" else {"Software": "cutler_pl"}
-    with mpl.rc_context(_STYLE), atomic_write(path) as temporary:
+    with mpl.rc_context(STYLE), atomic_write(path) as temporary:
         figure.savefig(temporary, format=kind, transparent=True, metadata=metadata)
 
 

@@ -130,6 +130,7 @@ def test_unread_settings_are_declared(path: str, inputs: Path, tmp_path: Path, m
 REFUSED = {
     "maskcut": ("maskcut=dino_vits8", "input=.", "output=o"),
     "predict": ("checkpoint=a.ckpt", "input=.", "output=o"),
+    "calibrate": ("maskcut=dino_vits8", "images=.", "output=o"),
 }
 CASES = [
     ("maskcut", "crf.guided.radius=9", "only crf.backend=guided has them"),
@@ -138,6 +139,10 @@ CASES = [
     ("maskcut", "maskcut.max_border=0.2", "stop"),
     ("maskcut generator=promerge", "maskcut.tau=0.3", "only generator=maskcut cuts with it"),
     ("maskcut generator=votecut", "maskcut.features.layer=3", "maskcut.backbones says which features"),
+    ("maskcut compare=[promerge]", "maskcut.tau=0.3", "compare= does not name maskcut"),
+    ("maskcut", "annotation.score_map=[[0.2,0.3]]", "only annotation.scores=true"),
+    ("calibrate", "metric=AP", "annotations= is not given"),
+    ("calibrate annotations=a.json", "thresholds.fill=0.3", "decide by AP"),
     ("maskcut maskcut.features.heads=object", "maskcut.features.feature=value", "heads takes all three"),
     ("serve checkpoint=a.ckpt", "maskcut.features.cache=c", "the API writes nothing"),
     ("maskcut", "logger=csv", "only trainings log"),

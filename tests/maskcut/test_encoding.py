@@ -134,3 +134,31 @@ def test_split_parts_of_tiles_are_merged() -> None:
         masks = [rle.decode(one["segmentation"]) for one in found]
         assert max((mask & disc).sum() / (mask | disc).sum() for mask in masks) > 0.9
     assert {one["split_from"] for one in found} <= {1, 2}
+
+
+def test_write_mapped_scores() -> None:
+    """Linear between the pairs, constant outside; without a map parameters of earlier outputs stay the same."""
+    found = image_masks(np.ones((1, 8, 8), bool), ncut_values=[0.2])
+    params = AnnotationParams(scores=True, score_map=[[0.2, 0.1], [0.6, 0.5]])
+    plain, mapped = (
+        encode_masks(found, (8, 8), params=one)[0][0]["score"] for one in (replace(params, score_map=None), params)
+    )
+    assert mapped == round(params.calibrated(plain), 4)
+    assert [params.calibrated(score) for score in (0.0, 0.3, 0.6, 1.0)] == pytest.approx([0.1, 0.2, 0.5, 0.5])
+    assert "score_map" not in AnnotationParams().constants()
+    assert params.constants()["score_map"] == ((0.2, 0.1), (0.6, 0.5))
+
+
+@pytest.mark.parametrize(
+    ("score_map", "expected"),
+    [
+        ([[0.2, 0.5], [0.4, 0.3]], "values must not fall"),
+        ([[0.4, 0.3], [0.4, 0.5]], "scores must rise"),
+        ([[0.4, 1.5]], "annotation.score_map"),
+        ([[0.4]], "annotation.score_map"),
+        ([], "annotation.score_map"),
+    ],
+)
+def test_refuse_unusable_score_map(score_map: list[list[float]], expected: str) -> None:
+    with pytest.raises(ConfigError, match=expected):
+        AnnotationParams(scores=True, score_map=score_map)

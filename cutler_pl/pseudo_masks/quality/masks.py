@@ -137,7 +137,7 @@ def read_masks(
         if not total:
             raise AnnotationError(f"{annotations}: holds no image record; give the annotations of a MaskCut run")
         chosen = set(evenly_spaced(total, sample))
-        counts = _Counts(num_examples)
+        counts = MaskCounts(num_examples)
         sampled, sizes = [], {}
         for position, (image, _, objects) in enumerate(file):
             name, size_hw = image["file_name"], (image["height"], image["width"])
@@ -162,7 +162,7 @@ def evenly_spaced(total: int, wanted: int) -> list[int]:
 
 
 @dataclass
-class _Counts:
+class MaskCounts:
     """The numbers kept of each mask and image."""
 
     num_examples: int
