@@ -2,8 +2,8 @@
 
     python benchmarks/ladder_search.py [tau=0.9 num_masks=5 corner_rule=invariant]
 
-40 generated scenes (seed 5000) that no table uses, masks with scores, guided refinement. Without settings: the search
-that was made, one line per setting; a setting stays where it helps, and the next one is varied.
+40 generated scenes (seed 5000) that no table uses, masks with scores, guided refinement. Without settings: a search of
+about 60 settings, one line each.
 """
 
 import argparse
