@@ -97,7 +97,8 @@ def write_calibration(output: Path, report: CalibrationReport, *, summary: dict[
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([table.header, *table.texts])
     write_text(output / "calibration.csv", text.getvalue())
-    marked = {"chosen": report.choice.value, "present": search.present}
+    chosen = report.choice.value
+    marked = {"chosen": chosen, "present": search.present} if report.choice.is_sure else {"stays": chosen}
     axis = f"added to {search.setting}" if search.is_list else search.setting
     save_figure(
         output / "calibration.svg",
