@@ -220,6 +220,7 @@ VALUE_SETTINGS: dict[str, Rules] = {
         "data.datamodule.validation": optional(_GROUP),
         "augment": _GROUP,
         "augment.*": optional(_GROUP),
+        "teacher": optional(_GROUP),
         "optimizer": _GROUP,
         "scheduler": _GROUP,
     },
