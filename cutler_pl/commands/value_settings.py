@@ -223,6 +223,9 @@ VALUE_SETTINGS: dict[str, Rules] = {
         "teacher": optional(_GROUP),
         "optimizer": _GROUP,
         "scheduler": _GROUP,
+        **{name: optional(_GROUP) for name in ("teacher", "teacher.tta", "teacher.strong", "teacher.strong.*")},
+        "teacher.params": _GROUP,
+        "teacher.strong.erasing.*": optional(_GROUP),
     },
     "self_train": {**_INFERENCE, **fields_of("", RoundOptions)},
     "predict": {

@@ -1,7 +1,7 @@
 """Figures of a calibration: a criterion over τ, and reliability diagrams of scores."""
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import matplotlib as mpl
 import numpy as np
@@ -12,6 +12,7 @@ from cutler_pl.visual.colors import line_color
 from cutler_pl.visual.curves import STYLE
 
 
+@runtime_checkable
 class Diagram(Protocol):
     """A reliability diagram in bins of equal width from 0 to 1, as of `evaluation.calibration.reliability`."""
 

@@ -105,10 +105,13 @@ def test_say_why_it_cannot_calibrate(
         ([*words(scenes, output), "max_images=12", labels], "12 images to look at, and 20 are needed"),
         ([f"images={empty}", f"output={output}", *SMALL], "holds no image"),
         ([f"images={tmp_path / 'grey'}", f"output={output}", *SMALL, labels], "none of its 24 images is in"),
-        ([f"images={tmp_path / 'grey'}", f"output={output}", *SMALL, "values=[0.5]"], "no mask at any of the 2 values"),
+        (
+            [f"images={tmp_path / 'grey'}", f"output={output}", *SMALL, "annotation.min_area=0.95", "values=[0.5]"],
+            "no mask at any of the 2 values",
+        ),
         ([*words(scenes, output), "generator=votcut"], "there is no option generator=votcut"),
         ([*words(scenes, output), "name=patch_descriptors"], "is an option of maskcut= already"),
-        ([*words(scenes, output), "values=[1]"], "gives maskcut.tau=1"),
+        ([*words(scenes, output), "values=[1.0]"], "gives maskcut.tau=1"),
         ([*words(scenes, output), "metric=AP"], "annotations= is not given"),
     ]
     for given, expected in cases:
