@@ -167,7 +167,7 @@ def test_completion_completes_commands_and_settings(tmp_path: Path) -> None:
     )
     commands, shells, experiments, options = done.stdout.splitlines()
     assert (commands, shells) == ("maskcut", "zsh")
-    assert set(experiments.split()) == {"experiment=cutler_cascade", "experiment=cutler_mask_rcnn"}
+    assert set(experiments.split()) == {f"experiment=cutler_{name}" for name in ("cascade", "fast", "mask_rcnn")}
     assert options == "maskcut=patch_descriptors"
 
 

@@ -34,7 +34,8 @@ from cutler_pl.models.droploss import DropLoss
 from cutler_pl.models.proposals import LabeledProposals
 from cutler_pl.training import DetectorModule
 from cutler_pl.training.callbacks import EMAWeights
-from cutler_pl.training.mean_teacher import MeanTeacher, MeanTeacherParams
+from cutler_pl.training.mean_teacher import MeanTeacher
+from cutler_pl.training.mean_teacher_params import MeanTeacherParams
 from cutler_pl.training.optim import sgd
 from cutler_pl.training.schedules import warmup_multistep_lr
 

@@ -18,7 +18,7 @@ from cutler_pl.maskcut.crf.params import CrfParams, GuidedParams
 from cutler_pl.maskcut.params import AnnotationParams, MaskCutParams, PerturbedCuts, WatershedParams
 from cutler_pl.models.config import ARCHITECTURES, make_config
 from cutler_pl.pseudo_masks.quality.options import QualityThresholds
-from cutler_pl.training.mean_teacher import MeanTeacherParams
+from cutler_pl.training.mean_teacher_params import MeanTeacherParams
 
 GROUP = "params"
 _FROM_OTHERS = ("num_classes", "classification_weights", "sampler")  # of the data, of model/loss, of tests

@@ -22,7 +22,7 @@ from cutler_pl.datasets.scenes import SceneParams, write_scenes
 from cutler_pl.errors import CheckpointError, ConfigError, DatasetNotFoundError
 from cutler_pl.models import build_detector
 from cutler_pl.training.callbacks import EMAWeights, PreciseBatchNorm
-from cutler_pl.training.mean_teacher import MeanTeacherParams
+from cutler_pl.training.mean_teacher_params import MeanTeacherParams
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 FILES = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))

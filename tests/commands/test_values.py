@@ -42,7 +42,7 @@ GROUPS = {
     "maskcut": ("maskcut", "confidence", "job", "trainer", "logger"),
     "train": (
         "augment", "callbacks", "data", "data/validation", "debug", "experiment", "logger", "model", "model/loss",
-        "optimizer", "scheduler", "trainer",
+        "optimizer", "scheduler", "teacher", "trainer",
     ),
     "predict": ("callbacks", "logger", "model", "trainer"),
     "evaluate": ("eval", "model"),

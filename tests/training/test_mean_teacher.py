@@ -22,7 +22,8 @@ from cutler_pl.models.tiled import EncodedPrediction
 from cutler_pl.models.tta import AugmentedDetector, TtaParams
 from cutler_pl.training import DetectorModule
 from cutler_pl.training.callbacks import EMAWeights
-from cutler_pl.training.mean_teacher import MeanTeacher, MeanTeacherParams
+from cutler_pl.training.mean_teacher import MeanTeacher
+from cutler_pl.training.mean_teacher_params import MeanTeacherParams
 from cutler_pl.training.objective import StepBatch
 from cutler_pl.types import Target
 
