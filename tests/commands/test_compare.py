@@ -20,8 +20,8 @@ SCRIPT = "scripts/maskcut.py"
 
 @pytest.fixture
 def images(tmp_path: Path, write_image: Callable[..., Path]) -> Path:
-    """Three images with a bright square on grey noise."""
-    for seed, name in enumerate(["a/one.png", "two, [x].png", "three.png"]):
+    """Two images with a bright square on grey noise."""
+    for seed, name in enumerate(["a/one.png", "two, [x].png"]):
         path = write_image(f"images/{name}", (60, 72), seed=seed)
         pixels = read_image(path) // 8 + 100
         pixels[15:40, 20:50] = (250, 200, 20)
@@ -52,11 +52,11 @@ def test_draw_generators_side_by_side(
     output = tmp_path / "out"
     outcome = command(SCRIPT, *settings(images, output), "compare_images=4", "max_failure_rate=0.5")
     assert outcome.code == 0, outcome.err
-    assert sorted(size for size, _ in seen) == [6, 6, 6, 8, 8, 8, 12, 12, 12]
+    assert sorted(size for size, _ in seen) == [6, 6, 8, 8, 12, 12]
     assert set(seen.values()) == {1}
     page = (output / "index.html").read_text()
-    assert page.count('class="row"') == 3
-    assert page.count("data:image/jpeg") == 3 * 4
+    assert page.count('class="row"') == 2
+    assert page.count("data:image/jpeg") == 2 * 4
     assert re.search(r"<figcaption>promerge: \d+ masks?, scores? [\d. to]+, \d+\.\d\d\u00a0s</figcaption>", page)
     for text in (
         "CuVLER, CVPR 2024",
@@ -70,11 +70,12 @@ def test_draw_generators_side_by_side(
     assert list(numbers) == ["maskcut", "votecut", "promerge"]
     for name, counts in numbers.items():
         coco = load_coco(output / name / "annotations.json").coco
-        assert len(coco["images"]) == counts["images"] == 3
+        assert len(coco["images"]) == counts["images"] == 2
         assert len(coco["annotations"]) == counts["masks"] > 0
         assert all(0 <= one["score"] <= 1 for one in coco["annotations"])
 
 
+@pytest.mark.slow
 def test_same_masks_as_alone(command: Command, images: Path, tmp_path: Path) -> None:
     together, alone = tmp_path / "together", tmp_path / "alone"
     words = settings(images, together, "uniap,hassod")
