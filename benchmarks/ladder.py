@@ -7,8 +7,8 @@
 
 A cell is a row (generator or option), what it is measured on, and a seed. Each writes a small JSON file; one that is
 there and of the same settings is kept, so the same command resumes. Masks are measured on generated scenes of three
-difficulties and on real images, detectors on the middle difficulty, after the quickstart's training. Detectors get more
-seeds, up to 8, until the standard error of a comparison is below half the gain that is claimed.
+difficulties and on real images, detectors on the middle difficulty, after the quickstart's training. Rows get more seeds
+there, up to 8, until the standard error of a comparison is below half the gain that is claimed.
 """
 
 import argparse
@@ -97,7 +97,12 @@ def missing(args: argparse.Namespace) -> list[Cell]:
     left = [cell for cell in matching(cells, args.only) if not is_done(cell, args.results)]
     if left or args.fixed_seeds:
         return left
-    more = more_seeds(read_all(args.results), COMPARISONS)
+    measured = read_all(args.results)
+    more = more_seeds(measured, COMPARISONS, "masks")
+    for seed in sorted(set(more.values())):
+        rows = {row: (GENERATORS | ON_MIDDLE)[row] for row in more if more[row] >= seed}
+        cells += mask_cells(seed, rows=rows, work=work, sets=["middle"])
+    more = more_seeds(measured, COMPARISONS, "detectors")
     for seed in sorted(set(more.values())):
         cells += detector_cells(seed, arms={row: ARMS[row] for row in more if more[row] >= seed}, work=work)
     return [cell for cell in matching(cells, args.only) if not is_done(cell, args.results)]

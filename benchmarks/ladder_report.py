@@ -45,10 +45,9 @@ class Difference:
     def verdict(self, claim: float) -> str:
         """What the seeds say about a gain of so much.
 
-        Nothing below `MIN_SEEDS`, or where the standard error is not below half of the gain, or of the mean difference
-        where that is larger.
+        Nothing below `MIN_SEEDS`, or where the standard error is not below half of the gain.
         """
-        if len(self.values) < MIN_SEEDS or self.error >= max(claim, abs(self.mean)) / 2:
+        if len(self.values) < MIN_SEEDS or self.error >= claim / 2:
             return UNDECIDED
         if self.mean >= claim:
             return "gains"
@@ -62,12 +61,12 @@ def pair(measured: Sequence[Measured], one: Comparison, *, kind: str = "bbox") -
     return seeds, Difference([rows[0][seed] - rows[1][seed] for seed in seeds])
 
 
-def more_seeds(measured: Sequence[Measured], comparisons: Sequence[Comparison]) -> dict[str, int]:
-    """The next seed of each row of detectors whose comparison is not decided, up to the last of `MAX_SEEDS`."""
+def more_seeds(measured: Sequence[Measured], comparisons: Sequence[Comparison], table: str) -> dict[str, int]:
+    """The next seed of each row of a table whose comparison is not decided, up to the last of `MAX_SEEDS`."""
     wanted: dict[str, int] = {}
     for one in comparisons:
         seeds, difference = pair(measured, one)
-        may_grow = one.table == "detectors" and 0 < len(seeds) < MAX_SEEDS
+        may_grow = one.table == table and 0 < len(seeds) < MAX_SEEDS
         if may_grow and difference.verdict(one.claim) == UNDECIDED:
             for row in (one.row, one.baseline):
                 wanted[row] = max(wanted.get(row, 0), len(seeds))
@@ -87,7 +86,7 @@ def mask_tables(measured: Sequence[Measured], rows: Sequence[str], sets: Sequenc
 def _mask_table(measured: Sequence[Measured], rows: Sequence[str], data: str) -> str:
     found = [(row, _results(measured, ("masks", data, row))) for row in rows]
     quality = "box AP | AP50 | AR100 | mask AP | AP50 | AR100"
-    lines = [f"| {data} | {quality} | masks per image | cut, CPU-s | refinement, CPU-s |", f"|---|{'---|' * 9}"]
+    lines = [f"| {data} | seeds | {quality} | masks per image | cut, CPU-s | refinement, CPU-s |", f"|---|{'---|' * 10}"]
     for row, results in found:
         if results:
             numbers = [
@@ -96,7 +95,7 @@ def _mask_table(measured: Sequence[Measured], rows: Sequence[str], data: str) ->
             seconds = [r["seconds_per_image"] for r in results]
             times = [f"{statistics.fmean(s[part] for s in seconds):.3f}" for part in ("cut", "refinement")]
             count = f"{statistics.fmean(r['masks_per_image'] for r in results):.1f}"
-            lines.append(f"| {row} | {' | '.join([*numbers, count, *times])} |")
+            lines.append(f"| {row} | {len(results)} | {' | '.join([*numbers, count, *times])} |")
     return "\n".join(lines)
 
 

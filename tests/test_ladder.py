@@ -99,8 +99,8 @@ def test_differences_pair_equal_seeds(cells: ModuleType, report: ModuleType) -> 
         ([1.2, 1.4, 1.3], "gains"),
         ([0.2, 0.4, 0.3], "below the claim"),
         ([-1.2, -1.4, -1.3], "loses"),
-        ([9.0, 3.0, 6.0], "gains"),  # standard error 1.7, below half of the mean
-        ([9.0, -1.0, 4.0], "not decided"),  # standard error 2.9
+        ([9.0, 7.9, 8.4], "gains"),  # standard error 0.3
+        ([9.0, 3.0, 6.0], "not decided"),  # standard error 1.7
         ([9.0, 9.1], "not decided"),
     ],
 )
@@ -113,9 +113,10 @@ def test_undecided_rows_get_more_seeds(cells: ModuleType, report: ModuleType) ->
     compared = [report.Comparison("soft", "plain"), report.Comparison("round", "plain")]
     known = measured(cells, "plain", [50.0, 40.0, 60.0])
     known += measured(cells, "soft", [59.0, 39.0, 64.0]) + measured(cells, "round", [52.0, 42.1, 62.0])
-    assert report.more_seeds(known, compared) == {"soft": 3, "plain": 3}
+    assert report.more_seeds(known, compared, "detectors") == {"soft": 3, "plain": 3}
+    assert report.more_seeds(known, compared, "masks") == {}
     many = measured(cells, "soft", [0.0, 9.0] * 4) + measured(cells, "plain", [0.0] * 8)
-    assert report.more_seeds(many, compared) == {}
+    assert report.more_seeds(many, compared, "detectors") == {}
 
 
 def test_tables_leave_out_the_unmeasured() -> None:
