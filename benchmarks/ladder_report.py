@@ -86,7 +86,8 @@ def mask_tables(measured: Sequence[Measured], rows: Sequence[str], sets: Sequenc
 def _mask_table(measured: Sequence[Measured], rows: Sequence[str], data: str) -> str:
     found = [(row, _results(measured, ("masks", data, row))) for row in rows]
     quality = "box AP | AP50 | AR100 | mask AP | AP50 | AR100"
-    lines = [f"| {data} | seeds | {quality} | masks per image | cut, CPU-s | refinement, CPU-s |", f"|---|{'---|' * 10}"]
+    titles = [data, "seeds", quality, "masks per image", "cut, CPU-s", "refinement, CPU-s"]
+    lines = [f"| {' | '.join(titles)} |", f"|---|{'---|' * 10}"]
     for row, results in found:
         if results:
             numbers = [
