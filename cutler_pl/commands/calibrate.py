@@ -36,6 +36,7 @@ from cutler_pl.pseudo_masks.variants import Variant, find_variants
 from cutler_pl.reports.calibration import CALIBRATION_NAME, CalibrationReport, write_calibration
 from cutler_pl.runtime.locks import file_lock
 from cutler_pl.runtime.logging import get_logger
+from cutler_pl.runtime.output_folder import refuse_foreign_folder
 
 log = get_logger(__name__)
 
@@ -59,7 +60,7 @@ def run(cfg: DictConfig) -> Path:
     output = Path(cfg.output)
     options = CalibrationOptions(**{field.name: cfg[field.name] for field in fields(CalibrationOptions)})
     search = _search(cfg, options)
-    _check_free(output, overwrite=cfg.overwrite)
+    refuse_foreign_folder(output, CALIBRATION_NAME, "a calibration", overwrite=cfg.overwrite)
     root, names = list_images(cfg.images)
     truth = None if cfg.annotations is None else _truth(cfg, names)
     known = names if truth is None else sorted(image["file_name"] for image in truth["images"])
@@ -225,13 +226,3 @@ def _next_command(cfg: DictConfig) -> str:
         "output": str(Path(cfg.output) / "masks"),
     }
     return shlex.join(["cutler", "maskcut", f"--config-dir={cfg.output}", *format_overrides(settings)])
-
-
-def _check_free(output: Path, *, overwrite: bool) -> None:
-    """Raise if the folder holds files of another command."""
-    if overwrite or (output / CALIBRATION_NAME).is_file() or not output.is_dir():
-        return
-    if other := next((path for path in sorted(output.iterdir()) if not path.name.startswith(".")), None):
-        raise ConfigError(
-            f"{output}: holds {other.name}, which is of no calibration; choose another output, or overwrite=true"
-        )

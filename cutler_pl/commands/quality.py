@@ -13,7 +13,7 @@ from cutler_pl.api.options import read_maskcut_option
 from cutler_pl.coco.parameters import read_parameters
 from cutler_pl.commands.run_metadata import record_run
 from cutler_pl.commands.settings import require
-from cutler_pl.errors import CheckpointError, ConfigError
+from cutler_pl.errors import CheckpointError
 from cutler_pl.maskcut import MaskCutParams
 from cutler_pl.pseudo_masks.quality.agreement import build_second_run
 from cutler_pl.pseudo_masks.quality.options import QualityOptions
@@ -22,6 +22,7 @@ from cutler_pl.pseudo_masks.quality.verdict import RunSettings, other_tau
 from cutler_pl.reports.quality import write_quality_page
 from cutler_pl.runtime.locks import file_lock
 from cutler_pl.runtime.logging import get_logger
+from cutler_pl.runtime.output_folder import refuse_foreign_folder
 
 log = get_logger(__name__)
 
@@ -41,7 +42,7 @@ def run(cfg: DictConfig) -> Path:
     require(cfg, "annotations", "images", "output")
     output = Path(cfg.output)
     options = QualityOptions(**{field.name: cfg[field.name] for field in fields(QualityOptions)})
-    _check_free(output, overwrite=cfg.overwrite)
+    refuse_foreign_folder(output, QUALITY_NAME, "a quality report", overwrite=cfg.overwrite)
     with file_lock(output, purpose="quality"):
         recorded = _recorded(Path(cfg.annotations))
         report = assess(
@@ -64,16 +65,6 @@ def run(cfg: DictConfig) -> Path:
         log.info("advice: %s", text)
     log.info("open %s", output / "index.html")
     return output / QUALITY_NAME
-
-
-def _check_free(output: Path, *, overwrite: bool) -> None:
-    """Raise if the folder holds files of another command."""
-    if overwrite or (output / QUALITY_NAME).is_file() or not output.is_dir():
-        return
-    if other := next((path for path in sorted(output.iterdir()) if not path.name.startswith(".")), None):
-        raise ConfigError(
-            f"{output}: holds {other.name}, which is not of a quality report; choose another output, or overwrite=true"
-        )
 
 
 def _recorded(annotations: Path) -> dict[str, Any]:

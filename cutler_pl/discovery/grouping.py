@@ -19,6 +19,7 @@ from cutler_pl.errors import ConfigError
 from cutler_pl.maskcut.features import FeatureExtractor
 from cutler_pl.runtime.files import atomic_write, file_digest
 from cutler_pl.runtime.logging import get_logger
+from cutler_pl.runtime.output_folder import refuse_foreign_folder
 
 log = get_logger(__name__)
 
@@ -111,7 +112,7 @@ def discover(
             "maskcut.features.heads=object takes other heads in each image, whose features cannot be compared between "
             "images; leave it out"
         )
-    _check_free(output, overwrite=overwrite)
+    refuse_foreign_folder(output, f"{FEATURES_FOLDER}/parameters.json", "discover", overwrite=overwrite)
     made_from = {
         "annotations": file_digest(annotations),
         "images": str(images.resolve()),
@@ -159,13 +160,3 @@ def _begin(folder: Path, parameters: Mapping[str, Any], *, overwrite: bool) -> N
             raise ConfigError(f"{error}, or add overwrite=true") from error
         shutil.rmtree(folder)
         record_parameters(folder, parameters)
-
-
-def _check_free(output: Path, *, overwrite: bool) -> None:
-    """Raise if the folder holds files of another command."""
-    if overwrite or not output.is_dir() or (output / FEATURES_FOLDER / "parameters.json").is_file():
-        return
-    if other := next((path for path in sorted(output.iterdir()) if not path.name.startswith(".")), None):
-        raise ConfigError(
-            f"{output}: holds {other.name}, which is not of discover; choose another output, or overwrite=true"
-        )
