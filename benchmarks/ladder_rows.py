@@ -1,6 +1,7 @@
 """The rows of the ladder: generators of masks, options of their masks, detectors, and what is compared with what."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from ladder_report import Comparison
 
@@ -11,7 +12,8 @@ class Arm:
 
     Attributes:
         masks: Settings of `cutler maskcut`.
-        calibrated: The scores of the masks are mapped to shares of right masks, as fitted on other scenes.
+        scores: `raw`, as the generator writes them; `relative`, over the largest of their image, as VoteCut's are;
+            `calibrated`, mapped to shares of right masks, as fitted on other scenes.
         training: Settings of the training over those of `experiment=quickstart`.
         round: Settings of a self-training round on disk; None without one.
         continued: Settings of a training that goes on from the first one's weights, on the same masks; None without.
@@ -19,7 +21,7 @@ class Arm:
     """
 
     masks: tuple[str, ...]
-    calibrated: bool = False
+    scores: Literal["raw", "relative", "calibrated"] = "raw"
     training: tuple[str, ...] = ()
     round: tuple[str, ...] | None = None
     continued: tuple[str, ...] | None = None
@@ -59,9 +61,10 @@ _SOFT = ("model/loss=soft_droploss",)
 ARMS: dict[str, Arm] = {
     **{row: Arm(GENERATORS[row]) for row in ("uniap", "maskcut_adaptive", "promerge")},
     "uniap_soft_droploss": Arm(_UNIAP, training=_SOFT),
-    "uniap_soft_droploss_calibrated": Arm(_UNIAP, calibrated=True, training=_SOFT),
+    "uniap_soft_droploss_calibrated": Arm(_UNIAP, scores="calibrated", training=_SOFT),
     "promerge_soft_droploss": Arm(_PROMERGE, training=_SOFT),
-    "promerge_soft_droploss_calibrated": Arm(_PROMERGE, calibrated=True, training=_SOFT),
+    "promerge_soft_droploss_relative": Arm(_PROMERGE, scores="relative", training=_SOFT),
+    "promerge_soft_droploss_calibrated": Arm(_PROMERGE, scores="calibrated", training=_SOFT),
     "promerge_confidence": Arm(
         (*_PROMERGE, "confidence=perturbed_cuts"), training=("model/loss=[droploss,confidence]",)
     ),
@@ -70,6 +73,7 @@ ARMS: dict[str, Arm] = {
     **{
         row: Arm(GENERATORS[row]) for row in ("hassod", "maskcut_adaptive_tuned", "votecut", "maskcut", "maskcut_tuned")
     },
+    "votecut_soft_droploss": Arm(GENERATORS["votecut"], training=_SOFT),
     "promerge_round": Arm(_PROMERGE, round=()),
     "promerge_mean_teacher": Arm(_PROMERGE, continued=("experiment=quickstart_self_train_ema",)),
     "promerge_flip": Arm(_PROMERGE, evaluation=("tta=flip",)),
@@ -86,9 +90,11 @@ COMPARISONS = (
     ),
     *(Comparison(row, "maskcut_adaptive", claim=3.0) for row in _OTHERS),
     Comparison("promerge_soft_droploss", "promerge"),
+    Comparison("promerge_soft_droploss_relative", "promerge"),
     Comparison("promerge_soft_droploss_calibrated", "promerge"),
     Comparison("promerge_soft_droploss_calibrated", "promerge_soft_droploss"),
     Comparison("promerge_confidence", "promerge"),
+    Comparison("votecut_soft_droploss", "votecut"),
     Comparison("uniap_soft_droploss", "uniap"),
     Comparison("uniap_soft_droploss_calibrated", "uniap"),
     Comparison("promerge_plain", "promerge"),
