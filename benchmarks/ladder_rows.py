@@ -57,6 +57,7 @@ ON_MIDDLE: dict[str, tuple[str, ...]] = {
 SPEED = {row: GENERATORS[row] for row in ("maskcut", "votecut", "promerge", "uniap", "hassod")}
 
 _UNIAP, _PROMERGE = GENERATORS["uniap"], GENERATORS["promerge"]
+_CONFIDENT = (*_PROMERGE, "confidence=perturbed_cuts")
 _SOFT = ("model/loss=soft_droploss",)
 ARMS: dict[str, Arm] = {
     **{row: Arm(GENERATORS[row]) for row in ("uniap", "maskcut_adaptive", "promerge")},
@@ -65,9 +66,8 @@ ARMS: dict[str, Arm] = {
     "promerge_soft_droploss": Arm(_PROMERGE, training=_SOFT),
     "promerge_soft_droploss_relative": Arm(_PROMERGE, scores="relative", training=_SOFT),
     "promerge_soft_droploss_calibrated": Arm(_PROMERGE, scores="calibrated", training=_SOFT),
-    "promerge_confidence": Arm(
-        (*_PROMERGE, "confidence=perturbed_cuts"), training=("model/loss=[droploss,confidence]",)
-    ),
+    "promerge_confidence": Arm(_CONFIDENT, training=("model/loss=[droploss,confidence]",)),
+    "promerge_confident_paste": Arm(_CONFIDENT, training=("augment=confidence",)),
     "promerge_plain": Arm(_PROMERGE, training=("model/loss=plain",)),
     "promerge_soft": Arm(_PROMERGE, training=("model/loss=soft",)),
     **{
@@ -94,6 +94,7 @@ COMPARISONS = (
     Comparison("promerge_soft_droploss_calibrated", "promerge"),
     Comparison("promerge_soft_droploss_calibrated", "promerge_soft_droploss"),
     Comparison("promerge_confidence", "promerge"),
+    Comparison("promerge_confident_paste", "promerge"),
     Comparison("votecut_soft_droploss", "votecut"),
     Comparison("uniap_soft_droploss", "uniap"),
     Comparison("uniap_soft_droploss_calibrated", "uniap"),

@@ -28,16 +28,25 @@ def record_parameters(folder: str | Path, parameters: Mapping[str, Any]) -> None
         ConfigError: The folder holds results of other parameters; the differing ones are named.
         AnnotationError: The record is damaged.
     """
-    folder = Path(folder)
+    if found := record_or_compare(folder, parameters):
+        raise ConfigError(
+            f"{Path(folder).parent}: holds results made with {'; '.join(found)}; choose another output folder, "
+            "repeat the former settings, or remove the folder"
+        )
+
+
+def record_or_compare(folder: str | Path, parameters: Mapping[str, Any]) -> list[str]:
+    """Record parameters where the folder has none; else how its own differ, none where they are equal.
+
+    Raises:
+        AnnotationError: The record is damaged.
+    """
     given = json.loads(json.dumps(parameters))
     before = read_parameters(folder)
     if before is None:
-        write_json(folder / PARAMETERS_NAME, given, indent=2)
-    elif found := differences(before, given):
-        raise ConfigError(
-            f"{folder.parent}: holds results made with {'; '.join(found)}; choose another output folder, "
-            "repeat the former settings, or remove the folder"
-        )
+        write_json(Path(folder) / PARAMETERS_NAME, given, indent=2)
+        return []
+    return differences(before, given)
 
 
 def read_parameters(folder: str | Path) -> dict[str, Any] | None:

@@ -19,9 +19,9 @@ import torch
 from jaxtyping import Float, Float16, Float32
 from torch import Tensor, nn
 
-from cutler_pl.coco.parameters import PARAMETERS_NAME, differences, read_parameters
+from cutler_pl.coco.parameters import record_or_compare
 from cutler_pl.errors import ConfigError, InputError
-from cutler_pl.runtime.files import write_bytes, write_json
+from cutler_pl.runtime.files import write_bytes
 from cutler_pl.runtime.logging import get_logger
 
 log = get_logger(__name__)
@@ -66,7 +66,11 @@ class CachedFeatures(nn.Module):
         self.folder = Path(folder) / str(settings["name"]).replace("/", "_")
         recorded = {**settings, "version": VERSION, "precision": PRECISION, "weights": weights_digest(extractor)}
         self._identity = json.dumps(recorded, sort_keys=True).encode()
-        _record(self.folder, recorded)
+        if found := record_or_compare(self.folder, recorded):
+            raise ConfigError(
+                f"{self.folder}: holds features made with {'; '.join(found)}; choose another maskcut.features.cache, "
+                "repeat the former settings, or remove this folder"
+            )
 
     @torch.no_grad()
     def forward(self, images: Float[Tensor, "batch 3 height width"]) -> Float32[Tensor, "batch dim h w"]:
@@ -143,19 +147,6 @@ def log_use(extractors: Iterable[object]) -> None:
             if isinstance(part, CachedFeatures):
                 counts = part.num_read, part.num_computed
                 log.info("%s: features of %d images read, of %d computed", part.folder, *counts)
-
-
-def _record(folder: Path, settings: Mapping[str, Any]) -> None:
-    """Record what the features depend on, or find it unchanged."""
-    given = json.loads(json.dumps(settings))
-    before = read_parameters(folder)
-    if before is None:
-        write_json(folder / PARAMETERS_NAME, given, indent=2)
-    elif found := differences(before, given):
-        raise ConfigError(
-            f"{folder}: holds features made with {'; '.join(found)}; choose another maskcut.features.cache, repeat "
-            "the former settings, or remove this folder"
-        )
 
 
 def _keys(images: Float[Tensor, "batch 3 height width"]) -> list[str]:
