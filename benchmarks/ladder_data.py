@@ -82,4 +82,5 @@ def real_sets(folder: Path, work: Path) -> Iterator[tuple[str, Data]]:
         target = work / "voc_mini.json"
         download = open_download("voc", voc, datasets=folder, options=Options())
         write_records(download.records, target, skipped=work / "voc_mini_skipped.jsonl", info={}, max_failure_rate=0.0)
-        yield "voc_mini", Data(download.source.images, target, has_masks=False)
+        devkit = download.source.images.parents[1]  # names of files start with VOC2007/JPEGImages
+        yield "voc_mini", Data(devkit, target, has_masks=False)
