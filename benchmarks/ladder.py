@@ -8,7 +8,7 @@
 A cell is a row (generator or option), what it is measured on, and a seed. Each writes a small JSON file; one that is
 there and of the same settings is kept, so the same command resumes. Masks are measured on generated scenes of three
 difficulties and on real images, detectors on the middle difficulty, after the quickstart's training. There rows get
-more seeds, up to 8, until the standard error of a comparison is below half the gain that is claimed.
+more seeds, up to 8, until the standard error of a comparison is below half the gain.
 """
 
 import argparse

@@ -14,13 +14,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from hydra import compose
+from ladder_calibration import score_map
 from ladder_cells import Cell, Result
 from ladder_data import NUM_TEST, NUM_TRAIN, Data, test_scenes, test_seed, train_scenes, train_seed
 from ladder_masks import constants_of
 from ladder_report import METRICS
 from ladder_rows import Arm
-from ladder_scores import mapped, relative, score_map
 
 from cutler_pl.commands import evaluate, maskcut, recipe, self_train, train
 from cutler_pl.commands.result_cache import read_cached, write_cached
@@ -63,7 +64,7 @@ def detector_cells(seed: int, *, arms: Mapping[str, Arm], work: Path) -> Iterato
             "scenes": [NUM_TRAIN, train_seed(seed), NUM_TEST, test_seed("middle", seed)],
             "steps": [STEPS, STEPS_ROUND, THRESHOLD],
             "masks": constants_of(arm.masks),
-            **({arm.scores: True} if arm.scores != "raw" else {}),
+            **({"calibrated": True} if arm.calibrated else {}),
             "training": arm.training,
             "round": arm.round,
             "continued": arm.continued,
@@ -73,7 +74,9 @@ def detector_cells(seed: int, *, arms: Mapping[str, Arm], work: Path) -> Iterato
 
 
 def _measure(arm: Arm, place: Place) -> Result:
-    masks = _rescore(arm, place, _find_masks(arm, place))
+    masks = _find_masks(arm, place)
+    if arm.calibrated:
+        masks = _calibrate(arm, place, masks)
     made = [masks, _train(arm, place, masks)]
     if arm.round is not None:
         made += _self_train(arm, place, masks, made[-1])
@@ -93,21 +96,18 @@ def _find_masks(arm: Arm, place: Place) -> Made:
     return _made(place, "masks", {"masks": constants_of(arm.masks)}, find)
 
 
-def _rescore(arm: Arm, place: Place, masks: Made) -> Made:
-    """The same masks with the scores of an arm; the seconds are those of the masks."""
-    if arm.scores == "raw":
-        return masks
-    settings: dict[str, Any] = {"masks": masks.folder.name}
-    change = relative
-    if arm.scores == "calibrated":
-        settings["map"] = score_map(arm.masks, place.work)
-        change = partial(mapped, points=settings["map"])
+def _calibrate(arm: Arm, place: Place, masks: Made) -> Made:
+    """The same masks, with scores that are shares of right masks; the seconds are those of the masks."""
+    pairs = score_map(arm.masks, place.work)
 
     def write(folder: Path) -> None:
         coco = json.loads((masks.folder / "annotations.json").read_text(encoding="utf-8"))
-        write_json(folder / "annotations.json", {**coco, "annotations": change(coco["annotations"])})
+        points, values = zip(*pairs, strict=True)
+        for one in coco["annotations"]:
+            one["score"] = round(float(np.interp(one["score"], points, values)), 4)
+        write_json(folder / "annotations.json", coco)
 
-    return replace(_made(place, arm.scores, settings, write), seconds=masks.seconds)
+    return replace(_made(place, "calibrated", {"masks": masks.folder.name, "map": pairs}, write), seconds=masks.seconds)
 
 
 def _train(arm: Arm, place: Place, masks: Made) -> Made:
@@ -116,7 +116,7 @@ def _train(arm: Arm, place: Place, masks: Made) -> Made:
         train.run(compose("train", overrides=[*_overrides(fixed), *arm.training]))
 
     settings = {"masks": constants_of(arm.masks), "training": arm.training, "steps": STEPS}
-    return _made(place, "training", settings | ({arm.scores: masks.folder.name} if arm.scores != "raw" else {}), run)
+    return _made(place, "training", settings | ({"calibrated": masks.folder.name} if arm.calibrated else {}), run)
 
 
 def _self_train(arm: Arm, place: Place, masks: Made, first: Made) -> list[Made]:

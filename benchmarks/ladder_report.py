@@ -45,9 +45,10 @@ class Difference:
     def verdict(self, claim: float) -> str:
         """What the seeds say about a gain of so much.
 
-        Nothing below `MIN_SEEDS`, or where the standard error is not below half of the gain.
+        Nothing below `MIN_SEEDS`, or where the standard error is not below half of the gain: the claimed one, or the
+        measured one where it is larger.
         """
-        if len(self.values) < MIN_SEEDS or self.error >= claim / 2:
+        if len(self.values) < MIN_SEEDS or self.error >= max(claim, abs(self.mean)) / 2:
             return UNDECIDED
         if self.mean >= claim:
             return "gains"

@@ -1,7 +1,6 @@
 """The rows of the ladder: generators of masks, options of their masks, detectors, and what is compared with what."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 from ladder_report import Comparison
 
@@ -12,8 +11,7 @@ class Arm:
 
     Attributes:
         masks: Settings of `cutler maskcut`.
-        scores: `raw`, as the generator writes them; `relative`, over the largest of their image, as VoteCut's are;
-            `calibrated`, mapped to shares of right masks, as fitted on other scenes.
+        calibrated: The scores of the masks are mapped to shares of right masks, as fitted on other scenes.
         training: Settings of the training over those of `experiment=quickstart`.
         round: Settings of a self-training round on disk; None without one.
         continued: Settings of a training that goes on from the first one's weights, on the same masks; None without.
@@ -21,7 +19,7 @@ class Arm:
     """
 
     masks: tuple[str, ...]
-    scores: Literal["raw", "relative", "calibrated"] = "raw"
+    calibrated: bool = False
     training: tuple[str, ...] = ()
     round: tuple[str, ...] | None = None
     continued: tuple[str, ...] | None = None
@@ -62,10 +60,10 @@ _SOFT = ("model/loss=soft_droploss",)
 ARMS: dict[str, Arm] = {
     **{row: Arm(GENERATORS[row]) for row in ("uniap", "maskcut_adaptive", "promerge")},
     "uniap_soft_droploss": Arm(_UNIAP, training=_SOFT),
-    "uniap_soft_droploss_calibrated": Arm(_UNIAP, scores="calibrated", training=_SOFT),
+    "uniap_soft_droploss_calibrated": Arm(_UNIAP, calibrated=True, training=_SOFT),
     "promerge_soft_droploss": Arm(_PROMERGE, training=_SOFT),
-    "promerge_soft_droploss_relative": Arm(_PROMERGE, scores="relative", training=_SOFT),
-    "promerge_soft_droploss_calibrated": Arm(_PROMERGE, scores="calibrated", training=_SOFT),
+    "promerge_soft_droploss_relative": Arm(_PROMERGE, training=(*_SOFT, "data.relative_scores=true")),
+    "promerge_soft_droploss_calibrated": Arm(_PROMERGE, calibrated=True, training=_SOFT),
     "promerge_confidence": Arm(_CONFIDENT, training=("model/loss=[droploss,confidence]",)),
     "promerge_confident_paste": Arm(_CONFIDENT, training=("augment=confidence",)),
     "promerge_plain": Arm(_PROMERGE, training=("model/loss=plain",)),

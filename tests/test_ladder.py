@@ -100,7 +100,9 @@ def test_differences_pair_equal_seeds(cells: ModuleType, report: ModuleType) -> 
         ([0.2, 0.4, 0.3], "below the claim"),
         ([-1.2, -1.4, -1.3], "loses"),
         ([9.0, 7.9, 8.4], "gains"),  # standard error 0.3
-        ([9.0, 3.0, 6.0], "not decided"),  # standard error 1.7
+        ([9.0, 3.0, 6.0], "gains"),  # standard error 1.7, below half of 6
+        ([-9.0, -3.0, -6.0], "loses"),
+        ([5.0, -1.0, 2.0], "not decided"),  # standard error 1.7, above half of 2
         ([9.0, 9.1], "not decided"),
     ],
 )

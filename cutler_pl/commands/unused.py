@@ -205,6 +205,7 @@ UNUSED: dict[str, tuple[Unused, ...]] = {
         Unused(("model.init_from",), "it is a text of messages"),
         Unused(("model.reset_head",), "model.init=scratch loads no head", equals("model.init", "scratch")),
         Unused(("callbacks.coco_evaluator",), "data/validation=none has no images", not_given("data.validation")),
+        Unused(("data.relative_scores",), "only soft targets read scores", not_given("model.detector.soft_targets")),
     ),
     "self_train": (
         *_RUN, *_DETECTOR, _TILES, *_TTA, _EXPORTED,

@@ -95,7 +95,7 @@ class InstanceDataset(Dataset[Sample]):
             "boxes": boxes[visible],
             "labels": torch.tensor(labels, dtype=torch.int64),
             "masks": masks,
-            "scores": torch.from_numpy(objects.scores[counted[visible]]),
+            "scores": torch.from_numpy(self.training_set.scores(objects)[counted[visible]]),
             "image_id": int(index.image_ids[image_index]),
         }
         if found := {

@@ -5,9 +5,9 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Int64
+from jaxtyping import Float32, Int64
 
-from cutler_pl.coco.index import InstanceIndex, open_index
+from cutler_pl.coco.index import InstanceIndex, Objects, open_index
 from cutler_pl.errors import AnnotationError, DatasetNotFoundError
 from cutler_pl.runtime.files import is_file
 from cutler_pl.runtime.logging import get_logger
@@ -33,6 +33,9 @@ class TrainingSet:
         images: Folder that the file names in the annotations are relative to.
         annotations: COCO JSON.
         class_agnostic: Take all categories as one, label 1; else labels count the category ids in ascending order.
+        filter_empty: Leave out images without objects.
+        relative_scores: Take each score over the largest of its image, as VoteCut's are, so that an image's best object
+            counts in full as a soft target.
         max_images: Number of images, the first of the file; None for all.
         index_dir: Folder of the annotation index; None: beside the JSON, or temporary where that is read-only.
     """
@@ -41,6 +44,7 @@ class TrainingSet:
     annotations: str | Path
     class_agnostic: bool
     filter_empty: bool
+    relative_scores: bool = False
     max_images: Count | None = None
     index_dir: str | Path | None = None
 
@@ -72,6 +76,11 @@ class TrainingSet:
     def labels(self) -> dict[int, int]:
         """Label of each category id."""
         return {id_: 1 if self.class_agnostic else 1 + i for i, id_ in enumerate(self.index.categories)}
+
+    def scores(self, objects: Objects) -> Float32[np.ndarray, " gt"]:
+        """How far the objects of an image can be trusted, crowd regions aside."""
+        best = objects.scores.max(initial=0, where=~objects.is_crowd)
+        return objects.scores / best if self.relative_scores and best > 0 else objects.scores
 
     def check(self) -> None:
         """Find what is wrong with the data before anything expensive is done.

@@ -1,3 +1,4 @@
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from cutler_pl.ops.boxes import masks_to_boxes
 def dataset(images: Path, annotations: Path, **more: Any) -> InstanceDataset:
     training_set = TrainingSet(
         images=images, annotations=annotations, class_agnostic=more.pop("class_agnostic", True), filter_empty=False,
-        index_dir=more.pop("index_dir", None),
+        index_dir=more.pop("index_dir", None), relative_scores=more.pop("relative_scores", False),
     )  # fmt: skip
     seed = more.pop("seed", 0)
     transforms = TrainTransformParams(**({"train_sizes": (20, 32), "max_size": 60, "flip_probability": 0.5} | more))
@@ -163,3 +164,20 @@ def test_real_images_fit_their_objects(data_dir: Path, tmp_path: Path) -> None:
     grey = read(data, list(data.training_set.index.file_names).index("000000000086.jpg")).image
     assert grey is not None
     assert torch.equal(grey[0], grey[2])
+
+
+def test_relative_scores_are_over_the_largest_of_the_image(make_folder: Callable[..., Any]) -> None:
+    """An image of 0.3 and 0.6 beside a crowd region of 0.9, one of 0.2, one of 0."""
+    folder = make_folder([(24, 40)] * 3)
+    coco = json.loads(folder.annotations.read_text())
+    records = coco["annotations"]
+    first, second, third = (next(one for one in records if one["image_id"] == 100 + i) for i in range(3))
+    scored = [(first, 0.3, 0), (first, 0.6, 0), (first, 0.9, 1), (second, 0.2, 0), (third, 0.0, 0)]
+    coco["annotations"] = [
+        {**one, "id": 1 + i, "score": score, "iscrowd": crowd} for i, (one, score, crowd) in enumerate(scored)
+    ]
+    folder.annotations.write_text(json.dumps(coco))
+    for relative, scores in {True: [0.5, 1.0, 1.0, 0.0], False: [0.3, 0.6, 0.2, 0.0]}.items():
+        data = dataset(folder.images, folder.annotations, relative_scores=relative)
+        targets = collate_plain([read(data, i) for i in range(3)])[1]
+        assert torch.cat([target["scores"] for target in targets]).tolist() == pytest.approx(scores)

@@ -1,9 +1,7 @@
-"""Other scores for the same masks: relative to their image's best, or what they mean on the scenes of the tuning."""
+"""Calibrated scores: what the scores of a generator mean on the scenes that its options were tuned on."""
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from ladder_data import Data, tuning_scenes
@@ -16,23 +14,6 @@ from cutler_pl.commands.result_cache import read_cached, write_cached
 from cutler_pl.evaluation.calibration import fit_isotonic, is_right
 
 _POINTS = 41
-Annotations = list[dict[str, Any]]
-
-
-def relative(annotations: Annotations) -> Annotations:
-    """Each score over the largest of its image, so that the best mask of an image counts in full."""
-    best = {image: max(one["score"] for one in of) for image, of in group_by_image(annotations).items()}
-    return _rescored(annotations, [one["score"] / (best[one["image_id"]] or 1.0) for one in annotations])
-
-
-def mapped(annotations: Annotations, points: Sequence[tuple[float, float]]) -> Annotations:
-    """Scores as a map of them says, linear between its points."""
-    scores, values = zip(*points, strict=True)
-    return _rescored(annotations, np.interp([one["score"] for one in annotations], scores, values).tolist())
-
-
-def _rescored(annotations: Annotations, scores: Sequence[float]) -> Annotations:
-    return [{**one, "score": round(score, 4)} for one, score in zip(annotations, scores, strict=True)]
 
 
 def score_map(overrides: tuple[str, ...], work: Path) -> list[tuple[float, float]]:
