@@ -25,7 +25,7 @@ from ladder_cells import Cell, Measured, estimate, is_done, matching, over_seeds
 from ladder_detectors import detector_cells
 from ladder_masks import mask_cells, real_cells
 from ladder_page import filled, tables
-from ladder_plot import plot
+from ladder_plot import plot_differences, plot_speed
 from ladder_report import more_seeds
 from ladder_rows import ARMS, COMPARISONS, GENERATORS, ON_MIDDLE, SPEED
 from ladder_speed import speed_cells
@@ -50,12 +50,13 @@ def main() -> None:
     configure_logging()
     os.environ.setdefault("PROJECT_ROOT", str(ROOT))
     register_params()
-    if args.page or args.svg:
+    if args.page or args.figures:
         measured = read_all(args.results)
         if args.page:
             write_text(args.page, filled(args.page.read_text(encoding="utf-8"), tables(measured)))
-        if args.svg:
-            save_figure(args.svg, plot(measured))
+        if args.figures:
+            save_figure(args.figures / "ladder.svg", plot_speed(measured))
+            save_figure(args.figures / "ladder_differences.svg", plot_differences(measured, COMPARISONS))
         return
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
         if args.estimate:
@@ -81,7 +82,7 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the cells' files")
     parser.add_argument("--work", type=Path, default=Path("outputs/ladder"), help="scenes, masks and checkpoints")
     parser.add_argument("--page", type=Path, help="write the tables into this page, and end")
-    parser.add_argument("--svg", type=Path, help="write the plot into this file, and end")
+    parser.add_argument("--figures", type=Path, help="write the plots into this folder, and end")
     return parser.parse_args(arguments)
 
 
