@@ -89,6 +89,7 @@ COMPARISONS = (
     *(Comparison(row, "maskcut_adaptive", claim=3.0) for row in _OTHERS),
     Comparison("promerge_soft_droploss", "promerge"),
     Comparison("promerge_soft_droploss_relative", "promerge"),
+    Comparison("promerge_soft_droploss_relative", "promerge_soft_droploss"),
     Comparison("promerge_soft_droploss_calibrated", "promerge"),
     Comparison("promerge_soft_droploss_calibrated", "promerge_soft_droploss"),
     Comparison("promerge_confidence", "promerge"),
