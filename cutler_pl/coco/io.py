@@ -15,7 +15,7 @@ from cutler_pl.coco.bounds import Bounds
 from cutler_pl.coco.json_text import read_json_file
 from cutler_pl.coco.matching import to_results
 from cutler_pl.coco.schema import Coco, Image, Result
-from cutler_pl.coco.validation import InvalidRecords, OnError, annotation_label, detection_label, result_label
+from cutler_pl.coco.validation import SKIP, InvalidRecords, OnError, annotation_label, detection_label, result_label
 from cutler_pl.errors import AnnotationError
 from cutler_pl.runtime.files import write_json
 from cutler_pl.runtime.logging import get_logger
@@ -47,7 +47,12 @@ class PredictionFile:
 
 
 def load_coco(
-    source: Source, *, on_error: OnError = "raise", keep_empty_boxes: bool = False, source_name: str | None = None
+    source: Source,
+    *,
+    on_error: OnError = "raise",
+    keep_empty_boxes: bool = False,
+    source_name: str | None = None,
+    way_out: str = SKIP,
 ) -> CocoFile:
     """Read and check a COCO annotation file.
 
@@ -56,6 +61,7 @@ def load_coco(
         on_error: "raise" ends at the first invalid record, "skip" lists and leaves out invalid records.
         keep_empty_boxes: Keep boxes without area inside their image, which are dropped and listed otherwise.
         source_name: Name of content that is given itself, for messages.
+        way_out: What to do about an invalid record.
 
     Raises:
         DatasetNotFoundError: There is no such file.
@@ -70,7 +76,7 @@ def load_coco(
             raise AnnotationError(
                 f'{source_name}: the list "{key}" of a COCO annotation file is missing; give another file'
             )
-    invalid = InvalidRecords(source_name, on_error)
+    invalid = InvalidRecords(source_name, on_error, way_out)
 
     images = records.check_images(raw["images"], invalid)
     categories = {}

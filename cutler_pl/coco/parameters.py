@@ -35,21 +35,26 @@ def record_parameters(folder: str | Path, parameters: Mapping[str, Any]) -> None
         )
 
 
-def record_or_compare(folder: str | Path, parameters: Mapping[str, Any]) -> list[str]:
+def record_or_compare(folder: str | Path, parameters: Mapping[str, Any], *, way_out: str = _WAY_OUT) -> list[str]:
     """Record parameters where the folder has none; else how its own differ, none where they are equal.
+
+    Args:
+        folder: That holds the record.
+        parameters: In JSON's types.
+        way_out: What to do where the record is damaged.
 
     Raises:
         AnnotationError: The record is damaged.
     """
     given = json.loads(json.dumps(parameters))
-    before = read_parameters(folder)
+    before = read_parameters(folder, way_out=way_out)
     if before is None:
         write_json(Path(folder) / PARAMETERS_NAME, given, indent=2)
         return []
     return differences(before, given)
 
 
-def read_parameters(folder: str | Path) -> dict[str, Any] | None:
+def read_parameters(folder: str | Path, *, way_out: str = _WAY_OUT) -> dict[str, Any] | None:
     """What `record_parameters` wrote there, by today's names; None where it wrote nothing.
 
     Raises:
@@ -59,21 +64,21 @@ def read_parameters(folder: str | Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        return dict(_with_current_names(read_record(path, dict)))
+        return dict(_with_current_names(read_record(path, dict, way_out=way_out)))
     except RecursionError as error:
-        raise AnnotationError(f"{path}: damaged, it is nested too deeply; {_WAY_OUT}") from error
+        raise AnnotationError(f"{path}: damaged, it is nested too deeply; {way_out}") from error
 
 
-def read_record(path: Path, kind: type) -> Any:
+def read_record(path: Path, kind: type, *, way_out: str = _WAY_OUT) -> Any:
     """A list of texts, or an object, that a run wrote.
 
     Raises:
         AnnotationError: It is damaged.
     """
-    content = read_json_file(path, what="record of a run", way_out=_WAY_OUT)
+    content = read_json_file(path, what="record of a run", way_out=way_out)
     items = list(content) if isinstance(content, list | dict) else [content]
     if not isinstance(content, kind) or not all(isinstance(item, str) for item in items):
-        raise AnnotationError(f"{path}: damaged, it holds something else than what a run writes; {_WAY_OUT}")
+        raise AnnotationError(f"{path}: damaged, it holds something else than what a run writes; {way_out}")
     return content
 
 

@@ -220,13 +220,14 @@ class _JsonReader:
         """Decode one value; one that the end of the buffer cuts is decoded again with more text."""
         self.peek()
         while True:
+            start = self._position
             try:
                 value, end = _decoder.raw_decode(self._buffer, self._position)
             except json.JSONDecodeError as error:
                 is_cut = error.pos >= len(self._buffer) - _MAX_CUT_WORD or error.msg.startswith("Unterminated string")
                 if is_cut and self._more():
                     continue
-                self._position = error.pos
+                self._position += error.pos - start  # `_more` may have dropped what is before the value
                 raise self._error(error.msg) from error
             except (ValueError, RecursionError) as error:
                 raise self._error(json_error(error)) from error
@@ -262,6 +263,7 @@ class _JsonReader:
             return False
         self._consumed += self._position
         rest = self._buffer[self._position :]
+        self._buffer, self._position = rest, 0
         self._check_length(len(rest))
         try:
             chunk = self._file.read(max(_CHUNK_CHARACTERS, len(rest)))

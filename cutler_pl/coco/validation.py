@@ -21,12 +21,13 @@ OnError = Literal["raise", "skip"]
 _log = get_logger(__name__)
 
 
+SKIP = "repair it, or leave it out by on_error=skip"
+
+
 class InvalidRecords:
     """One reason for each record left out of a source, and the rule: raise or skip."""
 
-    def __init__(
-        self, source_name: str, on_error: OnError, way_out: str = "repair it, or leave it out by on_error=skip"
-    ) -> None:
+    def __init__(self, source_name: str, on_error: OnError, way_out: str = SKIP) -> None:
         self.source_name, self.on_error, self.way_out = source_name, on_error, way_out
         self.reasons: list[str] = []
 

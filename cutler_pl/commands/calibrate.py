@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from cutler_pl.api.device import choose_device
 from cutler_pl.coco.io import load_coco
+from cutler_pl.coco.parameters import read_record
 from cutler_pl.coco.parts import ShardRecord
 from cutler_pl.commands.chosen_features import require_features
 from cutler_pl.commands.console import print_table
@@ -29,6 +30,7 @@ from cutler_pl.pseudo_masks.calibration import scores
 from cutler_pl.pseudo_masks.calibration.choice import choose
 from cutler_pl.pseudo_masks.calibration.criteria import ApCriterion, QualityCriterion, found_again, jackknife
 from cutler_pl.pseudo_masks.calibration.options import MIN_IMAGES, CalibrationOptions
+from cutler_pl.pseudo_masks.calibration.truth import check_masks, check_sizes
 from cutler_pl.pseudo_masks.calibration.values import Search
 from cutler_pl.pseudo_masks.quality.masks import evenly_spaced
 from cutler_pl.pseudo_masks.quality.verdict import RunSettings
@@ -61,18 +63,18 @@ def run(cfg: DictConfig) -> Path:
     options = CalibrationOptions(**{field.name: cfg[field.name] for field in fields(CalibrationOptions)})
     search = _search(cfg, options)
     refuse_foreign_folder(output, CALIBRATION_NAME, "a calibration", overwrite=cfg.overwrite)
+    _refuse_other_generator(cfg, output)
     root, names = list_images(cfg.images)
     truth = None if cfg.annotations is None else _truth(cfg, names)
     known = names if truth is None else sorted(image["file_name"] for image in truth["images"])
     shown = [known[i] for i in evenly_spaced(len(known), options.max_images)]
-    least = scores.MIN_IMAGES if truth is not None and options.score_map else MIN_IMAGES
-    if len(shown) < least:
-        why = (
-            "a map of scores is fitted on half of them: score_map=false needs fewer"
-            if least > MIN_IMAGES
-            else ("fewer do not show how much a criterion varies")
+    if len(shown) < MIN_IMAGES:
+        raise InputError(
+            f"{cfg.images}: {len(shown)} images to look at, and {MIN_IMAGES} are needed, since fewer do not show how "
+            "much a criterion varies"
         )
-        raise InputError(f"{cfg.images}: {len(shown)} images to look at, and {least} are needed, since {why}")
+    if truth is not None:
+        check_sizes(root, truth, shown, source=cfg.annotations)
     with file_lock(output, purpose="calibrate"):
         records = _find(cfg, search, root, shown, near=truth is None)
         if not any(record["annotations"] for value in search.values for record in records[value]):
@@ -85,7 +87,12 @@ def run(cfg: DictConfig) -> Path:
         if report.fitted is not None and report.fitted.is_better:
             OmegaConf.update(chosen, "annotation.scores", True)
             OmegaConf.update(chosen, "annotation.score_map", [list(pair) for pair in report.fitted.points])
-        summary = {"features": HydraConfig.get().runtime.choices["maskcut"], "images": len(records[search.present])}
+        choices = HydraConfig.get().runtime.choices
+        summary = {
+            "features": choices["maskcut"],
+            "generator": choices["generator"],
+            "images": len(records[search.present]),
+        }
         write_calibration(output, report, summary=summary)
         record_run(output, cfg)
         comment = "\n".join([
@@ -98,6 +105,16 @@ def run(cfg: DictConfig) -> Path:
         log.info(sentence)
     log.info("written: %s; next:\n  %s", ", ".join(map(str, files)), _next_command(cfg))
     return files[0]
+
+
+def _refuse_other_generator(cfg: DictConfig, output: Path) -> None:
+    """Raise if an output folder holds the option of another generator, which a new one would replace in part."""
+    if cfg.overwrite or not (output / CALIBRATION_NAME).is_file():
+        return
+    way_out = "choose another output, or overwrite=true"
+    before = read_record(output / CALIBRATION_NAME, dict, way_out=way_out).get("generator")
+    if before not in (None, HydraConfig.get().runtime.choices["generator"]):
+        raise ConfigError(f"{output}: holds the calibration of generator={before}; {way_out}")
 
 
 def _search(cfg: DictConfig, options: CalibrationOptions) -> Search:
@@ -119,7 +136,8 @@ def _at(cfg: DictConfig, search: Search, value: float) -> DictConfig:
 
 def _truth(cfg: DictConfig, names: Sequence[str]) -> dict[str, Any]:
     """The ground truth of the images that are there."""
-    coco = load_coco(cfg.annotations).coco
+    coco = load_coco(cfg.annotations, way_out="repair it").coco
+    check_masks(coco, source=cfg.annotations)
     there = set(names)
     images = [image for image in coco["images"] if image["file_name"] in there]
     if not images:
@@ -128,6 +146,11 @@ def _truth(cfg: DictConfig, names: Sequence[str]) -> dict[str, Any]:
             "that its file names are relative to"
         )
     log.info("%s: %d of its %d images are there", cfg.annotations, len(images), len(coco["images"]))
+    ids = {image["id"] for image in images}
+    if not any(one["image_id"] in ids for one in coco["annotations"]):
+        raise AnnotationError(
+            f"{cfg.annotations}: none of its images in {cfg.images} has an object; label some of them"
+        )
     return {**coco, "images": images}
 
 
@@ -169,13 +192,16 @@ def _report(
     fitted = None
     if truth is None:
         thresholds = instantiate(cfg.thresholds)
-        features = cfg.maskcut.features.name if search.setting.startswith("maskcut.") else None
+        settings = RunSettings(
+            features=cfg.maskcut.features.name,
+            generator=None if search.setting.startswith("maskcut.") else HydraConfig.get().runtime.choices["generator"],
+        )
         doubts = [
             QualityCriterion(
                 records[value],
                 [found_again(*pair) for pair in zip(records[value], records[search.near(value)], strict=True)],
                 thresholds,
-                RunSettings(features=features),
+                settings,
             )
             for value in search.values
         ]
@@ -225,4 +251,6 @@ def _next_command(cfg: DictConfig) -> str:
         "input": cfg.images,
         "output": str(Path(cfg.output) / "masks"),
     }
-    return shlex.join(["cutler", "maskcut", f"--config-dir={cfg.output}", *format_overrides(settings)])
+    words = HydraConfig.get().overrides.task
+    refinement = [word for word in words if word.startswith("crf.")]  # no part of an option of maskcut=
+    return shlex.join(["cutler", "maskcut", f"--config-dir={cfg.output}", *format_overrides(settings), *refinement])

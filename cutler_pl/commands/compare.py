@@ -1,7 +1,7 @@
 """`cutler maskcut compare=`: several generators on the same images, their masks drawn on one page."""
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,6 +14,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from cutler_pl.coco.failures import FAILURES_NAME, write_failures
+from cutler_pl.coco.parameters import read_record
 from cutler_pl.commands.chosen_features import require_features
 from cutler_pl.commands.instantiate import build_trainer
 from cutler_pl.commands.maskcut import build_predictor
@@ -21,7 +22,9 @@ from cutler_pl.commands.run_metadata import plain, record_run
 from cutler_pl.commands.shared_extractors import SharedExtractors
 from cutler_pl.errors import ConfigError
 from cutler_pl.images import list_images
+from cutler_pl.maskcut.feature_cache import log_use
 from cutler_pl.pseudo_masks.generate import check_failures
+from cutler_pl.pseudo_masks.output_folder import COMPARISON_NAME
 from cutler_pl.pseudo_masks.quality.masks import evenly_spaced
 from cutler_pl.pseudo_masks.variants import Variant, find_variants, write_annotations
 from cutler_pl.reports.comparison import PAGE, Compared, Comparison, write_comparison_page
@@ -30,8 +33,6 @@ from cutler_pl.runtime.locks import file_lock
 from cutler_pl.runtime.logging import get_logger
 
 log = get_logger(__name__)
-
-COMPARISON_NAME = "comparison.json"
 
 
 def compare(cfg: DictConfig) -> Path:
@@ -61,7 +62,7 @@ def compare(cfg: DictConfig) -> Path:
     extractors = SharedExtractors(device)
     variants = {name: _variant(config, extractors) for name, config in configs.items()}
     with file_lock(output, purpose="maskcut compare"):
-        _check_free(output)
+        _check_free(output, generators)
         comparison = Comparison({
             name: Compared(variant.predictor.generator.constants(), _features(configs[name]))
             for name, variant in variants.items()
@@ -72,6 +73,7 @@ def compare(cfg: DictConfig) -> Path:
             comparison.add(image)
             log.info("%d of %d images: %s", done, len(shown), image.name)
         write_json(output / COMPARISON_NAME, comparison.counts(), indent=2)  # the next run knows the folder by it
+        log_use(extractors.built)
         for name in generators:
             write_annotations(output / name, [masks[name].record for masks in comparison.masks])
         record_run(output, cfg)
@@ -96,7 +98,12 @@ def _config(generator: str) -> DictConfig:
     words = _words()
     parsed = OverridesParser.create().parse_overrides(words)
     keys = [override.key_or_group for override in parsed]
-    shared = [word for word, key in zip(words, keys, strict=True) if key not in ("compare", "generator")]
+    if own := [word for word, key in zip(words, keys, strict=True) if key.split(".")[0] == "generator"]:
+        raise ConfigError(
+            f"{own[0]}: compare= names the generators and takes no setting of one of them; leave it out, or write it "
+            "into conf/generator/<name>.yaml below the current folder"
+        )
+    shared = [word for word, key in zip(words, keys, strict=True) if key != "compare"]
     return compose("maskcut", overrides=[*shared, f"generator={generator}"])
 
 
@@ -120,9 +127,11 @@ def _named(features: Mapping[str, Any]) -> list[str]:
     return [str(value) if key == "name" else f"{key} {value}" for key, value in given.items()]
 
 
-def _check_free(output: Path) -> None:
-    """Raise if the folder holds files of another command."""
-    if (output / COMPARISON_NAME).is_file() or not output.is_dir():
-        return
-    if other := next((path for path in sorted(output.iterdir()) if not path.name.startswith(".")), None):
-        raise ConfigError(f"{output}: holds {other.name}, which is of no comparison; choose another output folder")
+def _check_free(output: Path, generators: Sequence[str]) -> None:
+    """Raise if the folder holds files of another command, or a comparison of other generators."""
+    if (output / COMPARISON_NAME).is_file():
+        before = read_record(output / COMPARISON_NAME, dict, way_out="choose another output folder")
+        if set(before) != set(generators):
+            raise ConfigError(f"{output}: holds a comparison of {', '.join(before)}; choose another output folder")
+    elif other := [path for path in sorted(output.glob("*")) if not path.name.startswith(".")]:
+        raise ConfigError(f"{output}: holds {other[0].name}, which is of no comparison; choose another output folder")

@@ -74,7 +74,7 @@ def run(cfg: DictConfig) -> Path:
         root, names, output, predictor=predictor, trainer=build_trainer(cfg), options=options, observer=observer
     )
     if cfg.overlays and report:
-        write_maskcut_page(output, names, report)
+        write_maskcut_page(output, names, report, generator=predictor.generator.name)
         log.info("open %s", output / "index.html")
     return OutputFolder(output).annotations
 

@@ -80,6 +80,7 @@ def _settings(recorded: dict[str, Any]) -> RunSettings:
         num_masks=cut.get("num_masks"),
         tau=cut.get("tau"),
         features=features.get("name"),
+        generator=recorded.get("generator"),
         tile=recorded.get("tiles", {}).get("tile"),
         split=annotation.get("split"),
         split_parts=annotation.get("split_parts", False),

@@ -33,6 +33,11 @@ class SharedExtractors:
         self._built: dict[str, FeatureExtractor] = {}
         self._shared: dict[tuple[int, int], SharedFeatures] = {}
 
+    @property
+    def built(self) -> list[FeatureExtractor]:
+        """All of them."""
+        return list({id(one): one for one in self._built.values()}.values())
+
     def of(self, cfg: DictConfig) -> dict[str, SharedFeatures]:
         """As `chosen_extractors`.
 

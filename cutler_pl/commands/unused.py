@@ -7,6 +7,7 @@ from typing import Any
 from hydra import compose
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
+from hydra.errors import ConfigCompositionException
 from omegaconf import DictConfig, OmegaConf
 
 from cutler_pl.commands.unused_rules import Unused, differs, equals, is_given, not_given, not_named
@@ -40,8 +41,11 @@ def check_used(
         reason = _reason(command, cfg, override, key)
         if reason is None:
             continue
-        default = compose(command, overrides=[*overrides[:position], *overrides[position + 1 :]])
-        if _at(cfg, key) != _at(default, key):
+        try:
+            default = _at(compose(command, overrides=[*overrides[:position], *overrides[position + 1 :]]), key)
+        except ConfigCompositionException:  # another setting is of this option
+            default = _ABSENT
+        if _at(cfg, key) != default:
             raise ConfigError(f"{override.input_line}: this run does not read it, as {reason}; leave it out")
 
 

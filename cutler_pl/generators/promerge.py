@@ -70,7 +70,7 @@ class ProMerge(GeneratorOptions):
             Candidates(
                 masks=(grids := merged[i, merged[i].any(1)].view(-1, h, w)),
                 scores=contrast(grids, tokens[i]),
-                provenance=[{"seeds": count} for count in seeds[i, merged[i].any(1)].tolist()],
+                provenance=[{"seeds": int(count)} for count in seeds[i, merged[i].any(1)].tolist()],
                 maps={"background": votes[i].view(h, w)},
             )
             for i in range(len(tokens))

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float32, Int64, UInt8
 from torch import Tensor
 
+from cutler_pl.errors import ConfigError
 from cutler_pl.generators.levels import Level, image_candidates
 from cutler_pl.generators.options import GeneratorOptions
 from cutler_pl.generators.regions import Regions
@@ -47,6 +48,11 @@ class UniAP(GeneratorOptions):
 
     name: ClassVar[str] = "uniap"
     policy: ClassVar[RefinementPolicy] = RefinementPolicy()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if list(self.taus) != sorted(self.taus, reverse=True):
+            raise ConfigError(f"generator.taus={list(self.taus)}: the most alike are joined first; give falling values")
 
     def shifted(self, step: float) -> "UniAP":
         """See `Shiftable`."""

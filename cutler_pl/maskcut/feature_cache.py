@@ -30,6 +30,7 @@ VERSION = 1
 """Of what this code makes of an image: a change of the features' values counts it up."""
 PRECISION = "float16"
 _SEAL_BYTES = 32
+_WAY_OUT = "choose another maskcut.features.cache, or remove this folder"
 _WRITING = Lock()  # other processes write under temporary names of their own
 _LARGEST_HALF = 65504
 _LEVELS = 65535  # of a pixel in a key: those of 8 bits are told apart, what a device rounds otherwise is not
@@ -66,10 +67,9 @@ class CachedFeatures(nn.Module):
         self.folder = Path(folder) / str(settings["name"]).replace("/", "_")
         recorded = {**settings, "version": VERSION, "precision": PRECISION, "weights": weights_digest(extractor)}
         self._identity = json.dumps(recorded, sort_keys=True).encode()
-        if found := record_or_compare(self.folder, recorded):
+        if found := record_or_compare(self.folder, recorded, way_out=_WAY_OUT):
             raise ConfigError(
-                f"{self.folder}: holds features made with {'; '.join(found)}; choose another maskcut.features.cache, "
-                "repeat the former settings, or remove this folder"
+                f"{self.folder}: holds features made with {'; '.join(found)}; repeat the former settings, or {_WAY_OUT}"
             )
 
     @torch.no_grad()

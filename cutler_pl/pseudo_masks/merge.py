@@ -24,7 +24,7 @@ log = get_logger(__name__)
 
 NOT_PROCESSED = "not processed; the same command again does it"
 _HEADER: dict[str, Any] = {
-    "info": {"description": "Class-agnostic pseudo-masks found by MaskCut"},
+    "info": {"description": "Class-agnostic pseudo-masks found without labels"},
     "licenses": [],
     "categories": [{"id": 1, "name": "fg", "supercategory": "fg"}],
 }

@@ -20,6 +20,9 @@ from cutler_pl.runtime.logging import get_logger
 
 log = get_logger(__name__)
 
+COMPARISON_NAME = "comparison.json"
+"""By which a folder is known as that of a comparison of generators, which no run of one generator writes into."""
+
 
 class OutputFolder:
     """The output folder as one run, or one part of it, sees it."""
@@ -49,13 +52,15 @@ class OutputFolder:
         """Record what the results depend on, or find it unchanged; see `begin_run`.
 
         Raises:
-            ConfigError: The folder holds results of other parameters, or annotations that no run made.
+            ConfigError: The folder holds results of other parameters, annotations that no run made, or a comparison.
         """
         if self.annotations.exists() and not self.shards.is_dir():
             raise ConfigError(
                 f"{self.annotations}: is there already and not of a MaskCut run, which would replace it; choose "
                 "another output folder or move the file away"
             )
+        if (self._folder / COMPARISON_NAME).exists():
+            raise ConfigError(f"{self._folder}: holds a comparison of generators; choose another output folder")
         begin_run(self.shards, parameters, names)
         self._finished.unlink(missing_ok=True)
 

@@ -85,7 +85,8 @@ def write_comparison_page(output: Path, comparison: Comparison, *, total: int, c
             text=(
                 f"{len(comparison.rows)} of {total} images, at equal distances. Left to right: the image, then the "
                 f"masks of {', '.join(names)}. Each mask has a color of its own, the surest the first; what no mask "
-                "covers is dark. Seconds are those of the masks, without the features.",
+                "covers is dark, and an image without masks stays as it is. Seconds are those of the masks, "
+                "without the features.",
             ),
             blocks=comparison.rows,
         ),

@@ -1,4 +1,4 @@
-"""HTML page of a MaskCut run: steps from image to mask, and counts."""
+"""HTML page of a run of `cutler maskcut`: steps from image to mask, and counts."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,6 +26,12 @@ log = get_logger(__name__)
 MAX_IMAGES = 200
 """Largest number of images on a page, at equal distances."""
 _PANEL_HEIGHT, _PANEL_WIDTH = 256, 1024
+_MAPS = {
+    "maskcut": "the second smallest generalised eigenvector of each round (warm is the object's side), ",
+    "votecut": "the share of votes for each patch (warm has most), ",
+    "promerge": "the share of background candidates that hold each patch (warm has most), ",
+}
+"""What each generator shows of its way to the masks; others show nothing."""
 
 
 def draw_overlay(
@@ -48,12 +54,12 @@ def draw_steps(image: UInt8[np.ndarray, "_ _ 3"], found: ImageMasks) -> UInt8[np
     if found.confidence is not None and (is_kept := found.refined.flatten(1).any(1)).any():
         lowest = found.confidence[is_kept].amin(0) / CERTAIN
         panels["confidence"] = draw_heatmap(small, lowest, center=1.0, reach=1.0)
-    panels["before the CRF"] = draw_overlay(small, list(found.coarse.numpy()))
-    panels["after the CRF"] = draw_overlay(small, list(found.refined.numpy()))
+    panels["before the refinement"] = draw_overlay(small, list(found.coarse.numpy()))
+    panels["after the refinement"] = draw_overlay(small, list(found.refined.numpy()))
     return side_by_side(list(panels.values()), list(panels))
 
 
-def write_maskcut_page(output: Path, names: Sequence[str], report: MergeReport) -> None:
+def write_maskcut_page(output: Path, names: Sequence[str], report: MergeReport, *, generator: str) -> None:
     """Write `<output>/index.html` from the figures in `<output>/steps/`; `names` are the images of the run.
 
     A figure that is not there any more, or damaged, is logged and left out.
@@ -63,12 +69,12 @@ def write_maskcut_page(output: Path, names: Sequence[str], report: MergeReport) 
     shown = read[:: -(-len(read) // MAX_IMAGES)] if read else []
     paths = ((name, figure_path(output / "steps", name, alike=alike)) for name in shown)
     steps = [(name, path) for name, path in paths if _is_readable(path)]
-    rows = [Row([Figure(path, alt=f"Steps of MaskCut for {name}")], title=name) for name, path in steps]
+    rows = [Row([Figure(path, alt=f"Steps of {generator} for {name}")], title=name) for name, path in steps]
     counts = [
         ("images", report.images),
         ("masks", report.annotations),
         ("images without a mask", report.without_annotations),
-        *((f"rounds dropped: {reason}", count) for reason, count in sorted(report.dropped.items())),
+        *((f"masks dropped: {reason}", count) for reason, count in sorted(report.dropped.items())),
         ("images that failed", len(report.failed)),
     ]
     sections = [
@@ -76,8 +82,8 @@ def write_maskcut_page(output: Path, names: Sequence[str], report: MergeReport) 
         Section(
             "Images",
             text=(
-                f"{len(rows)} of {report.images} images. Left to right: the image, the second smallest generalised "
-                "eigenvector of each round (warm is the object's side), masks before and after the CRF. With "
+                f"{len(rows)} of {report.images} images. Left to right: the image, {_MAPS.get(generator, '')}"
+                "masks before and after the refinement. With "
                 "`confidence=perturbed_cuts`, the confidence of the masks comes before them: the bluer a patch, the "
                 "fewer cuts agree about it. `overlays/` has the masks alone, larger.",
             ),
@@ -88,8 +94,8 @@ def write_maskcut_page(output: Path, names: Sequence[str], report: MergeReport) 
         failed = Table(["image", "reason"], sorted(report.failed.items()), title="Failed", text_columns=2)
         sections.append(Section("Failed", blocks=(failed,)))
     page = Page(
-        title="MaskCut",
-        intro=("Masks of objects, cut from the patch graph of each image round by round, without any label.",),
+        title="Pseudo-masks",
+        intro=(f"Masks of objects, found by generator={generator} without any label.",),
         sections=sections,
         metadata=run_metadata(),
     )

@@ -53,7 +53,9 @@ class MeanTeacher:
             ConfigError: One of them is missing.
         """
         if averaging(trainer) is None:
-            raise ConfigError("the mean teacher is the average of the weights: add callbacks=mean_teacher")
+            raise ConfigError(
+                "the mean teacher is the average of the weights: keep callbacks.ema, or add callbacks=mean_teacher"
+            )
         if trainer.max_steps < 1:
             raise ConfigError("the mean teacher's weights change up to the last step: give trainer.max_steps=<number>")
         if images % 2:

@@ -74,6 +74,7 @@ def test_a_byte_order_mark_is_no_error(tmp_path: Path) -> None:
         ("<html>", "expected a COCO object"),
         ('{"images": [{"id": 1}, {"id"', "not a COCO JSON file"),
         ('{"images": [{"id": 1} {"id": 2}]}', "expected a comma or the end of the list, after 22 characters"),
+        ('{"info": {"text": "cut he', "Unterminated string starting at, after 18 characters"),
         ('{"images": [], "annotations": []', "expected a comma or the end of the object"),
         ('{"images": [], "annotations": []}', 'the list "categories" .* is missing'),
         ('{"images": {}, "annotations": [], "categories": []}', 'the list "images" .* is missing'),

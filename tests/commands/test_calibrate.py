@@ -57,7 +57,8 @@ def test_option_and_score_map_are_used(command: Command, scenes: Path, tmp_path:
     assert (output / "reliability.svg").is_file()
     program, name, *settings = printed_command(outcome.err)
     assert (program, name) == ("cutler", "maskcut")
-    again = command("scripts/maskcut.py", *settings, "num_workers=0", "trainer=cpu", "crf.backend=guided")
+    assert "crf.backend=guided" in settings  # as calibrated
+    again = command("scripts/maskcut.py", *settings, "num_workers=0", "trainer=cpu")
     assert again.code == 0, again.err
     used = yaml.safe_load((output / "masks/config.yaml").read_text())
     assert used["maskcut"]["tau"] == record["chosen"]
@@ -99,10 +100,16 @@ def test_say_why_it_cannot_calibrate(
     labels = f"annotations='{scenes / 'annotations.json'}'"
     for number in range(8):
         Image.fromarray(np.full((48, 48, 3), 90, dtype=np.uint8)).save(write_image(f"grey/{number}.png"))
+    coco = json.loads((scenes / "annotations.json").read_text())
+    sized = tmp_path / "sized.json"
+    sized.write_text(json.dumps({**coco, "images": [{**one, "height": 9, "width": 9} for one in coco["images"]]}))
     empty = tmp_path / "empty"
     empty.mkdir()
     cases = [
-        ([*words(scenes, output), "max_images=12", labels], "12 images to look at, and 20 are needed"),
+        (
+            [*words(scenes, output), "max_images=8", f"annotations={sized}"],
+            "of 64×64 pixels, but image 1 has 9×9 (height×width); repair it",
+        ),
         ([f"images={empty}", f"output={output}", *SMALL], "holds no image"),
         ([f"images={tmp_path / 'grey'}", f"output={output}", *SMALL, labels], "none of its 24 images is in"),
         (

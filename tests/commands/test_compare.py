@@ -94,6 +94,7 @@ def test_same_masks_as_alone(command: Command, images: Path, tmp_path: Path) -> 
         (["compare=[uniap,uniap]"], "compare= names uniap twice"),
         (["overlays=true"], "compare= looks at a few images"),
         (["generator=uniap"], "compare= names the generators"),
+        (["generator=uniap", "generator.min_patches=2"], "compare= names the generators"),
     ],
 )
 def test_refuse_unusable_comparisons(
@@ -109,3 +110,10 @@ def test_keep_folder_of_other_run(command: Command, images: Path, tmp_path: Path
     (output / "annotations.json").write_text("{}")
     outcome = command(SCRIPT, *settings(images, output, "uniap"))
     assert "holds annotations.json, which is of no comparison" in sentence(outcome)
+    (output / "annotations.json").unlink()
+    (output / "comparison.json").write_text('{"hassod": {}}')
+    outcome = command(SCRIPT, *settings(images, output, "uniap"))
+    assert "holds a comparison of hassod" in sentence(outcome)
+    alone = [word for word in settings(images, output) if not word.startswith("compare=")]
+    assert "holds a comparison of generators" in sentence(command(SCRIPT, *alone))
+    assert [path.name for path in output.iterdir() if not path.name.startswith(".")] == ["comparison.json"]

@@ -50,6 +50,8 @@ def test_keep_masks_of_every_level() -> None:
 def test_refuse_impossible_levels() -> None:
     with pytest.raises(ConfigError, match=r"generator\.taus=\[\]|generator\.taus="):
         UniAP(taus=(1.5,))
+    with pytest.raises(ConfigError, match=r"generator\.taus=\[0\.1, 0\.9\]: .*give falling values"):
+        UniAP(taus=(0.1, 0.9))
 
 
 @pytest.mark.parametrize("noise", [0.02, 0.3, 3.0])

@@ -81,7 +81,9 @@ def test_precision_of_the_run_counts(tmp_path: Path) -> None:
 
 def test_refuse_cache_of_other_weights(tmp_path: Path) -> None:
     cached(tmp_path)
-    message = r"patches: holds features made with weights=\w{64} where \w{64} is asked for now; choose another maskcut"
+    message = (
+        r"patches: holds features made with weights=\w{64} where \w{64} is asked for now; repeat the former settings"
+    )
     with pytest.raises(ConfigError, match=message):
         cached(tmp_path, Patches(2.0))
 

@@ -48,7 +48,7 @@ def test_steps_show_every_round() -> None:
 def test_page_links_figures_and_escapes_names(tmp_path: Path) -> None:
     save_image(figure_path(tmp_path / "steps", HOSTILE), IMAGE)
     report = MergeReport(images=2, annotations=1, without_annotations=1, failed={"<i>x</i>.jpg": "broken"})
-    write_maskcut_page(tmp_path, [HOSTILE, "<i>x</i>.jpg", "never drawn.jpg"], report)
+    write_maskcut_page(tmp_path, [HOSTILE, "<i>x</i>.jpg", "never drawn.jpg"], report, generator="maskcut")
     page = (tmp_path / "index.html").read_text()
     assert "&lt;b&gt;|&amp;&#39;&#34; photo [1].png" in page
     assert "<b>" not in page
@@ -60,6 +60,9 @@ def test_large_run_shows_every_nth_image(tmp_path: Path) -> None:
     names = [f"{number:04d}.jpg" for number in range(3 * MAX_IMAGES)]
     for name in names[:7]:
         save_image(figure_path(tmp_path / "steps", name), IMAGE)
-    write_maskcut_page(tmp_path, names, MergeReport(images=len(names), annotations=0, without_annotations=0))
+    report = MergeReport(images=len(names), annotations=0, without_annotations=0)
+    write_maskcut_page(tmp_path, names, report, generator="promerge")
     page = (tmp_path / "index.html").read_text()
     assert [name for name in names[:7] if f"steps/{name}" in page] == names[:7:3]
+    assert "background candidates" in page
+    assert "eigenvector" not in page

@@ -16,7 +16,7 @@ _POINTS: dict[Level, int] = {"fine": 0, "not measured": 0, "doubt": 1, "outside"
 _TILE = 1024
 SCORE = "median score"
 SCORES_OF = "patch_descriptors"
-"""Features whose scores are judged: those of others lie elsewhere, as their Ncut values do."""
+"""Features with which MaskCut's scores are judged: those of others, and of other generators, lie elsewhere."""
 _LIMIT = (
     "Images like these may be outside what the method can do: MaskCut is made for images with a few large objects; on "
     "street scenes 6.5 % of its masks are right (CUPS), in forests methods of this kind score AP50 below 1 %"
@@ -59,6 +59,7 @@ class RunSettings:
         num_masks: Rounds of cutting.
         tau: Its τ.
         features: Name of its features.
+        generator: Which one found the masks; None for MaskCut.
         tile: Side of its tiles.
         split, split_parts: How its masks were split.
     """
@@ -66,6 +67,7 @@ class RunSettings:
     num_masks: int | None = None
     tau: float | None = None
     features: str | None = None
+    generator: str | None = None
     tile: int | None = None
     split: str | None = None
     split_parts: bool = False
@@ -112,9 +114,10 @@ def judge(
     with_mask = masks.images - masks.without_mask
     counts = f"{with_mask} of {masks.images} images have a mask, {masks.masks / masks.images:.1f} per image on average"
     reasons = ", ".join(_reason(sign) for sign in signs if _POINTS[sign.level])
-    means = f"MaskCut with {settings.features}" if settings.features else "MaskCut"
+    finder = settings.generator or "MaskCut"
+    means = f"{finder} with {settings.features}" if settings.features else finder
     sentence = {
-        "works": f"MaskCut works here: {counts}, and {f'only {reasons}' if reasons else 'no figure is against them'}.",
+        "works": f"{finder} works here: {counts}, and {f'only {reasons}' if reasons else 'no figure is against them'}.",
         "doubtful": f"Doubtful: {counts}, but {reasons}.",
         "outside": f"These images are outside what {means} can do: {counts}; {reasons or 'the only figure there is'}.",
     }[name]
@@ -125,7 +128,7 @@ def judge(
 def _signs(
     masks: MaskFigures, agreement: Agreement | None, limits: QualityThresholds, settings: RunSettings
 ) -> Iterator[Sign]:
-    score = masks.score if settings.features == SCORES_OF else None
+    score = masks.score if settings.features == SCORES_OF and settings.generator is None else None
     values: dict[str, tuple[str, float | None, bool]] = {
         "without_mask": ("share of images without a mask", masks.without_mask / masks.images, True),
         "border": ("share of masks that touch the border", masks.border_share, True),
@@ -170,23 +173,27 @@ def _advice_on_masks(case: _Case) -> Iterator[str]:
     assert masks.small_share is not None
     assert masks.fragments is not None
     if masks.small_share > 0.3 or weak_last:
-        yield f"Fewer objects: try `maskcut.num_masks={max(1, most - 1)}` or `annotation.min_area=0.01`."
-    elif full > 0.5 and case.verdict != "outside":
+        rounds = "" if settings.generator else f"`maskcut.num_masks={max(1, most - 1)}` or "
+        yield f"Fewer objects: try {rounds}`annotation.min_area=0.01`."
+    elif full > 0.5 and case.verdict != "outside" and settings.generator is None:
         yield f"{full:.0%} of the images have {most} masks, the most possible: try `maskcut.num_masks={2 * most}`."
     without = masks.without_mask / masks.images > limits.without_mask
     moves = agreement is not None and agreement.matched_share < limits.agreement
     if without or moves:
         why = "The masks depend on τ" if moves else "Many images have no mask"
         tau = "" if settings.tau is None else f" (now {settings.tau:g}; try {other_tau(settings.tau):g})"
-        yield f"{why}: try another `maskcut.tau`{tau} and compare the reports."
+        if settings.generator is None:
+            yield f"{why}: try another `maskcut.tau`{tau} and compare the reports."
+        else:
+            yield f"{why}: try other values of τ by `cutler calibrate generator={settings.generator}`."
     if masks.fragments > limits.fragments and not settings.split_parts:
         yield "Masks of several pieces: `annotation.split_parts=true` makes each piece an object."
     if masks.fragments > limits.fragments and settings.split != "watershed":
         yield "Touching objects of one kind: `annotation.split=watershed` splits neighbours where features agree."
     if case.images.longer_side > 1.25 * _TILE and settings.tile is None:
         yield (
-            f"The images are {case.images.longer_side} pixels long and MaskCut sees them much smaller: cut them into "
-            f"tiles by `tile={_TILE}`."
+            f"The images are {case.images.longer_side} pixels long and the features see them much smaller: cut them "
+            f"into tiles by `tile={_TILE}`."
         )
 
 

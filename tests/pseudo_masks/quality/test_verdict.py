@@ -146,3 +146,14 @@ def test_other_tau_is_near() -> None:
 def test_refuse_thresholds_in_wrong_order(values: dict[str, float], sentence: str) -> None:
     with pytest.raises(ConfigError, match=sentence.replace(".", r"\.")):
         QualityThresholds(**values)  # type: ignore[arg-type]
+
+
+def test_scores_of_other_generators_are_not_judged() -> None:
+    """They lie elsewhere; MaskCut's with the same features are."""
+    low = replace(GOOD, score=Spread(0.1, 0.2, 0.3), without_mask=4)
+    ours = RunSettings(features="patch_descriptors")
+    maskcut, promerge = (judge(low, IMAGES, None, LIMITS, one) for one in (ours, replace(ours, generator="promerge")))
+    assert "median score" in maskcut.sentence
+    assert "median score" not in promerge.sentence
+    assert any("cutler calibrate generator=promerge" in text for text in promerge.advice)
+    assert not any("maskcut.tau" in text or "maskcut.num_masks" in text for text in promerge.advice)
