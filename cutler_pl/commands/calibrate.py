@@ -12,7 +12,6 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from cutler_pl.api.device import choose_device
-from cutler_pl.coco.io import load_coco
 from cutler_pl.coco.parameters import read_record
 from cutler_pl.coco.parts import ShardRecord
 from cutler_pl.commands.chosen_features import require_features
@@ -23,14 +22,14 @@ from cutler_pl.commands.overrides import format_overrides
 from cutler_pl.commands.run_metadata import record_run
 from cutler_pl.commands.settings import require
 from cutler_pl.commands.shared_extractors import SharedExtractors
-from cutler_pl.errors import AnnotationError, ConfigError, InputError
+from cutler_pl.errors import ConfigError, InputError
 from cutler_pl.generators.papers import tau_option
 from cutler_pl.images import list_images
 from cutler_pl.pseudo_masks.calibration import scores
 from cutler_pl.pseudo_masks.calibration.choice import choose
 from cutler_pl.pseudo_masks.calibration.criteria import ApCriterion, QualityCriterion, found_again, jackknife
 from cutler_pl.pseudo_masks.calibration.options import MIN_IMAGES, CalibrationOptions
-from cutler_pl.pseudo_masks.calibration.truth import check_masks, check_sizes
+from cutler_pl.pseudo_masks.calibration.truth import check_sizes, read_truth
 from cutler_pl.pseudo_masks.calibration.values import Search
 from cutler_pl.pseudo_masks.quality.masks import evenly_spaced
 from cutler_pl.pseudo_masks.quality.verdict import RunSettings
@@ -65,7 +64,7 @@ def run(cfg: DictConfig) -> Path:
     refuse_foreign_folder(output, CALIBRATION_NAME, "a calibration", overwrite=cfg.overwrite)
     _refuse_other_generator(cfg, output)
     root, names = list_images(cfg.images)
-    truth = None if cfg.annotations is None else _truth(cfg, names)
+    truth = None if cfg.annotations is None else read_truth(cfg.annotations, cfg.images, names)
     known = names if truth is None else sorted(image["file_name"] for image in truth["images"])
     shown = [known[i] for i in evenly_spaced(len(known), options.max_images)]
     if len(shown) < MIN_IMAGES:
@@ -132,26 +131,6 @@ def _at(cfg: DictConfig, search: Search, value: float) -> DictConfig:
     config = cfg.copy()
     OmegaConf.update(config, search.setting, search.at(value))
     return config
-
-
-def _truth(cfg: DictConfig, names: Sequence[str]) -> dict[str, Any]:
-    """The ground truth of the images that are there."""
-    coco = load_coco(cfg.annotations, way_out="repair it").coco
-    check_masks(coco, source=cfg.annotations)
-    there = set(names)
-    images = [image for image in coco["images"] if image["file_name"] in there]
-    if not images:
-        raise AnnotationError(
-            f"{cfg.annotations}: none of its {len(coco['images'])} images is in {cfg.images}; give images=, the folder "
-            "that its file names are relative to"
-        )
-    log.info("%s: %d of its %d images are there", cfg.annotations, len(images), len(coco["images"]))
-    ids = {image["id"] for image in images}
-    if not any(one["image_id"] in ids for one in coco["annotations"]):
-        raise AnnotationError(
-            f"{cfg.annotations}: none of its images in {cfg.images} has an object; label some of them"
-        )
-    return {**coco, "images": images}
 
 
 def _find(cfg: DictConfig, search: Search, root: Path, names: Sequence[str], *, near: bool) -> Records:

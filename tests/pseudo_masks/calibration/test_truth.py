@@ -1,5 +1,6 @@
 """What ground truth is refused before anything is searched."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import pytest
 
 from cutler_pl.errors import AnnotationError
-from cutler_pl.pseudo_masks.calibration.truth import check_masks, check_sizes
+from cutler_pl.pseudo_masks.calibration.truth import check_masks, check_sizes, read_truth
 
 MASK = [[0.0, 0.0, 4.0, 0.0, 4.0, 4.0]]
 
@@ -33,3 +34,14 @@ def test_images_have_the_sizes_of_the_annotations(tmp_path: Path, write_image: C
     write_image("a.png", (20, 24))
     with pytest.raises(AnnotationError, match=r"^gt\.json: says that a\.png has 12×10 pixels .*, and it has 24×20"):
         check_sizes(tmp_path, coco(["a.png"]), ["a.png"], source="gt.json")
+
+
+def test_some_object_is_in_an_image_that_is_there(tmp_path: Path) -> None:
+    content = coco(["a.png", "b.png"], bbox=[0, 0, 4, 4], area=8.0, category_id=1, iscrowd=0)
+    file = tmp_path / "gt.json"
+    file.write_text(json.dumps({**content, "categories": [{"id": 1, "name": "fg"}]}))
+    assert [image["file_name"] for image in read_truth(file, "images", ["a.png", "c.png"])["images"]] == ["a.png"]
+    with pytest.raises(AnnotationError, match="none of its images in images has an object"):
+        read_truth(file, "images", ["b.png"])
+    with pytest.raises(AnnotationError, match="none of its 2 images is in images"):
+        read_truth(file, "images", ["c.png"])
