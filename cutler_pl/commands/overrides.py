@@ -1,15 +1,26 @@
-"""Settings as overrides of a command line."""
+"""Settings as overrides of a command line, and what a config holds for one."""
 
 import re
 from collections.abc import Mapping
 from typing import Any
 
+from omegaconf import DictConfig, OmegaConf
+
+ABSENT = "???"
 _BARE = re.compile(r"[\w./+-]+")
 
 
 def format_overrides(overrides: Mapping[str, Any]) -> list[str]:
     """Settings as Hydra overrides, quoted where Hydra's grammar needs it."""
     return [f"{key}={_format(value)}" for key, value in overrides.items()]
+
+
+def value_at(cfg: DictConfig, key: str) -> Any:
+    """The value of a setting as it stands in the config, interpolations unresolved; `ABSENT` where there is none."""
+    value: Any = OmegaConf.to_container(cfg, resolve=False)
+    for part in key.split("."):
+        value = value.get(part, ABSENT) if isinstance(value, dict) else ABSENT
+    return value
 
 
 def _format(value: Any) -> str:

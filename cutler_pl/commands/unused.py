@@ -10,14 +10,13 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import ConfigCompositionException
 from omegaconf import DictConfig, OmegaConf
 
+from cutler_pl.commands.overrides import ABSENT, value_at
 from cutler_pl.commands.unused_rules import Unused, differs, equals, is_given, not_given, not_named
 from cutler_pl.errors import ConfigError
 from cutler_pl.maskcut.crf.params import CrfParams
 from cutler_pl.maskcut.params import MaskCutParams
 from cutler_pl.models.config import TRAIN_OPTIONS
 from cutler_pl.runtime.config_tree import config_dir
-
-_ABSENT = "???"
 
 
 def check_used(
@@ -42,10 +41,10 @@ def check_used(
         if reason is None:
             continue
         try:
-            default = _at(compose(command, overrides=[*overrides[:position], *overrides[position + 1 :]]), key)
+            default = value_at(compose(command, overrides=[*overrides[:position], *overrides[position + 1 :]]), key)
         except ConfigCompositionException:  # another setting is of this option
-            default = _ABSENT
-        if _at(cfg, key) != default:
+            default = ABSENT
+        if value_at(cfg, key) != default:
             raise ConfigError(f"{override.input_line}: this run does not read it, as {reason}; leave it out")
 
 
@@ -57,7 +56,7 @@ def unused_settings(command: str, cfg: DictConfig) -> Iterator[Unused]:
 def _reason(command: str, cfg: DictConfig, override: Override, key: str) -> str | None:
     if override.is_delete() or key.startswith("hydra."):
         return None
-    settings = _leaves(key, _at(cfg, key))
+    settings = _leaves(key, value_at(cfg, key))
     for unused in unused_settings(command, cfg):
         if all(any(_below(name, declared) for declared in unused.settings) for name in settings):
             return unused.reason
@@ -68,14 +67,6 @@ def _reason(command: str, cfg: DictConfig, override: Override, key: str) -> str 
 
 def _below(name: str, setting: str) -> bool:
     return name == setting or name.startswith(f"{setting}.")
-
-
-def _at(cfg: DictConfig, key: str) -> Any:
-    """The value as it stands in the config, interpolations unresolved; `_ABSENT` where there is none."""
-    value: Any = OmegaConf.to_container(cfg, resolve=False)
-    for part in key.split("."):
-        value = value.get(part, _ABSENT) if isinstance(value, dict) else _ABSENT
-    return value
 
 
 def _leaves(key: str, value: Any) -> list[str]:
@@ -90,7 +81,7 @@ def _is_read(cfg: DictConfig, key: str) -> bool:
     if (config_dir() / key.replace(".", "/")).is_dir() or f"${{{key}" in OmegaConf.to_yaml(cfg):
         return True
     parts = key.split(".")
-    above = (_at(cfg, ".".join(parts[:length])) for length in range(1, len(parts) + 1))
+    above = (value_at(cfg, ".".join(parts[:length])) for length in range(1, len(parts) + 1))
     return any(isinstance(value, dict) and "_target_" in value for value in above)
 
 
