@@ -14,6 +14,7 @@ from typing import Any, cast
 
 from cutler_pl.coco.failures import write_failures
 from cutler_pl.coco.io import load_coco
+from cutler_pl.coco.parameters import read_parameters
 from cutler_pl.coco.parts import PartFiles, PartWriter, ShardRecord, is_shard_record
 from cutler_pl.coco.stream import writing_coco
 from cutler_pl.errors import AnnotationError, DatasetNotFoundError
@@ -24,7 +25,6 @@ log = get_logger(__name__)
 
 NOT_PROCESSED = "not processed; the same command again does it"
 _HEADER: dict[str, Any] = {
-    "info": {"description": "Class-agnostic pseudo-masks found without labels"},
     "licenses": [],
     "categories": [{"id": 1, "name": "fg", "supercategory": "fg"}],
 }
@@ -111,7 +111,7 @@ def merge_shards(
                 f"({_shown(missing)}); run the same command again to do them, or merge with allow_missing=true"
             )
         records = (cast(ShardRecord, record) for record in shards.read(places.values()))
-        annotations, without_annotations, dropped = _write_coco(output, records)
+        annotations, without_annotations, dropped = _write_coco(output, records, finders=_finders(sources))
         if failures is not None:
             write_failures(failures, not_done)
     report = MergeReport(
@@ -168,11 +168,20 @@ def _as_shards(files: Sequence[Path], scratch: Path) -> tuple[list[Path], list[s
     return shards, invalid
 
 
-def _write_coco(output: Path, records: Iterable[ShardRecord]) -> tuple[int, int, dict[str, int]]:
+def _finders(sources: Sequence[str | Path]) -> list[str]:
+    """The generators of runs, as far as they are recorded; MaskCut's runs, and the original's, name none."""
+    folders = (source for source in map(Path, sources) if source.is_dir())
+    return sorted({(read_parameters(folder) or {}).get("generator", "MaskCut") for folder in folders}) or ["MaskCut"]
+
+
+def _write_coco(
+    output: Path, records: Iterable[ShardRecord], *, finders: Sequence[str]
+) -> tuple[int, int, dict[str, int]]:
     """Write the file; return the numbers of annotations, of images without any, and of dropped objects by reason."""
     count = empty = 0
     dropped: Counter[str] = Counter()
-    with writing_coco(output, _HEADER) as coco:
+    info = {"description": f"Class-agnostic pseudo-masks found by {', '.join(finders)}"}
+    with writing_coco(output, {"info": info, **_HEADER}) as coco:
         for image_id, record in enumerate(records, start=1):
             size = {"height": record["height"], "width": record["width"]}
             coco.image({"id": image_id, "file_name": record["file"], **size})

@@ -173,3 +173,14 @@ def test_damaged_inputs_are_a_sentence(tmp_path: Path, content: str) -> None:
     (tmp_path / "inputs.json").write_text(content)
     with pytest.raises(AnnotationError, match=r"inputs\.json: .*restore it, or remove this file"):
         read_inputs(tmp_path)
+
+
+@pytest.mark.parametrize(("recorded", "finder"), [({}, "MaskCut"), ({"generator": "uniap"}, "uniap")])
+def test_merged_file_says_what_found_the_masks(tmp_path: Path, recorded: dict[str, str], finder: str) -> None:
+    folder = tmp_path / "shards"
+    folder.mkdir()
+    (folder / "parameters.json").write_text(json.dumps(recorded))
+    write(folder / "s.jsonl", *RECORDS)
+    merge_shards([folder], tmp_path / "merged.json")
+    info = json.loads((tmp_path / "merged.json").read_text())["info"]
+    assert info["description"] == f"Class-agnostic pseudo-masks found by {finder}"
