@@ -118,13 +118,13 @@ def test_users_wait_for_their_turn(visit: Visit, jpeg: Path, server: Server) -> 
     pages = [visit(width=390), visit(width=390), visit(width=390)]
     for number, page in enumerate(pages, start=1):
         open_maskcut(page)
-        page.get_by_label("number input for N").fill(str(7 - number))
+        page.get_by_label("number input for N").fill(str(10 - number))
     for page in pages:
         upload(page, jpeg, tab=MASKCUT)
     pages[-1].wait_for_selector("text=/queue: \\d/")
     for number, page in enumerate(pages, start=1):
         page.wait_for_selector(".rounds li")
-        assert page.locator(".rounds li").count() == 7 - number
+        assert page.locator(".rounds li").count() == 10 - number
     assert server.request("/")[0] == 200
 
 
